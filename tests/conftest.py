@@ -1,0 +1,22 @@
+"""Shared fixtures. Real photographs are optional: tests that need them skip where they are absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder with coco_person/, videos/ and so on; SIA_DATA names it, or it lies beside the repository."""
+    folder = Path(os.environ.get("SIA_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "coco_person" / "val.json").is_file():
+        pytest.skip(f"no photographs at {folder}: set SIA_DATA to the folder that holds coco_person/")
+    return folder

@@ -1,0 +1,27 @@
+"""Errors that a user can act on: each message says what is wrong, which value, and how to mend it."""
+
+from __future__ import annotations
+
+
+class SiaError(Exception):
+    """Base of every error that an entry point prints as one line before it exits with status 1."""
+
+
+class ConfigError(SiaError):
+    """A flag, or a combination of flags, that can't work."""
+
+
+class DataError(SiaError):
+    """An image, a video or an annotation file that can't be used."""
+
+
+class WeightsError(SiaError):
+    """A weights file that is broken, unsafe, or made for another model."""
+
+
+class OutputError(SiaError):
+    """A result that can't be written: no permission, a full disk, a file in the way."""
+
+
+class TrainingError(SiaError):
+    """A training that can't go on, such as one whose loss is not finite."""
