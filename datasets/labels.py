@@ -1,0 +1,53 @@
+"""The people of one image, as the annotations state them or as an augmentation left them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """N people with K keypoints and R ignored areas, in continuous pixels of one picture.
+
+    Attributes:
+        boxes: (N, 4) float32, x1 y1 x2 y2.
+        keypoints: (N, K, 3) float32, x, y and v (0 unlabelled, 1 occluded, 2 visible); x and y are 0 where v is 0.
+        areas: (N,) float32, pixels squared that the person covers.
+        ignored: (R, 4) float32, x1 y1 x2 y2 of areas where nothing is taught: crowds, unlabelled people.
+    """
+
+    boxes: Array
+    keypoints: Array
+    areas: Array
+    ignored: Array
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def empty(cls, num_keypoints: int) -> Labels:
+        """No people and nothing ignored."""
+        return cls(
+            boxes=np.zeros((0, 4), np.float32),
+            keypoints=np.zeros((0, num_keypoints, 3), np.float32),
+            areas=np.zeros(0, np.float32),
+            ignored=np.zeros((0, 4), np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its labels.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        labels: its people, in pixels of `image`.
+    """
+
+    image: NDArray[np.uint8]
+    labels: Labels
