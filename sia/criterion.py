@@ -1,0 +1,163 @@
+"""The training loss: quality-aware scores, boxes, poses and per-keypoint confidence.
+
+B images, Q candidates, P people (padded), K keypoints. Lengths are in units of the longer input side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sia.matcher import NO_ONE, Targets, match_patches, targets_from
+from sia.oks import keypoint_similarity, masked_mean
+from sia.outputs import PoseOutput, Prediction, gather_rows
+from utils.boxes import iou_and_giou, to_centres, to_corners
+from utils.structures import PoseBatch
+
+QUALITY_POWER = 1.5
+"""Exponent of the score target (Huang et al., DEIM, section 3.3: matchability-aware loss)."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each term counts."""
+
+    score: float = 2.0
+    box: float = 5.0
+    giou: float = 2.0
+    oks: float = 4.0
+    pose: float = 5.0
+    confidence: float = 0.5
+    proposals: float = 1.0
+
+
+class PoseCriterion(nn.Module):
+    """Weighted losses of a training output; it has no parameters of its own.
+
+    The score learns the quality of its candidate, half IoU and half OKS: OKS alone is 0 for every candidate at the
+    start, which teaches nothing. Keypoint-less people supervise score and box; candidates centred in an ignored
+    region supervise nothing.
+    """
+
+    sigmas: Tensor
+
+    def __init__(self, sigmas: Tensor, weights: LossWeights | None = None, patches_per_person: int = 8) -> None:
+        """Builds the criterion.
+
+        Args:
+            sigmas: (K,) OKS constants.
+            weights: of the terms.
+            patches_per_person: most patches that stand for one person in the proposals.
+        """
+        super().__init__()
+        self.weights = weights or LossWeights()
+        self.patches_per_person = patches_per_person
+        self.register_buffer("sigmas", sigmas.float())
+
+    def forward(self, output: PoseOutput, batch: PoseBatch, num_people: float) -> dict[str, Tensor]:
+        """Losses by term; their sum is what to differentiate.
+
+        Args:
+            output: of a model in training.
+            batch: what the model saw, on the same device.
+            num_people: people over all ranks, divided by the ranks, at least 1.
+
+        Returns:
+            Scalars: score, box, giou, oks, pose, confidence, and the same of the proposals, summed, as `proposals`.
+        """
+        targets = targets_from(batch, float(max(batch.images.shape[-2:])))
+        losses = self._tokens(output, targets, num_people)
+        losses["proposals"] = self.weights.proposals * sum(self._proposals(output, targets, num_people).values())
+        return losses
+
+    def _tokens(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
+        assert output.matched is not None
+        groups = output.matched.shape[1]
+        total: dict[str, Tensor] = {}
+        person = _person_of_row(output.matched, output.layers[0].scores.shape[1])
+        chosen = person if output.chosen is None else person.gather(1, output.chosen)
+        stages = [(layer, person, groups) for layer in output.layers] + [(layer, chosen, 1) for layer in output.refined]
+        for prediction, owner, share in stages:
+            for name, value in self._losses(prediction, owner, targets).items():
+                total[name] = total.get(name, 0) + value / (num_people * share)
+        return total
+
+    def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
+        assert output.proposals is not None and output.centres is not None
+        person = match_patches(output.proposals, output.centres, targets, self.sigmas, self.patches_per_person)
+        counts = _count(person, targets.people.shape[1])
+        share = 1 / gather_rows(counts, person.clamp(min=0)).clamp(min=1) if counts.shape[1] else None
+        losses = self._losses(output.proposals, person, targets, share)
+        losses["score"] = losses["score"] / self.patches_per_person
+        return {name: value / num_people for name, value in losses.items()}
+
+    def _losses(
+        self, prediction: Prediction, person: Tensor, targets: Targets, share: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Sums over candidates; person (B, Q) is whom each stands for, share (B, Q) what it counts."""
+        owned = person != NO_ONE
+        if targets.people.shape[1] == 0:
+            targets = _one_padded_person(targets)
+        truth = Targets(*(gather_rows(part, person.clamp(min=0)) for part in targets[:5]), targets.ignored)
+        count = owned.float() if share is None else owned * share
+        iou, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
+        squared = (prediction.poses - truth.poses).square().sum(-1)
+        similarity = keypoint_similarity(squared, truth.areas, self.sigmas.to(squared.device))
+        oks = masked_mean(similarity, truth.labelled)
+        posed = count * truth.posed
+        quality = torch.where(truth.posed, (iou + oks) / 2, iou).detach()
+        distance = (prediction.boxes - to_centres(truth.corners)).abs().sum(-1)
+        offset = (prediction.poses - truth.poses).abs().sum(-1) / truth.areas.clamp(min=1e-6).sqrt()[..., None]
+        near = (similarity * truth.labelled).detach()
+        confidence = F.binary_cross_entropy_with_logits(prediction.confidences, near, reduction="none").mean(-1)
+        w = self.weights
+        return {
+            "score": w.score * self._score(prediction, owned, quality, truth.ignored),
+            "box": w.box * (count * distance).sum(),
+            "giou": w.giou * (count * (1 - giou)).sum(),
+            "oks": w.oks * (posed * (1 - oks)).sum(),
+            "pose": w.pose * (posed * masked_mean(offset, truth.labelled)).sum(),
+            "confidence": w.confidence * (posed * confidence).sum(),
+        }
+
+    @staticmethod
+    def _score(prediction: Prediction, owned: Tensor, quality: Tensor, ignored: Tensor) -> Tensor:
+        """Cross-entropy towards quality**power where owned, focal elsewhere, nothing in ignored regions."""
+        target = torch.where(owned, quality.clamp(0, 1) ** QUALITY_POWER, 0.0)
+        loss = F.binary_cross_entropy_with_logits(prediction.scores, target, reduction="none")
+        background = prediction.scores.detach().sigmoid() ** QUALITY_POWER
+        background = background * ~_centred_in(prediction.boxes, ignored)
+        return (torch.where(owned, 1.0, background) * loss).sum()
+
+
+def _person_of_row(matched: Tensor, rows: int) -> Tensor:
+    """matched (B, G, P) rows of people -> (B, rows) person of each row, -1 for none."""
+    batch, groups, people = matched.shape
+    person = torch.full((batch, rows + 1), NO_ONE, dtype=torch.int64, device=matched.device)
+    index = torch.where(matched == NO_ONE, rows, matched).flatten(1)  # those without a row fall into the spare one
+    owner = torch.arange(people, device=matched.device).repeat(groups).expand(batch, -1)
+    return person.scatter(1, index, owner)[:, :rows]
+
+
+def _count(person: Tensor, people: int) -> Tensor:
+    """person (B, Q) -> (B, P) how many candidates stand for each person."""
+    counts = torch.zeros(len(person), people + 1, device=person.device)
+    index = torch.where(person == NO_ONE, people, person)
+    return counts.scatter_add(1, index, torch.ones_like(index, dtype=counts.dtype))[:, :people]
+
+
+def _one_padded_person(targets: Targets) -> Targets:
+    """A batch without people gets one padded row, so that the same arithmetic yields zeros with a gradient."""
+    return Targets(
+        *(F.pad(part, [0, 0] * (part.dim() - 2) + [0, 1]) for part in targets[:5]), ignored=targets.ignored
+    )
+
+
+def _centred_in(boxes: Tensor, regions: Tensor) -> Tensor:
+    """boxes (B, Q, 4) centres and sizes, regions (B, R, 4) corners -> (B, Q) bool."""
+    point = boxes[:, :, None, :2].detach()
+    inside = (point > regions[:, None, :, :2]) & (point < regions[:, None, :, 2:])
+    return inside.all(-1).any(-1)

@@ -1,0 +1,127 @@
+"""What the three variants share: patches -> proposals -> detection tokens -> people.
+
+B images, N patches of width D, G groups of M tokens in training (1 otherwise), P people, K keypoints.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sia.backbone import Backbone, Features
+from sia.head import PersonHead, Reference, reference_from
+from sia.matcher import match_tokens, targets_from
+from sia.outputs import PoseOutput, Prediction
+from sia.tokens import DetectionTokens
+from utils.structures import PoseBatch
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The numbers that differ between sizes.
+
+    Attributes:
+        tokens: M, the most people that can be found in an image.
+        groups: G, token groups in training.
+        token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
+        narrow: width of the light decoder and of the refiner.
+        layers: layers of the light decoder and of the refiner.
+        refined: people that the refiner looks at.
+    """
+
+    tokens: int = 60
+    groups: int = 2
+    token_blocks: int = 4
+    narrow: int = 256
+    layers: int = 3
+    refined: int = 30
+
+
+def trim(backbone: Backbone, depth: int, keep_norm: bool) -> None:
+    """Takes away what a variant never runs: every parameter that stays gets a gradient in every batch."""
+    backbone.vit.blocks = backbone.vit.blocks[:depth]
+    backbone.depth = depth
+    if not keep_norm:
+        backbone.vit.norm = nn.Identity()
+
+
+class PoseModel(nn.Module, ABC):
+    """Base of the variants: the input, the proposals and the final output are the same for all."""
+
+    sigmas: Tensor
+
+    def __init__(self, backbone: Backbone, widths: Widths, dim: int, mean_pose: Tensor, sigmas: Tensor) -> None:
+        """Builds what is shared.
+
+        Args:
+            backbone: the encoder.
+            widths: of this size.
+            dim: width of the tokens that the head reads.
+            mean_pose: (K, 2) relative to the box.
+            sigmas: (K,) OKS constants, for matching.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.widths = widths
+        self.head = PersonHead(dim, mean_pose)
+        self.tokens = DetectionTokens(dim, len(mean_pose), widths.tokens, widths.groups)
+        self.norm_patches = nn.LayerNorm(dim)
+        self.register_buffer("sigmas", sigmas.float())
+
+    @abstractmethod
+    def encode(self, features: Features) -> tuple[Features, Tensor]:
+        """Runs the patches up to where tokens join; returns them and (B, N, dim) for the head."""
+
+    @abstractmethod
+    def read(
+        self, features: Features, patches: Tensor, tokens: Tensor, reference: Reference, groups: int
+    ) -> tuple[Features, list[Tensor], list[Prediction]]:
+        """Lets the tokens read the patches; returns tokens and candidates after each layer."""
+
+    def forward(self, images: Tensor, batch: PoseBatch | None = None) -> PoseOutput:
+        """Finds people.
+
+        Args:
+            images: (B, 3, H, W) uint8, or float in [0, 1], RGB, any size.
+            batch: the labels, needed in training, for matching.
+
+        Returns:
+            `people` always; everything else in training. Units: the longer of H and W.
+        """
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        features, patches = self.encode(self.backbone.embed(self.normalise(images)))
+        start = self.patch_reference(features.grid, size, len(images))
+        scores, boxes = self.head.locate(patches, start.boxes)
+        proposals = self.head.complete(patches, scores, boxes, start.poses)
+        tokens, reference = self.tokens(patches, self.head, proposals)
+        groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
+        features, states, layers = self.read(features, patches, tokens, reference, groups)
+        output = PoseOutput(layers[-1])
+        if self.training:
+            assert batch is not None, "a model in training needs the batch's labels"
+            targets = targets_from(batch, float(max(size)))
+            matched = match_tokens(layers[-1], targets, self.sigmas, groups)
+            output = PoseOutput(layers[-1], layers, proposals, start.boxes[0, :, :2], matched)
+        return self.finish(output, features, states[-1], size)
+
+    def finish(self, output: PoseOutput, features: Features, tokens: Tensor, size: tuple[int, int]) -> PoseOutput:
+        """What comes after the tokens: nothing, unless there is a refiner."""
+        return output
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Input pixels -> what the backbone was trained on, padded below and right to whole patches."""
+        height, width = images.shape[-2:]
+        stride = self.backbone.patch
+        return F.pad(self.backbone.normalise(images), [0, -width % stride, 0, -height % stride])
+
+    def patch_reference(self, grid: tuple[int, int], size: tuple[int, int], batch: int) -> Reference:
+        """Where each patch starts, in units of the longer input side (padding not counted)."""
+        return self.head.patch_reference(grid, self.backbone.patch / max(size), batch)
+
+    def _predict(self, tokens: Tensor, reference: Reference, layers: list[Prediction]) -> Reference:
+        """Appends the candidates that the head reads from normalised tokens; returns the next reference."""
+        layers.append(self.head(tokens, reference))
+        return reference_from(layers[-1])

@@ -1,0 +1,75 @@
+"""From the model's output to people in original pixels. No suppression: one token stands for one person."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sia.criterion import QUALITY_POWER
+from sia.outputs import PoseOutput, Prediction
+from utils.boxes import to_corners
+from utils.structures import People
+
+
+class Decoded(NamedTuple):
+    """R people an image, best first, in input pixels.
+
+    Attributes:
+        scores: (B, R) in [0, 1], expected mean of IoU and OKS.
+        boxes: (B, R, 4) x1, y1, x2, y2.
+        keypoints: (B, R, K, 2) x, y.
+        confidences: (B, R, K) in [0, 1].
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    keypoints: Tensor
+    confidences: Tensor
+
+
+def decode(output: PoseOutput, image_size: tuple[int, int], max_people: int | None = None) -> Decoded:
+    """The best candidates in input pixels; runs inside an exported graph as well.
+
+    Args:
+        output: of a model.
+        image_size: (H, W) of the input.
+        max_people: most people an image; None for as many as there are candidates.
+    """
+    count = output.people.scores.shape[1]
+    best = output.people.scores.topk(min(max_people or count, count), dim=1).indices
+    people: Prediction = output.people.select(best)
+    length = float(max(image_size))
+    return Decoded(
+        people.scores.sigmoid() ** (1 / QUALITY_POWER),
+        to_corners(people.boxes) * length,
+        people.poses * length,
+        people.confidences.sigmoid(),
+    )
+
+
+def to_original(decoded: Decoded, letterboxes: Tensor, sizes: Tensor) -> list[People]:
+    """Input pixels -> original pixels; boxes are clipped to the image, keypoints are not.
+
+    Args:
+        decoded: B images.
+        letterboxes: (B, 3) rows of scale, pad x, pad y.
+        sizes: (B, 2) original height and width.
+
+    Returns:
+        B `People`, those without a visible box left out.
+    """
+    scale, pad = letterboxes[:, None, :1].to(decoded.boxes), letterboxes[:, None, 1:].to(decoded.boxes)
+    limit = sizes.flip(-1).to(decoded.boxes)[:, None].repeat(1, 1, 2)
+    boxes = (decoded.boxes - pad.repeat(1, 1, 2)) / scale
+    boxes = torch.minimum(boxes.clamp(min=0), limit)
+    keypoints = (decoded.keypoints - pad[:, :, None]) / scale[:, :, None]
+    seen = ((boxes[..., 2:] - boxes[..., :2]) > 0).all(-1)
+    parts = [boxes, decoded.scores, keypoints, decoded.confidences]
+    return [People(*(_array(part[b][seen[b]]) for part in parts)) for b in range(len(boxes))]
+
+
+def _array(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return values.detach().float().cpu().numpy()

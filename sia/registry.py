@@ -1,0 +1,114 @@
+"""The one place where models are named and built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sia.backbone import SIZES, Backbone, build_backbone
+from sia.backbone_weights import load_backbone_weights
+from sia.model import PoseModel, Widths
+from sia.sia_pose import SiaPose
+from sia.sia_pose_decoder_led import SiaPoseDecoderLed
+from sia.sia_pose_simple import SiaPoseSimple
+from utils.errors import ConfigError
+
+MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
+    "sia_pose_simple": SiaPoseSimple,
+    "sia_pose": SiaPose,
+    "sia_pose_decoder_led": SiaPoseDecoderLed,
+}
+
+WIDTHS: dict[str, Widths] = {
+    "n16": Widths(tokens=40, token_blocks=3, narrow=96, layers=2, refined=20),
+    "ti16": Widths(narrow=128, layers=2),
+    "s16": Widths(),
+    "b16": Widths(),
+    "l14": Widths(narrow=384),
+    "test": Widths(tokens=8, token_blocks=2, narrow=48, layers=1, refined=4),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that is needed to build a model again; it travels in every checkpoint.
+
+    Attributes:
+        name: a key of `MODELS`.
+        size: a key of `SIZES`; with a backbone of another width it still sets tokens, groups and decoder.
+        num_keypoints: K.
+        image_size: (height, width) in pixels that the model was trained at.
+        mean_pose: K rows of x, y relative to the box: (keypoint - centre) / (width, height).
+        sigmas: K OKS constants.
+        backbone: a timm name, or None for the size's own.
+    """
+
+    name: str
+    size: str
+    num_keypoints: int
+    image_size: tuple[int, int]
+    mean_pose: tuple[tuple[float, float], ...]
+    sigmas: tuple[float, ...]
+    backbone: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_known("model", self.name, list(MODELS))
+        _check_known("size", self.size, list(SIZES))
+        lengths = (len(self.mean_pose), len(self.sigmas))
+        if lengths != (self.num_keypoints, self.num_keypoints):
+            raise ConfigError(
+                f"A model of {self.num_keypoints} keypoints needs as many mean positions and sigmas, got {lengths}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of `to_dict`."""
+        return cls(
+            name=str(values["name"]),
+            size=str(values["size"]),
+            num_keypoints=int(values["num_keypoints"]),
+            image_size=(int(values["image_size"][0]), int(values["image_size"][1])),
+            mean_pose=tuple((float(x), float(y)) for x, y in values["mean_pose"]),
+            sigmas=tuple(float(s) for s in values["sigmas"]),
+            backbone=values.get("backbone"),
+        )
+
+
+def list_models() -> list[str]:
+    """What `-MODEL` takes."""
+    return list(MODELS)
+
+
+def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | None = None) -> PoseModel:
+    """Builds a model with random weights, or with a pretrained backbone.
+
+    Args:
+        config: what to build.
+        backbone_weights: a state dict in any format that `load_backbone_weights` knows, of the whole backbone,
+            also where the variant keeps only its first blocks.
+
+    Raises:
+        ConfigError: no such model, size or backbone.
+        WeightsError: backbone weights of which not every key fits.
+    """
+    backbone: Backbone = build_backbone(config.size, config.backbone, config.image_size)
+    if backbone_weights is not None:
+        load_backbone_weights(backbone, dict(backbone_weights))
+    mean_pose, sigmas = torch.tensor(config.mean_pose), torch.tensor(config.sigmas)
+    return MODELS[config.name](backbone, WIDTHS[config.size], mean_pose, sigmas)
+
+
+def _check_known(what: str, value: str, known: list[str]) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(value, known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"There is no {what} '{value}': choose one of {', '.join(known)}.{hint}")

@@ -1,0 +1,43 @@
+"""`sia_pose_decoder_led`: fewer blocks, patches only, then a light late decoder."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from sia.backbone import Backbone, Features
+from sia.decoder import DecoderLayer
+from sia.head import Reference
+from sia.model import PoseModel, Widths, trim
+from sia.outputs import Prediction
+
+KEPT_BLOCKS = 2 / 3
+"""Share of the backbone's blocks that run."""
+
+
+class SiaPoseDecoderLed(PoseModel):
+    """The first two thirds of the backbone; tokens of a narrower width read its patches in layers of their own."""
+
+    def __init__(self, backbone: Backbone, widths: Widths, mean_pose: Tensor, sigmas: Tensor) -> None:
+        trim(backbone, round(backbone.depth * KEPT_BLOCKS), keep_norm=False)
+        super().__init__(backbone, widths, widths.narrow, mean_pose, sigmas)
+        self.narrow = nn.Linear(backbone.dim, widths.narrow)
+        self.decoder = nn.ModuleList(DecoderLayer(widths.narrow) for _ in range(widths.layers))
+        self.norm_tokens = nn.ModuleList(nn.LayerNorm(widths.narrow) for _ in range(widths.layers))
+
+    def encode(self, features: Features) -> tuple[Features, Tensor]:
+        """Every kept block, then the narrower width."""
+        for index in range(self.backbone.depth):
+            features, _ = self.backbone.run_block(index, features)
+        return features, self.norm_patches(self.narrow(features.tokens[:, self.backbone.prefix :]))
+
+    def read(
+        self, features: Features, patches: Tensor, tokens: Tensor, reference: Reference, groups: int
+    ) -> tuple[Features, list[Tensor], list[Prediction]]:
+        """The decoder."""
+        states: list[Tensor] = []
+        layers: list[Prediction] = []
+        for layer, norm in zip(self.decoder, self.norm_tokens, strict=True):
+            tokens = layer(tokens, patches, groups)
+            states.append(norm(tokens))
+            reference = self._predict(states[-1], reference, layers)
+        return features, states, layers

@@ -1,0 +1,51 @@
+"""`sia_pose_simple`: detection tokens join the ViT's own last blocks; keypoints straight from the tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from sia.backbone import Backbone, Features, one_way_mask
+from sia.head import Reference
+from sia.model import PoseModel, Widths, trim
+from sia.outputs import Prediction
+
+
+class SiaPoseSimple(PoseModel):
+    """All blocks of the backbone; the last `token_blocks` are run with the tokens beside the patches.
+
+    Patches never look at tokens (Song et al., ViDT, section 3.1), so the features stay what they were.
+    """
+
+    reads_patches = False
+    """Whether anything reads the patches after the last block."""
+
+    def __init__(self, backbone: Backbone, widths: Widths, mean_pose: Tensor, sigmas: Tensor) -> None:
+        super().__init__(backbone, widths, backbone.dim, mean_pose, sigmas)
+        self.norm_tokens = nn.ModuleList(nn.LayerNorm(backbone.dim) for _ in range(widths.token_blocks))
+        trim(backbone, backbone.depth, keep_norm=self.reads_patches)
+
+    @property
+    def _join(self) -> int:
+        return self.backbone.depth - self.widths.token_blocks
+
+    def encode(self, features: Features) -> tuple[Features, Tensor]:
+        """The blocks before the tokens join."""
+        for index in range(self._join):
+            features, _ = self.backbone.run_block(index, features)
+        return features, self.norm_patches(features.tokens[:, self.backbone.prefix :])
+
+    def read(
+        self, features: Features, patches: Tensor, tokens: Tensor, reference: Reference, groups: int
+    ) -> tuple[Features, list[Tensor], list[Prediction]]:
+        """The last blocks, with the tokens."""
+        seen, count = features.tokens.shape[1], tokens.shape[1] // groups
+        mask = one_way_mask(seen, groups, count, tokens.device)
+        states: list[Tensor] = []
+        layers: list[Prediction] = []
+        for norm, index in zip(self.norm_tokens, range(self._join, self.backbone.depth), strict=True):
+            features, joined = self.backbone.run_block(index, features, tokens, mask)
+            assert joined is not None
+            tokens = joined
+            states.append(norm(tokens))
+            reference = self._predict(states[-1], reference, layers)
+        return features, states, layers

@@ -1,0 +1,69 @@
+"""Detection tokens: the best proposals of the patches, turned into tokens that can read the image."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sia.head import PersonHead, Reference, reference_from
+from sia.outputs import Prediction, gather_rows
+
+LOWEST, HIGHEST = 0.5, 32.0
+"""Cycles over the longer input side of the slowest and fastest sine."""
+
+REFERENCE_NOISE = 0.15
+"""Standard deviation of the shift and growth of references in the training-only groups, in shares of the box."""
+
+
+def sine_embedding(coordinates: Tensor, dim: int) -> Tensor:
+    """coordinates (..., C) in units of the longer input side -> (..., dim), dim a multiple of 2 C."""
+    count = dim // (2 * coordinates.shape[-1])
+    steps = torch.arange(count, device=coordinates.device, dtype=torch.float32)
+    angles = coordinates.float()[..., None] * (2 * math.pi * LOWEST * (HIGHEST / LOWEST) ** (steps / count))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+class DetectionTokens(nn.Module):
+    """The M best patches become tokens: the patch's feature plus an embedding of its reference.
+
+    In training there are G groups of M tokens (Chen et al., Group DETR, section 3): the first is the one used at
+    test time, the others start from disturbed references, which teaches the later layers to correct.
+    """
+
+    def __init__(self, dim: int, num_keypoints: int, tokens: int, groups: int) -> None:
+        super().__init__()
+        self.dim, self.tokens, self.groups = dim, tokens, groups
+        self.content = nn.Linear(dim, dim)
+        self.place = nn.Sequential(nn.Linear(dim + 2 * num_keypoints, dim), nn.GELU(), nn.Linear(dim, dim))
+
+    def forward(self, patches: Tensor, head: PersonHead, proposals: Prediction) -> tuple[Tensor, Reference]:
+        """Builds the tokens.
+
+        Args:
+            patches: (B, N, D) normalised patch features.
+            head: the shared head, for its mean pose.
+            proposals: (B, N) candidates, one a patch.
+
+        Returns:
+            (B, G * M, D) tokens and their references; G is 1 outside training.
+        """
+        best = proposals.scores.detach().topk(min(self.tokens, patches.shape[1]), dim=1).indices
+        reference = reference_from(proposals.select(best))
+        content = self.content(gather_rows(patches, best))
+        if self.training and self.groups > 1:
+            extra = [_disturbed(reference) for _ in range(self.groups - 1)]
+            reference = Reference(*(torch.cat(parts, dim=1) for parts in zip(reference, *extra, strict=True)))
+            content = content.repeat(1, self.groups, 1)
+        shape = (reference.poses - head.mean_pose).flatten(-2).clamp(-4, 4)
+        place = torch.cat([sine_embedding(reference.boxes, self.dim), shape], dim=-1)
+        return content + self.place(place.to(content.dtype)), reference
+
+
+def _disturbed(reference: Reference) -> Reference:
+    centre, size = reference.boxes.chunk(2, dim=-1)
+    centre = centre + size * REFERENCE_NOISE * torch.randn_like(centre)
+    size = size * (REFERENCE_NOISE * torch.randn_like(size)).exp()
+    poses = reference.poses + REFERENCE_NOISE * torch.randn_like(reference.poses)
+    return Reference(torch.cat([centre, size], dim=-1), poses)
