@@ -1,0 +1,308 @@
+"""Plain vision transformers, run block by block so that detection tokens can join in any block.
+
+Shapes: B images, N patches on an h x w grid, P prefix tokens (class token, registers), M extra tokens, D width.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from utils.errors import ConfigError
+
+OWN = {
+    "n16": {"embed_dim": 128, "depth": 8, "num_heads": 4},
+    "test": {"embed_dim": 48, "depth": 4, "num_heads": 3},
+}
+SIZES: dict[str, str] = {
+    "n16": "sia_vit_nano_patch16",
+    "ti16": "vit_tiny_patch16_224",
+    "s16": "vit_small_patch16_224",
+    "b16": "vit_base_patch16_224",
+    "l14": "vit_large_patch14_dinov2",
+    "test": "sia_vit_test_patch16",
+}
+
+
+class Features(NamedTuple):
+    """The state between two blocks."""
+
+    tokens: Tensor  # (B, P + N, D): prefix tokens first, then the patches row by row
+    rope: Tensor | None  # rotary embedding of the N patches ((depth, heads,) N, 2 * head width), sines then cosines
+    grid: tuple[int, int]  # (h, w), N = h * w
+    stem8: Tensor | None = None  # (B, C, H / 8, W / 8): the convolution stem's stride-8 map, where there is one
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions through half the width, added to their input; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width // 2, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width // 2)
+        self.conv2 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.act = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return x + self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))
+
+
+def _downsample(width_in: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width_in, width_out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width_out), nn.SiLU()
+    )
+
+
+class ConvStem(nn.Module):
+    """Patch embedding by four stride-2 convolutions: a small ViT learns much faster with it (arXiv:2106.14881).
+
+    A drop-in for timm's PatchEmbed in its dynamic-size mode: images (B, 3, H, W) to (B, H / 16, W / 16, D).
+    """
+
+    def __init__(self, img_size: Sequence[int], patch_size: int, embed_dim: int, **_: Any) -> None:
+        super().__init__()
+        self.patch_size = (patch_size, patch_size)
+        self.grid_size = (img_size[0] // patch_size, img_size[1] // patch_size)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+        self.to8 = nn.Sequential(
+            _downsample(3, 24), _downsample(24, 32), ResidualUnit(32), _downsample(32, 64), ResidualUnit(64)
+        )
+        self.proj = nn.Conv2d(64, embed_dim, 3, stride=2, padding=1)
+
+    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The stride-16 map (B, H / 16, W / 16, D) and the stride-8 map (B, 64, H / 8, W / 8)."""
+        stem8 = self.to8(images)
+        return self.proj(stem8).permute(0, 2, 3, 1), stem8
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The stride-16 map only."""
+        return self.maps(images)[0]
+
+    def init_weights(self) -> None:
+        """Variance-preserving convolutions; residual branches start at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, ResidualUnit):
+                nn.init.zeros_(module.norm2.weight)
+        nn.init.trunc_normal_(self.proj.weight, std=0.02)
+        nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
+
+
+class Backbone(nn.Module):
+    """A timm ViT as a stem, a list of blocks and a final norm.
+
+    Attributes:
+        dim: width D of the tokens.
+        depth: number of blocks.
+        patch: stride of the patches in input pixels.
+        prefix: number P of prefix tokens.
+        name: the timm name, or ours, that builds the same architecture again.
+        mean, std: buffers (3, 1, 1), the normalisation that the weights expect, for colours in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, vit: VisionTransformer | Eva, name: str) -> None:
+        super().__init__()
+        self.vit = vit
+        self.name = name
+        self.dim = int(vit.embed_dim)
+        self.depth = len(vit.blocks)
+        self.patch = int(vit.patch_embed.patch_size[0])
+        self.prefix = int(vit.num_prefix_tokens)
+        # Buffers, so that the normalisation travels with the weights.
+        self.register_buffer("mean", torch.zeros(3, 1, 1))
+        self.register_buffer("std", torch.ones(3, 1, 1))
+        config = getattr(vit, "pretrained_cfg", None) or {}
+        self.set_normalisation(config.get("mean", IMAGENET_DEFAULT_MEAN), config.get("std", IMAGENET_DEFAULT_STD))
+
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Sets the mean and the standard deviation per colour channel, for colours in [0, 1]."""
+        self.mean.copy_(torch.tensor(mean).view(3, 1, 1))
+        self.std.copy_(torch.tensor(std).view(3, 1, 1))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W), uint8 in [0, 255] or float in [0, 1], to what `embed` expects."""
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255
+        return (images - self.mean) / self.std
+
+    def embed(self, images: Tensor) -> Features:
+        """Normalised images (B, 3, H, W) to the input of block 0; positions are interpolated to the grid.
+
+        Raises:
+            ValueError: H or W is no multiple of the patch.
+        """
+        height, width = images.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise ValueError(f"image of {height}x{width} pixels: each side must be a multiple of {self.patch}")
+        stem8 = None
+        if isinstance(self.vit.patch_embed, ConvStem):
+            patches, stem8 = self.vit.patch_embed.maps(images)
+        else:
+            patches = self.vit.patch_embed(images)
+        grid = (int(patches.shape[1]), int(patches.shape[2]))
+        embedded = self.vit._pos_embed(patches)
+        tokens, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
+        return Features(self.vit.norm_pre(tokens), rope, grid, stem8)
+
+    def run_block(
+        self, index: int, features: Features, extra: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Features, Tensor | None]:
+        """Runs one block, with extra tokens behind the patches.
+
+        Args:
+            index: which block, from 0.
+            features: the state before the block.
+            extra: detection tokens (B, M, D); they have no position, so the rotary embedding leaves them alone.
+            mask: bool (L, L), L = P + N + M; True at [i, j] lets token i attend to token j.
+
+        Returns:
+            The state after the block, and the extra tokens after it.
+        """
+        tokens, count = features.tokens, features.tokens.shape[1]
+        if extra is not None:
+            tokens = torch.cat([tokens, extra.to(tokens.dtype)], dim=1)
+        options: dict[str, Tensor | None] = {"attn_mask": mask}
+        if isinstance(self.vit, Eva):
+            options["rope"] = self._rope_rows(index, features.rope, tokens.shape[1] - count)
+        tokens = self.vit.blocks[index](tokens, **options)
+        return features._replace(tokens=tokens[:, :count]), None if extra is None else tokens[:, count:]
+
+    def _rope_rows(self, index: int, rope: Tensor | None, extra: int) -> Tensor | None:
+        """The rotary embedding of one block, with `extra` rows that rotate by nothing (sine 0, cosine 1)."""
+        if rope is None:
+            return None
+        if getattr(self.vit, "rope_mixed", False):
+            rope = rope[index]
+        if extra == 0:
+            return rope
+        still = rope.new_zeros(*rope.shape[:-2], extra, rope.shape[-1])
+        still[..., rope.shape[-1] // 2 :] = 1
+        return torch.cat([rope, still], dim=-2)
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """The ViT's final norm of (..., D)."""
+        normed: Tensor = self.vit.norm(tokens)
+        return normed
+
+    def forward(self, images: Tensor) -> Features:
+        """All blocks and the final norm, without extra tokens."""
+        features = self.embed(images)
+        for index in range(self.depth):
+            features, _ = self.run_block(index, features)
+        return features._replace(tokens=self.norm(features.tokens))
+
+    def layer_index(self, parameter_name: str) -> int:
+        """Depth of one of this module's parameters, for layer-wise learning-rate decay.
+
+        Returns:
+            0 for the stem, positions and prefix tokens, i + 1 for block i, depth + 1 for the final norm.
+        """
+        name = parameter_name.removeprefix("vit.")
+        block = re.match(r"blocks\.(\d+)\.", name)
+        if block:
+            return int(block[1]) + 1
+        return self.depth + 1 if name.startswith("norm.") else 0
+
+
+def one_way_mask(count: int, groups: int, tokens_per_group: int, device: torch.device | str | None = None) -> Tensor:
+    """Attention mask under which detection tokens read the image but don't change it.
+
+    Args:
+        count: P + N, the prefix tokens and patches.
+        groups: how many groups of detection tokens follow.
+        tokens_per_group: tokens in each group.
+        device: where to make the mask.
+
+    Returns:
+        bool (L, L), L = count + groups * tokens_per_group. Image tokens attend to image tokens; a detection
+        token attends to the image and to its own group.
+    """
+    group = torch.arange(groups, device=device).repeat_interleave(tokens_per_group)
+    group = torch.cat([torch.full((count,), -1, device=device), group])
+    return (group[None, :] == -1) | (group[:, None] == group[None, :])
+
+
+def _grid_image(image_size: tuple[int, int], patch: int) -> tuple[int, int]:
+    """The image size rounded up to whole patches: the model pads to it."""
+    return -(-image_size[0] // patch) * patch, -(-image_size[1] // patch) * patch
+
+
+def _build_own(size: str, image_size: tuple[int, int]) -> Backbone:
+    vit = VisionTransformer(
+        img_size=_grid_image(image_size, 16),
+        patch_size=16,
+        num_classes=0,
+        global_pool="",
+        class_token=False,
+        dynamic_img_size=True,
+        embed_layer=ConvStem,
+        fix_init=True,
+        **OWN[size],
+    )
+    vit.patch_embed.init_weights()
+    return Backbone(vit, SIZES[size])
+
+
+def _unknown_backbone(name: str) -> ConfigError:
+    bare = name.split(".")[0]
+    known = [*SIZES, *timm.list_models()]
+    close = difflib.get_close_matches(bare, known, n=4, cutoff=0.5)
+    hint = f"; close names: {', '.join(close)}" if close else ""
+    return ConfigError(f"unknown backbone '{name}': give a timm ViT name or a weights file{hint}")
+
+
+def _build_timm(name: str, image_size: tuple[int, int]) -> Backbone:
+    if not timm.is_model(name):
+        raise _unknown_backbone(name)
+    config = timm.get_pretrained_cfg(name)
+    patch = re.search(r"patch(\d+)", name)
+    stride = int(patch[1]) if patch else 16
+    options: dict[str, Any] = {"num_classes": 0, "global_pool": "", "dynamic_img_size": True}
+    try:
+        vit = timm.create_model(name, pretrained=False, img_size=_grid_image(image_size, stride), **options)
+    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"backbone '{name}' is no plain ViT that SIA Pose can run block by block ({error})"
+        ) from error
+    if not isinstance(vit, (VisionTransformer, Eva)):
+        raise ConfigError(
+            f"backbone '{name}' is a {type(vit).__name__}: give a plain ViT such as vit_small_patch16_224"
+        )
+    del config
+    return Backbone(vit, name)
+
+
+def build_backbone(size: str, backbone: str | None, image_size: tuple[int, int]) -> Backbone:
+    """Builds a randomly initialised backbone.
+
+    Args:
+        size: a key of `SIZES`, used where `backbone` is None.
+        backbone: any timm VisionTransformer or Eva name, a value of `SIZES`, or None.
+        image_size: (H, W) in pixels; learned positions are made for its grid, and interpolated for other sizes.
+
+    Raises:
+        ConfigError: an unknown name, or a timm model that is no plain ViT.
+    """
+    if backbone is None:
+        if size not in SIZES:
+            raise ConfigError(f"unknown size '{size}': give one of {', '.join(SIZES)}")
+        backbone = SIZES[size]
+    own = {value: key for key, value in SIZES.items() if key in OWN}
+    if backbone in own:
+        return _build_own(own[backbone], image_size)
+    return _build_timm(backbone, image_size)
