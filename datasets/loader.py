@@ -1,0 +1,210 @@
+"""Data loaders that yield `PoseBatch`: worker processes, exact order, clean errors."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.coco_pose import CocoPose
+from datasets.geometry import Matrix, letterbox_matrix, scale_of
+from datasets.labels import Array, Sample
+from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
+from datasets.transforms import Augmentation, training_sample, validation_sample
+from utils.errors import ConfigError, DataError, SiaError
+from utils.structures import PoseBatch
+
+Item = tuple[SampleKey, Sample, Matrix]
+
+
+class TrainingLoader:
+    """Iterate it once per epoch, after `set_epoch`.
+
+    Every sample depends on seed, epoch and its position in the epoch only: not on the number of workers, nor on
+    where a resumed epoch starts.
+    """
+
+    def __init__(self, batches: TrainingBatches, loader: DataLoader[PoseBatch | str]) -> None:
+        self._batches, self._loader = batches, loader
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch on this rank."""
+        return self._batches.per_epoch
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """What the next iteration yields: this epoch, from this batch on; skipped batches are not loaded."""
+        self._batches.epoch, self._batches.start = epoch, start_batch
+
+    def set_mosaic(self, enabled: bool) -> None:
+        """False from the next iteration on: the last phase, with `Augmentation.plain`."""
+        self._batches.mosaic = enabled
+
+    def __iter__(self) -> Iterator[PoseBatch]:
+        return _unwrapped(self._loader)
+
+
+class ValidationLoader:
+    """Letterboxed images in file order; over all ranks each comes exactly once."""
+
+    def __init__(self, loader: DataLoader[PoseBatch | str]) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[PoseBatch]:
+        return _unwrapped(self._loader)
+
+
+def training_loader(
+    dataset: CocoPose,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    augmentation: Augmentation | None = None,
+    pin_memory: bool = False,
+) -> TrainingLoader:
+    """Shuffled, augmented batches of H, W; the same number on every rank, all of ``batch_size``.
+
+    Raises:
+        ConfigError: a number that makes no sense.
+    """
+    _check(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
+    batches = TrainingBatches(len(dataset), batch_size, seed=seed, rank=rank, world_size=world_size)
+    full = augmentation or Augmentation()
+    samples = _TrainingSamples(dataset, image_size, full, seed)
+    return TrainingLoader(batches, _data_loader(samples, batches, workers, pin_memory))
+
+
+def validation_loader(
+    dataset: CocoPose,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> ValidationLoader:
+    """Letterboxed batches of H, W; the last one of a rank may be smaller, and a rank may have none.
+
+    Raises:
+        ConfigError: a number that makes no sense.
+    """
+    _check(batch_size=(batch_size, 1), workers=(workers, 0))
+    batches = ValidationBatches(len(dataset), batch_size, rank=rank, world_size=world_size)
+    return ValidationLoader(_data_loader(_ValidationSamples(dataset, image_size), batches, workers, pin_memory))
+
+
+def collate(dataset: CocoPose, items: Sequence[Item]) -> PoseBatch:
+    """Stacks samples, padding people and ignored areas to the most that one of them has."""
+    keys = [key for key, _, _ in items]
+    labels = [sample.labels for _, sample, _ in items]
+    images = np.stack([sample.image.transpose(2, 0, 1) for _, sample, _ in items])
+    rows = [(scale_of(matrix), matrix[0, 2], matrix[1, 2]) for _, _, matrix in items]
+    counts = torch.tensor([len(label) for label in labels])
+    most = int(counts.max())
+    return PoseBatch(
+        images=torch.from_numpy(np.ascontiguousarray(images)),
+        boxes=_padded([label.boxes for label in labels]),
+        keypoints=_padded([label.keypoints for label in labels]),
+        areas=_padded([label.areas for label in labels]),
+        people=torch.arange(most)[None] < counts[:, None],
+        ignored=_padded([label.ignored for label in labels]),
+        image_ids=torch.tensor([dataset.image_id(key.image) for key in keys]),
+        letterboxes=torch.tensor(rows, dtype=torch.float32),
+        sizes=torch.tensor([dataset.size(key.image) for key in keys]),
+        files=[str(dataset.file(key.image)) for key in keys],
+    )
+
+
+def _padded(arrays: Sequence[Array]) -> torch.Tensor:
+    """(B, most, ...) float32, zeros beyond each array's rows."""
+    padded = np.zeros((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), np.float32)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded)
+
+
+class _Samples(Dataset["PoseBatch | str"]):
+    """Makes whole batches in the worker; an error becomes its message, which the main process raises."""
+
+    def __init__(self, dataset: CocoPose, image_size: tuple[int, int]) -> None:
+        self.dataset, self.image_size = dataset, image_size
+
+    def __getitem__(self, keys: Sequence[SampleKey]) -> PoseBatch | str:
+        try:
+            return collate(self.dataset, [self.make(key) for key in keys])
+        except SiaError as error:
+            return str(error)
+
+    def make(self, key: SampleKey) -> Item:
+        raise NotImplementedError
+
+
+class _TrainingSamples(_Samples):
+    def __init__(self, dataset: CocoPose, image_size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
+        super().__init__(dataset, image_size)
+        self.augmentations = {True: augmentation, False: augmentation.plain()}
+        self.seed = seed
+
+    def make(self, key: SampleKey) -> Item:
+        rng = np.random.default_rng((self.seed, key.epoch, key.position))
+        augmentation = self.augmentations[key.mosaic]
+        return key, *training_sample(self.dataset, key.image, self.image_size, augmentation, rng)
+
+
+class _ValidationSamples(_Samples):
+    def make(self, key: SampleKey) -> Item:
+        sample, letterbox = validation_sample(self.dataset, key.image, self.image_size)
+        return key, sample, letterbox_matrix(letterbox)
+
+
+def _data_loader(
+    samples: _Samples, batches: TrainingBatches | ValidationBatches, workers: int, pin_memory: bool
+) -> DataLoader[PoseBatch | str]:
+    """Batches are made whole in `_Samples`, so the loader itself doesn't collate."""
+    return DataLoader(
+        samples,
+        sampler=batches,  # yields lists of keys, one per batch
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(_: int) -> None:
+    """One thread each; Ctrl-C is for the main process, which saves and then ends the workers."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _unwrapped(loader: DataLoader[PoseBatch | str]) -> Iterator[PoseBatch]:
+    try:
+        for batch in loader:
+            if isinstance(batch, str):
+                raise DataError(batch)
+            yield batch
+    except RuntimeError as error:
+        if not any(text in str(error) for text in ("exited unexpectedly", "killed by signal")):
+            raise
+        raise DataError(
+            "A data loader worker was ended from outside, most likely because memory or /dev/shm is full. "
+            "Use fewer -WORKERS or a smaller -BS."
+        ) from error
+
+
+def _check(**limits: tuple[int, int]) -> None:
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ConfigError(f"{name} must be at least {least}, but is {value}.")
