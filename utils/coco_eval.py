@@ -1,6 +1,7 @@
 """COCO's keypoint AP and AR (https://cocodataset.org/#keypoints-eval) for any skeleton, and a table per keypoint.
 
-The figures are pycocotools' own, computed by faster-coco-eval. Nothing is filtered or clipped on the way: all scores
+The figures are pycocotools', computed by faster-coco-eval: equal to the last digit of a double (pycocotools adds 2e-16
+to a denominator where faster-coco-eval does not). Nothing is filtered or clipped on the way: all scores
 count, at most 20 people an image do (COCO's maxDets), and images without people count.
 """
 
@@ -15,14 +16,11 @@ import numpy as np
 from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 
-from utils.coco_files import check_results, is_labelled, load_ground_truth
+from utils.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
 from utils.keypoint_scores import KeypointScore, MatchedPeople, format_table, match_people, percent, score_keypoints
 from utils.skeleton import Skeleton
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-
-_DECIMALS = 12
-"""pycocotools adds 2e-16 to a denominator that faster-coco-eval doesn't; their figures are equal beyond this."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,12 @@ class Metrics:
         note = "\nOKS and PCK are of the people found; PCK is relative to the longer side of the labelled box."
         return f"{precision}\n{recall}\n{boxes}{counts}\n{format_table(self.keypoints)}{note}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Row:
         """Plain types only, for JSON."""
         return {**asdict(self), "keypoints": [score.to_dict() for score in self.keypoints]}
 
 
-def evaluate(ground_truth: Path | dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton) -> Metrics:
+def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -> Metrics:
     """Compares COCO results with COCO annotations.
 
     Args:
@@ -90,64 +88,51 @@ def evaluate(ground_truth: Path | dict[str, Any], results: list[dict[str, Any]],
         results: COCO keypoint results: ``image_id``, ``category_id``, ``keypoints`` (3K), ``score`` and, in all rows
             or in none, ``bbox`` (x, y, width, height); in original pixels. An empty list gives zeros. As in COCO,
             ``bbox`` says how large a wrong detection is, for APM and APL; without it the keypoints' extent does.
-        skeleton: names and sigmas. Its category is the one evaluated.
+        skeleton: names and sigmas. Categories with exactly these keypoints are evaluated, as one.
 
     Raises:
         DataError: an unreadable annotation file, one without labelled people, or results that don't fit it.
     """
     truth = load_ground_truth(ground_truth, skeleton)
     rows = check_results(results, truth, skeleton)
-    # pycocotools orders by image; a stable sort here makes the rows' order across images irrelevant.
-    rows = sorted(rows, key=lambda row: row["image_id"])
     scored = _run("keypoints", truth, rows, skeleton)
     matched, labelled = _match(scored, skeleton)
     boxes = _box_figures(truth, rows, skeleton)
     return Metrics(
-        **dict(zip(FIGURES, _rounded(scored), strict=True)),
+        **dict(zip(FIGURES, map(float, scored.stats), strict=True)),
         box_AP=boxes[0],
         box_AP50=boxes[1],
-        images=len(truth["images"]),
-        people=sum(is_labelled(person) for person in truth["annotations"]),
+        images=len(truth.images),
+        people=sum(map(is_labelled, truth.people)),
         found=len(matched.areas),
         detections=len(rows),
         keypoints=tuple(score_keypoints(matched, labelled, skeleton)),
     )
 
 
-def _run(kind: str, truth: dict[str, Any], rows: list[dict[str, Any]], skeleton: Skeleton) -> COCOeval_faster:
+def _run(kind: str, truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> COCOeval_faster:
     """One evaluation by the library, which alters what it is given and must not print."""
-    annotations = COCO(_copied(truth), print_function=_silence)
+    annotations = COCO(truth.coco(), print_function=_silence)
     predictions = annotations.loadRes([dict(row) for row in rows])
     scored = COCOeval_faster(
         annotations, predictions, kind, print_function=_silence, kpt_oks_sigmas=list(skeleton.sigmas)
     )
-    scored.params.catIds = [truth["categories"][0]["id"]]
+    scored.params.catIds = [truth.category]
     scored.evaluate()
     scored.accumulate()
     scored.summarize()
     return scored
 
 
-def _copied(truth: dict[str, Any]) -> dict[str, Any]:
-    """Sections and entries copied one level deep: the library adds keys to entries, but leaves their lists alone."""
-    return {section: [dict(entry) for entry in entries] for section, entries in truth.items()}
-
-
 def _silence(*_: object) -> None:
     pass
 
 
-def _rounded(scored: COCOeval_faster) -> list[float]:
-    return [round(float(value), _DECIMALS) for value in scored.stats[: len(FIGURES)]]
-
-
-def _box_figures(
-    truth: dict[str, Any], rows: list[dict[str, Any]], skeleton: Skeleton
-) -> tuple[float | None, float | None]:
+def _box_figures(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> tuple[float | None, float | None]:
     if any("bbox" not in row for row in rows):
         return None, None
-    figures = _rounded(_run("bbox", truth, rows, skeleton))
-    return figures[0], figures[1]
+    figures = _run("bbox", truth, rows, skeleton).stats
+    return float(figures[0]), float(figures[1])
 
 
 def _match(scored: COCOeval_faster, skeleton: Skeleton) -> tuple[MatchedPeople, Any]:

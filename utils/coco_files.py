@@ -5,11 +5,45 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.errors import DataError
 from utils.skeleton import Skeleton
+
+Row = dict[str, Any]
+
+AREA_OF_BOX = 0.53
+"""Median area / box area over COCO's people with keypoints; used where an annotation has no area."""
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What the evaluation reads of an annotation file.
+
+    Attributes:
+        images: ids of all images.
+        people: annotations of the skeleton's categories: ``id`` (from 1 on: COCO's code takes a match with id 0 for
+            none), ``image_id``, ``keypoints``, ``num_keypoints``, ``bbox``, ``area``, ``iscrowd``.
+        category: the id that people and results are evaluated under.
+        merged: ids of all categories with the skeleton's keypoints; they count as one, as in training.
+        declared: ids of all categories.
+    """
+
+    images: list[int]
+    people: list[Row]
+    category: int
+    merged: frozenset[int]
+    declared: frozenset[int]
+
+    def coco(self) -> Row:
+        """A COCO dict of its own: COCO's tools add keys to the entries, but leave their lists alone."""
+        return {
+            "images": [{"id": image_id} for image_id in self.images],
+            "annotations": [{**person, "category_id": self.category} for person in self.people],
+            "categories": [{"id": self.category, "name": "person"}],
+        }
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -22,133 +56,154 @@ def read_json(path: Path, what: str) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"Can't read the {what} {path}: {error.strerror or error}. Check the path.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"The {what} {path} is not valid JSON ({error}). Write it again.") from None
 
 
-def load_ground_truth(source: Path | dict[str, Any], skeleton: Skeleton) -> dict[str, Any]:
-    """A COCO dict of the skeleton's one category with only what the evaluation reads, defaults filled in.
+def load_ground_truth(source: Path | Row, skeleton: Skeleton) -> GroundTruth:
+    """Reads annotations of the skeleton's keypoints and fills in defaults.
 
-    Annotations get new ids from 1 on: COCO's code takes a match with id 0 for none. A missing ``area`` becomes that
-    of the box, a missing ``num_keypoints`` the number of those with v > 0.
+    A missing or zero ``area`` becomes `AREA_OF_BOX` of the box, a missing ``num_keypoints`` the number with v > 0.
+
+    Args:
+        source: an annotation file or its content.
+        skeleton: whose keypoints are evaluated.
 
     Raises:
-        DataError: missing sections, no matching category, entries that don't fit, or no labelled person.
+        DataError: missing sections, other keypoints, entries that don't fit, or no labelled person.
     """
     content = source if isinstance(source, dict) else read_json(Path(source), "annotation file")
     name = "The ground truth" if isinstance(source, dict) else f"The annotation file {source}"
-    missing = [s for s in ("images", "annotations", "categories") if not isinstance(_get(content, s), list)]
-    if missing:
-        raise DataError(f"{name} has no list {missing[0]!r}. It must be a COCO keypoint file.")
-    category = find_category(content["categories"], skeleton, name)
-    images = [{"id": _whole(image, "id", f"{name}: image {i}")} for i, image in enumerate(content["images"])]
-    people = [entry for entry in content["annotations"] if _get(entry, "category_id") == category["id"]]
-    known = {image["id"] for image in images}
-    annotations = [_person(entry, i + 1, known, skeleton, name) for i, entry in enumerate(people)]
-    if not any(is_labelled(person) for person in annotations):
-        raise DataError(f"{name} has no '{category['name']}' with labelled keypoints: there is nothing to evaluate.")
-    return {"images": images, "annotations": annotations, "categories": [category]}
+    _check_sections(content, name)
+    merged = [_whole(row, "id", f"{name}: category") for row in content["categories"] if _fits(row, skeleton)]
+    if not merged:
+        _no_category(content["categories"], skeleton, name)
+    images = [_whole(image, "id", f"{name}: image {i}") for i, image in enumerate(content["images"])]
+    chosen = [row for row in content["annotations"] if row.get("category_id") in merged]
+    known = set(images)
+    people = [_person(row, i + 1, known, skeleton.num_keypoints, name) for i, row in enumerate(chosen)]
+    if not any(is_labelled(person) for person in people):
+        raise DataError(f"{name} has no '{skeleton.category}' with labelled keypoints: there is nothing to evaluate.")
+    declared = frozenset(_whole(row, "id", f"{name}: category") for row in content["categories"])
+    return GroundTruth(images, people, merged[0], frozenset(merged), declared)
 
 
-def find_category(categories: list[dict[str, Any]], skeleton: Skeleton, name: str) -> dict[str, Any]:
-    """The category of the skeleton's name or, failing that, the only one that declares keypoints.
+def read_skeleton(content: Any, name: str) -> Skeleton:
+    """The one skeleton that an annotation file declares.
 
     Raises:
-        DataError: there is none, or its keypoints are others.
+        DataError: it declares none, or several.
     """
-    same = [entry for entry in categories if _get(entry, "name") == skeleton.category]
-    declared = [entry for entry in categories if _get(entry, "keypoints")]
-    found = same[:1] or (declared if len(declared) == 1 else [])
-    if not found:
-        names = [_get(entry, "name") for entry in categories]
-        raise DataError(f"{name} has no category '{skeleton.category}', only {names}. Rename the one to evaluate.")
-    points = found[0].get("keypoints") or skeleton.names
-    if [str(point).casefold() for point in points] != [point.casefold() for point in skeleton.names]:
-        raise DataError(
-            f"{name} labels the {len(points)} keypoints {list(points)}, but the predictions have "
-            f"the {len(skeleton.names)} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
-        )
-    return {"id": _whole(found[0], "id", f"{name}: category"), "name": str(found[0].get("name", skeleton.category))}
+    _check_sections(content, name)
+    declared = [row for row in content["categories"] if row.get("keypoints")]
+    if len({tuple(row["keypoints"]) for row in declared}) != 1:
+        names = [row.get("name") for row in declared]
+        raise DataError(f"{name} must declare the keypoints of one skeleton, but those with keypoints are {names}.")
+    return Skeleton.from_category(declared[0])
 
 
-def _person(entry: dict[str, Any], number: int, known: set[int], skeleton: Skeleton, name: str) -> dict[str, Any]:
-    where = f"{name}: annotation {entry.get('id', number)}"
-    image_id = _whole(entry, "image_id", where)
+def _check_sections(content: Any, name: str) -> None:
+    for section in ("images", "annotations", "categories"):
+        rows = content.get(section) if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise DataError(f"{name} has no list of objects '{section}'. It must be a COCO keypoint file.")
+
+
+def _fits(category: Row, skeleton: Skeleton) -> bool:
+    return tuple(category.get("keypoints") or ()) == skeleton.names
+
+
+def _no_category(categories: list[Row], skeleton: Skeleton, name: str) -> NoReturn:
+    declared = [list(row["keypoints"]) for row in categories if row.get("keypoints")]
+    raise DataError(
+        f"{name} declares {declared or 'no keypoints'}, but the predictions have the "
+        f"{skeleton.num_keypoints} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
+    )
+
+
+def _person(row: Row, number: int, known: set[int], k: int, name: str) -> Row:
+    where = f"{name}: annotation {row.get('id', number)}"
+    image_id = _whole(row, "image_id", where)
     if image_id not in known:
         raise DataError(f"{where} belongs to image {image_id}, which is not among its images.")
-    keypoints = _numbers(entry.get("keypoints") or [0.0] * (3 * skeleton.num_keypoints), 3 * skeleton.num_keypoints)
-    box = _numbers(entry.get("bbox"), 4)
+    keypoints = _numbers(row.get("keypoints") or [0.0] * (3 * k), 3 * k)
+    box = _numbers(row.get("bbox"), 4)
     if keypoints is None or box is None:
-        what = "'bbox' of 4" if box is None else f"'keypoints' of {3 * skeleton.num_keypoints}"
+        what = "'bbox' of 4" if box is None else f"'keypoints' of {3 * k}"
         raise DataError(f"{where} needs {what} finite numbers.")
-    area = _numbers([entry.get("area", box[2] * box[3])], 1)
+    area = _numbers([row.get("area") or AREA_OF_BOX * box[2] * box[3]], 1)
     if area is None:
-        raise DataError(f"{where} has the area {entry.get('area')}, which is no number.")
+        raise DataError(f"{where} has the area {row.get('area')!r}, which is no finite number.")
     return {
         "id": number,
         "image_id": image_id,
-        "category_id": entry["category_id"],
         "keypoints": keypoints,
-        "num_keypoints": int(entry.get("num_keypoints", sum(v > 0 for v in keypoints[2::3]))),
+        "num_keypoints": int(row.get("num_keypoints", sum(v > 0 for v in keypoints[2::3]))),
         "bbox": box,
         "area": area[0],
-        "iscrowd": int(entry.get("iscrowd") or 0),
+        "iscrowd": int(row.get("iscrowd") or 0),
     }
 
 
-def check_results(results: Any, truth: dict[str, Any], skeleton: Skeleton) -> list[dict[str, Any]]:
-    """The rows of the evaluated category, with only what the evaluation reads.
+def check_results(results: Any, truth: GroundTruth, skeleton: Skeleton) -> list[Row]:
+    """The rows of the evaluated categories, with only what the evaluation reads, ordered by image.
+
+    Within an image the order stays, so that files written by one or by many processes give one figure.
 
     Raises:
-        DataError: not COCO keypoint results, or of images that the annotations don't have. A coordinate that is not
-            finite is an error too: COCO's code would count it as a perfect match.
+        DataError: not COCO keypoint results, or of images or categories that the annotations don't have. A
+            coordinate that is not finite is an error too: COCO's code would count it as a perfect match.
     """
     if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
         raise DataError(
             "The results are not a list of COCO keypoint results (image_id, category_id, keypoints, score)."
         )
-    known = {image["id"] for image in truth["images"]}
-    category = truth["categories"][0]["id"]
-    rows = [_result(row, f"Result {i}", known, skeleton) for i, row in enumerate(results) if _in(row, category, i)]
+    known = frozenset(truth.images)
+    rows = [
+        _result(row, f"Result {i}", known, skeleton.num_keypoints) | {"category_id": truth.category}
+        for i, row in enumerate(results)
+        if _is_evaluated(row, f"Result {i}", truth)
+    ]
     boxed = sum("bbox" in row for row in rows)
     if boxed not in (0, len(rows)):
-        raise DataError(f"{boxed} of {len(rows)} results have a 'bbox'; give it to all or to none.")
-    return rows
+        raise DataError(f"{boxed} of {len(rows)} results have a 'bbox'. Give it to all or to none.")
+    return sorted(rows, key=lambda row: int(row["image_id"]))
 
 
-def _in(row: dict[str, Any], category: int, number: int) -> bool:
-    return _whole(row, "category_id", f"Result {number}") == category
+def _is_evaluated(row: Row, where: str, truth: GroundTruth) -> bool:
+    category = _whole(row, "category_id", where)
+    if category not in truth.declared:
+        raise DataError(f"{where} has category {category}, but the annotations have {sorted(truth.declared)}.")
+    return category in truth.merged
 
 
-def _result(row: dict[str, Any], where: str, known: set[int], skeleton: Skeleton) -> dict[str, Any]:
+def _result(row: Row, where: str, known: frozenset[int], k: int) -> Row:
     image_id = _whole(row, "image_id", where)
     if image_id not in known:
         raise DataError(f"{where} is of image {image_id}, which the annotations don't have. Use the matching file.")
-    count = 3 * skeleton.num_keypoints
-    keypoints = _numbers(row.get("keypoints"), count)
+    given = row.get("keypoints")
+    keypoints = _numbers(given, 3 * k)
     if keypoints is None:
-        given = row.get("keypoints")
         got = f"{len(given)} values" if isinstance(given, list) else repr(given)
-        raise DataError(f"{where} needs 'keypoints' of {count} finite numbers ({count // 3} keypoints), but got {got}.")
+        raise DataError(f"{where} needs 'keypoints' of {3 * k} finite numbers ({k} keypoints), but got {got}.")
     score = _numbers([row.get("score")], 1)
     if score is None:
         raise DataError(f"{where} needs a finite 'score', but got {row.get('score')!r}.")
-    checked = {"image_id": image_id, "category_id": row["category_id"], "keypoints": keypoints, "score": score[0]}
-    if "bbox" in row:
-        box = _numbers(row["bbox"], 4)
-        if box is None:
-            raise DataError(f"{where} needs a 'bbox' of 4 finite numbers, but got {row['bbox']!r}.")
-        checked["bbox"] = box
-    return checked
+    box = _numbers(row.get("bbox"), 4)
+    if "bbox" in row and box is None:
+        raise DataError(f"{where} needs a 'bbox' of 4 finite numbers, but got {row['bbox']!r}.")
+    checked: Row = {"image_id": image_id, "keypoints": keypoints, "score": score[0]}
+    return checked if box is None else {**checked, "bbox": box}
 
 
-def _get(entry: Any, key: str) -> Any:
-    return entry.get(key) if isinstance(entry, dict) else None
+def is_labelled(person: Mapping[str, Any]) -> bool:
+    """Whether the person counts for recall: no crowd, and with labelled keypoints."""
+    return bool(person["num_keypoints"] > 0 and not person["iscrowd"])
 
 
-def _whole(entry: Any, key: str, where: str) -> int:
-    value = _get(entry, key)
-    if isinstance(value, bool) or not isinstance(value, int):
+def _whole(row: Row, key: str, where: str) -> int:
+    value = row.get(key)
+    if type(value) is not int:
         raise DataError(f"{where} needs a whole number as {key!r}, but got {value!r}.")
     return value
 
@@ -160,8 +215,3 @@ def _numbers(values: Any, count: int) -> list[float] | None:
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
         return None
     return [float(value) for value in values]
-
-
-def is_labelled(person: Mapping[str, Any]) -> bool:
-    """Whether the person counts for recall: no crowd, and with labelled keypoints."""
-    return bool(person["num_keypoints"] > 0 and not person["iscrowd"])
