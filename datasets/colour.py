@@ -35,8 +35,8 @@ def jitter_colour(image: NDArray[np.uint8], rng: np.random.Generator, strength: 
 
 def colour_matrix(rng: np.random.Generator, strength: float) -> NDArray[np.float64]:
     """(3, 4) matrix that takes RGB1 to RGB: all of the jitter is linear, so it costs one pass."""
-    gain, contrast = rng.uniform(1 - 0.35 * strength, 1 + 0.35 * strength, 2)
-    saturation = rng.uniform(1 - 0.6 * strength, 1 + 0.6 * strength)
+    gain, contrast = rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength, 2)
+    saturation = rng.uniform(1 - 0.5 * strength, 1 + 0.5 * strength)
     if rng.random() < GREY_CHANCE * strength:
         saturation = 0.0
     turn = _hue_rotation(rng.uniform(-0.1, 0.1) * strength * np.pi)

@@ -33,7 +33,12 @@ def affine(linear: Sequence[Sequence[float]] | Matrix, shift: Sequence[float] | 
 
 def scale_of(matrix: Matrix) -> float:
     """Length in the result of one pixel of the source; for matrices with one scale for both axes."""
-    return float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    return float(abs(_determinant(matrix))) ** 0.5
+
+
+def _determinant(matrix: Matrix) -> float:
+    """Of the linear part; negative for a mirror image. NumPy's own is slow for so small a matrix."""
+    return float(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
 
 
 def fit_letterbox(source: tuple[int, int], target: tuple[int, int]) -> Letterbox:
@@ -76,8 +81,8 @@ def warp_image(image: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int]) 
             cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA), np.uint8
         )
         matrix = matrix @ affine(np.eye(2) * factor)
-    to_centre, to_corner = affine(np.eye(2), (-0.5, -0.5)), affine(np.eye(2), (0.5, 0.5))
-    pixels = (to_centre @ matrix @ to_corner)[:2]  # OpenCV counts from pixel centres
+    pixels = matrix[:2].copy()
+    pixels[:, 2] += pixels[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from pixel centres
     warped = cv2.warpAffine(
         image, pixels, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(FILL,) * 3
     )
@@ -111,7 +116,7 @@ def warp_labels(labels: Labels, matrix: Matrix, size: tuple[int, int], flip_orde
 
 
 def _warp_keypoints(keypoints: Array, matrix: Matrix, size: tuple[int, int], flip_order: Sequence[int]) -> Array:
-    if np.linalg.det(matrix[:2, :2]) < 0:
+    if _determinant(matrix) < 0:
         keypoints = keypoints[:, list(flip_order)]
     xy, v = warp_points(keypoints[..., :2], matrix), keypoints[..., 2:]
     inside = ((xy >= 0) & (xy <= np.array(size[::-1]))).all(axis=-1, keepdims=True)
