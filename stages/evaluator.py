@@ -1,0 +1,186 @@
+"""Runs a model over a data set and scores it, the same on any number of ranks: each image counts exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from sia.postprocess import decode, to_original
+from utils.coco_eval import Metrics, evaluate
+from utils.coco_files import Row, load_ground_truth
+from utils.errors import DataError, SiaError, WeightsError
+from utils.results import coco_rows
+from utils.skeleton import Skeleton
+from utils.structures import People, PoseBatch
+
+T = TypeVar("T")
+Progress = Callable[[int], None]
+"""Called after each batch with its number of images."""
+
+
+def evaluate_model(
+    model: nn.Module,
+    loader: Iterable[PoseBatch],
+    ground_truth: Path,
+    skeleton: Skeleton,
+    device: torch.device | str,
+    *,
+    progress: Progress | None = None,
+    autocast: torch.dtype | None = None,
+) -> Metrics:
+    """AP, AR and the table per keypoint, on every rank.
+
+    All ranks must call it. An error of one rank is raised on all of them, so none waits for another in vain.
+
+    Args:
+        model: in any mode, which it has again afterwards; not wrapped in DistributedDataParallel.
+        loader: this rank's share of the validation images.
+        ground_truth: the annotation file of the images.
+        skeleton: names and sigmas.
+        device: where the model is.
+        progress: see `Progress`.
+        autocast: lower precision for the model, or None.
+
+    Raises:
+        DataError: the annotations can't be used, or the loaders' images are not exactly theirs.
+        WeightsError: the model predicts NaN or infinity.
+    """
+    results = predict_results(model, loader, ground_truth, skeleton, device, progress=progress, autocast=autocast)
+    return _from_first_rank(lambda: evaluate(ground_truth, results, skeleton))
+
+
+def predict_results(
+    model: nn.Module,
+    loader: Iterable[PoseBatch],
+    ground_truth: Path,
+    skeleton: Skeleton,
+    device: torch.device | str,
+    *,
+    progress: Progress | None = None,
+    autocast: torch.dtype | None = None,
+) -> list[Row]:
+    """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
+
+    Arguments and errors are those of `evaluate_model`.
+    """
+    share = _Share()
+    try:
+        truth = load_ground_truth(ground_truth, skeleton)
+        share.expected = truth.images
+        _predict_share(model, loader, truth.category, device, share, progress, autocast)
+    except SiaError as error:
+        share.error = error
+    shares, results = _gather(share), list[Row]()
+    _from_first_rank(lambda: results.extend(_merge(shares)))
+    return results
+
+
+@dataclass
+class _Share:
+    """What one rank has to tell."""
+
+    expected: list[int] = field(default_factory=list)
+    image_ids: list[int] = field(default_factory=list)
+    results: list[Row] = field(default_factory=list)
+    error: SiaError | None = None
+
+
+def _predict_share(
+    model: nn.Module,
+    loader: Iterable[PoseBatch],
+    category: int,
+    device: torch.device | str,
+    share: _Share,
+    progress: Progress | None,
+    autocast: torch.dtype | None,
+) -> None:
+    training = model.training
+    model.eval()
+    try:
+        for batch in loader:
+            people = predict_batch(model, batch, device, autocast)
+            image_ids = batch.image_ids.tolist()
+            for image_id, found in zip(image_ids, people, strict=True):
+                share.results += coco_rows(found, image_id, category)
+            share.image_ids += image_ids
+            if progress is not None:
+                progress(len(image_ids))
+    finally:
+        model.train(training)
+
+
+@torch.inference_mode()
+def predict_batch(
+    model: nn.Module, batch: PoseBatch, device: torch.device | str, autocast: torch.dtype | None = None
+) -> list[People]:
+    """The people of each image of a batch, all scores, in original pixels; the model must be in eval mode.
+
+    Raises:
+        WeightsError: the model predicts NaN or infinity.
+    """
+    device = torch.device(device)
+    precision = torch.autocast(device.type, autocast) if autocast is not None else nullcontext()
+    with precision:
+        output = model(batch.images.to(device, non_blocking=True))
+    height, width = batch.images.shape[-2:]
+    decoded = decode(output, (height, width))
+    if not all(bool(torch.isfinite(part).all()) for part in decoded):
+        raise WeightsError(
+            f"The model predicts NaN or infinity in {batch.files[0]} or another image of its batch. "
+            "Its weights are broken: use those of an earlier checkpoint."
+        )
+    return to_original(decoded, batch.letterboxes, batch.sizes)
+
+
+def _merge(shares: list[_Share]) -> list[Row]:
+    for share in shares:
+        if share.error is not None:
+            raise share.error
+    image_ids = sorted(image_id for share in shares for image_id in share.image_ids)
+    expected = sorted(shares[0].expected)
+    if image_ids != expected:
+        differing = sorted(set(image_ids) ^ set(expected))[:3]
+        raise DataError(
+            f"{len(image_ids)} images were predicted, but the annotation file has {len(expected)}; they differ in "
+            f"images such as {differing}. Evaluate with the annotation file that the images were loaded with."
+        )
+    return sorted((row for share in shares for row in share.results), key=lambda row: int(row["image_id"]))
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _gather(share: _Share) -> list[_Share]:
+    """Every rank's share on the first rank, only the own one elsewhere."""
+    shares: list[_Share] = [share]
+    if _ranks() > 1:
+        first = dist.get_rank() == 0
+        shares = [_Share() for _ in range(_ranks())] if first else [share]
+        dist.gather_object(share, shares if first else None)
+    return shares
+
+
+def _from_first_rank(compute: Callable[[], T]) -> T:
+    """What the first rank computes, or the `SiaError` that it raises, on every rank."""
+    value: Any = None
+    error: Any = None
+    if _ranks() == 1 or dist.get_rank() == 0:
+        try:
+            value = compute()
+        except SiaError as problem:
+            error = problem
+    if _ranks() > 1:
+        outcome = [value, error]
+        dist.broadcast_object_list(outcome)
+        value, error = outcome
+    if error is not None:
+        raise error
+    return cast(T, value)
