@@ -113,7 +113,9 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
 def _run(kind: str, truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> COCOeval_faster:
     """One evaluation by the library, which alters what it is given and must not print."""
     annotations = COCO(truth.coco(), print_function=_silence)
-    predictions = annotations.loadRes([dict(row) for row in rows])
+    predictions = COCO({**truth.coco(), "annotations": []}, print_function=_silence)
+    if rows:  # older releases of the library can't load an empty list
+        predictions = annotations.loadRes([dict(row) for row in rows])
     scored = COCOeval_faster(
         annotations, predictions, kind, print_function=_silence, kpt_oks_sigmas=list(skeleton.sigmas)
     )
