@@ -80,6 +80,10 @@ class ConvStem(nn.Module):
         )
         self.proj = nn.Conv2d(64, embed_dim, 3, stride=2, padding=1)
 
+    def feat_ratio(self) -> int:
+        """Input pixels per token, on a side."""
+        return self.patch_size[0]
+
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The stride-16 map (B, H / 16, W / 16, D) and the stride-8 map (B, 64, H / 8, W / 8)."""
         stem8 = self.to8(images)
@@ -110,22 +114,27 @@ class Backbone(nn.Module):
         prefix: number P of prefix tokens.
         name: the timm name, or ours, that builds the same architecture again.
         mean, std: buffers (3, 1, 1), the normalisation that the weights expect, for colours in [0, 1].
+        grid: buffer (2,), the (h, w) for which the learned positions were made; weights need it to be resized.
     """
 
     mean: Tensor
     std: Tensor
+    grid: Tensor
 
     def __init__(self, vit: VisionTransformer | Eva, name: str) -> None:
         super().__init__()
+        if isinstance(vit.norm, nn.Identity):  # average-pooling models keep their final norm behind the pooling
+            vit.norm, vit.fc_norm = vit.fc_norm, nn.Identity()
         self.vit = vit
         self.name = name
         self.dim = int(vit.embed_dim)
         self.depth = len(vit.blocks)
-        self.patch = int(vit.patch_embed.patch_size[0])
+        self.patch = int(vit.patch_embed.feat_ratio())
         self.prefix = int(vit.num_prefix_tokens)
         # Buffers, so that the normalisation travels with the weights.
         self.register_buffer("mean", torch.zeros(3, 1, 1))
         self.register_buffer("std", torch.ones(3, 1, 1))
+        self.register_buffer("grid", torch.tensor(vit.patch_embed.grid_size))
         config = getattr(vit, "pretrained_cfg", None) or {}
         self.set_normalisation(config.get("mean", IMAGENET_DEFAULT_MEAN), config.get("std", IMAGENET_DEFAULT_STD))
 
@@ -266,24 +275,25 @@ def _unknown_backbone(name: str) -> ConfigError:
     return ConfigError(f"unknown backbone '{name}': give a timm ViT name or a weights file{hint}")
 
 
-def _build_timm(name: str, image_size: tuple[int, int]) -> Backbone:
+def _check_plain(name: str) -> tuple[int, bool]:
+    """Stride of a timm model's patches, and whether it may be built without pooling; builds it without memory."""
     if not timm.is_model(name):
         raise _unknown_backbone(name)
-    config = timm.get_pretrained_cfg(name)
-    patch = re.search(r"patch(\d+)", name)
-    stride = int(patch[1]) if patch else 16
-    options: dict[str, Any] = {"num_classes": 0, "global_pool": "", "dynamic_img_size": True}
-    try:
-        vit = timm.create_model(name, pretrained=False, img_size=_grid_image(image_size, stride), **options)
-    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+    with torch.device("meta"):
+        model = timm.create_model(name, pretrained=False, num_classes=0)
+    if not isinstance(model, VisionTransformer | Eva):
         raise ConfigError(
-            f"backbone '{name}' is no plain ViT that SIA Pose can run block by block ({error})"
-        ) from error
-    if not isinstance(vit, (VisionTransformer, Eva)):
-        raise ConfigError(
-            f"backbone '{name}' is a {type(vit).__name__}: give a plain ViT such as vit_small_patch16_224"
+            f"backbone '{name}' is a {type(model).__name__}: give a plain ViT, such as vit_small_patch16_224"
         )
-    del config
+    return int(model.patch_embed.feat_ratio()), not hasattr(model, "head_dist")
+
+
+def _build_timm(name: str, image_size: tuple[int, int]) -> Backbone:
+    stride, poolless = _check_plain(name)
+    options: dict[str, Any] = {"img_size": _grid_image(image_size, stride), "dynamic_img_size": True, "num_classes": 0}
+    if poolless:  # leaves out a pooling head, whose parameters would never see a gradient
+        options["global_pool"] = ""
+    vit = timm.create_model(name, pretrained=False, **options)
     return Backbone(vit, name)
 
 
