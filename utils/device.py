@@ -1,0 +1,89 @@
+"""Where the model runs, and why."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from utils.errors import ConfigError
+
+CHOICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that works, the reason it was taken, and what the user should know about one left idle."""
+
+    torch: torch.device
+    reason: str
+    warning: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.torch} ({self.reason})"
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """``auto`` takes an NVIDIA or AMD GPU, else Apple's, else the CPU; a device asked for by name is never replaced.
+
+    Raises:
+        ConfigError: the device asked for is unknown or can't be used.
+    """
+    kind = wanted.split(":")[0]
+    if kind not in CHOICES:
+        raise ConfigError(f"--device {wanted} is unknown. Use one of {', '.join(CHOICES)}, or cuda:1 for a second GPU.")
+    if kind == "auto":
+        return _best()
+    if kind == "cpu":
+        return _cpu("as asked by --device cpu", _idle_gpu(" Leave --device cpu away to use it."))
+    problem = _cuda_problem(wanted) if kind == "cuda" else _mps_problem()
+    if problem:
+        raise ConfigError(f"--device {wanted} can't be used: {problem}. Use --device auto or cpu.")
+    return Device(torch.device(wanted), f"{_name(wanted)}, as asked by --device {wanted}")
+
+
+def _best() -> Device:
+    if not _cuda_problem("cuda"):
+        return Device(torch.device("cuda"), f"{_name('cuda')}, found by --device auto")
+    if not _mps_problem():
+        return Device(torch.device("mps"), f"{_name('mps')}, found by --device auto")
+    return _cpu("no GPU that PyTorch can use", _idle_gpu(f" PyTorch can't use it: {_cuda_problem('cuda')}."))
+
+
+def _cpu(why: str, warning: str) -> Device:
+    threads = torch.get_num_threads()
+    return Device(torch.device("cpu"), f"{why}; {threads} thread{'s' if threads != 1 else ''}", warning)
+
+
+def _idle_gpu(advice: str) -> str:
+    if torch.cuda.is_available():
+        return f"The GPU {torch.cuda.get_device_name()} is present but unused.{advice}"
+    if torch.backends.mps.is_available():
+        return f"Apple's GPU is present but unused.{advice}"
+    if Path("/proc/driver/nvidia/version").exists():
+        return f"An NVIDIA GPU seems to be present but is unused.{advice}"
+    return ""
+
+
+def _cuda_problem(wanted: str) -> str:
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"this PyTorch ({torch.__version__}) was built without CUDA"
+    if not torch.cuda.is_available():
+        return "PyTorch finds no usable CUDA driver or GPU"
+    try:
+        torch.ones(1, device=wanted).add(1).item()  # a GPU too old for this build shows up only here
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _mps_problem() -> str:
+    return "" if torch.backends.mps.is_available() else "PyTorch finds no Apple GPU"
+
+
+def _name(wanted: str) -> str:
+    if wanted.startswith("cuda"):
+        return torch.cuda.get_device_name(wanted)
+    return f"Apple GPU of {platform.machine()}"
