@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic_body import Array
-from datasets.synthetic_figure import LABEL, Figure, Part
+from datasets.synthetic_parts import LABEL, Figure, Part
 from datasets.synthetic_render import Camera, Image
 from datasets.synthetic_wardrobe import Colour
 

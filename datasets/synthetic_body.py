@@ -169,7 +169,7 @@ def _rest_offsets(shape: Shape, pose: Pose) -> list[tuple[float, float, float]]:
     """Each frame's origin in its parent's frame; raised arms take their shoulder along."""
     low, high = 0.42 * shape.torso, 0.58 * shape.torso
     lift = {side: 0.0004 * max(0.0, pose.get(f"{side}_shoulder_raise", 0.0) - 45) for side in ("left", "right")}
-    shoulder_y = high - 0.035 * shape.height
+    shoulder_y = high - 0.022 * shape.height
     arms = [
         offset
         for side, sign in (("left", 1.0), ("right", -1.0))

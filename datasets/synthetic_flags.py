@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic_body import Array
-from datasets.synthetic_figure import LABEL, Figure
+from datasets.synthetic_parts import LABEL, Figure
 from datasets.synthetic_render import SUPERSAMPLE, Camera, IdMap
 
 _TRUNK = ("torso", "skirt")

@@ -22,13 +22,11 @@ class Action:
         name: such as ``walk``.
         pose: degrees, inside the limits.
         lift: metres between the lowest point of the body and the ground (a jump).
-        seat: whether something must be under the pelvis (a chair).
     """
 
     name: str
     pose: Pose
     lift: float = 0.0
-    seat: bool = False
 
 
 def sample_action(rng: _Rng) -> Action:
@@ -45,7 +43,7 @@ def sample_action(rng: _Rng) -> Action:
         pose = mirrored(pose)
     _level_feet(rng, pose, flat=name in _ON_FEET)
     jump = float(rng.uniform(0.05, 0.6)) if name == "jump" else 0.0
-    return Action(name, limited(pose), jump, name in ("sit", "ride"))
+    return Action(name, limited(pose), jump)
 
 
 def mirrored(pose: Pose) -> Pose:
@@ -232,7 +230,7 @@ def _lie(rng: _Rng) -> Pose:
     return pose
 
 
-_ON_FEET = ("stand", "walk", "run", "lunge", "bend_over", "crouch", "sit")
+_ON_FEET = ("stand", "walk", "walk_busy", "run", "lunge", "bend_over", "crouch", "sit")
 
 _ACTIONS: dict[str, tuple[float, Callable[[_Rng], Pose], str | None]] = {
     "stand": (34, _stand, "calm"),

@@ -6,7 +6,7 @@ Both maps are `SUPERSAMPLE` times the size of the picture. Continuous pixels: x 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import cv2
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic_body import Array
-from datasets.synthetic_figure import LABEL, Figure, Part
+from datasets.synthetic_parts import LABEL, Figure, Part
 from datasets.synthetic_wardrobe import Colour
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -80,11 +80,13 @@ class Shape2D:
     Attributes:
         outline: (V, 2) the whole part.
         lit: smaller outlines with their brightness, in drawing order.
+        axis: x, y along the part, in pixels of the maps per metre; None where it has no pattern to draw.
     """
 
     part: Part
     outline: Polygon
     lit: list[tuple[Polygon, float]]
+    axis: tuple[float, float] | None = None
 
 
 def outlines(figure: Figure, camera: Camera) -> list[Shape2D]:
@@ -104,9 +106,20 @@ def outlines(figure: Figure, camera: Camera) -> list[Shape2D]:
     shapes = []
     for part in _far_to_near(figure, camera, depth):
         shape = _shape(part, levels, depth, front, radius)
+        if shape is not None and part.pattern is not None:
+            shape = replace(shape, axis=_axis(part, uv, camera.focal / float(depth[part.start])))
         if shape is not None:
             shapes.append(shape)
     return shapes
+
+
+def _axis(part: Part, uv: Array, scale: float) -> tuple[float, float] | None:
+    """Unit direction of the part in the picture, times pixels per metre; None where a pattern could not be seen."""
+    if scale < 25:
+        return None
+    along = uv[part.stop - 1] - (uv[part.start] + uv[part.start + 1]) / 2
+    along = along / max(float(np.hypot(*along)), 1e-6) * scale * SUPERSAMPLE
+    return (float(along[0]), float(along[1]))
 
 
 def _shape(part: Part, levels: list[Polygon], depth: Array, front: NDArray[np.bool_], radius: Array) -> Shape2D | None:
@@ -144,10 +157,54 @@ def _far_to_near(figure: Figure, camera: Camera, depth: Array) -> list[Part]:
     return sorted(figure.parts, key=key)
 
 
+def _patterns() -> list[Image]:
+    """Prints of half a metre by half a metre as (128, 128) masks; rows run across the body."""
+    y, x = np.mgrid[0:128, 0:128]
+    spots = np.random.default_rng(1).random((14, 14), dtype=np.float32)
+    spots = cv2.resize(np.pad(spots, 1, mode="wrap"), (146, 146), interpolation=cv2.INTER_CUBIC)[9:137, 9:137]
+    masks = [
+        y % 16 < 8, y % 32 < 10, x % 16 < 5, (x % 32 < 8) | (y % 32 < 8), (x // 16 + y // 16) % 2 == 0,
+        (x % 16 - 8) ** 2 + (y % 16 - 8) ** 2 < 16, spots > 0.55,
+        (np.abs(y - 64) < 22) & (np.abs(x - 64) < 30) & ((x // 6 + y // 9) % 3 != 0),
+    ]  # fmt: skip
+    return [mask.astype(np.uint8) * 255 for mask in masks]
+
+
+PATTERNS = _patterns()
+"""Stripes, bands, pinstripes, tartan, checks, dots, camouflage, a printed word."""
+
+
+def _draw_pattern(image: Image, shape: Shape2D, axis: tuple[float, float]) -> None:
+    """Prints the part's pattern over its shading."""
+    assert shape.part.pattern is not None
+    kind, colour = shape.part.pattern
+    x, y, w, h = cv2.boundingRect(shape.outline >> _SHIFT)
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + w, image.shape[1]), min(y + h, image.shape[0])
+    if right - left < 4 or bottom - top < 4:
+        return
+    size = (right - left, bottom - top)
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    cv2.fillConvexPoly(mask, shape.outline - np.array((left, top), np.int32) * (1 << _SHIFT), 255, cv2.LINE_8, _SHIFT)
+    middle = shape.outline.mean(0) / (1 << _SHIFT) - (left, top)
+    scale = float(np.hypot(*axis))
+    c, s = axis[0] / scale * 256 / scale, axis[1] / scale * 256 / scale
+    turn = np.array([[-s, c], [c, s]])
+    tile = cv2.warpAffine(
+        PATTERNS[kind], np.column_stack((turn, (64, 64) - turn @ middle)), size,
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP,
+    )  # fmt: skip
+    region = image[top:bottom, left:right]
+    printed = cv2.add(cv2.convertScaleAbs(region, alpha=0.25), np.array([*(0.7 * c for c in colour), 0.0]))
+    cv2.copyTo(printed, cv2.bitwise_and(mask, tile), region)
+
+
 def draw_ids(ids: IdMap, shapes: Sequence[Shape2D], owner: int) -> None:
-    """Writes ``owner * 32 + label`` for each part; owner 0 is no person."""
+    """Writes ``owner * 32 + label`` for each part; 0 for objects, the things people hold included."""
     for shape in shapes:
-        cv2.fillConvexPoly(ids, shape.outline, owner * 32 + shape.part.label, cv2.LINE_8, _SHIFT)
+        label = shape.part.label
+        value = owner * 32 + label if label else 0
+        cv2.fillConvexPoly(ids, shape.outline, value, cv2.LINE_8, _SHIFT)
 
 
 def draw_colours(image: Image, shapes: Sequence[Shape2D]) -> None:
@@ -158,6 +215,8 @@ def draw_colours(image: Image, shapes: Sequence[Shape2D]) -> None:
         cv2.fillConvexPoly(image, shape.outline, _shade(colour, first), cv2.LINE_8, _SHIFT)
         for polygon, bright in shape.lit:
             cv2.fillConvexPoly(image, polygon, _shade(colour, bright), cv2.LINE_8, _SHIFT)
+        if shape.axis is not None:
+            _draw_pattern(image, shape, shape.axis)
 
 
 def _shade(colour: Colour, bright: float) -> Colour:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from datasets.synthetic_backdrop import paint_backdrop, sample_objects
 from datasets.synthetic_body import Array, sample_shape
-from datasets.synthetic_figure import Figure, build_person
+from datasets.synthetic_figure import build_person
+from datasets.synthetic_parts import Figure
 from datasets.synthetic_flags import extent, flag_keypoints
 from datasets.synthetic_pose import sample_action
 from datasets.synthetic_render import (
@@ -128,9 +129,9 @@ def _sample_person(rng: np.random.Generator, camera: Camera, x: float, depth: fl
     shape, action = sample_shape(rng), sample_action(rng)
     facing = float(rng.normal(0, 45)) if rng.random() < 0.65 else float(rng.uniform(-180, 180))
     towards = -float(np.degrees(np.arctan2(x, depth)))
-    seat = 0.12 if action.seat else 0.0
-    place = np.array([x, action.lift + seat, camera.position[2] - depth])
-    figure = build_person(shape, action.pose, facing + towards, sample_outfit(rng, shape.woman, shape.child), place)
+    place = np.array([x, 0.0, camera.position[2] - depth])
+    outfit = sample_outfit(rng, shape.woman, shape.child)
+    figure = build_person(rng, shape, action, facing + towards, outfit, place)
     return _Actor(depth, figure, action.name, facing)
 
 

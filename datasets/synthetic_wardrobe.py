@@ -10,6 +10,9 @@ import numpy as np
 Colour: TypeAlias = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
+Pattern: TypeAlias = tuple[int, Colour]
+"""An index of `synthetic_render.PATTERNS`, and the colour of the print."""
+
 _SKINS = (
     (255, 219, 190),
     (240, 195, 160),
@@ -42,7 +45,9 @@ class Outfit:
         skirt: fraction of the thigh that a skirt covers, 0 for none.
         hairline: height of the hair's edge on the skull; higher is a taller forehead.
         hair_length: in head heights below the ears, 0 for short hair.
-        shirt_pattern, lower_pattern: 0 plain, otherwise an index of `synthetic_render.PATTERNS`.
+        shirt_width: looseness of shirt and sleeves, 1 skin-tight.
+        shirt_pattern, lower_pattern: None where plain.
+        jacket: colour of the shirt's opening, None where it is closed.
     """
 
     skin: Colour
@@ -60,8 +65,10 @@ class Outfit:
     leg_width: float
     skirt: float
     shirt_tail: bool
-    shirt_pattern: int
-    lower_pattern: int
+    shirt_width: float
+    shirt_pattern: Pattern | None
+    lower_pattern: Pattern | None
+    jacket: Colour | None
     hairline: float
     hair_length: float
     volume: float
@@ -94,20 +101,22 @@ def sample_outfit(rng: np.random.Generator, woman: bool, child: bool) -> Outfit:
         shoes=_cloth(rng), sock_colour=_cloth(rng), sock=float(rng.choice((0.0, 0.25, 0.5))),
         arm_cover=float(rng.choice((0.0, 0.45, 0.7, 1.0, 1.5, 1.95), p=(0.12, 0.25, 0.15, 0.05, 0.08, 0.35))),
         leg_cover=0.3 if skirt else float(rng.choice((0.35, 0.85, 1.0, 1.5, 1.93), p=(0.06, 0.2, 0.08, 0.04, 0.62))),
-        leg_width=float(rng.uniform(1.04, 1.35)), skirt=skirt, shirt_tail=bool(rng.random() < 0.7),
-        shirt_pattern=_pattern(rng, 0.4), lower_pattern=_pattern(rng, 0.12),
+        leg_width=float(rng.uniform(1.04, 1.4)), skirt=skirt, shirt_tail=bool(rng.random() < 0.7),
+        shirt_width=float(np.clip(rng.lognormal(0.08, 0.1), 1.0, 1.4)),
+        shirt_pattern=_pattern(rng, 0.4), lower_pattern=_pattern(rng, 0.1), jacket=_cloth(rng) if rng.random() < 0.2 else None,
         hairline=float(rng.uniform(-0.05, 0.12)), hair_length=length, volume=float(rng.uniform(0.2, 1.4)), bald=bald,
         ears_out=bool(length == 0 or rng.random() < 0.4), smile=float(rng.random()),
         beard=bool(not woman and not child and rng.random() < 0.22),
         glasses=_cloth(rng, dark=True) if rng.random() < 0.12 else None,
         glove=_cloth(rng) if rng.random() < 0.06 else None,
-        hat=str(rng.choice(("", "cap", "beanie", "brim"), p=(0.72, 0.14, 0.09, 0.05))), hat_colour=_cloth(rng),
+        hat=str(rng.choice(("", "cap", "beanie", "brim", "helmet"), p=(0.72, 0.11, 0.07, 0.04, 0.06))), hat_colour=_cloth(rng),
         bag="backpack" if rng.random() < 0.1 else "", bag_colour=_cloth(rng),
     )  # fmt: skip
 
 
-def _pattern(rng: np.random.Generator, share: float) -> int:
-    return int(rng.integers(1, 5)) if rng.random() < share else 0
+def _pattern(rng: np.random.Generator, share: float) -> Pattern | None:
+    kind, colour = int(rng.integers(8)), _cloth(rng)
+    return (kind, colour) if rng.random() < share else None
 
 
 def _cloth(rng: np.random.Generator, dark: bool = False) -> Colour:
