@@ -90,7 +90,7 @@ class _Reader:
         crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], bool)
         cut = _cut(boxes, sizes[owners])
         inside = (cut[:, 2:] > cut[:, :2]).all(axis=1)
-        self._count("boxes wholly outside the image", int((~inside).sum()))
+        self._count("annotations not used: box wholly outside the image", int((~inside).sum()))
         chosen = np.flatnonzero(inside & ~crowd)
         chosen = chosen[np.argsort(owners[chosen], kind="stable")]
         people = [rows[i] for i in chosen]
@@ -135,6 +135,11 @@ class _Reader:
         posed = [row for row in rows if row.get("keypoints")]
         if not posed:
             self.fail("no category declares keypoints. Add the list of keypoint names as 'keypoints' to the category.")
+        for row in posed:
+            if not isinstance(row["keypoints"], list):
+                self.fail(
+                    f"category '{row.get('name')}' has keypoints {row['keypoints']!r:.60}, which is no list of names."
+                )
         try:
             skeletons = [Skeleton.from_category(row) for row in posed]
         except (DataError, TypeError, ValueError) as error:
@@ -187,7 +192,7 @@ class _Reader:
             if category not in categories:
                 self.fail(f"annotation {row['id']} has category_id {category}, which is not in section 'categories'.")
         used = [row for row, category in zip(rows, category_ids, strict=True) if categories[category]]
-        self._count("category without keypoints", len(rows) - len(used))
+        self._count("annotations not used: category without keypoints", len(rows) - len(used))
         return used
 
     def _owners(self, rows: list[Row], image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -239,7 +244,7 @@ class _Reader:
         xy, labelled = keypoints[..., :2], keypoints[..., 2] > 0
         limits = sizes[:, None, ::-1] + OUTSIDE_TOLERANCE
         outside = labelled & ((xy < -OUTSIDE_TOLERANCE) | (xy > limits)).any(axis=-1)
-        self._count("joints outside the image, taken as unlabelled", int(outside.sum()))
+        self._count("joints taken as unlabelled: outside the image", int(outside.sum()))
         keypoints[outside | ~labelled] = 0
         return keypoints.astype(np.float32)
 
@@ -249,7 +254,7 @@ class _Reader:
         if (areas < 0).any():
             row = rows[int(np.argmax(areas < 0))]
             self.fail(f"annotation {row['id']} has area {row['area']}. Give the pixels that the person covers.")
-        self._count("areas missing, estimated from the box", int((areas == 0).sum()))
+        self._count("areas estimated from the box: none given", int((areas == 0).sum()))
         estimate = AREA_OF_BOX * (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         return np.where(areas == 0, estimate, areas).astype(np.float32)
 

@@ -109,7 +109,7 @@ class CocoPose:
             f"({int(labelled.sum())} with keypoints), {len(self._content.ignored)} ignored regions, "
             f"{self.skeleton.num_keypoints} keypoints of '{self.skeleton.category}'"
         ]
-        lines += [f"  not used: {count} ({reason})" for reason, count in sorted(self.report.items())]
+        lines += [f"  {reason}: {count}" for reason, count in sorted(self.report.items())]
         return "\n".join(lines)
 
 

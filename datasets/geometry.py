@@ -5,6 +5,7 @@ Matrices are (3, 3) float64 and map continuous points (pixel i covers [i, i + 1)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -33,7 +34,7 @@ def affine(linear: Sequence[Sequence[float]] | Matrix, shift: Sequence[float] | 
 
 def scale_of(matrix: Matrix) -> float:
     """Length in the result of one pixel of the source; for matrices with one scale for both axes."""
-    return float(abs(_determinant(matrix))) ** 0.5
+    return math.sqrt(abs(_determinant(matrix)))
 
 
 def _determinant(matrix: Matrix) -> float:

@@ -47,7 +47,9 @@ class Sample:
     Attributes:
         image: (H, W, 3) uint8, RGB.
         labels: its people, in pixels of `image`.
+        sources: indices of the pictures in the data set that it was made of.
     """
 
     image: NDArray[np.uint8]
     labels: Labels
+    sources: tuple[int, ...]

@@ -20,6 +20,9 @@ from utils.structures import PoseBatch
 
 Item = tuple[SampleKey, Sample, Matrix]
 
+_ENDED = ("exited unexpectedly", "killed by signal", "No space left", "unable to allocate shared memory")
+"""What torch says when a worker was ended from outside, or found no room in /dev/shm."""
+
 
 class TrainingLoader:
     """Iterate it once per epoch, after `set_epoch`.
@@ -124,7 +127,7 @@ def collate(dataset: CocoPose, items: Sequence[Item]) -> PoseBatch:
         image_ids=torch.tensor([dataset.image_id(key.image) for key in keys]),
         letterboxes=torch.tensor(rows, dtype=torch.float32),
         sizes=torch.tensor([dataset.size(key.image) for key in keys]),
-        files=[str(dataset.file(key.image)) for key in keys],
+        files=[" + ".join(str(dataset.file(index)) for index in sample.sources) for _, sample, _ in items],
     )
 
 
@@ -182,6 +185,7 @@ def _data_loader(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # else each epoch draws from the global one, and a resumed run would differ
     )
 
 
@@ -198,7 +202,7 @@ def _unwrapped(loader: DataLoader[PoseBatch | str]) -> Iterator[PoseBatch]:
                 raise DataError(batch)
             yield batch
     except RuntimeError as error:
-        if not any(text in str(error) for text in ("exited unexpectedly", "killed by signal")):
+        if not any(text in str(error) for text in _ENDED):
             raise
         raise DataError(
             "A data loader worker was ended from outside, most likely because memory or /dev/shm is full. "

@@ -98,7 +98,8 @@ def validation_sample(source: Source, index: int, size: tuple[int, int]) -> tupl
     letterbox = fit_letterbox(source.size(index), size)
     matrix = letterbox_matrix(letterbox)
     image = warp_image(source.read_image(index), matrix, size)
-    return Sample(image, warp_labels(source.annotation(index), matrix, size, source.skeleton.flip_order)), letterbox
+    labels = warp_labels(source.annotation(index), matrix, size, source.skeleton.flip_order)
+    return Sample(image, labels, (index,)), letterbox
 
 
 def place(source: Source, index: int, matrix: Matrix, size: tuple[int, int]) -> Sample:
@@ -109,7 +110,7 @@ def place(source: Source, index: int, matrix: Matrix, size: tuple[int, int]) -> 
     shrunk = image.shape[:2] != source.size(index)
     pixels = matrix @ affine(np.eye(2) * shrink) if shrunk else matrix
     labels = warp_labels(source.annotation(index), matrix, size, source.skeleton.flip_order)
-    return Sample(warp_image(image, pixels, size), labels)
+    return Sample(warp_image(image, pixels, size), labels, (index,))
 
 
 def random_placement(
@@ -158,7 +159,7 @@ def _mosaic(
         image[top:bottom, left:right] = part.image
         parts.append(_moved(part.labels, left, top))
         matrices.append(affine(np.eye(2), (left, top)) @ matrix)
-    return Sample(image, _joined(parts)), matrices[0]
+    return Sample(image, _joined(parts), tuple(indices)), matrices[0]
 
 
 def _moved(labels: Labels, x: float, y: float) -> Labels:
