@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from utils.errors import ConfigError
 
-OWN = {
+OWN: dict[str, dict[str, int]] = {
     "n16": {"embed_dim": 128, "depth": 8, "num_heads": 4},
     "test": {"embed_dim": 48, "depth": 4, "num_heads": 3},
 }
@@ -55,7 +55,8 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        return x + self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))
+        residual: Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))
+        return x + residual
 
 
 def _downsample(width_in: int, width_out: int) -> nn.Sequential:
@@ -104,6 +105,12 @@ class ConvStem(nn.Module):
         nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
 
 
+def stride_of(vit: VisionTransformer | Eva) -> int:
+    """Input pixels per patch, on a side."""
+    stride: Any = vit.patch_embed.feat_ratio()
+    return int(stride)
+
+
 class Backbone(nn.Module):
     """A timm ViT as a stem, a list of blocks and a final norm.
 
@@ -129,7 +136,7 @@ class Backbone(nn.Module):
         self.name = name
         self.dim = int(vit.embed_dim)
         self.depth = len(vit.blocks)
-        self.patch = int(vit.patch_embed.feat_ratio())
+        self.patch = stride_of(vit)
         self.prefix = int(vit.num_prefix_tokens)
         # Buffers, so that the normalisation travels with the weights.
         self.register_buffer("mean", torch.zeros(3, 1, 1))
@@ -252,6 +259,7 @@ def _grid_image(image_size: tuple[int, int], patch: int) -> tuple[int, int]:
 
 
 def _build_own(size: str, image_size: tuple[int, int]) -> Backbone:
+    shape = OWN[size]
     vit = VisionTransformer(
         img_size=_grid_image(image_size, 16),
         patch_size=16,
@@ -261,7 +269,9 @@ def _build_own(size: str, image_size: tuple[int, int]) -> Backbone:
         dynamic_img_size=True,
         embed_layer=ConvStem,
         fix_init=True,
-        **OWN[size],
+        embed_dim=shape["embed_dim"],
+        depth=shape["depth"],
+        num_heads=shape["num_heads"],
     )
     vit.patch_embed.init_weights()
     return Backbone(vit, SIZES[size])
@@ -285,7 +295,7 @@ def _check_plain(name: str) -> tuple[int, bool]:
         raise ConfigError(
             f"backbone '{name}' is a {type(model).__name__}: give a plain ViT, such as vit_small_patch16_224"
         )
-    return int(model.patch_embed.feat_ratio()), not hasattr(model, "head_dist")
+    return stride_of(model), not hasattr(model, "head_dist")
 
 
 def _build_timm(name: str, image_size: tuple[int, int]) -> Backbone:
@@ -293,7 +303,7 @@ def _build_timm(name: str, image_size: tuple[int, int]) -> Backbone:
     options: dict[str, Any] = {"img_size": _grid_image(image_size, stride), "dynamic_img_size": True, "num_classes": 0}
     if poolless:  # leaves out a pooling head, whose parameters would never see a gradient
         options["global_pool"] = ""
-    vit = timm.create_model(name, pretrained=False, **options)
+    vit: Any = timm.create_model(name, pretrained=False, **options)
     return Backbone(vit, name)
 
 
