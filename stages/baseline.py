@@ -1,0 +1,307 @@
+"""Stage 1: trains a model on labelled pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from datasets.coco_pose import CocoPose, mean_pose
+from datasets.loader import TrainingLoader, ValidationLoader, training_loader, validation_loader
+from datasets.transforms import Augmentation
+from sia.criterion import PoseCriterion
+from sia.model import PoseModel
+from sia.registry import ModelConfig, create_model
+from stages.interruption import Interruption
+from stages.plan import Plan, choose_workers, make_plan
+from stages.pretrained import Pretrained, load_pretrained
+from stages.trainer import Parts, Trainer
+from stages.training_state import TrainingState
+from utils.config import TrainConfig
+from utils.distributed import Ranks, start_ranks
+from utils.ema import make_ema
+from utils.errors import ConfigError, WeightsError
+from utils.logger import Dashboards, Progress, ResultsFile
+from utils.optimizer import make_optimizer
+from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
+from utils.scheduler import make_scheduler
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        checkpoint: the content of --RESUME, if any.
+        changes: flags that differ from the resumed run, as lines.
+        argv: the command line, for the record.
+    """
+
+    checkpoint: Mapping[str, Any] | None = None
+    changes: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+
+    @property
+    def training(self) -> Mapping[str, Any] | None:
+        """The state of the run to continue, or None for a new run."""
+        return None if self.checkpoint is None else self.checkpoint.get("training")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both data sets and their loaders."""
+
+    train: CocoPose
+    val: CocoPose
+    training: TrainingLoader
+    validation: ValidationLoader
+    workers: int
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must share: the order of the data depends on it."""
+        return {"training images": len(self.train), "keypoints": list(self.train.skeleton.names)}
+
+
+def run(config: TrainConfig, start: Start) -> int:
+    """Trains, evaluates, and prints what to do next.
+
+    Returns:
+        0, or the number of the signal that stopped it after saving.
+
+    Raises:
+        SiaError: anything that the user can mend.
+    """
+    with start_ranks(config.device) as ranks, Interruption() as interruption:
+        torch.manual_seed(config.seed)
+        data = load_data(config, ranks)
+        model_config, pretrained = describe_model(config, data.train, start)
+        model = build_model(model_config, pretrained, start)
+        plan = make_plan(config, ranks, len(data.training), data.workers, pretrained.is_trained)
+        torch.manual_seed(config.seed + ranks.rank)
+        parts = assemble(config, plan, ranks, data, model, model_config, start)
+        if parts.ranks.is_main:
+            announce(parts, data, pretrained, start)
+        trainer = Trainer(parts)
+        try:
+            number = trainer.run(interruption)
+        finally:
+            parts.progress.close()
+            if parts.dashboards is not None:
+                parts.dashboards.close()
+        if ranks.is_main:
+            conclude(parts, trainer, data, number)
+        return number
+
+
+def load_data(config: TrainConfig, ranks: Ranks) -> Data:
+    """Reads the annotations and makes the loaders."""
+    train = CocoPose(config.coco_root, config.train_ann)
+    val = CocoPose(config.coco_root, config.val_ann, skeleton=train.skeleton)
+    workers = choose_workers(config.workers, ranks.local_world_size)
+    shared: dict[str, Any] = {
+        "image_size": config.imgsz, "batch_size": config.bs, "workers": workers, "rank": ranks.rank,
+        "world_size": ranks.world_size, "pin_memory": ranks.device.torch.type == "cuda",
+    }  # fmt: skip
+    augmentation = Augmentation(
+        flip=config.flip, scale=(config.scale_min, config.scale_max), shift=config.shift, rotation=config.rotate,
+        colour=config.colour, mosaic=config.mosaic,
+    )  # fmt: skip
+    training = training_loader(train, seed=config.seed, augmentation=augmentation, **shared)
+    return Data(train, val, training, validation_loader(val, **shared), workers)
+
+
+def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[ModelConfig, Pretrained]:
+    """What to build and with which weights; a checkpoint brings its own mean pose, which its weights expect."""
+    skeleton = train.skeleton
+    pretrained = Pretrained() if start.checkpoint is not None else load_pretrained(config.backbone)
+    if start.checkpoint is not None:
+        saved = ModelConfig.from_dict(start.checkpoint["model_config"])
+        pretrained = Pretrained(saved.backbone, None, f"{config.resume}", True)
+    model_config = ModelConfig(
+        name=config.model,
+        size=config.size,
+        num_keypoints=skeleton.num_keypoints,
+        image_size=config.imgsz,
+        mean_pose=tuple((float(x), float(y)) for x, y in mean_pose(train)),
+        sigmas=skeleton.sigmas,
+        backbone=pretrained.architecture,
+    )
+    if start.checkpoint is not None and saved.num_keypoints == skeleton.num_keypoints:
+        model_config = replace(model_config, mean_pose=saved.mean_pose)
+    return model_config, pretrained
+
+
+def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:
+    """The model with its start weights.
+
+    Raises:
+        WeightsError: weights that don't fit; the message names the keys.
+    """
+    model = create_model(model_config, pretrained.weights)
+    if start.checkpoint is not None:
+        load_all(model, start.checkpoint["weights"], pretrained.source)
+    return model
+
+
+def load_all(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:
+    """Loads every weight or none.
+
+    Raises:
+        WeightsError: keys that are missing, unknown, or of another shape.
+    """
+    own = model.state_dict()
+    wrong = [f"{key} (missing)" for key in own if key not in weights]
+    wrong += [f"{key} (unknown)" for key in weights if key not in own]
+    wrong += [
+        f"{key} ({'x'.join(map(str, weights[key].shape))} instead of {'x'.join(map(str, own[key].shape))})"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 6} more" if len(wrong) > 6 else ""
+        raise WeightsError(
+            f"{source} doesn't fit this model: {', '.join(wrong[:6])}{more}. Use the -MODEL, -SIZE, -IMGSZ and keypoints "
+            "it was trained with."
+        )
+    model.load_state_dict(dict(weights))
+
+
+def assemble(
+    config: TrainConfig, plan: Plan, ranks: Ranks, data: Data, model: PoseModel, model_config: ModelConfig, start: Start
+) -> Parts:
+    """Everything that the trainer needs, restored where a run is continued."""
+    device = ranks.device.torch
+    model.to(device)
+    state = make_state(model, plan, config, device)
+    if start.training is not None and start.checkpoint is not None:
+        check_identity(start.training["identity"], data.identity())
+        state.restore(dict(start.training), start.checkpoint["weights"], ranks)
+    folder = choose_folder(config, ranks, start)
+    results = dashboards = None
+    if ranks.is_main:
+        write_description(
+            folder, config.to_dict(), start.argv, {"processes": ranks.world_size, "device": str(ranks.device)}
+        )
+        results = ResultsFile(folder.results, state.cursor.step if start.training is not None else 0)
+        dashboards = Dashboards(
+            folder.path,
+            tensorboard=config.tensorboard,
+            wandb=config.wandb,
+            name=folder.path.name,
+            config=config.to_dict(),
+        )
+    return Parts(
+        config=config, plan=plan, ranks=ranks, network=_wrap(model, ranks), state=state,
+        criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
+        training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
+        description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
+        identity=data.identity(),
+        progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
+        results=results, dashboards=dashboards, notify=lambda evaluated: None,
+    )  # fmt: skip
+
+
+def make_state(model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device) -> TrainingState:
+    """Average, optimiser, schedule and loss scale for a model on its device."""
+    backbone = model.backbone
+    optimizer = make_optimizer(
+        model, lr=plan.lr, weight_decay=config.wd, layer_decay=plan.llrd, layer_index=backbone.layer_index,
+        depth=backbone.depth,
+    )  # fmt: skip
+    scheduler = make_scheduler(optimizer, plan.total_steps, plan.warmup)
+    scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)
+    return TrainingState(model, make_ema(model, plan.ema), optimizer, scheduler, scaler)
+
+
+def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Refuses to continue on other data.
+
+    Raises:
+        ConfigError: the training set changed.
+    """
+    for name, value in saved.items():
+        if present[name] != value:
+            raise ConfigError(
+                f"-TRAIN_ANN: the run was trained with {name} {value}, but now has {present[name]}, so it can't be "
+                "continued exactly. Start anew from the weights with --RESUME .../best.pt."
+            )
+
+
+def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
+    """The folder of the run to continue, or a new one; rank 0 makes it."""
+    folder = None
+    if ranks.is_main:
+        if start.training is not None and config.resume is not None:
+            folder = run_folder_of(config.resume)
+        folder = folder or create_run_folder(config.output, config.exp or default_name(config.model, config.size))
+    path = ranks.from_main(None if folder is None else str(folder.path))
+    return RunFolder(Path(path))
+
+
+def _wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+    if ranks.world_size == 1:
+        return model
+    ids = [ranks.device.torch.index] if ranks.device.torch.type == "cuda" else None
+    # Buffers are averaged after each step instead of copied from rank 0, which would waste the others' statistics.
+    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+
+def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> None:
+    """The start block: every automatic choice and its reason."""
+    config, ranks, cursor = parts.config, parts.ranks, parts.state.cursor
+    millions = sum(p.numel() for p in parts.state.model.parameters()) / 1e6
+    size = f"{config.imgsz[0]}x{config.imgsz[1]}"
+    rows: list[tuple[str, str]] = [
+        ("device", str(ranks.device)),
+        ("processes", f"{ranks.world_size}" + (" (torchrun starts more)" if ranks.world_size == 1 else "")),
+        ("model", f"{config.model} {config.size}, {millions:.2f} M parameters, {size} pixels, "
+                  f"{parts.skeleton.num_keypoints} keypoints"),
+        ("weights", pretrained.source),
+        *parts.plan.lines,
+        ("training", data.train.describe()),
+        ("validation", data.val.describe()),
+        ("output", str(parts.folder.path.absolute())),
+    ]  # fmt: skip
+    if start.training is not None:
+        rows.append(
+            ("resumed", f"at epoch {cursor.epoch + 1}, step {cursor.step}, exactly where {config.resume} was saved")
+        )
+    elif start.checkpoint is not None:
+        rows.append(("resumed", "no: these are weights only, so a new run starts from them"))
+    rows += [("changed flag", line) for line in start.changes]
+    parts.progress.say("\n".join(f"{label:<14}{text}" for label, text in rows))
+    dashboards = parts.dashboards
+    warnings = [ranks.device.warning, *(dashboards.warnings if dashboards else [])]
+    for text in filter(None, warnings):
+        print(f"warning: {text}", file=sys.stderr)
+    for text in dashboards.lines if dashboards else []:
+        parts.progress.say(text)
+
+
+def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
+    """What was reached, what was written, and the command to run next."""
+    say, folder = parts.progress.say, parts.folder
+    if number:
+        say(f"Stopped by signal {number} after step {trainer.cursor.step}; everything is saved. Continue with:")
+        say(f"  python train_pose.py --RESUME {folder.last.absolute()}")
+        return
+    if trainer.metrics is not None:
+        say(f"\nValidation of the averaged weights after epoch {parts.config.epoch}:\n{trainer.metrics.table()}")
+        say(f"Best AP of the run: {100 * trainer.cursor.best:.1f} (weights/best.pt)")
+    say("\nWritten:")
+    say("\n".join(f"  {path}" for path in _without_dashboards(folder.written())))
+    image = data.val.files[0].absolute()
+    say("\nRun it on a picture:")
+    say(
+        f"  python inference_image_pose.py --image_path {image} --weight_path {folder.best.absolute()} --conf_thresh 0.5"
+    )
+
+
+def _without_dashboards(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if not {"wandb", "tensorboard"} & set(path.parts)]

@@ -1,0 +1,289 @@
+"""The training loop: steps, epochs, saves, and what stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datasets.loader import TrainingLoader, ValidationLoader
+from sia.criterion import PoseCriterion
+from stages.evaluator import evaluate_model
+from stages.interruption import Interruption
+from stages.plan import Plan
+from stages.training_state import TrainingState, plain
+from utils.checkpoint import FORMAT, save_checkpoint
+from utils.coco_eval import Metrics
+from utils.config import TrainConfig
+from utils.distributed import Ranks, running_statistics
+from utils.errors import TrainingError
+from utils.logger import Dashboards, Progress, ResultsFile
+from utils.optimizer import learning_rates
+from utils.run_folder import RunFolder
+from utils.skeleton import Skeleton
+from utils.structures import PoseBatch
+
+SMALLEST_SCALE = 1e-3
+"""fp16: a loss scale below this means that the gradient is not finite at any scale."""
+
+
+@dataclass
+class Parts:
+    """What a trainer works with.
+
+    Attributes:
+        network: the model as it is called: wrapped in DistributedDataParallel where there are several processes.
+        state: the model itself and all else that a checkpoint holds.
+        description: the part of every checkpoint that says what it is: model_config and skeleton.
+        identity: facts of the data that a resumed run must share.
+        results, dashboards: on the first rank only.
+        notify: called after each epoch on the first rank with whether it was evaluated; draws pictures.
+    """
+
+    config: TrainConfig
+    plan: Plan
+    ranks: Ranks
+    network: nn.Module
+    state: TrainingState
+    criterion: PoseCriterion
+    training: TrainingLoader
+    validation: ValidationLoader
+    skeleton: Skeleton
+    folder: RunFolder
+    description: dict[str, Any]
+    identity: dict[str, Any]
+    progress: Progress
+    results: ResultsFile | None
+    dashboards: Dashboards | None
+    notify: Callable[[bool], None]
+
+
+class Trainer:
+    """Runs epochs until the last, or until a signal."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.state, self.ranks, self.config = parts.state, parts.ranks, parts.config
+        self.cursor = parts.state.cursor
+        self.metrics: Metrics | None = None
+        self._device = parts.ranks.device.torch
+        self._parameters = [p for p in parts.state.model.parameters() if p.requires_grad]
+        self._statistics = running_statistics(parts.state.model)
+        self._saved = self._clock = time.monotonic()
+
+    def run(self, interruption: Interruption) -> int:
+        """Trains.
+
+        Returns:
+            0, or the number of the signal that ended it, after saving.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        while self.cursor.epoch < self.config.epoch:
+            number = self._train_epoch(interruption)
+            if number == 0:
+                self._finish_epoch()
+                number = self._agreed_signal(interruption)
+            if number:
+                return number
+        return 0
+
+    def _train_epoch(self, interruption: Interruption) -> int:
+        """The rest of an epoch; returns a signal's number if one came."""
+        loader, cursor = self.parts.training, self.cursor
+        if cursor.batch >= len(loader):
+            return 0
+        loader.set_mosaic(cursor.epoch < self.config.epoch - self.parts.plan.plain_epochs)
+        loader.set_epoch(cursor.epoch, cursor.batch)
+        self.parts.network.train()
+        for batches in _chunks(iter(loader), self.config.accum):
+            stop, save = self._step(batches, interruption.signal)
+            cursor.batch += len(batches)
+            if stop or save:
+                self.save()
+            if stop:
+                return stop
+        return 0
+
+    def _step(self, batches: list[PoseBatch], signal: int) -> tuple[int, bool]:
+        """One step of the optimiser; returns the agreed signal, and whether a save is due."""
+        people = sum(int(batch.people.sum()) for batch in batches)
+        due = self.ranks.is_main and time.monotonic() - self._saved > 60 * self.config.save_minutes
+        # One exchange for all that the ranks must agree upon. Signals are added up: any of them will do.
+        everyone, images, asked, save = self.ranks.sum(people, sum(len(b.files) for b in batches), signal > 0, due)
+        batches = [batch.to(self._device) for batch in batches]
+        losses: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches):
+            with self._quiet(number < len(batches) - 1):
+                parts = self._losses(batch, max(everyone / self.ranks.world_size, 1.0))
+                self.state.scaler.scale(torch.stack(list(parts.values())).sum()).backward()
+            for name, value in parts.items():
+                losses[name] = losses[name] + value.detach() if name in losses else value.detach()
+        values = self._update(losses, batches)
+        self._count(values, int(images))
+        return (signal or 15) if asked else 0, save > 0
+
+    def _quiet(self, more: bool) -> contextlib.AbstractContextManager[None]:
+        """No exchange of gradients before the last batch of a step."""
+        if more and isinstance(self.parts.network, nn.parallel.DistributedDataParallel):
+            return self.parts.network.no_sync()
+        return contextlib.nullcontext()
+
+    def _losses(self, batch: PoseBatch, people: float) -> dict[str, Tensor]:
+        dtype = self.parts.plan.dtype
+        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype != torch.float32):
+            output = self.parts.network(batch.images, batch)
+        losses: dict[str, Tensor] = self.parts.criterion(output, batch, people)
+        return losses
+
+    def _update(self, losses: dict[str, Tensor], batches: list[PoseBatch]) -> dict[str, float]:
+        """Moves the weights, unless something is not finite on any rank."""
+        state = self.state
+        state.scaler.unscale_(state.optimizer)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip or float("inf"))
+        numbers = torch.stack([*losses.values(), norm.to(self._device)]).tolist()
+        values = dict(zip(losses, numbers, strict=False))
+        self._check_finite(values, numbers[-1], batches)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.scheduler.step()
+        # Batch normalisation estimates its statistics on each rank's part; their mean is that of the whole batch.
+        self.ranks.average(self._statistics)
+        state.ema.update_parameters(state.model)
+        return values
+
+    def _check_finite(self, values: dict[str, float], norm: float, batches: list[PoseBatch]) -> None:
+        """All ranks stop together, before the update; fp16 skips steps by itself until its scale has adapted."""
+        scaler = self.state.scaler
+        overflow = scaler.is_enabled() and scaler.get_scale() > SMALLEST_SCALE
+        fine = all(map(_finite, values.values())) and (_finite(norm) or overflow)
+        if not self.ranks.any(not fine):
+            return
+        local = {"files": [file for batch in batches for file in batch.files], "losses": values, "fine": fine}
+        reports = self.ranks.gather(local)
+        culprits = [report for report in reports if not all(map(_finite, report["losses"].values()))] or reports
+        files = ", ".join(file for report in culprits for file in report["files"])
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in culprits[0]["losses"].items())
+        raise TrainingError(
+            f"The loss or its gradient (norm {norm:.4g}) is not finite at step {self.cursor.step + 1}, epoch "
+            f"{self.cursor.epoch + 1}; the weights were not changed. Losses: {parts}. Images of this step: {files}. "
+            "Look at them and their annotations, or use a lower -LR."
+        )
+
+    def _count(self, values: dict[str, float], images: int) -> None:
+        cursor = self.cursor
+        cursor.step += 1
+        cursor.steps += 1
+        for name, value in values.items():
+            cursor.sums[name] = cursor.sums.get(name, 0.0) + value
+        self.parts.progress.update(f"{cursor.epoch + 1}/{self.config.epoch}", sum(values.values()), images)
+
+    def _agreed_signal(self, interruption: Interruption) -> int:
+        return int(max(self.ranks.gather(interruption.signal)))
+
+    def _finish_epoch(self) -> None:
+        """Evaluates, writes the row, and saves."""
+        cursor, config = self.cursor, self.config
+        number = cursor.epoch + 1
+        evaluated = number % config.eval_every == 0 or number == config.epoch
+        rates = learning_rates(self.state.optimizer)
+        if evaluated:
+            self.save()  # an evaluation takes long: nothing is lost if the run is killed in it
+            self.metrics = self._evaluate()
+        row = self._row(number, rates, self.metrics if evaluated else None)
+        cursor.epoch, cursor.batch, cursor.sums, cursor.steps = number, 0, {}, 0
+        improved = evaluated and self.metrics is not None and self.metrics.AP > cursor.best
+        if improved and self.metrics is not None:
+            cursor.best = self.metrics.AP
+        if self.ranks.is_main:
+            self._report(row, improved)
+            if improved:
+                save_checkpoint(self.parts.folder.best, self._weights())
+            if evaluated and config.save:
+                save_checkpoint(self.parts.folder.epoch_weights(number), self._weights())
+            self.parts.notify(evaluated)
+        self.save()
+        self.parts.progress.pause()
+
+    def _evaluate(self) -> Metrics:
+        return evaluate_model(
+            self.state.ema.module, self.parts.validation, self.config.val_ann, self.parts.skeleton, self._device
+        )
+
+    def _row(self, number: int, rates: dict[str, float], metrics: Metrics | None) -> dict[str, float | int | None]:
+        """One row of results.csv; the losses are means over the steps of the epoch and all ranks."""
+        cursor = self.cursor
+        names = list(cursor.sums)
+        sums = self.ranks.sum(*cursor.sums.values()) if names else []
+        share = self.ranks.world_size * max(cursor.steps, 1)
+        self._tick()
+        figures = metrics.figures() if metrics is not None else {}
+        return {
+            "epoch": number,
+            "step": cursor.step,
+            "seconds": round(cursor.seconds, 1),
+            "loss/total": sum(sums) / share,
+            **{f"loss/{name}": value / share for name, value in zip(names, sums, strict=True)},
+            **{f"lr/{name}": rate for name, rate in rates.items()},
+            **{f"val/{name}": value for name, value in figures.items()},
+        }
+
+    def _report(self, row: dict[str, float | int | None], improved: bool) -> None:
+        line = f"epoch {row['epoch']}/{self.config.epoch}  loss {row['loss/total']:.3f}"
+        if "val/AP" in row:
+            line += f"  AP {100 * (row['val/AP'] or 0):.1f}  AP50 {100 * (row['val/AP50'] or 0):.1f}"
+            line += f"  AR {100 * (row['val/AR'] or 0):.1f}{'  (best so far)' if improved else ''}"
+        self.parts.progress.say(line)
+        if self.parts.results is not None:
+            self.parts.results.add(row)
+        if self.parts.dashboards is not None:
+            self.parts.dashboards.log(row, self.cursor.step)
+
+    def save(self) -> None:
+        """last.pt; all ranks must call it."""
+        self._tick()
+        training = {
+            "config": self.config.to_dict(),
+            "identity": self.parts.identity,
+            **self.state.to_dict(self.ranks),
+        }
+        if self.ranks.is_main:
+            save_checkpoint(self.parts.folder.last, {**self._weights(), "training": training})
+        self._saved = time.monotonic()
+
+    def _weights(self) -> dict[str, Any]:
+        metrics = {} if self.metrics is None else plain(self.metrics.to_dict())
+        return {
+            "format": FORMAT,
+            **self.parts.description,
+            "weights": self.state.ema.module.state_dict(),
+            "metrics": {"epoch": self.cursor.epoch, "step": self.cursor.step, **metrics},
+        }
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.cursor.seconds += now - self._clock
+        self._clock = now
+
+
+def _finite(value: float) -> bool:
+    return abs(value) < float("inf")
+
+
+def _chunks(batches: Iterator[PoseBatch], size: int) -> Iterator[list[PoseBatch]]:
+    """Lists of `size`; the last of an epoch may be shorter."""
+    chunk: list[PoseBatch] = []
+    for batch in batches:
+        chunk.append(batch)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,147 @@
+"""One process or many: torchrun's environment, the process group, and the few exchanges that training needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from utils.device import Device, choose_device
+from utils.errors import ConfigError
+
+TIMEOUT = timedelta(minutes=30)
+"""How long one process waits for the others; evaluation on one of them must fit in."""
+
+
+@dataclass
+class Ranks:
+    """This process among its peers. A context manager: leaving it destroys the process group.
+
+    Attributes:
+        rank, world_size: this process's number among all of them.
+        local_world_size: how many run on this machine.
+        device: where this process computes.
+    """
+
+    rank: int
+    world_size: int
+    local_world_size: int
+    device: Device
+
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """The sums over all processes, equal on each."""
+        if self.world_size == 1:
+            return [float(value) for value in values]
+        kind = torch.float32 if self.device.torch.type == "mps" else torch.float64
+        tensor = torch.tensor(values, dtype=kind, device=self.device.torch)
+        dist.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true on any process."""
+        return self.sum(float(value))[0] > 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in the order of their ranks, on each."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, value: Any) -> Any:
+        """Rank 0's value, on each process."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device.torch)
+        return box[0]
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces tensors by their means over all processes, in one exchange."""
+        parts = list(tensors)
+        if self.world_size == 1 or not parts:
+            return
+        flat = torch.cat([part.detach().flatten().float() for part in parts])
+        dist.all_reduce(flat)
+        flat /= self.world_size
+        with torch.no_grad():
+            for part, mean in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+                part.copy_(mean.view_as(part))
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """The buffers of batch normalisation that each process estimates on its own part of the batch."""
+    return [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+
+
+def start_ranks(wanted_device: str) -> Ranks:
+    """Joins the process group that torchrun describes in the environment; alone without it.
+
+    Raises:
+        ConfigError: the device can't be used, or this machine has fewer GPUs than processes.
+    """
+    rank, world_size = _environment("RANK", 0), _environment("WORLD_SIZE", 1)
+    local_rank, local_world_size = _environment("LOCAL_RANK", 0), _environment("LOCAL_WORLD_SIZE", 1)
+    device = _choose(wanted_device)
+    if device.torch.type == "cuda":
+        device = _own_gpu(device, local_rank)
+    elif device.torch.type == "mps" and world_size > 1:
+        raise ConfigError(
+            f"-DEVICE mps works with one process, not {world_size}. Use -DEVICE cpu or start one process."
+        )
+    if world_size > 1:
+        cuda = device.torch.type == "cuda"
+        options = {"device_id": device.torch} if cuda else {}
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, **options)
+    return Ranks(rank, world_size, local_world_size, device)
+
+
+def _environment(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise ConfigError(f"The environment variable {name} is '{text}', which is no number. torchrun sets it.")
+    return int(text)
+
+
+def _choose(wanted: str) -> Device:
+    try:
+        device = choose_device(wanted)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("--device", "-DEVICE")) from error
+    texts = {name: getattr(device, name).replace("--device", "-DEVICE") for name in ("reason", "warning")}
+    return replace(device, **texts)
+
+
+def _own_gpu(device: Device, local_rank: int) -> Device:
+    if device.torch.index is not None:
+        return device
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise ConfigError(
+            f"This machine has {count} usable GPU{'s' if count != 1 else ''}, but process {local_rank + 1} on it wants "
+            f"one. Start torchrun with --nproc_per_node={count}, or use -DEVICE cpu."
+        )
+    torch.cuda.set_device(local_rank)
+    return replace(device, torch=torch.device("cuda", local_rank))

@@ -1,0 +1,204 @@
+"""What a training tells: a progress bar or plain lines, results.csv, and TensorBoard or Weights & Biases on request."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from utils.run_folder import write_text
+
+PLAIN_SECONDS = 10.0
+"""Between two progress lines where the output is no terminal."""
+
+
+class Progress:
+    """Loss, images/s and remaining time of a whole run; silent where `enabled` is false."""
+
+    def __init__(self, total: int, initial: int, *, enabled: bool = True, stream: TextIO | None = None) -> None:
+        """Starts the clock.
+
+        Args:
+            total: steps of the run.
+            initial: steps done before, in a resumed run.
+            enabled: false on all ranks but the first.
+            stream: where to write; stderr.
+        """
+        self.total, self.initial, self.step, self.enabled = total, initial, initial, enabled
+        self.stream = stream or sys.stderr
+        self._images, self._rate = 0, 0.0
+        self._started = self._shown = self._counted = time.monotonic()
+        self._loss: float | None = None
+        self._bar: tqdm[Any] | None = None
+        if enabled and self.stream.isatty():
+            self._bar = tqdm(
+                total=total, initial=initial, unit="step", dynamic_ncols=True, file=self.stream, smoothing=0.05
+            )
+
+    def say(self, text: str) -> None:
+        """Prints lines to stdout without tearing the bar."""
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stdout)
+        else:
+            print(text, flush=True)
+
+    def update(self, epoch: str, loss: float, images: int) -> None:
+        """Counts one step.
+
+        Args:
+            epoch: such as ``3/50``.
+            loss: of this step.
+            images: seen in it by all processes.
+        """
+        self.step += 1
+        self._images += images
+        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
+        now = time.monotonic()
+        if now - self._counted >= 1:
+            rate = self._images / (now - self._counted)
+            self._rate = rate if self._rate == 0 else 0.7 * self._rate + 0.3 * rate
+            self._images, self._counted = 0, now
+        if self._bar is not None:
+            self._bar.set_description(f"epoch {epoch}", refresh=False)
+            self._bar.set_postfix_str(f"loss {self._loss:.3f}, {self._rate:.1f} img/s", refresh=False)
+            self._bar.update()
+        elif self.enabled and (now - self._shown >= PLAIN_SECONDS or self.step == self.total):
+            self._shown = now
+            self.stream.write(self.line(epoch, now) + "\n")
+            self.stream.flush()
+
+    def line(self, epoch: str, now: float) -> str:
+        """The plain form."""
+        remaining = (now - self._started) / max(self.step - self.initial, 1) * (self.total - self.step)
+        return (
+            f"epoch {epoch}  step {self.step}/{self.total}  loss {self._loss or 0:.3f}  {self._rate:.1f} img/s  "
+            f"remaining {clock(remaining)}"
+        )
+
+    def pause(self) -> None:
+        """Leaves out what follows (an evaluation) from images/s, until the next step."""
+        self._images, self._counted = 0, time.monotonic()
+
+    def close(self) -> None:
+        """Ends the bar's line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+class ResultsFile:
+    """results.csv: one row an epoch, rewritten whole so that a kill never leaves half a row."""
+
+    def __init__(self, path: Path, last_step: int = 0) -> None:
+        """Opens the file of a run; rows after `last_step`, the step of the checkpoint it resumes from, are cut."""
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as stream:
+                self.rows = [row for row in csv.DictReader(stream) if _step_of(row) <= last_step]
+
+    def add(self, row: Mapping[str, float | int | None]) -> None:
+        """Appends a row; None leaves a cell empty, and a new column is empty in earlier rows.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        self.rows.append({name: _cell(value) for name, value in row.items()})
+        self.write()
+
+    def write(self) -> None:
+        """Replaces the file.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+def _step_of(row: Mapping[str, str]) -> float:
+    try:
+        return float(row["step"])
+    except (KeyError, TypeError, ValueError):
+        return float("inf")
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+class Dashboards:
+    """TensorBoard and Weights & Biases, each only when asked for; a missing package is a warning, not an end."""
+
+    def __init__(self, folder: Path, *, tensorboard: bool, wandb: bool, name: str, config: Mapping[str, Any]) -> None:
+        self.warnings: list[str] = []
+        self.lines: list[str] = []
+        self._tensorboard = self._open_tensorboard(folder) if tensorboard else None
+        self._wandb = self._open_wandb(folder, name, config) if wandb else None
+
+    def log(self, row: Mapping[str, float | int | None], step: int) -> None:
+        """Sends one row of results."""
+        values = {name: value for name, value in row.items() if value is not None}
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(name, value, step)
+            self._tensorboard.flush()
+        if self._wandb is not None:
+            self._wandb.log(values, step=step)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish(quiet=True)
+
+    def _open_tensorboard(self, folder: Path) -> Any:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.warnings.append("--TENSORBOARD: not installed, so nothing is logged to it. pip install tensorboard.")
+            return None
+        self.lines.append(f"TensorBoard: tensorboard --logdir {folder}")
+        return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def _open_wandb(self, folder: Path, name: str, config: Mapping[str, Any]) -> Any:
+        try:
+            import wandb
+        except ImportError:
+            self.warnings.append("--WANDB: not installed, so nothing is logged to it. pip install wandb.")
+            return None
+        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        # A run's id is its folder, so that a resumed run goes on in the same curves.
+        run_id = "".join(letter if letter.isalnum() else "-" for letter in folder.name)
+        try:
+            run = wandb.init(
+                project="sia_pose", name=name, id=run_id, resume="allow", dir=str(folder), mode=mode,
+                config=dict(config), settings=wandb.Settings(silent=True, console="off"),
+            )  # fmt: skip
+        except Exception as error:  # wandb raises many kinds; a dashboard must never end a training
+            self.warnings.append(f"--WANDB: it could not start ({error}), so nothing is logged to it.")
+            return None
+        self.lines.append(f"Weights & Biases: {mode}, in {folder / 'wandb'}")
+        return run

@@ -1,0 +1,157 @@
+"""The folder of one training: runs/<name>/ with its configuration, environment, curves, pictures and weights."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.errors import OutputError
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python", "opencv-python-headless",
+             "faster-coco-eval", "pycocotools", "transformers")  # fmt: skip
+
+
+class RunFolder:
+    """Paths in the folder of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def weights(self) -> Path:
+        """Where checkpoints lie."""
+        return self.path / "weights"
+
+    @property
+    def last(self) -> Path:
+        """The training checkpoint."""
+        return self.weights / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the epoch with the highest AP."""
+        return self.weights / "best.pt"
+
+    @property
+    def results(self) -> Path:
+        """One row an epoch."""
+        return self.path / "results.csv"
+
+    def epoch_weights(self, epoch: int) -> Path:
+        """Where --SAVE keeps the weights of an epoch, counted from 1."""
+        return self.weights / f"epoch-{epoch:03d}.pt"
+
+    def written(self) -> list[Path]:
+        """Absolute paths of all files in it."""
+        return sorted(path.absolute() for path in self.path.rglob("*") if path.is_file() and path.name[0] != ".")
+
+
+def create_run_folder(output: Path, name: str) -> RunFolder:
+    """Makes ``output/name``, or ``name-2``, ``name-3`` ... where a run of that name exists.
+
+    Raises:
+        OutputError: no folder can be made there.
+    """
+    for path in chain([output / name], (output / f"{name}-{number}" for number in count(2))):
+        try:
+            path.mkdir(parents=True)
+            (path / "weights").mkdir()
+        except FileExistsError as error:
+            if not path.exists():
+                raise OutputError(
+                    f"Can't make {path}: a part of its path is a file. Choose another -OUTPUT."
+                ) from error
+            continue
+        except OSError as error:
+            raise OutputError(f"Can't make {path}: {error.strerror}. Choose another -OUTPUT.") from error
+        return RunFolder(path)
+    raise AssertionError("the names never end")
+
+
+def run_folder_of(checkpoint: Path) -> RunFolder | None:
+    """The folder of the run that a checkpoint lies in, or None where it was copied out of it."""
+    folder = checkpoint.absolute().parent.parent
+    inside = checkpoint.absolute().parent.name == "weights" and (folder / "config.json").is_file()
+    return RunFolder(folder) if inside and os.access(folder, os.W_OK) else None
+
+
+def default_name(model: str, size: str) -> str:
+    """Model, size and the time of the start."""
+    return f"{model}-{size}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file whole.
+
+    Raises:
+        OutputError: it can't be written; the earlier file stays.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"Can't write {path}: {error.strerror}. Free space, or choose another -OUTPUT.") from error
+
+
+def write_description(
+    folder: RunFolder, config: Mapping[str, Any], argv: Sequence[str], extra: Mapping[str, Any]
+) -> None:
+    """config.json, and environment.json, which gains an entry each time the run is started or resumed."""
+    write_text(folder.path / "config.json", json.dumps(config, indent=2) + "\n")
+    path = folder.path / "environment.json"
+    starts = []
+    if path.is_file():
+        try:
+            starts = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # broken by hand; the present start is still worth a record
+            starts = []
+    write_text(path, json.dumps([*starts, {**environment(argv), **extra}], indent=2) + "\n")
+
+
+def environment(argv: Sequence[str]) -> dict[str, Any]:
+    """Versions, machine, command and commit."""
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": [sys.executable, *argv],
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The git commit of the code, marked where files differ from it; None outside a repository."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
