@@ -101,7 +101,7 @@ def test_mean_pose_without_any_joint_is_an_error(make_dataset: Make, content: Co
 def test_a_given_skeleton_is_used_when_its_names_agree(make_dataset: Make, content: Content) -> None:
     skeleton = Skeleton.from_category({**content["categories"][0], "sigmas": [0.5, 0.5, 0.5]})
     assert make_dataset(content, skeleton=skeleton).skeleton.sigmas == (0.5, 0.5, 0.5)
-    with pytest.raises(DataError, match="'left_eye'.* are needed here"):
+    with pytest.raises(DataError, match=r"'left_eye'.* are needed here"):
         make_dataset(content, skeleton=COCO_PERSON)
 
 
@@ -120,7 +120,7 @@ def test_the_name_of_the_annotation_file_decides_between_train_and_val(make_data
     shutil.copy(flat.annotation_file, tmp_path / "person_val.json")
     shutil.copy(flat.annotation_file, tmp_path / "people.json")
     assert CocoPose(tmp_path / "coco", tmp_path / "person_val.json").files[0] == tmp_path / "coco/val/0000.png"
-    with pytest.raises(DataError, match="is at train/0000.png and at val/0000.png"):
+    with pytest.raises(DataError, match=r"is at train/0000\.png and at val/0000\.png"):
         CocoPose(tmp_path / "coco", tmp_path / "people.json")
 
 
