@@ -1,0 +1,300 @@
+"""Pictures of a run: its curves, what the model is shown, and what it finds.
+
+B images of H x W input pixels; coordinates are continuous input pixels unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from utils.drawing import Image, PoseArtist
+from utils.errors import DataError
+from utils.images import write_image
+from utils.output import complete_file
+from utils.skeleton import Skeleton
+from utils.structures import People, PoseBatch
+
+Column = list[float]
+Panel = tuple[str, dict[str, Column]]
+Floats = NDArray[np.float32]
+
+_COLOURS = ("#1f5fa8", "#d1661d", "#3a8a4d", "#8c4fa3", "#7a7a7a")
+_GRID = "#e4e4e4"
+_INK = "#333333"
+_WIDTH = 4
+"""Panels a row."""
+
+_TILE = 400
+"""Longer side of an image in a mosaic, in pixels of the mosaic."""
+_GAP, _CAPTION = 6, 22
+_PERSON, _BARE = (255, 255, 255), (255, 200, 60)
+"""Box of a person with keypoints, and of one without."""
+
+
+def plot_results(csv_file: Path, png: Path) -> None:
+    """Draws the columns that are there; empty cells and -1 (nothing to measure) are left out.
+
+    Args:
+        csv_file: one row per epoch: ``epoch``, ``loss``, ``loss_*``, ``lr*``, and ``AP*``, ``AR*`` as shares.
+        png: the picture to write.
+
+    Raises:
+        DataError: the file can't be read.
+        OutputError: the picture can't be written.
+    """
+    columns = read_columns(csv_file)
+    epochs = columns.get("epoch") or [float(i + 1) for i in range(_length(columns))]
+    panels = [panel for panel in _panels(columns) if any(map(_is_drawn, panel[1].values()))]
+    rows = max(1, math.ceil(len(panels) / _WIDTH))
+    figure = Figure(figsize=(3.4 * _WIDTH, 2.6 * rows), layout="constrained")
+    for number, (title, lines) in enumerate(panels):
+        _draw(figure.add_subplot(rows, _WIDTH, number + 1), title, epochs, lines)
+    if not panels:
+        figure.text(0.5, 0.5, "no epoch is complete yet", ha="center", color=_INK)
+    with complete_file(png) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def read_columns(csv_file: Path) -> dict[str, Column]:
+    """Numbers by column name, NaN for empty cells and for what is no number.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    try:
+        with csv_file.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"Can't read {csv_file}: {getattr(error, 'strerror', None) or error}.") from None
+    names = list(rows[0]) if rows else []
+    return {name.strip(): [_number(row.get(name)) for row in rows] for name in names if isinstance(name, str)}
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError:
+        return math.nan
+
+
+def _length(columns: dict[str, Column]) -> int:
+    return max((len(column) for column in columns.values()), default=0)
+
+
+def _panels(columns: dict[str, Column]) -> list[Panel]:
+    """The whole loss, AP, AR and learning rates first, then each part of the loss."""
+    percent = {name: [100 * value for value in column] for name, column in columns.items() if name[:2] in ("AP", "AR")}
+    precision: dict[str, Column] = {name: percent[name] for name in ("AP", "AP50", "AP75") if name in percent}
+    sizes: dict[str, Column] = {name: percent[name] for name in ("APM", "APL", "AR") if name in percent}
+    rates = {name: column for name, column in columns.items() if name == "lr" or name.startswith("lr_")}
+    parts = [(name, column) for name, column in columns.items() if name.startswith("loss_")]
+    return [
+        ("loss", {"loss": columns.get("loss", [])}),
+        ("AP (%)", precision),
+        ("by size, and recall (%)", sizes),
+        ("learning rate", rates),
+        *((name.replace("_", ": ", 1).replace("_", " "), {name: column}) for name, column in parts),
+    ]
+
+
+def _is_drawn(column: Column) -> bool:
+    return any(_is_value(value) for value in column)
+
+
+def _is_value(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+def _draw(axes: Axes, title: str, epochs: Column, lines: dict[str, Column]) -> None:
+    drawn = {name: _known(epochs, column) for name, column in lines.items() if _is_drawn(column)}
+    axes.set_title(title + _best(drawn), loc="left", fontsize=10, color=_INK)
+    for number, (name, (xs, ys)) in enumerate(drawn.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        marker = "o" if len(xs) < 25 else None
+        axes.plot(xs, ys, color=colour, linewidth=1.4, marker=marker, markersize=2.5, label=f"{name} {_short(ys[-1])}")
+        if len(drawn) == 1:
+            place = (xs[-1], ys[-1])
+            axes.annotate(
+                _short(ys[-1]), place, (4, 0), textcoords="offset points", fontsize=8, color=colour, va="center"
+            )
+    if len(drawn) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor="linecolor", handlelength=1, handletextpad=0.5, loc="best")
+    _style(axes, title)
+
+
+def _known(epochs: Column, column: Column) -> tuple[Column, Column]:
+    """Epochs and values of the cells that have one."""
+    pairs = [(x, y) for x, y in zip(epochs, column, strict=False) if math.isfinite(x) and _is_value(y)]
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _best(drawn: dict[str, tuple[Column, Column]]) -> str:
+    """The epoch of the highest AP, which is the one that is kept."""
+    if "AP" not in drawn:
+        return ""
+    value, epoch = max(zip(drawn["AP"][1], drawn["AP"][0], strict=True), key=lambda pair: pair[0])
+    return f": best AP {value:.1f}, epoch {epoch:.0f}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1e}" if 0 < value < 0.01 else f"{value:.3g}"
+
+
+def _style(axes: Axes, title: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#b0b0b0")
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, colors="#666666", length=2)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.margins(x=0.1)
+    axes.set_xlabel("epoch", fontsize=8, color="#666666")
+    if not title.startswith("loss"):
+        axes.set_ylim(bottom=0)
+
+
+def training_batch_picture(batch: PoseBatch, skeleton: Skeleton, path: Path, *, most: int = 16) -> None:
+    """A mosaic of augmented training images as the model sees them, with all labels.
+
+    White boxes have keypoints, yellow ones have none. Joints with a dark centre are occluded (v = 1). Striped areas
+    are ignored.
+
+    Args:
+        batch: on the CPU.
+        skeleton: what the keypoints mean.
+        path: .jpg or .png to write.
+        most: the number of images shown.
+
+    Raises:
+        OutputError: the picture can't be written.
+    """
+    count = min(most, len(batch.images))
+    tiles = [_captioned(_labelled(batch, i, skeleton), _caption(batch, i)) for i in range(count)]
+    write_image(path, _mosaic(tiles, columns=math.ceil(math.sqrt(count))))
+
+
+def validation_picture(
+    batch: PoseBatch,
+    predictions: Sequence[People],
+    skeleton: Skeleton,
+    path: Path,
+    *,
+    conf_thresh: float = 0.3,
+    most: int = 8,
+) -> None:
+    """Labels on the left, predictions on the right, for some validation images.
+
+    Args:
+        batch: on the CPU.
+        predictions: the people of each image, in original pixels.
+        skeleton: what the keypoints mean.
+        path: .jpg or .png to write.
+        conf_thresh: predictions of lower score are left out.
+        most: the number of images shown.
+
+    Raises:
+        OutputError: the picture can't be written.
+    """
+    tiles = []
+    for i in range(min(most, len(batch.images))):
+        found = _to_input(predictions[i].above(conf_thresh), batch.letterboxes[i].tolist())
+        drawn = PoseArtist(skeleton).draw(_enlarged(batch, i), _scaled(found, _scale(batch)))
+        caption = f"predictions: {len(found)} of score {conf_thresh:g} or more"
+        tiles += [_captioned(_labelled(batch, i, skeleton), _caption(batch, i)), _captioned(drawn, caption)]
+    write_image(path, _mosaic(tiles, columns=2 if len(tiles) <= 4 else 4))
+
+
+def _scale(batch: PoseBatch) -> float:
+    return _TILE / max(batch.images.shape[-2:])
+
+
+def _enlarged(batch: PoseBatch, index: int) -> Image:
+    """(h, w, 3) RGB, longer side `_TILE`: lines drawn on it stay thin beside small people."""
+    image = batch.images[index].permute(1, 2, 0).numpy()
+    scale = _scale(batch)
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def _labelled(batch: PoseBatch, index: int, skeleton: Skeleton) -> Image:
+    scale, chosen = _scale(batch), batch.people[index]
+    boxes: Floats = (batch.boxes[index][chosen] * scale).numpy()
+    keypoints: Floats = batch.keypoints[index][chosen].numpy()
+    visibilities: Floats = keypoints[..., 2]
+    people = People(
+        boxes,
+        np.ones(len(boxes), np.float32),
+        keypoints[..., :2] * np.float32(scale),
+        (visibilities > 0).astype(np.float32),
+    )
+    canvas = _hatched(_enlarged(batch, index), (batch.ignored[index] * scale).numpy())
+    for box, labels in zip(boxes, visibilities, strict=True):
+        cv2.rectangle(canvas, *_corners(box), _PERSON if labels.any() else _BARE, 1, cv2.LINE_AA)
+    canvas = PoseArtist(skeleton, kpt_thresh=0.5, boxes=False).draw(canvas, people)
+    for x, y in people.keypoints[visibilities == 1]:
+        cv2.circle(canvas, (round(float(x - 0.5)), round(float(y - 0.5))), 1, (0, 0, 0), -1, cv2.LINE_AA)
+    return canvas
+
+
+def _corners(box: Floats) -> tuple[tuple[int, int], tuple[int, int]]:
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    return (x1, y1), (x2, y2)
+
+
+def _hatched(canvas: Image, regions: Floats) -> Image:
+    """The picture with ignored regions (R, 4) greyed and striped."""
+    rows, columns = np.indices(canvas.shape[:2])
+    stripes: NDArray[np.bool_] = np.asarray((rows + columns) % 12 < 3)
+    for box in regions:
+        (x1, y1), (x2, y2) = _corners(np.maximum(box, 0))
+        part = canvas[y1:y2, x1:x2]
+        part[:] = (0.55 * part + 0.45 * 128).astype(np.uint8)
+        part[stripes[y1:y2, x1:x2]] = (230, 80, 80)
+    return canvas
+
+
+def _to_input(people: People, letterbox: Sequence[float]) -> People:
+    """Original pixels -> input pixels."""
+    scale, pad = letterbox[0], np.array(letterbox[1:], np.float32)
+    boxes = people.boxes * np.float32(scale) + np.tile(pad, 2)
+    return People(boxes, people.scores, people.keypoints * np.float32(scale) + pad, people.confidences)
+
+
+def _scaled(people: People, scale: float) -> People:
+    factor = np.float32(scale)
+    return People(people.boxes * factor, people.scores, people.keypoints * factor, people.confidences)
+
+
+def _caption(batch: PoseBatch, index: int) -> str:
+    people = int(batch.people[index].sum())
+    return f"{Path(batch.files[index]).name}: {people} labelled"
+
+
+def _captioned(tile: Image, text: str) -> Image:
+    strip = np.full((_CAPTION, tile.shape[1], 3), 255, np.uint8)
+    shown = text.encode("ascii", "replace").decode()[:58]
+    cv2.putText(strip, shown, (2, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (60, 60, 60), 1, cv2.LINE_AA)
+    return np.concatenate([strip, tile])
+
+
+def _mosaic(tiles: Sequence[Image], columns: int) -> Image:
+    """Tiles of one size, row by row, on white."""
+    height, width = tiles[0].shape[:2]
+    rows = math.ceil(len(tiles) / columns)
+    canvas = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top = _GAP + number // columns * (height + _GAP)
+        left = _GAP + number % columns * (width + _GAP)
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
