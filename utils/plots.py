@@ -45,7 +45,8 @@ def plot_results(csv_file: Path, png: Path) -> None:
     """Draws the columns that are there; empty cells and -1 (nothing to measure) are left out.
 
     Args:
-        csv_file: one row per epoch: ``epoch``, ``loss``, ``loss_*``, ``lr*``, and ``AP*``, ``AR*`` as shares.
+        csv_file: one row per epoch: ``epoch``, ``loss/total``, ``loss/*``, ``lr/*``, and ``val/AP``, ``val/AR`` and so
+            on as shares.
         png: the picture to write.
 
     Raises:
@@ -93,18 +94,22 @@ def _length(columns: dict[str, Column]) -> int:
 
 def _panels(columns: dict[str, Column]) -> list[Panel]:
     """The whole loss, AP, AR and learning rates first, then each part of the loss."""
-    percent = {name: [100 * value for value in column] for name, column in columns.items() if name[:2] in ("AP", "AR")}
-    precision: dict[str, Column] = {name: percent[name] for name in ("AP", "AP50", "AP75") if name in percent}
-    sizes: dict[str, Column] = {name: percent[name] for name in ("APM", "APL", "AR") if name in percent}
-    rates = {name: column for name, column in columns.items() if name == "lr" or name.startswith("lr_")}
-    parts = [(name, column) for name, column in columns.items() if name.startswith("loss_")]
+    percent = {name: [100 * value for value in column] for name, column in _group(columns, "val").items()}
     return [
-        ("loss", {"loss": columns.get("loss", [])}),
-        ("AP (%)", precision),
-        ("by size, and recall (%)", sizes),
-        ("learning rate", rates),
-        *((name.replace("_", ": ", 1).replace("_", " "), {name: column}) for name, column in parts),
+        ("loss", _only(_group(columns, "loss"), ["total"])),
+        ("AP (%)", _only(percent, ["AP", "AP50", "AP75"])),
+        ("by size, and recall (%)", _only(percent, ["APM", "APL", "AR"])),
+        ("learning rate", _group(columns, "lr")),
+        *((f"loss: {name}", {name: column}) for name, column in _group(columns, "loss").items() if name != "total"),
     ]
+
+
+def _group(columns: dict[str, Column], group: str) -> dict[str, Column]:
+    return {name.partition("/")[2]: column for name, column in columns.items() if name.startswith(f"{group}/")}
+
+
+def _only(columns: dict[str, Column], names: Sequence[str]) -> dict[str, Column]:
+    return {name: columns[name] for name in names if name in columns}
 
 
 def _is_drawn(column: Column) -> bool:
