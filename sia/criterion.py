@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sia.matcher import NO_ONE, Targets, match_patches, targets_from
+from sia.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, targets_from
 from sia.oks import keypoint_similarity, masked_mean
 from sia.outputs import PoseOutput, Prediction, gather_rows
 from utils.boxes import iou_and_giou, to_centres, to_corners
@@ -44,17 +44,15 @@ class PoseCriterion(nn.Module):
 
     sigmas: Tensor
 
-    def __init__(self, sigmas: Tensor, weights: LossWeights | None = None, patches_per_person: int = 8) -> None:
+    def __init__(self, sigmas: Tensor, weights: LossWeights | None = None) -> None:
         """Builds the criterion.
 
         Args:
             sigmas: (K,) OKS constants.
             weights: of the terms.
-            patches_per_person: most patches that stand for one person in the proposals.
         """
         super().__init__()
         self.weights = weights or LossWeights()
-        self.patches_per_person = patches_per_person
         self.register_buffer("sigmas", sigmas.float())
 
     def forward(self, output: PoseOutput, batch: PoseBatch, num_people: float) -> dict[str, Tensor]:
@@ -86,12 +84,12 @@ class PoseCriterion(nn.Module):
         return total
 
     def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
-        assert output.proposals is not None and output.centres is not None
-        person = match_patches(output.proposals, output.centres, targets, self.sigmas, self.patches_per_person)
+        assert output.proposals is not None and output.stands_for is not None
+        person = output.stands_for
         counts = _count(person, targets.people.shape[1])
         share = 1 / gather_rows(counts, person.clamp(min=0)).clamp(min=1) if counts.shape[1] else None
         losses = self._losses(output.proposals, person, targets, share)
-        losses["score"] = losses["score"] / self.patches_per_person
+        losses["score"] = losses["score"] / PATCHES_PER_PERSON
         return {name: value / num_people for name, value in losses.items()}
 
     def _losses(
@@ -119,7 +117,7 @@ class PoseCriterion(nn.Module):
             "box": w.box * (count * distance).sum(),
             "giou": w.giou * (count * (1 - giou)).sum(),
             "oks": w.oks * (posed * (1 - oks)).sum(),
-            "pose": w.pose * (posed * masked_mean(offset, truth.labelled)).sum(),
+            "pose": w.pose * (posed * masked_mean(offset.log1p(), truth.labelled)).sum(),
             "confidence": w.confidence * (posed * confidence).sum(),
         }
 

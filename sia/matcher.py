@@ -18,6 +18,8 @@ from utils.boxes import iou_and_giou, to_centres, to_corners
 from utils.structures import PoseBatch
 
 NO_ONE = -1
+PATCHES_PER_PERSON = 8
+"""Most patches that stand for one person among the proposals."""
 FAR = 1e4
 """Cost of what can't be: finite, so that the Hungarian method never meets an infinity."""
 
@@ -91,7 +93,7 @@ class MatchCost:
         labelled, areas = targets.labelled[:, None], targets.areas[:, None]
         oks = masked_mean(keypoint_similarity(squared, areas, sigmas), labelled)
         scale = areas.clamp(min=1e-6).sqrt()[..., None]
-        return oks, masked_mean(squared.clamp(min=1e-12).sqrt() / scale, labelled)
+        return oks, masked_mean((squared.clamp(min=1e-12).sqrt() / scale).log1p(), labelled)
 
 
 def match_tokens(
@@ -123,32 +125,44 @@ def match_tokens(
     return matched.to(prediction.scores.device)
 
 
+class PatchMatch(NamedTuple):
+    """Which patches stand for whom.
+
+    Attributes:
+        person: (B, N) int64 the person of each patch, -1 for none.
+        best: (B, P) int64 the cheapest patch of each person; of no meaning for padding.
+    """
+
+    person: Tensor
+    best: Tensor
+
+
 def match_patches(
-    prediction: Prediction, centres: Tensor, targets: Targets, sigmas: Tensor, most: int, cost: MatchCost | None = None
-) -> Tensor:
-    """The `most` cheapest patches inside each person's box, at least the one nearest to its centre.
+    prediction: Prediction, centres: Tensor, targets: Targets, sigmas: Tensor, cost: MatchCost | None = None
+) -> PatchMatch:
+    """The `PATCHES_PER_PERSON` cheapest patches inside each person's box, at least the one nearest to its centre.
 
     Args:
         prediction: (B, N) candidates, one a patch.
         centres: (N, 2) of the patches.
         targets: the people.
         sigmas: (K,).
-        most: patches a person.
         cost: weights of the cost.
 
     Returns:
-        (B, N) int64 the person whom a patch stands for, -1 for none; a patch that two want goes to the cheaper.
+        The person of each patch, and the best patch of each person; a patch that two want goes to the cheaper.
     """
     batch, count = prediction.scores.shape
     if targets.people.shape[1] == 0:
-        return torch.full((batch, count), NO_ONE, dtype=torch.int64, device=prediction.scores.device)
+        none = torch.full((batch, count), NO_ONE, dtype=torch.int64, device=prediction.scores.device)
+        return PatchMatch(none, none[:, :0])
     costs = (cost or MatchCost())(prediction, targets, sigmas)
     allowed = _inside(centres, targets)
     costs = torch.where(allowed, costs, FAR)
-    cheapest = costs.topk(min(most, count), dim=1, largest=False).indices  # (B, most, P)
+    cheapest = costs.topk(min(PATCHES_PER_PERSON, count), dim=1, largest=False).indices  # (B, 8, P)
     candidate = torch.zeros_like(allowed).scatter(1, cheapest, True) & allowed
-    best, person = torch.where(candidate, costs, 2 * FAR).min(-1)
-    return torch.where(best < 2 * FAR, person, NO_ONE)
+    least, person = torch.where(candidate, costs, 2 * FAR).min(-1)
+    return PatchMatch(torch.where(least < 2 * FAR, person, NO_ONE), cheapest[:, 0])
 
 
 def _inside(centres: Tensor, targets: Targets) -> Tensor:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sia.backbone import Backbone, Features
 from sia.head import PersonHead, Reference, reference_from
-from sia.matcher import match_tokens, targets_from
+from sia.matcher import match_patches, match_tokens, targets_from
 from sia.outputs import PoseOutput, Prediction
 from sia.tokens import DetectionTokens
 from utils.structures import PoseBatch
@@ -96,16 +97,27 @@ class PoseModel(nn.Module, ABC):
         start = self.patch_reference(features.grid, size, len(images))
         scores, boxes = self.head.locate(patches, start.boxes)
         proposals = self.head.complete(patches, scores, boxes, start.poses)
-        tokens, reference = self.tokens(patches, self.head, proposals)
+        output = PoseOutput(proposals)
+        sure = self._match_patches(output, batch, start.boxes[0, :, :2], size) if self.training else None
+        tokens, reference = self.tokens(patches, self.head, proposals, sure)
         groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
-        features, states, layers = self.read(features, patches, tokens, reference, groups)
-        output = PoseOutput(layers[-1])
-        if self.training:
-            assert batch is not None, "a model in training needs the batch's labels"
+        features, states, output.layers = self.read(features, patches, tokens, reference, groups)
+        output.people = output.layers[-1]
+        if self.training and batch is not None:
             targets = targets_from(batch, float(max(size)))
-            matched = match_tokens(layers[-1], targets, self.sigmas, groups)
-            output = PoseOutput(layers[-1], layers, proposals, start.boxes[0, :, :2], matched)
+            output.matched = match_tokens(output.people, targets, self.sigmas, groups)
         return self.finish(output, features, states[-1], size)
+
+    def _match_patches(
+        self, output: PoseOutput, batch: PoseBatch | None, centres: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        """Matches the proposals; returns (B, N) bool, the best patch of each person."""
+        assert batch is not None, "a model in training needs the batch's labels"
+        targets = targets_from(batch, float(max(size)))
+        match = match_patches(output.people, centres, targets, self.sigmas)
+        output.proposals, output.stands_for = output.people, match.person
+        sure = torch.zeros_like(match.person, dtype=torch.float32)
+        return sure.scatter_add(1, match.best, targets.people.float()) > 0
 
     def finish(self, output: PoseOutput, features: Features, tokens: Tensor, size: tuple[int, int]) -> PoseOutput:
         """What comes after the tokens: nothing, unless there is a refiner."""

@@ -50,7 +50,7 @@ class PoseOutput:
         people: the final candidates: (B, M), or (B, R) after a refiner.
         layers: in training, the candidates after each token layer, (B, G * M): G groups side by side.
         proposals: in training, what the shared head reads from every patch, (B, N).
-        centres: in training, (N, 2) the centres of the patches.
+        stands_for: in training, (B, N) the person whom each patch stands for, -1 for none.
         matched: in training, (B, G, P) the row in `layers` of each person, -1 for none.
         chosen: in training with a refiner, (B, R) which rows of `layers` became `people`; else None.
         refined: in training, the candidates after each refiner layer, (B, R).
@@ -59,7 +59,7 @@ class PoseOutput:
     people: Prediction
     layers: list[Prediction] = field(default_factory=list)
     proposals: Prediction | None = None
-    centres: Tensor | None = None
+    stands_for: Tensor | None = None
     matched: Tensor | None = None
     chosen: Tensor | None = None
     refined: list[Prediction] = field(default_factory=list)

@@ -25,7 +25,7 @@ MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
 }
 
 WIDTHS: dict[str, Widths] = {
-    "n16": Widths(tokens=40, token_blocks=3, narrow=96, layers=2, refined=20),
+    "n16": Widths(tokens=40, groups=1, token_blocks=3, narrow=96, layers=2, refined=20),
     "ti16": Widths(narrow=128, layers=2),
     "s16": Widths(),
     "b16": Widths(),
