@@ -1,0 +1,68 @@
+"""torchrun on whatever this machine has: ``python scripts/launch.py train_pose.py -MODEL ...``.
+
+One process for each GPU, or one process on the CPU. A training that fails or is interrupted has already said why, so
+torchrun's own traceback is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.run import main as torchrun
+
+
+def main(command: Sequence[str]) -> int:
+    """Runs a script and its flags in all processes.
+
+    Returns:
+        The exit status of the process that failed first, as a shell would give it; 0 where none did.
+    """
+    logging.disable(logging.ERROR)  # torchrun's own report of a failure; only in this process, not in the training
+    processes = max(1, torch.cuda.device_count())
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    try:
+        torchrun(["--standalone", "--nproc-per-node", str(processes), *command])
+    except ChildFailedError as error:
+        return _explain(error.get_first_failure()[1])
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+def cores() -> int:
+    """The cores this process may use: a batch system or a container may allow fewer than there are."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000" for two cores, "max 100000" for no limit
+    if quota.is_file():
+        share, period = quota.read_text().split()
+        usable = usable if share == "max" else min(usable, max(1, int(share) // int(period)))
+    return usable
+
+
+def _explain(failure: ProcessFailure) -> int:
+    """A killed process could say nothing itself."""
+    if failure.exitcode >= 0:
+        return failure.exitcode
+    number = -failure.exitcode
+    hint = " The machine may be out of memory: try a smaller -BS or fewer -WORKERS." if number == signal.SIGKILL else ""
+    print(f"error: process {failure.local_rank} was killed by {_name(number)}.{hint}", file=sys.stderr)
+    return 128 + number
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

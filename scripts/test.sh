@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs all checks: lint, format, types, import rules, tests. Makes the Python environment first if none is active.
+#   bash scripts/test.sh                     everything
+#   bash scripts/test.sh tests/utils -x      the checks, then pytest with these arguments
+set -euo pipefail
+ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+
+# shellcheck source=scripts/environment.sh
+source "$ROOT/scripts/environment.sh"
+use_environment "$ROOT/extras/requirements.txt" "$ROOT/extras/requirements-dev.txt"
+
+cd -- "$ROOT"
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+"$PYTHON" -m mypy
+"${PYTHON%/*}/lint-imports" --no-logo
+exec "$PYTHON" -m pytest "$@"

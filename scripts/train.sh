@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Trains a pose model with torchrun on all GPUs of this machine, or else on its CPU. Makes the Python environment first
+# if none is active. Flags go to train_pose.py (bash scripts/train.sh --help lists them).
+#
+#   bash scripts/train.sh                                                  the demo: people drawn here, no download
+#   bash scripts/train.sh -MODEL sia_pose_decoder_led -EPOCH 2             the demo, changed
+#   bash scripts/train.sh -MODEL sia_pose -COCO_ROOT D -TRAIN_ANN A.json -VAL_ANN B.json       your own pictures
+#   bash scripts/train.sh --RESUME runs/NAME/weights/last.pt               goes on where a training stopped
+set -euo pipefail
+ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+
+# ---- The demo's settings: they fit 10 minutes on a CPU with 2 threads ----
+DEMO_TRAIN=2000 # pictures to train on
+DEMO_VAL=200    # pictures to evaluate on
+DEMO_SIDE=192   # their side, and the model's input, in pixels
+DEMO_FLAGS=(-MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH 8 -BS 16)
+# ---------------------------------------------------------------------------
+
+# shellcheck source=scripts/environment.sh
+source "$ROOT/scripts/environment.sh"
+
+# Whether the flags name their own data, or a checkpoint that does.
+brings_data() {
+    local flag
+    for flag in "$@"; do
+        case $flag in
+        -COCO_ROOT | -COCO_ROOT=* | -TRAIN_ANN | -TRAIN_ANN=* | -VAL_ANN | -VAL_ANN=* | --RESUME | --RESUME=*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+wants_help() {
+    local flag
+    for flag in "$@"; do
+        case $flag in -h | --help) return 0 ;; esac
+    done
+    return 1
+}
+
+make_demo_data() {
+    DEMO_DATA=$ROOT/data/synthetic-$DEMO_SIDE-$DEMO_TRAIN-$DEMO_VAL
+    "$PYTHON" "$ROOT/scripts/make_synthetic.py" --output "$DEMO_DATA" --train "$DEMO_TRAIN" --val "$DEMO_VAL" \
+        --size "$DEMO_SIDE" --seed 0 --workers "$(getconf _NPROCESSORS_ONLN)"
+}
+
+launch() {
+    exec "$PYTHON" "$ROOT/scripts/launch.py" "$ROOT/train_pose.py" "$@"
+}
+
+use_environment "$ROOT/extras/requirements.txt"
+if wants_help "$@"; then
+    exec "$PYTHON" "$ROOT/train_pose.py" --help
+elif brings_data "$@"; then
+    launch "$@"
+else
+    make_demo_data
+    launch "${DEMO_FLAGS[@]}" -COCO_ROOT "$DEMO_DATA/images" -TRAIN_ANN "$DEMO_DATA/train.json" \
+        -VAL_ANN "$DEMO_DATA/val.json" "$@"
+fi

@@ -1,0 +1,96 @@
+"""How a training is started, and how its end is reported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+from scripts import launch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What torchrun is asked for, instead of starting it."""
+    arguments: list[str] = []
+    monkeypatch.setattr(launch, "torchrun", arguments.extend)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(launch.logging, "disable", lambda level: None)
+    return arguments
+
+
+def end_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def torchrun(arguments: Sequence[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(launch, "torchrun", torchrun)
+    monkeypatch.setattr(launch.logging, "disable", lambda level: None)
+
+
+def failure(exit_code: int) -> ChildFailedError:
+    return ChildFailedError("train_pose.py", {1: ProcessFailure(1, 4242, exit_code, "none")})
+
+
+def test_one_process_for_each_gpu_and_the_cores_shared(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(launch, "cores", lambda: 10)
+    assert launch.main(["train_pose.py", "-BS", "8"]) == 0
+    assert started == ["--standalone", "--nproc-per-node", "4", "train_pose.py", "-BS", "8"]
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def test_the_users_thread_count_stays(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    launch.main(["train_pose.py"])
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def test_exit_status_of_the_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    end_with(monkeypatch, failure(3))
+    assert launch.main(["train_pose.py"]) == 3
+    assert capsys.readouterr().err == ""  # the training has said what was wrong
+
+
+def test_a_killed_training_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    end_with(monkeypatch, failure(-signal.SIGKILL))
+    assert launch.main(["train_pose.py"]) == 137
+    assert capsys.readouterr().err.startswith(
+        "error: process 1 was killed by SIGKILL. The machine may be out of memory"
+    )
+
+
+def test_an_interrupted_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    end_with(monkeypatch, SignalException("got SIGINT", signal.SIGINT))
+    assert launch.main(["train_pose.py"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("max 100000", 8), ("250000 100000", 2), ("5000 100000", 1)])
+def test_cores_within_a_containers_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int
+) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(quota + "\n")
+    monkeypatch.setattr(launch, "Path", lambda name: file)
+    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert launch.cores() == expected
+
+
+def test_a_failure_ends_with_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import sys; print('error: wrong', file=sys.stderr); sys.exit(1)")
+    command = [sys.executable, str(ROOT / "scripts" / "launch.py"), str(script)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert (result.returncode, result.stderr) == (1, "error: wrong\n")
