@@ -1,125 +1,341 @@
-"""What is behind and in front of the people: rooms, streets, fields, noise; furniture, poles, bushes. Never people."""
+"""What is behind the people: parks, beaches, streets, rooms, sports grounds, mere clutter. Never people."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_body import Array
-from datasets.synthetic_parts import LABEL, Figure, Part
 from datasets.synthetic_render import Camera, Image
 from datasets.synthetic_wardrobe import Colour
 
-NDArrayF: TypeAlias = NDArray[np.float32]
+_Rng: TypeAlias = np.random.Generator
+
+_GROUNDS: tuple[Colour, ...] = (
+    (92, 122, 62), (120, 135, 80), (205, 188, 150), (150, 130, 105), (232, 236, 242), (70, 110, 130), (130, 128, 124),
+)  # fmt: skip
+"""Grass, dry grass, sand, earth, snow, water, gravel."""
+
+_FLOORS: tuple[Colour, ...] = (
+    (150, 110, 72), (110, 76, 50), (190, 180, 165), (140, 140, 142), (96, 90, 90), (205, 195, 180), (70, 80, 100),
+)  # fmt: skip
+
+_COURTS: tuple[Colour, ...] = (
+    (60, 110, 75),
+    (60, 90, 150),
+    (170, 95, 70),
+    (96, 132, 66),
+    (196, 164, 120),
+    (230, 235, 242),
+)
 
 
-def clouds(rng: np.random.Generator, height: int, width: int, octaves: int = 4) -> NDArrayF:
-    """Smooth noise (height, width) float32, mean 0, about -1 to 1."""
-    total = np.zeros((height, width), np.float32)
-    cells = int(rng.integers(2, 5))
-    for octave in range(octaves):
-        grid = rng.random((cells, cells), dtype=np.float32) - 0.5
-        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR) * (1.3 * 0.6**octave)
-        cells = cells * 3
-    return total
+def paint_backdrop(rng: _Rng, height: int, width: int, camera: Camera) -> Image:
+    """A picture (height, width, 3) without people whose ground fits the camera."""
+    canvas = _Canvas(rng, height, width, camera)
+    painters: list[Callable[[_Canvas], None]] = [_outdoors, _street, _room, _sports, _jumble]
+    painters[int(rng.choice(5, p=(0.27, 0.2, 0.3, 0.13, 0.1)))](canvas)
+    if rng.random() < 0.45:
+        canvas.image = as_image(cv2.GaussianBlur(canvas.image, (0, 0), float(rng.uniform(0.4, 0.016 * width + 0.5))))
+    return canvas.image
 
 
-def paint_backdrop(rng: np.random.Generator, height: int, width: int, camera: Camera, scale: float) -> Image:
-    """A background of (height, width, 3); ``scale`` is its pixels per picture pixel."""
-    image = np.empty((height, width, 3), np.float32)
-    kind = rng.random()
-    left, right = camera.horizon(0) * scale, camera.horizon(width / scale) * scale
-    upper, lower = _two_colours(rng)
-    image[:] = upper
-    ground = np.array([(0, left), (width, right), (width, height + 9), (0, height + 9)]).clip(-9999, 9999)
-    cv2.fillPoly(image, [ground.astype(np.int32)], lower)
-    noise = clouds(rng, height, width, 5)
-    image *= (1 + float(rng.uniform(0.05, 0.45)) * noise)[..., None]
-    if kind < 0.85:
-        _clutter(rng, image, min(left, right), scale)
-    return np.clip(image, 0, 255).astype(np.uint8)
+def as_image(array: NDArray[np.generic]) -> Image:
+    """What OpenCV returned for a uint8 picture, typed as one."""
+    return np.asarray(array, np.uint8)
 
 
-def _two_colours(rng: np.random.Generator) -> tuple[Colour, Colour]:
-    kind = rng.random()
-    if kind < 0.3:
-        return _around(rng, (170, 200, 235), 30), _around(rng, (95, 130, 70), 25)
-    if kind < 0.5:
-        return _around(rng, (190, 190, 190), 40), _around(rng, (110, 110, 112), 30)
-    if kind < 0.75:
-        return _around(rng, (205, 195, 180), 40), _around(rng, (140, 105, 75), 35)
-    if kind < 0.85:
-        return _around(rng, (200, 215, 235), 20), _around(rng, (235, 238, 245), 12)
-    return _around(rng, (128, 128, 128), 90), _around(rng, (128, 128, 128), 90)
+class _Canvas:
+    """The picture being painted, its camera and its random numbers."""
+
+    def __init__(self, rng: _Rng, height: int, width: int, camera: Camera) -> None:
+        self.rng, self.height, self.width, self.camera = rng, height, width, camera
+        self.image: Image = np.zeros((height, width, 3), np.uint8)
+        ends = (camera.horizon(0), camera.horizon(width))
+        self.left, self.right = (float(np.clip(row, -3 * height, 4 * height)) for row in ends)
+        self.horizon = (self.left + self.right) / 2
+
+    def noise(self, cells: float, stretch: float = 1.0, octaves: int = 4) -> NDArray[np.float32]:
+        """Smooth noise (H, W) about -1 to 1; ``cells`` across the picture, ``stretch`` times wider than high."""
+        total = np.zeros((self.height, self.width), np.float32)
+        strength = 1.2
+        for _ in range(octaves):
+            shape = (min(self.height, int(cells * stretch) + 2), min(self.width, int(cells) + 2))
+            grid = self.rng.random(shape, dtype=np.float32) - 0.5
+            total += np.asarray(cv2.resize(grid, (self.width, self.height)), np.float32) * strength
+            cells, strength = cells * 2.7, strength * 0.62
+        return total
+
+    def texture(self, colour: Colour, contrast: float, cells: float, stretch: float = 1.0) -> Image:
+        """The colour under smooth noise."""
+        table = np.arange(256, dtype=np.float32)[:, None] / 127.5 - 1.0
+        shades = np.clip((1 + contrast * table) * np.array(colour, np.float32), 0, 255).astype(np.uint8)
+        level = np.clip(127.5 + 127.5 * self.noise(cells, stretch), 0, 255).astype(np.uint8)
+        return as_image(cv2.LUT(cv2.merge((level, level, level)), shades[:, None]))
+
+    def below(self, texture: Image, drop: float = 0.0) -> None:
+        """Fills everything below the horizon, moved down by ``drop`` pixels."""
+        h, w = self.height, self.width
+        region = np.array([(0, self.left + drop), (w, self.right + drop), (w, h + 4 * h), (0, h + 4 * h)])
+        self.fill(region, texture)
+
+    def fill(self, polygon: NDArray[np.float64], texture: Image | Colour) -> None:
+        """Fills a polygon with a texture or a colour."""
+        points = polygon.round().clip(-20000, 20000).astype(np.int32)
+        if isinstance(texture, tuple):
+            cv2.fillPoly(self.image, [points], texture)
+            return
+        mask = np.zeros((self.height, self.width), np.uint8)
+        cv2.fillPoly(mask, [points], 255)
+        cv2.copyTo(texture, mask, self.image)
+
+    def rectangle(self, x: float, y: float, w: float, h: float, colour: Colour) -> None:
+        """Left, top, width, height in pixels."""
+        cv2.rectangle(self.image, (int(x), int(y)), (int(x + w), int(y + h)), colour, -1)
+
+    def ground_line(self, a: tuple[float, float], b: tuple[float, float], colour: Colour, metres: float) -> None:
+        """A line on the ground between two points (x, distance) in metres."""
+        ends = np.array([(a[0], 0.0, -a[1]), (b[0], 0.0, -b[1])])
+        uv, depth = self.camera.project(ends)
+        if depth.min() < 0.3 or np.abs(uv).max() > 15000:
+            return
+        thick = max(1, int(self.camera.focal * metres / float(depth.mean())))
+        first, last = uv.astype(int).tolist()
+        cv2.line(self.image, first, last, colour, min(thick, 40), cv2.LINE_AA)
+
+    def near(self, colour: Colour, spread: float) -> Colour:
+        """A colour around this one."""
+        noise = self.rng.normal(0, 0.6 * spread) + self.rng.normal(0, 0.5 * spread, 3)
+        red, green, blue = (int(np.clip(c + n, 0, 255)) for c, n in zip(colour, noise, strict=True))
+        return (red, green, blue)
+
+    def any_colour(self) -> Colour:
+        """Mostly dull, sometimes bright."""
+        grey = int(self.rng.uniform(30, 225))
+        return self.near((grey, grey, grey), float(self.rng.choice((8, 25, 70))))
 
 
-def _around(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
-    red, green, blue = (
-        int(np.clip(c + n, 0, 255))
-        for c, n in zip(colour, rng.normal(0, spread) * 0.6 + rng.normal(0, spread * 0.5, 3), strict=True)
+def _sky(canvas: _Canvas) -> None:
+    rng = canvas.rng
+    top = canvas.near(((96, 150, 215), (170, 185, 200), (215, 220, 226), (225, 170, 120))[int(rng.integers(4))], 20)
+    low = canvas.near((215, 222, 230), 20)
+    mix = np.clip(np.arange(canvas.height) / max(canvas.horizon, 1.0), 0, 1)[:, None, None]
+    canvas.image[:] = (np.array(top) * (1 - mix) + np.array(low) * mix).astype(np.uint8)
+    if rng.random() < 0.5:
+        cloud = np.clip(canvas.noise(3, 2.0) * 1.3, 0, 1)[..., None] * float(rng.uniform(0.3, 0.9))
+        canvas.image = (canvas.image * (1 - cloud) + 245 * cloud).astype(np.uint8)
+
+
+def _outdoors(canvas: _Canvas) -> None:
+    """Park, beach, mountain, snow, water."""
+    rng = canvas.rng
+    _sky(canvas)
+    for _ in range(int(rng.integers(0, 3))):
+        _ridge(canvas, canvas.near((70, 92, 62), 25), float(rng.uniform(0.03, 0.4)))
+    ground = canvas.near(_GROUNDS[int(rng.integers(len(_GROUNDS)))], 14)
+    canvas.below(
+        canvas.texture(ground, float(rng.uniform(0.1, 0.5)), float(rng.uniform(3, 14)), float(rng.uniform(1, 5)))
     )
-    return (red, green, blue)
+    for _ in range(int(rng.choice(4, p=(0.3, 0.3, 0.2, 0.2)))):
+        _tree(canvas)
+    if rng.random() < 0.3:
+        _fence(canvas)
 
 
-def _clutter(rng: np.random.Generator, image: NDArrayF, horizon: float, scale: float) -> None:
-    height, width = image.shape[:2]
-    for _ in range(int(rng.integers(2, 14))):
-        colour = _around(rng, (120, 120, 120), 80)
-        w, h = width * float(rng.uniform(0.03, 0.35)), height * float(rng.uniform(0.05, 0.6))
-        x, bottom = float(rng.uniform(-0.1, 1.0)) * width, horizon + float(rng.normal(0.05, 0.15)) * height
-        kind = rng.random()
-        if kind < 0.55:
-            cv2.rectangle(image, (int(x), int(bottom - h)), (int(x + w), int(bottom)), colour, -1)
-        elif kind < 0.75:
-            cv2.ellipse(
-                image,
-                (int(x), int(bottom - h / 2)),
-                (int(w / 2), int(h / 2)),
-                float(rng.uniform(0, 180)),
-                0,
-                360,
-                colour,
-                -1,
-            )
-        else:
-            cv2.line(
-                image,
-                (int(x), int(bottom)),
-                (int(x + w * rng.normal(0, 0.5)), int(bottom - h)),
-                colour,
-                max(1, int(w / 12)),
-            )
+def _ridge(canvas: _Canvas, colour: Colour, rise: float) -> None:
+    """Hills or a row of trees on the horizon."""
+    rng = canvas.rng
+    x = np.linspace(-5, canvas.width + 5, 24)
+    rough = np.cumsum(rng.normal(0, 1, 24)) * 0.03 + rng.uniform(0, 1, 24) * float(rng.uniform(0.02, 0.3))
+    y = canvas.horizon - canvas.height * (rise + (rough - rough.mean()) * rise)
+    points = np.concatenate((np.column_stack((x, y)), [(canvas.width + 5, canvas.height * 5), (-5, canvas.height * 5)]))
+    canvas.fill(points, canvas.texture(colour, 0.5, 12))
 
 
-def sample_objects(rng: np.random.Generator, camera: Camera, depth: float, width: float) -> list[tuple[float, Figure]]:
-    """Things between camera and people, each with its depth in metres."""
-    objects = []
-    for _ in range(int(rng.choice(3, p=(0.55, 0.3, 0.15)))):
-        near = depth * float(rng.uniform(0.5, 0.95))
-        x = camera.position[0] + (float(rng.uniform(0, width)) - camera.centre[0]) / camera.focal * near
-        z = camera.position[2] - near
-        half = np.array([float(rng.uniform(0.03, 0.5)), float(rng.uniform(0.15, 0.6)), 0.1])
-        objects.append(
-            (
-                near,
-                box_figure(
-                    np.array([x, half[1], z]), half, _around(rng, (120, 110, 100), 60), float(rng.uniform(0, 90))
-                ),
-            )
+def _tree(canvas: _Canvas) -> None:
+    rng, h = canvas.rng, canvas.height
+    size = h * float(rng.uniform(0.2, 0.9))
+    x, foot = float(rng.uniform(0, canvas.width)), canvas.horizon + 0.12 * size
+    canvas.rectangle(x - 0.02 * size, foot - size, 0.05 * size, size, canvas.near((84, 66, 50), 15))
+    green = canvas.near((66, 98, 48), 24)
+    for _ in range(12):
+        at = (int(x + rng.normal(0, 0.17) * size), int(foot - size * rng.uniform(0.55, 1.1)))
+        shade = float(rng.uniform(0.6, 1.25))
+        colour = tuple(int(min(255, c * shade)) for c in green)
+        cv2.circle(canvas.image, at, int(size * rng.uniform(0.06, 0.16)), colour, -1)
+
+
+def _fence(canvas: _Canvas) -> None:
+    rng = canvas.rng
+    colour, away = canvas.any_colour(), float(rng.uniform(6, 25))
+    tall = canvas.camera.focal * float(rng.uniform(0.8, 2.5)) / away
+    foot, step = canvas.horizon + canvas.camera.focal * canvas.camera.position[1] / away, max(4, int(tall * 0.4))
+    for x in range(0, canvas.width, step):
+        cv2.line(canvas.image, (x, int(foot)), (x, int(foot - tall)), colour, max(1, step // 8))
+    for part in (0.3, 0.9):
+        cv2.line(
+            canvas.image,
+            (0, int(foot - part * tall)),
+            (canvas.width, int(foot - part * tall)),
+            colour,
+            max(1, step // 8),
         )
-    return objects
 
 
-def box_figure(centre: Array, half: Array, colour: Colour, yaw: float) -> Figure:
-    """A box with its visible sides in two shades."""
-    c, s = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-    corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half
-    turned = np.column_stack(
-        (c * corners[:, 0] + s * corners[:, 2], corners[:, 1], -s * corners[:, 0] + c * corners[:, 2])
+def _street(canvas: _Canvas) -> None:
+    """House fronts, a road or a pavement, cars at its side, signs."""
+    rng = canvas.rng
+    _sky(canvas)
+    x = -0.1 * canvas.width
+    while x < canvas.width:
+        w = canvas.width * float(rng.uniform(0.15, 0.6))
+        _house(canvas, x, w, canvas.height * float(rng.uniform(0.2, 1.0)))
+        x += w
+    canvas.below(
+        canvas.texture(canvas.near((118, 116, 114), 22), float(rng.uniform(0.08, 0.25)), 10, 3.0), 0.01 * canvas.height
     )
-    spheres = np.column_stack((turned + centre, np.full(8, 0.02)))
-    part = Part(0, 8, LABEL["object"], colour, 0, 0.0)
-    return Figure(spheres, np.zeros((8, 3)), [part], [0.0])
+    line = canvas.near((225, 225, 215), 15)
+    for at in rng.uniform(-8, 8, int(rng.integers(0, 4))):
+        canvas.ground_line((float(at), 1.0), (float(at), 60.0), line, 0.15)
+    if rng.random() < 0.4:
+        for at in np.arange(0, 40, float(rng.uniform(0.8, 2.0))):
+            canvas.ground_line((-30, 2 + at), (30, 2 + at), canvas.near((95, 93, 92), 8), 0.03)
+    for _ in range(int(rng.integers(0, 4))):
+        _car(canvas)
+    _signs(canvas, int(rng.integers(0, 5)))
+
+
+def _house(canvas: _Canvas, x: float, w: float, h: float) -> None:
+    rng, foot = canvas.rng, canvas.horizon + 0.02 * canvas.height
+    colour = canvas.near(
+        ((176, 150, 128), (150, 150, 152), (150, 92, 74), (205, 198, 185), (96, 104, 116))[int(rng.integers(5))], 18
+    )
+    canvas.rectangle(x, foot - h, w, h, colour)
+    pane, columns = canvas.near((86, 100, 116), 30), int(rng.integers(2, 7))
+    step = w / columns
+    for row in range(max(1, int(h / (1.3 * step)))):
+        for column in range(columns):
+            if rng.random() < 0.88:
+                left, top = x + step * (column + 0.22), foot - h + step * (0.3 + 1.3 * row)
+                canvas.rectangle(left, top, 0.56 * step, 0.8 * step, pane)
+
+
+def _car(canvas: _Canvas) -> None:
+    rng = canvas.rng
+    away = float(rng.uniform(6, 30))
+    unit = canvas.camera.focal / away
+    x, foot = float(rng.uniform(-0.2, 1.0)) * canvas.width, canvas.horizon + canvas.camera.position[1] * unit
+    body = canvas.any_colour()
+    canvas.rectangle(x, foot - 0.85 * unit, 4.2 * unit, 0.6 * unit, body)
+    roof = np.array([(0.6, 0.8), (1.2, 1.4), (3.0, 1.4), (3.7, 0.8)]) * unit
+    canvas.fill(np.column_stack((x + roof[:, 0], foot - roof[:, 1])), body)
+    glass = np.array([(0.9, 0.85), (1.3, 1.3), (2.9, 1.3), (3.4, 0.85)]) * unit
+    canvas.fill(np.column_stack((x + glass[:, 0], foot - glass[:, 1])), (60, 72, 84))
+    for at in (0.9, 3.3):
+        cv2.circle(
+            canvas.image, (int(x + at * unit), int(foot - 0.32 * unit)), max(1, int(0.33 * unit)), (28, 28, 30), -1
+        )
+
+
+def _signs(canvas: _Canvas, count: int) -> None:
+    """Boards with something like writing."""
+    rng = canvas.rng
+    for _ in range(count):
+        w, h = canvas.width * float(rng.uniform(0.05, 0.25)), canvas.height * float(rng.uniform(0.03, 0.12))
+        x, y = float(rng.uniform(0, canvas.width)), canvas.horizon - canvas.height * float(rng.uniform(0.05, 0.5))
+        canvas.rectangle(x, y, w, h, canvas.any_colour())
+        ink = canvas.any_colour()
+        for at in np.arange(0.1, 0.9, 0.12):
+            if rng.random() < 0.8:
+                canvas.rectangle(x + w * at, y + 0.25 * h, 0.07 * w, h * float(rng.uniform(0.3, 0.5)), ink)
+
+
+def _room(canvas: _Canvas) -> None:
+    """A wall with things on it, a floor, sometimes a corner and a ceiling."""
+    rng, w, h = canvas.rng, canvas.width, canvas.height
+    wall = canvas.near(
+        ((214, 206, 192), (196, 200, 204), (168, 150, 130), (120, 128, 136), (226, 224, 220))[int(rng.integers(5))], 20
+    )
+    canvas.image[:] = canvas.texture(wall, float(rng.uniform(0.05, 0.2)), 2)
+    if rng.random() < 0.4:
+        corner = float(rng.uniform(0.1, 0.9)) * w
+        canvas.fill(np.array([(corner, -h), (w + 9, -h), (w + 9, 2 * h), (corner, 2 * h)]), canvas.near(wall, 15))
+    for _ in range(int(rng.integers(1, 8))):
+        _furniture(canvas)
+    away = float(rng.uniform(3, 9))
+    drop = canvas.camera.focal * canvas.camera.position[1] / away
+    floor = canvas.near(_FLOORS[int(rng.integers(len(_FLOORS)))], 16)
+    canvas.below(canvas.texture(floor, float(rng.uniform(0.08, 0.3)), 5, 3.0), drop)
+    if rng.random() < 0.6:
+        step, seam = float(rng.uniform(0.2, 0.7)), canvas.near(floor, 14)
+        for at in np.arange(-6, 6, step):
+            canvas.ground_line((float(at), 0.8), (float(at), away), seam, 0.012)
+        for at in np.arange(0.8, away, step) if rng.random() < 0.5 else ():
+            canvas.ground_line((-8, float(at)), (8, float(at)), seam, 0.012)
+
+
+def _furniture(canvas: _Canvas) -> None:
+    """A picture, window, door, shelf or cupboard, as rectangles within rectangles."""
+    rng, w, h = canvas.rng, canvas.width, canvas.height
+    x, y = float(rng.uniform(-0.1, 0.95)) * w, canvas.horizon + float(rng.uniform(-0.6, 0.15)) * h
+    wide, high = w * float(rng.uniform(0.06, 0.35)), h * float(rng.uniform(0.08, 0.5))
+    frame, inside = canvas.any_colour(), canvas.any_colour()
+    canvas.rectangle(x, y, wide, high, frame)
+    kind = rng.random()
+    if kind < 0.35:
+        canvas.rectangle(x + 0.08 * wide, y + 0.08 * high, 0.84 * wide, 0.84 * high, inside)
+    elif kind < 0.6:
+        bright = canvas.near((225, 232, 240), 15)
+        for column in (0.06, 0.54):
+            canvas.rectangle(x + column * wide, y + 0.06 * high, 0.4 * wide, 0.88 * high, bright)
+    else:
+        rows, columns = int(rng.integers(2, 5)), int(rng.integers(3, 9))
+        for row in range(rows):
+            for column in range(columns):
+                tall = float(rng.uniform(0.5, 0.85)) / rows
+                at = (x + (column + 0.15) * wide / columns, y + high * ((row + 0.95) / rows - tall))
+                canvas.rectangle(*at, 0.75 * wide / columns, tall * high, canvas.near(inside, 45))
+
+
+def _sports(canvas: _Canvas) -> None:
+    """A court, pitch or slope with lines, hoardings behind it."""
+    rng, h = canvas.rng, canvas.height
+    _sky(canvas)
+    _ridge(canvas, canvas.near((60, 78, 60), 25), float(rng.uniform(0.1, 0.8)))
+    court = canvas.near(_COURTS[int(rng.integers(len(_COURTS)))], 14)
+    away = float(rng.uniform(8, 30))
+    tall = canvas.camera.focal / away * float(rng.uniform(0.8, 3))
+    foot = canvas.horizon + canvas.camera.focal * canvas.camera.position[1] / away
+    x = 0.0
+    while x < canvas.width:
+        wide = canvas.width * float(rng.uniform(0.1, 0.4))
+        canvas.rectangle(x, foot - tall, wide, tall + 0.1 * h, canvas.any_colour())
+        x += wide
+    _signs(canvas, int(rng.integers(0, 4)))
+    canvas.below(canvas.texture(court, float(rng.uniform(0.03, 0.25)), 12, 3.0), foot - canvas.horizon)
+    for _ in range(int(rng.integers(1, 6))):
+        a, b = rng.uniform(-9, 9, 2), rng.uniform(1.5, away, 2)
+        along = rng.random() < 0.5
+        end = (float(a[0]), float(b[1])) if along else (float(a[1]), float(b[0]))
+        canvas.ground_line((float(a[0]), float(b[0])), end, (240, 240, 236), 0.08)
+
+
+def _jumble(canvas: _Canvas) -> None:
+    """Shapes and noise without a meaning, so that nothing but people looks like people."""
+    rng, w, h = canvas.rng, canvas.width, canvas.height
+    canvas.image[:] = canvas.texture(canvas.any_colour(), float(rng.uniform(0.1, 0.8)), float(rng.uniform(2, 20)))
+    for _ in range(int(rng.integers(3, 25))):
+        centre, size = (int(rng.uniform(0, w)), int(rng.uniform(0, h))), h * float(rng.lognormal(-2.2, 0.7))
+        kind, colour = rng.random(), canvas.any_colour()
+        axes = (max(1, int(size * rng.uniform(0.3, 1.5))), max(1, int(size * rng.uniform(0.3, 1.5))))
+        if kind < 0.35:
+            cv2.ellipse(canvas.image, centre, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+        elif kind < 0.7:
+            corners = np.array(centre) + rng.normal(0, size, (int(rng.integers(3, 6)), 2))
+            canvas.fill(corners, canvas.texture(colour, 0.4, 10) if size > 0.15 * h else colour)
+        else:
+            end = (int(centre[0] + rng.normal(0, 3) * size), int(centre[1] + rng.normal(0, 3) * size))
+            cv2.line(canvas.image, centre, end, colour, max(1, int(0.4 * size)), cv2.LINE_AA)

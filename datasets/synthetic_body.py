@@ -89,7 +89,7 @@ def sample_shape(rng: np.random.Generator) -> Shape:
     girth = float(np.clip(rng.lognormal(0.0, 0.12), 0.82, 1.35)) * (0.93 if woman else 1.0)
     arm = 1 - 0.06 * youth
     return Shape(
-        height=height, head=head, torso=0.293 * height, neck=0.05 * height * (1 - 0.4 * youth),
+        height=height, head=head, torso=0.293 * height, neck=0.044 * height * (1 - 0.4 * youth),
         shoulder=height * (0.101 if woman else 0.112) * (1 - 0.06 * youth), hip=0.056 * height,
         upper_arm=0.176 * height * arm, forearm=0.15 * height * arm, hand=0.1 * height * arm,
         thigh=0.243 * height * leg, shank=0.24 * height * leg, foot=0.145 * height,

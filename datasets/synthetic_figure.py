@@ -49,8 +49,9 @@ def build_person(
     move = np.asarray(position, dtype=float) + (0.0, lift - ground, 0.0)
     spheres[:, :3] += move
     keypoints, key_normals = _keypoints(shape, rotations, origins)
-    facing = rotations[FRAME["head"]][:, 2]
-    return Figure(spheres, normals, build.parts, build.bias, keypoints + move, key_normals, facing)
+    head = rotations[FRAME["head"]]
+    ways = np.stack((head[:, 2], head[:, 0], -head[:, 0]))
+    return Figure(spheres, normals, build.parts, build.bias, keypoints + move, key_normals, ways)
 
 
 def _keypoints(shape: Shape, rotations: Array, origins: Array) -> tuple[Array, Array]:
@@ -102,7 +103,8 @@ def _trunk(build: FigureBuilder, shape: Shape, outfit: Outfit) -> None:
     chest = [("chest", (x * s * 0.6, 0.2 * t, 0.0, 0.055 * h * shape.girth * w)) for x in pairs]
     bust = [("chest", (x * s * 0.45, 0.2 * t, shape.bust, 0.042 * h * shape.girth * w)) for x in pairs]
     top = [("chest", (x * s * 0.84, 0.58 * t - 0.026 * h, -0.004 * h, 0.038 * h * w)) for x in pairs]
-    top.append(("chest", (0.0, 0.58 * t, -0.012 * h, 0.036 * h)))
+    top += [("chest", (x * 0.02 * h, 0.58 * t, -0.01 * h, 0.036 * h)) for x in pairs]
+    top.append(("neck", (0.0, 0.012 * h, -0.004 * h, 0.034 * h)))
     build.join("torso", outfit.shirt, low + mid + chest, 1 if outfit.shirt_tail else -1, pattern=outfit.shirt_pattern)
     build.join("torso", outfit.shirt, mid + chest + bust + top, 2, pattern=outfit.shirt_pattern)
     if outfit.jacket:

@@ -17,7 +17,7 @@ _DIRECTIONS = np.array(
 )
 """(72, 3) directions over the skull."""
 
-FACE_POINTS = ((0.0, 0.40, 0.50), (0.14, 0.52, 0.40), (-0.14, 0.52, 0.40), (0.345, 0.46, -0.03), (-0.345, 0.46, -0.03))
+FACE_POINTS = ((0.0, 0.40, 0.50), (0.14, 0.52, 0.40), (-0.14, 0.52, 0.40), (0.36, 0.46, -0.03), (-0.36, 0.46, -0.03))
 """Nose, left and right eye, left and right ear."""
 
 FACE_NORMALS = ((0.0, 0.0, 1.0), (0.3, 0.0, 0.95), (-0.3, 0.0, 0.95), (1.0, 0.0, 0.15), (-1.0, 0.0, 0.15))
@@ -60,9 +60,9 @@ def _skull(build: FigureBuilder, h: float, outfit: Outfit) -> None:
 
 def _ears(build: FigureBuilder, h: float, outfit: Outfit) -> None:
     layer = 1.5 if outfit.ears_out else 0.6
-    for side, x in (("left", 1.0), ("right", -1.0)):
+    for way, (side, x) in enumerate((("left", 1.0), ("right", -1.0)), start=1):
         rows = [(x * 0.35 * h, y * h, -0.03 * h, 0.055 * h) for y in (0.41, 0.5)]
-        build.add(f"{side}_ear", darker(outfit.skin, 0.9), "head", rows, layer, normals=[(x, 0.0, 0.15)] * 2)
+        build.add(f"{side}_ear", darker(outfit.skin, 0.9), "head", rows, layer, back_layer=-0.4, way=way)
         inner = [(x * 0.375 * h, y * h, -0.02 * h, 0.026 * h) for y in (0.42, 0.49)]
         normals = [(x, 0.0, 0.15)] * 2
         build.add(f"{side}_ear", darker(outfit.skin, 0.7), "head", inner, layer + 0.01, normals=normals)

@@ -35,7 +35,8 @@ class Part:
     Attributes:
         group: parts of one group are sorted by `layer`, groups by their depth.
         flat: drawn in one colour without a lit side, as the polygon of its spheres' centres.
-        back_layer: the layer when the person is seen from behind, None where it is the same.
+        back_layer: the layer when `way` points away from the camera, None where it is the same.
+        way: an index of the figure's `ways`: where the face looks, the left of the head, its right.
         pattern: a print along the line from the middle of its first two spheres to the last.
     """
 
@@ -48,6 +49,7 @@ class Part:
     flat: bool = False
     back_layer: float | None = None
     pattern: Pattern | None = None
+    way: int = 0
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Figure:
         group_bias: metres by which each group counts as nearer than its centre.
         keypoints: (17, 3) world metres in COCO's order, or none for an object.
         key_normals: (17, 3) outward directions of nose, eyes and ears; zeros for the others.
-        facing: (3,) direction of the face.
+        ways: (3, 3) directions ahead of the face, to its left, to its right.
     """
 
     spheres: Array
@@ -70,7 +72,7 @@ class Figure:
     group_bias: list[float]
     keypoints: Array | None = None
     key_normals: Array | None = None
-    facing: Array = field(default_factory=lambda: np.zeros(3))
+    ways: Array = field(default_factory=lambda: np.zeros((3, 3)))
 
 
 class FigureBuilder:
@@ -99,10 +101,13 @@ class FigureBuilder:
         flat: bool = False,
         back_layer: float | None = None,
         pattern: Pattern | None = None,
+        way: int = 0,
     ) -> None:
         """One part on one segment, in the group started last."""
         pieces = [(segment, sphere) for sphere in spheres]
-        self.join(label, colour, pieces, layer, normals=normals, flat=flat, back_layer=back_layer, pattern=pattern)
+        self.join(
+            label, colour, pieces, layer, normals=normals, flat=flat, back_layer=back_layer, pattern=pattern, way=way
+        )  # fmt: skip
 
     def join(
         self,
@@ -115,6 +120,7 @@ class FigureBuilder:
         flat: bool = False,
         back_layer: float | None = None,
         pattern: Pattern | None = None,
+        way: int = 0,
     ) -> None:
         """One part whose spheres sit on several segments."""
         start = len(self.rows)
@@ -122,7 +128,7 @@ class FigureBuilder:
         self.rows += [sphere for _, sphere in pieces]
         self.normals += normals or [(0.0, 0.0, 0.0)] * len(pieces)
         group, stop = len(self.bias) - 1, len(self.rows)
-        self.parts.append(Part(start, stop, LABEL[label], colour, group, layer, flat, back_layer, pattern))
+        self.parts.append(Part(start, stop, LABEL[label], colour, group, layer, flat, back_layer, pattern, way))
 
     def limb(
         self, label: str, colour: Colour, segment: str, length: float, radii: tuple[float, float],

@@ -31,18 +31,22 @@ def add_props(build: FigureBuilder, rng: np.random.Generator, shape: Shape, acti
     if action.name == "ride":
         return _ride(build, rng, shape, pelvis)
     if action.name == "sit":
-        _chair(build, rng, shape, pelvis)
+        seat = pelvis - 0.05 * shape.height
+        chair(build, rng, any_colour(rng), seat)
+        if rng.random() < 0.4:
+            table(build, rng, any_colour(rng), seat + 0.27)
         return 0.0
-    if action.name in ("lunge", "crouch_sport", "jump") and rng.random() < 0.55:
+    if action.name in ("lunge", "jump") and rng.random() < 0.55:
         return _under_feet(build, rng)
     holds = _SPORT if action.name in ("lunge", "kick", "jump", "run") else _DAILY
     if rng.random() < 0.4:
         hold = holds[int(rng.integers(len(holds)))]
-        hold(build, str(rng.choice(_SIDES)), _colour(rng))
+        hold(build, str(rng.choice(_SIDES)), any_colour(rng))
     return 0.0
 
 
-def _colour(rng: np.random.Generator) -> Colour:
+def any_colour(rng: np.random.Generator) -> Colour:
+    """Grey more often than by chance."""
     if rng.random() < 0.4:
         grey = int(rng.uniform(20, 240))
         return (grey, grey, grey)
@@ -126,7 +130,7 @@ _DAILY: list[Callable[[FigureBuilder, str, Colour], None]] = [_phone, _cup, _han
 
 def _under_feet(build: FigureBuilder, rng: np.random.Generator) -> float:
     """One board across both feet, or a ski below each."""
-    colour, kind = _colour(rng), rng.random()
+    colour, kind = any_colour(rng), rng.random()
     build.group(-0.05)
     if kind < 0.3:
         for side in _SIDES:
@@ -142,18 +146,15 @@ def _under_feet(build: FigureBuilder, rng: np.random.Generator) -> float:
     return low
 
 
-def _chair(build: FigureBuilder, rng: np.random.Generator, shape: Shape, pelvis: float) -> None:
-    """A seat with legs and often a back; sometimes a table in front."""
-    colour, h = _colour(rng), shape.height
-    seat, wide = pelvis - 0.05 * h, 0.22
+def chair(build: FigureBuilder, rng: np.random.Generator, colour: Colour, seat: float) -> None:
+    """A seat at ``seat`` metres, on legs or a block, often with a back."""
+    wide = 0.22
     build.group(-0.08)
     build.add("object", colour, "ground", [(x, seat - 0.04, z, 0.03) for x in (-wide, wide) for z in (-0.2, 0.22)], 1)
-    block = rng.random() < 0.35
     legs = [(x, z) for x in (-wide, wide) for z in (-0.2, 0.2)]
-    if block:
-        build.add(
-            "object", darker(colour, 0.8), "ground", [(x, y, z, 0.02) for x, z in legs for y in (0.02, seat - 0.05)]
-        )
+    if rng.random() < 0.35:
+        block = [(x, y, z, 0.02) for x, z in legs for y in (0.02, seat - 0.05)]
+        build.add("object", darker(colour, 0.8), "ground", block)
     else:
         for x, z in legs:
             build.add("object", darker(colour, 0.7), "ground", [(x, 0.0, z, 0.02), (x, seat - 0.05, z, 0.02)])
@@ -161,56 +162,66 @@ def _chair(build: FigureBuilder, rng: np.random.Generator, shape: Shape, pelvis:
         build.group(-0.1)
         rows = [(x, y, -0.26, 0.025) for x in (-wide, wide) for y in (seat + 0.1, seat + 0.5)]
         build.add("object", darker(colour, 0.95), "ground", rows)
-    if rng.random() < 0.35:
-        _table(build, rng, seat + 0.27)
 
 
-def _table(build: FigureBuilder, rng: np.random.Generator, height: float) -> None:
-    colour, wide = _colour(rng), float(rng.uniform(0.4, 0.9))
+def table(build: FigureBuilder, rng: np.random.Generator, colour: Colour, height: float) -> None:
+    """A table ahead of whoever sits at the origin, with things on it."""
+    wide = float(rng.uniform(0.4, 0.9))
     build.group(0.0)
-    corners = [(x, z) for x in (-wide, wide) for z in (0.42, 1.1)]
+    corners = [(x, z) for x in (-wide, wide) for z in (0.4, 1.1)]
     build.add("object", colour, "ground", [(x, height - 0.02, z, 0.02) for x, z in corners], 1)
     for x, z in corners:
         build.add("object", darker(colour, 0.7), "ground", [(x, 0.0, z, 0.025), (x, height - 0.03, z, 0.025)])
     build.group(0.15)
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 5))):
         x, z, r = float(rng.uniform(-0.3, 0.3)), float(rng.uniform(0.5, 0.9)), float(rng.uniform(0.03, 0.07))
-        build.add(
-            "object", _colour(rng), "ground", [(x, height + r, z, r), (x, height + float(rng.uniform(1, 4)) * r, z, r)]
-        )
+        top = height + float(rng.uniform(1, 4)) * r
+        build.add("object", any_colour(rng), "ground", [(x, height + r, z, r), (x, top, z, r)])
 
 
 def _ride(build: FigureBuilder, rng: np.random.Generator, shape: Shape, pelvis: float) -> float:
-    colour = _colour(rng)
-    kind = rng.random()
+    colour, kind = any_colour(rng), rng.random()
     if kind < 0.35:
-        return _horse(build, colour, pelvis)
+        back = 1.45
+        horse(build, colour, back)
+        return max(0.0, back + 0.07 - pelvis)
     raised = max(0.0, 0.88 - pelvis) * shape.height / 1.7
     top = pelvis + raised - 0.07 * shape.height
+    if kind < 0.7:
+        bicycle(build, colour, top)
+    else:
+        _motorbike(build, colour, top)
+    return raised
+
+
+def bicycle(build: FigureBuilder, colour: Colour, top: float) -> None:
+    """Its saddle at ``top`` metres, its front wheel ahead."""
     build.group(0.0)
     for z in (-0.52, 0.55):
-        _wheel(build, z, 0.33, 0.02 if kind < 0.7 else 0.06)
-    if kind < 0.7:
-        for a, b in (
-            ((0.4, 0.0), (top, -0.1)),
-            ((top - 0.1, -0.08), (0.75, 0.35)),
-            ((0.4, 0.0), (0.75, 0.36)),
-            ((0.33, 0.55), (0.95, 0.33)),
-            ((0.33, -0.52), (0.4, 0.0)),
-        ):
-            build.add("object", colour, "ground", [(0.0, a[0], a[1], 0.02), (0.0, b[0], b[1], 0.02)], 1)
-    else:
-        build.add(
-            "object",
-            colour,
-            "ground",
-            [(0.0, 0.55, -0.3, 0.16), (0.0, 0.6, 0.3, 0.15), (0.0, top - 0.08, -0.35, 0.09)],
-            1,
-        )
-        build.add("object", darker(colour, 0.7), "ground", [(0.0, 0.33, 0.55, 0.04), (0.0, 1.0, 0.36, 0.06)], 2)
+        _wheel(build, z, 0.33, 0.02)
+    tubes = (
+        ((0.4, 0.0), (top, -0.1)), ((top - 0.1, -0.08), (0.75, 0.35)), ((0.4, 0.0), (0.75, 0.36)),
+        ((0.33, 0.55), (0.95, 0.33)), ((0.33, -0.52), (0.4, 0.0)),
+    )  # fmt: skip
+    for a, b in tubes:
+        build.add("object", colour, "ground", [(0.0, *a, 0.02), (0.0, *b, 0.02)], 1)
+    _saddle(build, top)
+
+
+def _motorbike(build: FigureBuilder, colour: Colour, top: float) -> None:
+    build.group(0.0)
+    for z in (-0.52, 0.55):
+        _wheel(build, z, 0.33, 0.06)
+    body = [(0.0, 0.55, -0.3, 0.16), (0.0, 0.6, 0.3, 0.15), (0.0, top - 0.08, -0.35, 0.09)]
+    build.add("object", colour, "ground", body, 1)
+    build.add("object", darker(colour, 0.7), "ground", [(0.0, 0.33, 0.55, 0.04), (0.0, 1.0, 0.36, 0.06)], 2)
+    _saddle(build, top)
+
+
+def _saddle(build: FigureBuilder, top: float) -> None:
+    """Saddle and handlebar."""
     build.add("object", _BLACK, "ground", [(x, 0.98, 0.34, 0.02) for x in (-0.28, 0.28)], 3)
     build.add("object", _BLACK, "ground", [(0.0, top, -0.2, 0.05), (0.0, top, 0.05, 0.03)], 3)
-    return raised
 
 
 def _wheel(build: FigureBuilder, z: float, radius: float, thick: float) -> None:
@@ -223,9 +234,8 @@ def _wheel(build: FigureBuilder, z: float, radius: float, thick: float) -> None:
         build.add("object", _BLACK, "ground", [a, b])
 
 
-def _horse(build: FigureBuilder, colour: Colour, pelvis: float) -> float:
-    """Its back under the pelvis, its legs to the ground."""
-    back = 1.45
+def horse(build: FigureBuilder, colour: Colour, back: float) -> None:
+    """Its back at ``back`` metres, its head ahead."""
     build.group(-0.02)
     build.add(
         "object", colour, "ground", [(0.0, back - 0.3, z, r) for z, r in ((-0.6, 0.29), (0.0, 0.28), (0.5, 0.29))], 1
@@ -245,4 +255,3 @@ def _horse(build: FigureBuilder, colour: Colour, pelvis: float) -> float:
     build.add("object", darker(colour, 0.5), "ground", [(0.0, back + 0.5, 0.9, 0.06), (0.0, back - 0.05, 0.5, 0.08)], 3)
     build.group(-0.1)
     build.add("object", darker(colour, 0.5), "ground", [(0.0, back - 0.15, -0.9, 0.05), (0.0, back - 0.8, -1.0, 0.06)])
-    return max(0.0, back + 0.07 - pelvis)

@@ -26,10 +26,17 @@ NEAR = 0.25
 """Metres in front of the camera where parts stop being drawn."""
 
 _SHIFT = 3
+_MANY = 8
 _TURN = np.arange(14) * (2 * np.pi / 14)
 _CIRCLE = np.stack((np.cos(_TURN), np.sin(_TURN)), 1)
-_LEVELS = ((1.0, 0.0, 0.72), (0.84, 0.16, 0.88), (0.62, 0.32, 1.0), (0.3, 0.5, 1.1))
+_LEVELS = (
+    (1.0, 0.0, 0.7), (0.92, 0.08, 0.79), (0.82, 0.17, 0.87), (0.7, 0.26, 0.94), (0.56, 0.35, 1.0), (0.4, 0.44, 1.05),
+    (0.22, 0.53, 1.1),
+)  # fmt: skip
 """Of a lit part: radius, shift towards the light in radii, brightness."""
+
+_CHOSEN = ((1.5, (0,)), (4.0, (0, 2, 4)), (14.0, (0, 2, 4, 6)), (1e9, (0, 1, 2, 3, 4, 5, 6)))
+"""Up to which radius in pixels of the maps, and the levels that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Camera:
         rotation: (3, 3) world to camera: x right, y down, z forward.
         position: (3,) world metres.
         light: (2,) direction in the picture where light comes from.
+        contrast: of lit and shaded sides, about 1.
     """
 
     focal: float
@@ -49,6 +57,7 @@ class Camera:
     rotation: Array
     position: Array
     light: tuple[float, float]
+    contrast: float = 1.0
 
     def project(self, points: Array) -> tuple[Array, Array]:
         """World points (N, 3) to pixels (N, 2) and depths (N,) in metres."""
@@ -63,9 +72,8 @@ class Camera:
         return float(self.centre[1] - offset / up[1])
 
 
-def look(position: Array, pitch: float, roll: float) -> Array:
+def look(pitch: float, roll: float) -> Array:
     """The rotation of a camera that looks along -z, tipped down by ``pitch`` degrees."""
-    del position
     p, r = np.radians(pitch), np.radians(roll)
     level = np.array(((1.0, 0, 0), (0, -1.0, 0), (0, 0, -1.0)))
     tip = np.array(((1.0, 0, 0), (0, np.cos(p), -np.sin(p)), (0, np.sin(p), np.cos(p))))
@@ -93,24 +101,35 @@ def outlines(figure: Figure, camera: Camera) -> list[Shape2D]:
     """The parts of a figure that face the camera, far to near."""
     centres = figure.spheres[:, :3]
     uv, depth = camera.project(centres)
-    radius = camera.focal * figure.spheres[:, 3] / np.maximum(depth, 1e-3)
-    to_eye = camera.position - centres
-    front = np.einsum("si,si->s", figure.normals, to_eye) >= 0.0
-    centre = (uv * SUPERSAMPLE - 0.5) * (1 << _SHIFT)
-    scale = SUPERSAMPLE * (1 << _SHIFT)
-    levels = [
-        ((centre + radius[:, None] * (shift * scale) * np.array(camera.light))[:, None]
-         + (radius * (size * scale))[:, None, None] * _CIRCLE).clip(-30000, 30000).astype(np.int32)
-        for size, shift, _ in _LEVELS
-    ]  # fmt: skip
+    radius = camera.focal * figure.spheres[:, 3] / np.maximum(depth, 1e-3) * SUPERSAMPLE
+    front = np.einsum("si,si->s", figure.normals, camera.position - centres) >= 0.0
+    rings = _rings(uv * SUPERSAMPLE - 0.5, radius, np.array(camera.light))
     shapes = []
     for part in _far_to_near(figure, camera, depth):
-        shape = _shape(part, levels, depth, front, radius)
-        if shape is not None and part.pattern is not None:
+        chosen = slice(part.start, part.stop)
+        if depth[chosen].min() < NEAR or not (front[part.start] if part.flat else front[chosen].any()):
+            continue
+        shape = _shape(part, rings, front[chosen], float(radius[chosen].max()), camera.light)
+        if part.pattern is not None:
             shape = replace(shape, axis=_axis(part, uv, camera.focal / float(depth[part.start])))
-        if shape is not None:
-            shapes.append(shape)
+        shapes.append(shape)
     return shapes
+
+
+def _rings(centre: Array, radius: Array, light: Array) -> dict[int, Polygon]:
+    """Each sphere's circle (S, V, 2) at the levels that the biggest one needs, in fixed-point pixels of the maps."""
+    unit = 1 << _SHIFT
+    result = {}
+    for level in _levels_for(float(radius.max())):
+        size, shift, _ = _LEVELS[level]
+        moved = (centre + radius[:, None] * (shift * light)) * unit
+        circles = moved[:, None] + (radius * (size * unit))[:, None, None] * _CIRCLE
+        result[level] = circles.clip(-30000, 30000).astype(np.int32)
+    return result
+
+
+def _levels_for(radius: float) -> tuple[int, ...]:
+    return next(levels for largest, levels in _CHOSEN if radius < largest)
 
 
 def _axis(part: Part, uv: Array, scale: float) -> tuple[float, float] | None:
@@ -122,25 +141,33 @@ def _axis(part: Part, uv: Array, scale: float) -> tuple[float, float] | None:
     return (float(along[0]), float(along[1]))
 
 
-def _shape(part: Part, levels: list[Polygon], depth: Array, front: NDArray[np.bool_], radius: Array) -> Shape2D | None:
+def _shape(
+    part: Part, rings: dict[int, Polygon], front: NDArray[np.bool_], radius: float, light: tuple[float, float]
+) -> Shape2D:
     chosen = slice(part.start, part.stop)
-    if depth[chosen].min() < NEAR:
-        return None
-    keep = front[chosen]
     if part.flat:
-        if not keep[0]:
-            return None
-        return Shape2D(part, np.ascontiguousarray(levels[0][chosen, 0]), [])
-    if not keep.any():
-        return None
-    picked = [level[chosen][keep].reshape(-1, 2) for level in levels]
-    detail = float(radius[chosen].max()) * SUPERSAMPLE
-    count = 1 if detail < 1.5 else 3 if detail < 5 else 4
-    lit = [
-        (cv2.convexHull(points)[:, 0], bright)
-        for points, (_, _, bright) in zip(picked[1:count], _LEVELS[1:count], strict=True)
-    ]
-    return Shape2D(part, cv2.convexHull(picked[0])[:, 0], lit)
+        return Shape2D(part, np.ascontiguousarray(rings[0][chosen, 0]), [])
+    outline = _hull(rings[0][chosen][front])
+    if part.stop - part.start > _MANY:
+        return Shape2D(part, outline, _lit_solid(outline, light))
+    levels = [level for level in _levels_for(radius)[1:] if level in rings]
+    return Shape2D(part, outline, [(_hull(rings[level][chosen][front]), _LEVELS[level][2]) for level in levels])
+
+
+def _lit_solid(outline: Polygon, light: tuple[float, float]) -> list[tuple[Polygon, float]]:
+    """The lit side of a part made of many small spheres, such as the skull: the outline shrunk towards the light."""
+    centre = outline.mean(0)
+    reach = float(np.abs(outline - centre).max())
+    result = []
+    for level in _levels_for(reach / (1 << _SHIFT))[1:]:
+        size, shift, bright = _LEVELS[level]
+        moved = (outline - centre) * size + centre + 0.6 * shift * reach * np.array(light)
+        result.append((moved.clip(-30000, 30000).astype(np.int32), bright))
+    return result
+
+
+def _hull(points: Polygon) -> Polygon:
+    return np.asarray(cv2.convexHull(points.reshape(-1, 2))[:, 0], np.int32)
 
 
 def _far_to_near(figure: Figure, camera: Camera, depth: Array) -> list[Part]:
@@ -148,11 +175,11 @@ def _far_to_near(figure: Figure, camera: Camera, depth: Array) -> list[Part]:
     for part in figure.parts:
         groups.setdefault(part.group, []).append(float(depth[part.start : part.stop].mean()))
     distance = {group: sum(values) / len(values) - figure.group_bias[group] for group, values in groups.items()}
-    behind = bool(figure.facing @ (camera.position - figure.spheres[0, :3]) < 0)
+    behind = [bool(way @ (camera.position - figure.spheres[0, :3]) < 0) for way in figure.ways]
 
     def key(part: Part) -> tuple[float, float]:
-        layer = part.back_layer if behind and part.back_layer is not None else part.layer
-        return (-distance[part.group], layer)
+        turned = part.back_layer is not None and behind[part.way]
+        return (-distance[part.group], part.back_layer if turned and part.back_layer is not None else part.layer)
 
     return sorted(figure.parts, key=key)
 
@@ -207,14 +234,14 @@ def draw_ids(ids: IdMap, shapes: Sequence[Shape2D], owner: int) -> None:
         cv2.fillConvexPoly(ids, shape.outline, value, cv2.LINE_8, _SHIFT)
 
 
-def draw_colours(image: Image, shapes: Sequence[Shape2D]) -> None:
-    """Paints the parts, each with a dark and a lit side."""
+def draw_colours(image: Image, shapes: Sequence[Shape2D], contrast: float) -> None:
+    """Paints the parts, each with a dark and a lit side; no ``contrast`` makes them flat."""
     for shape in shapes:
         colour = shape.part.colour
         first = 1.0 if shape.part.flat else _LEVELS[0][2] if shape.lit else 0.9
-        cv2.fillConvexPoly(image, shape.outline, _shade(colour, first), cv2.LINE_8, _SHIFT)
+        cv2.fillConvexPoly(image, shape.outline, _shade(colour, 1 + contrast * (first - 1)), cv2.LINE_8, _SHIFT)
         for polygon, bright in shape.lit:
-            cv2.fillConvexPoly(image, polygon, _shade(colour, bright), cv2.LINE_8, _SHIFT)
+            cv2.fillConvexPoly(image, polygon, _shade(colour, 1 + contrast * (bright - 1)), cv2.LINE_8, _SHIFT)
         if shape.axis is not None:
             _draw_pattern(image, shape, shape.axis)
 

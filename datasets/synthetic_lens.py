@@ -1,0 +1,50 @@
+"""What a camera does to the finished picture: blur, exposure, colour, noise, JPEG."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from datasets.synthetic_backdrop import as_image
+from datasets.synthetic_render import Image
+
+
+def take_picture(rng: np.random.Generator, image: Image) -> Image:
+    """A copy of the picture as a camera might have stored it; nothing moves."""
+    image = _blur(rng, image)
+    image = _develop(rng, image)
+    noise = rng.integers(0, 256, image.shape, dtype=np.uint8)
+    strength = float(rng.uniform(0, 0.12)) ** 1.5
+    image = as_image(cv2.addWeighted(image, 1.0, noise, strength, -128 * strength))
+    if rng.random() < 0.35:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))]
+        image = as_image(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR))
+    return image
+
+
+def _blur(rng: np.random.Generator, image: Image) -> Image:
+    kind = rng.random()
+    if kind < 0.4:
+        return as_image(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.0))))
+    if kind < 0.5:
+        height, width = image.shape[:2]
+        scale = float(rng.uniform(0.45, 0.8))
+        small = cv2.resize(image, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_AREA)
+        return as_image(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+    if kind < 0.55:
+        length = int(rng.choice((3, 5)))
+        kernel = np.full((1, length) if rng.random() < 0.7 else (length, 1), 1 / length, np.float32)
+        return as_image(cv2.filter2D(image, -1, kernel))
+    return image
+
+
+def _develop(rng: np.random.Generator, image: Image) -> Image:
+    """Exposure, contrast, colour balance and saturation."""
+    levels = np.arange(256) / 255
+    gamma, gain, lift = float(rng.lognormal(0, 0.2)), float(rng.normal(1.0, 0.08)), float(rng.normal(0, 0.03))
+    balance = np.exp(rng.normal(0, 0.05, 3))
+    tables = 255 * np.clip((levels**gamma * gain + lift)[:, None] * balance, 0, 1)
+    image = as_image(cv2.LUT(image, tables.astype(np.uint8)[:, None]))
+    fade = 1.0 if rng.random() < 0.04 else float(rng.uniform(0, 0.5))
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return as_image(cv2.addWeighted(image, 1 - fade, grey, fade, 0))
