@@ -199,9 +199,9 @@ def _special_cases(layout: Layout, tensors: dict[str, Tensor], prefix: str) -> B
 
 def _timm_family(file: BackboneFile, tensors: dict[str, Tensor], prefix: str) -> BackboneFile:
     rules: tuple[tuple[str, Callable[[], bool]], ...] = (
+        ("MAE", lambda: prefix + "decoder_pos_embed" in tensors or _sine_positions(file.weights)),
         ("DINOv3", lambda: prefix + "storage_tokens" in tensors),
         ("DINOv2", lambda: prefix + "register_tokens" in tensors or f"{prefix}mask_token" in tensors),
-        ("MAE", lambda: prefix + "decoder_pos_embed" in tensors or _sine_positions(file.weights)),
         ("DINO", lambda: "teacher" in prefix or any("head.last_layer" in key for key in tensors)),
     )
     own = prefix.removesuffix("vit.")
@@ -210,11 +210,8 @@ def _timm_family(file: BackboneFile, tensors: dict[str, Tensor], prefix: str) ->
         height, width = (int(v) for v in tensors[own + "grid"])
         ignored = [key for key in file.ignored if key not in (own + "mean", own + "std", own + "grid")]
         return BackboneFile("SIA Pose", file.weights, ignored, (tuple(mean), tuple(std)), (height, width))
-    if "patch_embed.proj.weight" in file.weights and "decoder_pos_embed" not in file.weights:
-        for name, applies in rules:
-            if applies():
-                return file._replace(format=name, colours=IMAGENET)
-    return file
+    name = next((name for name, applies in rules if applies()), None)
+    return file if name is None else file._replace(format=name, colours=IMAGENET)
 
 
 def _sine_positions(weights: dict[str, Tensor]) -> bool:

@@ -142,7 +142,7 @@ def _adapt_positions(weights: dict[str, Tensor], grid: tuple[int, int] | None, b
     A prefix token's own position is one vector added to it: it can move into the token, and zero can take its place.
     """
     positions = weights["pos_embed"]
-    tokens = [key for key in ("cls_token", "reg_token") if key in weights]
+    tokens = [key for key in ("cls_token", "dist_token", "reg_token") if key in weights]
     prefix = torch.cat([weights[key] for key in tokens], dim=1) if tokens else positions[:, :0]
     count, grid = _split_positions(positions.shape[1], prefix.shape[1], grid)
     wanted = 0 if backbone.vit.no_embed_class else backbone.prefix

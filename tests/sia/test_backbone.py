@@ -1,0 +1,202 @@
+"""The backbone: timm's ViTs run block by block give what timm gives, at any size, with and without extra tokens."""
+
+from __future__ import annotations
+
+import functools
+from unittest import mock
+
+import pytest
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sia.backbone import SIZES, Backbone, ConvStem, Features, build_backbone, one_way_mask
+from utils.errors import ConfigError
+
+PLAIN = [
+    "vit_tiny_patch16_224",
+    "deit_tiny_distilled_patch16_224",
+    "vit_base_patch16_clip_224",
+    "vit_base_patch16_clip_quickgelu_224",
+    "vit_small_patch14_reg4_dinov2",
+    "vit_small_patch16_dinov3",
+    "vit_small_plus_patch16_dinov3_qkvb.lvd1689m",
+    "vit_small_patch16_rope_mixed_224",
+    "eva02_tiny_patch14_224",
+    "vit_base_patch16_siglip_gap_224",
+    "vit_small_r26_s32_224",
+]
+
+
+def small(name: str, image_size: tuple[int, int], depth: int = 2) -> Backbone:
+    """A ViT of its true width, with few blocks that do something, in evaluation."""
+    torch.manual_seed(0)
+    with mock.patch("timm.create_model", functools.partial(timm.create_model, depth=depth)):
+        backbone = build_backbone("", name, image_size)
+    backbone.vit.blocks = backbone.vit.blocks[:depth]
+    backbone.depth = depth
+    for key, value in backbone.named_parameters():
+        if "gamma" in key:  # a layer scale of 1e-5 would hide what a block does
+            torch.nn.init.constant_(value, 0.5)
+    return backbone.eval()
+
+
+def run(backbone: Backbone, features: Features, extra=None, mask=None) -> tuple[Features, torch.Tensor | None]:
+    for index in range(backbone.depth):
+        features, extra = backbone.run_block(index, features, extra, mask)
+    return features, extra
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_blocks_give_what_timm_gives_at_a_size_that_is_not_square(name):
+    backbone = small(name, (224, 224))
+    images = torch.randn(2, 3, backbone.patch * 4, backbone.patch * 6)
+    with torch.no_grad():
+        features, extra = run(backbone, backbone.embed(images))
+        expected = backbone.vit.forward_features(images)
+    assert extra is None
+    assert features.grid == (4, 6)
+    assert features.tokens.shape == (2, backbone.prefix + 24, backbone.dim)
+    torch.testing.assert_close(backbone.norm(features.tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*PLAIN, SIZES["n16"], SIZES["test"]])
+def test_extra_tokens_read_the_image_without_changing_it(name):
+    backbone = small(name, (128, 96))
+    images = torch.randn(1, 3, backbone.patch * 3, backbone.patch * 2)
+    with torch.no_grad():
+        start = backbone.embed(images)
+        alone, _ = run(backbone, start)
+        extra = torch.randn(1, 6, backbone.dim)
+        mask = one_way_mask(start.tokens.shape[1], 2, 3)
+        features, joined = run(backbone, start, extra, mask)
+        assert joined is not None and joined.shape == extra.shape
+        torch.testing.assert_close(features.tokens, alone.tokens, rtol=1e-4, atol=1e-5)
+
+        swapped = torch.cat([extra[:, 3:], extra[:, :3]], dim=1)
+        _, other = run(backbone, start, swapped, mask)
+        # No position: an extra token gives the same wherever it stands.
+        torch.testing.assert_close(torch.cat([other[:, 3:], other[:, :3]], dim=1), joined, rtol=1e-4, atol=1e-5)
+
+        changed = torch.cat([extra[:, :3], torch.randn(1, 3, backbone.dim)], dim=1)
+        _, other = run(backbone, start, changed, mask)
+        torch.testing.assert_close(other[:, :3], joined[:, :3], rtol=1e-4, atol=1e-5)
+        _, moved = run(backbone, backbone.embed(images + 1), extra, mask)
+        assert (moved - joined).abs().max() > 1e-3  # they do read the image
+
+        free, _ = run(backbone, start, extra)
+        assert (free.tokens - alone.tokens).abs().max() > 1e-4  # without the mask they are read as well
+
+
+def test_mask_is_the_rule_written_out():
+    count, groups, tokens = 5, 3, 2
+    mask = one_way_mask(count, groups, tokens)
+    for i in range(count + groups * tokens):
+        for j in range(count + groups * tokens):
+            image = j < count
+            same_group = i >= count and j >= count and (i - count) // tokens == (j - count) // tokens
+            assert bool(mask[i, j]) == (image or same_group), (i, j)
+
+
+def test_mask_without_extra_tokens_is_all_true():
+    assert one_way_mask(4, 0, 7).shape == (4, 4)
+    assert one_way_mask(4, 0, 7).all()
+
+
+@pytest.mark.parametrize("name", [*PLAIN, SIZES["n16"], SIZES["test"]])
+def test_every_parameter_gets_a_gradient(name):
+    backbone = small(name, (96, 96)).train()
+    start = backbone.embed(torch.randn(2, 3, backbone.patch * 3, backbone.patch * 2))
+    features, extra = run(backbone, start, torch.randn(2, 2, backbone.dim))
+    (backbone.norm(features.tokens).square().sum() + backbone.norm(extra).square().sum()).backward()
+    assert [key for key, value in backbone.named_parameters() if value.grad is None] == []
+
+
+def test_layer_index_orders_the_parameters():
+    for name in ("vit_small_patch16_dinov3", SIZES["test"], "vit_base_patch16_siglip_gap_224"):
+        backbone = small(name, (96, 96), depth=3)
+        layers = {key: backbone.layer_index(key) for key, _ in backbone.named_parameters()}
+        assert set(layers.values()) == {0, 1, 2, 3, 4}, name
+        for key, layer in layers.items():
+            expected = int(key.split(".")[2]) + 1 if ".blocks." in key else 4 if key.startswith("vit.norm.") else 0
+            assert layer == expected, key
+        assert backbone.layer_index("norm.weight") == 4  # with or without the module's own prefix
+        assert backbone.layer_index("blocks.1.norm1.weight") == 2
+
+
+def test_sizes_have_their_shapes():
+    expected = {"n16": (128, 8, 16), "ti16": (192, 12, 16), "s16": (384, 12, 16), "b16": (768, 12, 16)}
+    expected |= {"l14": (1024, 24, 14), "test": (48, 4, 16)}
+    for size, shape in expected.items():
+        with torch.device("meta"):
+            backbone = build_backbone(size, None, (256, 192))
+        assert (backbone.dim, backbone.depth, backbone.patch) == shape
+        assert backbone.name == SIZES[size]
+    assert set(SIZES) == set(expected)
+
+
+def test_own_vit_has_a_stride_8_map_and_a_light_stem():
+    backbone = build_backbone("n16", None, (256, 256)).eval()
+    images = torch.randn(1, 3, 256, 256)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        features = backbone(images)
+    assert features.stem8 is not None and features.stem8.shape == (1, 64, 32, 32)
+    flops = counter.get_flop_counts()
+    stem = next(sum(ops.values()) for module, ops in flops.items() if module.endswith("patch_embed.to8"))
+    assert 0.05 < stem / counter.get_total_flops() < 0.25
+    assert build_backbone("ti16", None, (64, 64)).embed(torch.randn(1, 3, 64, 64)).stem8 is None
+
+
+def test_own_vit_starts_with_features_and_gradients_of_order_one():
+    torch.manual_seed(0)
+    backbone = build_backbone("n16", None, (128, 128)).train()
+    features = backbone(torch.randn(4, 3, 128, 128))
+    assert 0.5 < features.tokens.std() < 1.5
+    before = backbone.embed(torch.randn(4, 3, 128, 128)).tokens
+    assert 0.1 < before.std() < 10
+    features.tokens[..., 0].sum().backward()
+    assert isinstance(backbone.vit.patch_embed, ConvStem)
+    assert all(torch.isfinite(p.grad).all() for p in backbone.parameters())
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 96), (96, 100)])
+def test_a_size_of_part_patches_is_refused(height, width):
+    backbone = small(SIZES["test"], (96, 96))
+    with pytest.raises(ValueError, match="multiple of 16"):
+        backbone.embed(torch.randn(1, 3, height, width))
+
+
+def test_an_image_size_of_part_patches_makes_positions_for_the_padded_one():
+    backbone = build_backbone("", "vit_small_patch14_dinov2", (100, 130))
+    assert backbone.grid.tolist() == [8, 10]
+    assert build_backbone("test", None, (100, 130)).grid.tolist() == [7, 9]
+
+
+def test_normalisation_is_the_one_of_the_weights_and_is_saved_with_them():
+    clip = small("vit_base_patch16_clip_224", (32, 32), depth=1)
+    assert clip.mean.flatten().tolist() == pytest.approx([0.48145466, 0.4578275, 0.40821073])
+    own = build_backbone("test", None, (32, 32))
+    own.set_normalisation((0.1, 0.2, 0.3), (1.0, 2.0, 4.0))
+    other = build_backbone("test", None, (32, 32))
+    other.load_state_dict(own.state_dict())
+    pixels = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
+    expected = torch.tensor([0.1, 0.0, -0.025]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    torch.testing.assert_close(other.normalise(pixels), expected)
+    torch.testing.assert_close(other.normalise(pixels / 255), expected)
+
+
+def test_unknown_names_are_answered_with_close_ones():
+    with pytest.raises(ConfigError, match=r"vit_smal_patch16_224.*vit_small_patch16_224"):
+        build_backbone("n16", "vit_smal_patch16_224", (64, 64))
+    with pytest.raises(ConfigError, match="unknown size 'huge'"):
+        build_backbone("huge", None, (64, 64))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "swin_tiny_patch4_window7_224", "beit_base_patch16_224", "samvit_base_patch16"]
+)
+def test_models_that_are_no_plain_vit_are_refused(name):
+    assert timm.is_model(name)
+    with pytest.raises(ConfigError, match=rf"{name}.*plain ViT"):
+        build_backbone("n16", name, (64, 64))
