@@ -6,13 +6,15 @@ Several:     ``torchrun --nproc_per_node=4 train_pose.py ...``
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.checkpoint import load_checkpoint
-from utils.config import TrainConfig, build_config, parse_flags
-from utils.errors import SiaError
+from utils.config import TrainConfig, build_config
+from utils.errors import ConfigError, SiaError
+from utils.flags import parse_flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,33 +25,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        given = parse_flags(arguments)
-        checkpoint = load_checkpoint(given["resume"]) if given.get("resume") else None
-        config, changes = configure(given, checkpoint)
-        from stages import baseline  # after the flags: a wrong one is answered at once, without loading all of torch
-
-        start = baseline.Start(checkpoint, tuple(changes), ("train_pose.py", *arguments))
-        number = {"baseline": baseline.run}[config.stage](config, start)
+        number = train(arguments)
     except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         return 1
+    except KeyboardInterrupt:  # before the first step; later it is caught and the run is saved
+        complain("stopped before the first step; there is nothing to save.")
+        return 130
     return 128 + number if number else 0
 
 
+def train(arguments: Sequence[str]) -> int:
+    """Returns 0, or the number of the signal that ended the stage."""
+    given = parse_flags(arguments)
+    # Imported after the flags are read: a wrong one is answered at once, without loading all of torch.
+    from stages import baseline
+    from utils.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(given["resume"]) if given.get("resume") else None
+    config, changes = configure(given, checkpoint)
+    start = baseline.Start(checkpoint, tuple(changes), ("train_pose.py", *arguments))
+    return {"baseline": baseline.run}[config.stage](config, start)
+
+
 def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tuple[TrainConfig, list[str]]:
-    """Flags left out come from the run to continue; or the model's from the weights to start from."""
+    """Flags left out come from the run to continue; or the model's from the weights to start from.
+
+    Raises:
+        ConfigError: flags that don't go together.
+    """
     if checkpoint is None:
         return build_config(given)
     if "training" in checkpoint:
         return build_config(given, checkpoint["training"]["config"])
+    if given.get("backbone") is not None:
+        raise ConfigError("-BACKBONE and --RESUME both bring weights for the backbone. Leave one of them out.")
     model = checkpoint["model_config"]
-    described = {
-        "model": model["name"],
-        "size": model["size"],
-        "backbone": model["backbone"],
-        "imgsz": tuple(model["image_size"]),
-    }
+    described = {"model": model["name"], "size": model["size"], "imgsz": tuple(model["image_size"])}
     return build_config({**described, **given})
+
+
+def complain(message: str) -> None:
+    """One line on stderr; of several processes with the same error, the first one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(2)  # by then torchrun has ended this process, unless rank 0 has no error
+    print(f"error: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

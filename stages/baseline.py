@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +21,12 @@ from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
 from stages.interruption import Interruption
+from stages.pictures import Pictures
 from stages.plan import Plan, choose_workers, make_plan
 from stages.pretrained import Pretrained, load_pretrained
 from stages.trainer import Parts, Trainer
 from stages.training_state import TrainingState
+from utils.coco_files import load_ground_truth
 from utils.config import TrainConfig
 from utils.distributed import Ranks, start_ranks
 from utils.ema import make_ema
@@ -65,7 +69,12 @@ class Data:
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share: the order of the data depends on it."""
-        return {"training images": len(self.train), "keypoints": list(self.train.skeleton.names)}
+        images = zlib.crc32(",".join(map(str, self.train.image_ids)).encode())
+        return {
+            "pictures": len(self.train),
+            "picture ids (checksum)": images,
+            "keypoints": list(self.train.skeleton.names),
+        }
 
 
 def run(config: TrainConfig, start: Start) -> int:
@@ -77,19 +86,23 @@ def run(config: TrainConfig, start: Start) -> int:
     Raises:
         SiaError: anything that the user can mend.
     """
-    with start_ranks(config.device) as ranks, Interruption() as interruption:
+    # The names are checked before minutes of reading.
+    ModelConfig(config.model, config.size, 0, config.imgsz, (), ())
+    with start_ranks(config.device) as ranks:
         torch.manual_seed(config.seed)
-        data = load_data(config, ranks)
-        model_config, pretrained = describe_model(config, data.train, start)
-        model = build_model(model_config, pretrained, start)
-        plan = make_plan(config, ranks, len(data.training), data.workers, pretrained.is_trained)
+        with ranks.shared_errors():
+            data = load_data(config, ranks)
+            model_config, pretrained = describe_model(config, data.train, start)
+            model = build_model(model_config, pretrained, start)
+            plan = make_plan(config, ranks, len(data.training), data.workers, pretrained.is_trained)
         torch.manual_seed(config.seed + ranks.rank)
-        parts = assemble(config, plan, ranks, data, model, model_config, start)
-        if parts.ranks.is_main:
+        parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
+        if ranks.is_main:
             announce(parts, data, pretrained, start)
         trainer = Trainer(parts)
         try:
-            number = trainer.run(interruption)
+            with Interruption() as interruption:
+                number = trainer.run(interruption)
         finally:
             parts.progress.close()
             if parts.dashboards is not None:
@@ -103,6 +116,7 @@ def load_data(config: TrainConfig, ranks: Ranks) -> Data:
     """Reads the annotations and makes the loaders."""
     train = CocoPose(config.coco_root, config.train_ann)
     val = CocoPose(config.coco_root, config.val_ann, skeleton=train.skeleton)
+    load_ground_truth(config.val_ann, train.skeleton)  # a fault is found now, not after the first epoch
     workers = choose_workers(config.workers, ranks.local_world_size)
     shared: dict[str, Any] = {
         "image_size": config.imgsz, "batch_size": config.bs, "workers": workers, "rank": ranks.rank,
@@ -122,7 +136,8 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     pretrained = Pretrained() if start.checkpoint is not None else load_pretrained(config.backbone)
     if start.checkpoint is not None:
         saved = ModelConfig.from_dict(start.checkpoint["model_config"])
-        pretrained = Pretrained(saved.backbone, None, f"{config.resume}", True)
+        trained = start.training is None or bool(start.training["pretrained"])
+        pretrained = Pretrained(saved.backbone, None, f"{config.resume}", trained)
     model_config = ModelConfig(
         name=config.model,
         size=config.size,
@@ -166,14 +181,21 @@ def load_all(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:
     if wrong:
         more = f" and {len(wrong) - 6} more" if len(wrong) > 6 else ""
         raise WeightsError(
-            f"{source} doesn't fit this model: {', '.join(wrong[:6])}{more}. Use the -MODEL, -SIZE, -IMGSZ and keypoints "
-            "it was trained with."
+            f"{source} doesn't fit this model: {', '.join(wrong[:6])}{more}. Use the -MODEL, -SIZE, -IMGSZ and "
+            "keypoints it was trained with."
         )
     model.load_state_dict(dict(weights))
 
 
 def assemble(
-    config: TrainConfig, plan: Plan, ranks: Ranks, data: Data, model: PoseModel, model_config: ModelConfig, start: Start
+    config: TrainConfig,
+    plan: Plan,
+    ranks: Ranks,
+    data: Data,
+    model: PoseModel,
+    model_config: ModelConfig,
+    pretrained: Pretrained,
+    start: Start,
 ) -> Parts:
     """Everything that the trainer needs, restored where a run is continued."""
     device = ranks.device.torch
@@ -183,28 +205,33 @@ def assemble(
         check_identity(start.training["identity"], data.identity())
         state.restore(dict(start.training), start.checkpoint["weights"], ranks)
     folder = choose_folder(config, ranks, start)
-    results = dashboards = None
-    if ranks.is_main:
-        write_description(
-            folder, config.to_dict(), start.argv, {"processes": ranks.world_size, "device": str(ranks.device)}
-        )
-        results = ResultsFile(folder.results, state.cursor.step if start.training is not None else 0)
-        dashboards = Dashboards(
-            folder.path,
-            tensorboard=config.tensorboard,
-            wandb=config.wandb,
-            name=folder.path.name,
-            config=config.to_dict(),
-        )
+    results, dashboards, pictures = _records(config, ranks, data, folder, state, start)
     return Parts(
         config=config, plan=plan, ranks=ranks, network=_wrap(model, ranks), state=state,
         criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
         training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
         description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
-        identity=data.identity(),
+        identity=data.identity(), pretrained=pretrained.is_trained,
         progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
-        results=results, dashboards=dashboards, notify=lambda evaluated: None,
+        results=results, dashboards=dashboards, pictures=pictures,
     )  # fmt: skip
+
+
+def _records(
+    config: TrainConfig, ranks: Ranks, data: Data, folder: RunFolder, state: TrainingState, start: Start
+) -> tuple[ResultsFile | None, Dashboards | None, Pictures | None]:
+    """What the first rank writes into the run folder."""
+    if not ranks.is_main:
+        return None, None, None
+    write_description(
+        folder, config.to_dict(), start.argv, {"processes": ranks.world_size, "device": str(ranks.device)}
+    )
+    dashboards = Dashboards(
+        folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=config.to_dict(),
+        step=state.cursor.step,
+    )  # fmt: skip
+    pictures = Pictures(folder, data.val, config.imgsz, ranks.device.torch)
+    return ResultsFile(folder.results, state.cursor.epoch), dashboards, pictures
 
 
 def make_state(model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device) -> TrainingState:
@@ -236,10 +263,12 @@ def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None
 def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
     """The folder of the run to continue, or a new one; rank 0 makes it."""
     folder = None
-    if ranks.is_main:
-        if start.training is not None and config.resume is not None:
-            folder = run_folder_of(config.resume)
-        folder = folder or create_run_folder(config.output, config.exp or default_name(config.model, config.size))
+    with ranks.shared_errors():
+        if ranks.is_main:
+            if start.training is not None and config.resume is not None:
+                folder = run_folder_of(config.resume)
+            name = config.exp or default_name(config.model, config.size)
+            folder = folder or create_run_folder(config.output, name)
     path = ranks.from_main(None if folder is None else str(folder.path))
     return RunFolder(Path(path))
 
@@ -249,7 +278,10 @@ def _wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
         return model
     ids = [ranks.device.torch.index] if ranks.device.torch.type == "cuda" else None
     # Buffers are averaged after each step instead of copied from rank 0, which would waste the others' statistics.
-    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    # torch 2.13 or so renamed the option and warns about the old name.
+    names = inspect.signature(DistributedDataParallel).parameters
+    option: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
+    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, **option)
 
 
 def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> None:
@@ -289,7 +321,7 @@ def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
     say, folder = parts.progress.say, parts.folder
     if number:
         say(f"Stopped by signal {number} after step {trainer.cursor.step}; everything is saved. Continue with:")
-        say(f"  python train_pose.py --RESUME {folder.last.absolute()}")
+        say(f"  {_launcher(parts.ranks)} train_pose.py --RESUME {folder.last.absolute()}")
         return
     if trainer.metrics is not None:
         say(f"\nValidation of the averaged weights after epoch {parts.config.epoch}:\n{trainer.metrics.table()}")
@@ -298,9 +330,14 @@ def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
     say("\n".join(f"  {path}" for path in _without_dashboards(folder.written())))
     image = data.val.files[0].absolute()
     say("\nRun it on a picture:")
-    say(
-        f"  python inference_image_pose.py --image_path {image} --weight_path {folder.best.absolute()} --conf_thresh 0.5"
-    )
+    say(f"  python inference_image_pose.py --image_path {image} --weight_path {folder.best.absolute()}")
+
+
+def _launcher(ranks: Ranks) -> str:
+    if ranks.world_size == 1:
+        return "python"
+    nodes = ranks.world_size // ranks.local_world_size
+    return f"torchrun --nproc_per_node={ranks.local_world_size}" + (f" --nnodes={nodes} ..." if nodes > 1 else "")
 
 
 def _without_dashboards(paths: Sequence[Path]) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,14 @@ from datasets.loader import TrainingLoader, ValidationLoader
 from sia.criterion import PoseCriterion
 from stages.evaluator import evaluate_model
 from stages.interruption import Interruption
+from stages.pictures import Pictures
 from stages.plan import Plan
 from stages.training_state import TrainingState, plain
 from utils.checkpoint import FORMAT, save_checkpoint
 from utils.coco_eval import Metrics
 from utils.config import TrainConfig
 from utils.distributed import Ranks, running_statistics
-from utils.errors import TrainingError
+from utils.errors import SiaError, TrainingError
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.optimizer import learning_rates
 from utils.run_folder import RunFolder
@@ -41,8 +42,8 @@ class Parts:
         state: the model itself and all else that a checkpoint holds.
         description: the part of every checkpoint that says what it is: model_config and skeleton.
         identity: facts of the data that a resumed run must share.
-        results, dashboards: on the first rank only.
-        notify: called after each epoch on the first rank with whether it was evaluated; draws pictures.
+        pretrained: whether the run started from trained weights, which decides automatic choices.
+        results, dashboards, pictures: on the first rank only.
     """
 
     config: TrainConfig
@@ -57,10 +58,11 @@ class Parts:
     folder: RunFolder
     description: dict[str, Any]
     identity: dict[str, Any]
+    pretrained: bool
     progress: Progress
     results: ResultsFile | None
     dashboards: Dashboards | None
-    notify: Callable[[bool], None]
+    pictures: Pictures | None
 
 
 class Trainer:
@@ -86,7 +88,12 @@ class Trainer:
             TrainingError: the loss is not finite.
         """
         while self.cursor.epoch < self.config.epoch:
-            number = self._train_epoch(interruption)
+            try:
+                number = self._train_epoch(interruption)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"The memory of {self._device} is full. Use a smaller -BS and a larger -ACCUM."
+                ) from error
             if number == 0:
                 self._finish_epoch()
                 number = self._agreed_signal(interruption)
@@ -102,32 +109,42 @@ class Trainer:
         loader.set_mosaic(cursor.epoch < self.config.epoch - self.parts.plan.plain_epochs)
         loader.set_epoch(cursor.epoch, cursor.batch)
         self.parts.network.train()
-        for batches in _chunks(iter(loader), self.config.accum):
-            stop, save = self._step(batches, interruption.signal)
-            cursor.batch += len(batches)
+        batches = iter(loader)
+        while cursor.batch < len(loader):
+            count = min(self.config.accum, len(loader) - cursor.batch)
+            stop, save = self._step(*_fetch(batches, count), interruption.signal)
+            cursor.batch += count
             if stop or save:
                 self.save()
             if stop:
                 return stop
         return 0
 
-    def _step(self, batches: list[PoseBatch], signal: int) -> tuple[int, bool]:
+    def _step(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> tuple[int, bool]:
         """One step of the optimiser; returns the agreed signal, and whether a save is due."""
         people = sum(int(batch.people.sum()) for batch in batches)
+        images = sum(len(batch.files) for batch in batches)
         due = self.ranks.is_main and time.monotonic() - self._saved > 60 * self.config.save_minutes
-        # One exchange for all that the ranks must agree upon. Signals are added up: any of them will do.
-        everyone, images, asked, save = self.ranks.sum(people, sum(len(b.files) for b in batches), signal > 0, due)
-        batches = [batch.to(self._device) for batch in batches]
+        # One exchange for all that the ranks must agree upon.
+        totals = self.ranks.sum(people, images, signal > 0, due, error is not None)
+        if totals[4]:
+            raise next(problem for problem in self.ranks.gather(error) if problem is not None)
+        if self.cursor.step == 0 and self.parts.pictures is not None:
+            self.parts.pictures.training_batch(batches[0])
+        losses = self._backward([batch.to(self._device) for batch in batches], totals[0])
+        self._count(self._update(losses, batches), int(totals[1]))
+        return (max(self.ranks.gather(signal)) if totals[2] else 0), totals[3] > 0
+
+    def _backward(self, batches: list[PoseBatch], people: float) -> dict[str, Tensor]:
+        """Gradients of all batches of a step, normalised by the people in all of them on all ranks."""
         losses: dict[str, Tensor] = {}
         for number, batch in enumerate(batches):
             with self._quiet(number < len(batches) - 1):
-                parts = self._losses(batch, max(everyone / self.ranks.world_size, 1.0))
-                self.state.scaler.scale(torch.stack(list(parts.values())).sum()).backward()
+                parts = self._losses(batch, max(people / self.ranks.world_size, 1.0))
+                torch.autograd.backward(self.state.scaler.scale(torch.stack(list(parts.values())).sum()))
             for name, value in parts.items():
                 losses[name] = losses[name] + value.detach() if name in losses else value.detach()
-        values = self._update(losses, batches)
-        self._count(values, int(images))
-        return (signal or 15) if asked else 0, save > 0
+        return losses
 
     def _quiet(self, more: bool) -> contextlib.AbstractContextManager[None]:
         """No exchange of gradients before the last batch of a step."""
@@ -199,18 +216,25 @@ class Trainer:
             self.metrics = self._evaluate()
         row = self._row(number, rates, self.metrics if evaluated else None)
         cursor.epoch, cursor.batch, cursor.sums, cursor.steps = number, 0, {}, 0
-        improved = evaluated and self.metrics is not None and self.metrics.AP > cursor.best
+        improved = evaluated and self.metrics is not None and cursor.best < self.metrics.AP
         if improved and self.metrics is not None:
             cursor.best = self.metrics.AP
-        if self.ranks.is_main:
-            self._report(row, improved)
-            if improved:
-                save_checkpoint(self.parts.folder.best, self._weights())
-            if evaluated and config.save:
-                save_checkpoint(self.parts.folder.epoch_weights(number), self._weights())
-            self.parts.notify(evaluated)
+        with self.ranks.shared_errors():
+            if self.ranks.is_main:
+                self._publish(row, improved, evaluated)
         self.save()
         self.parts.progress.pause()
+
+    def _publish(self, row: dict[str, float | int | None], improved: bool, evaluated: bool) -> None:
+        """The files of a finished epoch, on the first rank."""
+        folder, last = self.parts.folder, self.cursor.epoch == self.config.epoch
+        self._report(row, improved)
+        if improved:
+            save_checkpoint(folder.best, self._weights())
+        if evaluated and self.config.save:
+            save_checkpoint(folder.epoch_weights(self.cursor.epoch), self._weights())
+        if self.parts.pictures is not None:
+            self.parts.pictures.epoch(self.state.ema.module, evaluated, last)
 
     def _evaluate(self) -> Metrics:
         return evaluate_model(
@@ -229,17 +253,17 @@ class Trainer:
             "epoch": number,
             "step": cursor.step,
             "seconds": round(cursor.seconds, 1),
-            "loss/total": sum(sums) / share,
-            **{f"loss/{name}": value / share for name, value in zip(names, sums, strict=True)},
-            **{f"lr/{name}": rate for name, rate in rates.items()},
-            **{f"val/{name}": value for name, value in figures.items()},
+            "loss": sum(sums) / share,
+            **{f"loss_{name}": value / share for name, value in zip(names, sums, strict=True)},
+            **{f"lr_{name}": rate for name, rate in rates.items()},
+            **figures,
         }
 
     def _report(self, row: dict[str, float | int | None], improved: bool) -> None:
-        line = f"epoch {row['epoch']}/{self.config.epoch}  loss {row['loss/total']:.3f}"
-        if "val/AP" in row:
-            line += f"  AP {100 * (row['val/AP'] or 0):.1f}  AP50 {100 * (row['val/AP50'] or 0):.1f}"
-            line += f"  AR {100 * (row['val/AR'] or 0):.1f}{'  (best so far)' if improved else ''}"
+        line = f"epoch {row['epoch']}/{self.config.epoch}  loss {row['loss']:.3f}"
+        if "AP" in row:
+            line += f"  AP {100 * (row['AP'] or 0):.1f}  AP50 {100 * (row['AP50'] or 0):.1f}"
+            line += f"  AR {100 * (row['AR'] or 0):.1f}{'  (best so far)' if improved else ''}"
         self.parts.progress.say(line)
         if self.parts.results is not None:
             self.parts.results.add(row)
@@ -252,10 +276,12 @@ class Trainer:
         training = {
             "config": self.config.to_dict(),
             "identity": self.parts.identity,
+            "pretrained": self.parts.pretrained,
             **self.state.to_dict(self.ranks),
         }
-        if self.ranks.is_main:
-            save_checkpoint(self.parts.folder.last, {**self._weights(), "training": training})
+        with self.ranks.shared_errors():
+            if self.ranks.is_main:
+                save_checkpoint(self.parts.folder.last, {**self._weights(), "training": training})
         self._saved = time.monotonic()
 
     def _weights(self) -> dict[str, Any]:
@@ -277,13 +303,9 @@ def _finite(value: float) -> bool:
     return abs(value) < float("inf")
 
 
-def _chunks(batches: Iterator[PoseBatch], size: int) -> Iterator[list[PoseBatch]]:
-    """Lists of `size`; the last of an epoch may be shorter."""
-    chunk: list[PoseBatch] = []
-    for batch in batches:
-        chunk.append(batch)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def _fetch(batches: Iterator[PoseBatch], count: int) -> tuple[list[PoseBatch], SiaError | None]:
+    """The batches of one step, or the error that one of them met."""
+    try:
+        return [next(batches) for _ in range(count)], None
+    except SiaError as error:
+        return [], error

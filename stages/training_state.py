@@ -93,7 +93,7 @@ class TrainingState:
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of every random generator of this process, as tensors and plain types."""
     version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": [version, list(numbers), gauss],
         "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],

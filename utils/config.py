@@ -1,11 +1,11 @@
 """The flags of train_pose.py: declared once here, as the fields of a frozen and validated configuration."""
 
+# ruff: noqa: RUF009 (each default is a field made by a function, which is the point of this file)
+
 from __future__ import annotations
 
-import argparse
 import difflib
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
@@ -90,8 +90,9 @@ class TrainConfig:
     )  # fmt: skip
 
     lr: float | None = _flag(
-        "-LR", _OPTIMISER, "Peak learning rate of AdamW. auto: 2e-3 from scratch (5e-4 from s16 on), 2e-4 with a pretrained "
-        "start, for an effective batch of 32; times the square root of the batch over 32, at most 2.", kind=float, default=None,
+        "-LR", _OPTIMISER, "Peak learning rate of AdamW. auto: 2e-3 from scratch (5e-4 from s16 on), 2e-4 with a "
+        "pretrained start, for an effective batch of 32; times the square root of the batch over 32, at most 2.",
+        kind=float, default=None,
     )  # fmt: skip
     warmup: int | None = _flag(
         "-WARMUP", _OPTIMISER, "Warm-up in steps of the optimiser. auto: 5 percent of the run, at most 1000.",
@@ -101,12 +102,12 @@ class TrainConfig:
                       kind=float, default=0.05)  # fmt: skip
     clip: float = _flag("-CLIP", _OPTIMISER, "Largest norm of the gradient; 0 never clips.", kind=float, default=1.0)
     llrd: float | None = _flag(
-        "-LLRD", _OPTIMISER, "Layer-wise decay: the learning rate of each backbone block is this times that of the block "
-        "above. auto: 1 from scratch, 0.8 with a pretrained start.", kind=float, default=None,
+        "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this share of the learning rate of the "
+        "block above. auto: 1 from scratch, 0.8 with a pretrained start.", kind=float, default=None,
     )  # fmt: skip
     ema: float | None = _flag(
-        "-EMA", _OPTIMISER, "Decay per step of the averaged weights, which are evaluated and saved; 0 averages nothing. "
-        "auto: 1 - 10 / steps of the run.", kind=float, default=None,
+        "-EMA", _OPTIMISER, "Decay per step of the averaged weights, which are evaluated and saved; 0 averages "
+        "nothing. auto: 1 - 10 / steps of the run.", kind=float, default=None,
     )  # fmt: skip
 
     mosaic: float = _flag("-MOSAIC", _AUGMENTATION, "Share of pictures made of four.", kind=float, default=0.5)
@@ -133,8 +134,8 @@ class TrainConfig:
     device: str = _flag(
         "-DEVICE", _MACHINE, "auto, cpu, cuda or mps; auto takes a GPU where there is one.", default="auto", free=True
     )
-    precision: str = _flag("-PRECISION", _MACHINE, "Arithmetic of the model. auto: bf16 on a GPU that has it, else fp32.",
-                           default="auto", choices=PRECISIONS)  # fmt: skip
+    precision: str = _flag("-PRECISION", _MACHINE, "Arithmetic of the model. auto: bf16 on a GPU that has it, else "
+                           "fp32.", default="auto", choices=PRECISIONS)  # fmt: skip
     seed: int = _flag("-SEED", _MACHINE, "Seed of the weights, the order of the data and the augmentation.", kind=int,
                       default=0)  # fmt: skip
 
@@ -155,8 +156,8 @@ class TrainConfig:
         "--SAVE", _RUN, "Keep the weights of every evaluated epoch (weights/epoch-012.pt), beside last and best.",
         kind=bool, default=False, free=True,
     )  # fmt: skip
-    wandb: bool = _flag("--WANDB", _RUN, "Log to Weights & Biases; offline, in the run folder, where there is no account.",
-                        kind=bool, default=False, free=True)  # fmt: skip
+    wandb: bool = _flag("--WANDB", _RUN, "Log to Weights & Biases; offline, in the run folder, unless WANDB_API_KEY is "
+                        "set.", kind=bool, default=False, free=True)  # fmt: skip
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
 
@@ -174,7 +175,7 @@ class TrainConfig:
         for entry in flag_fields():
             choices = entry.metadata["choices"]
             if choices and getattr(self, entry.name) not in choices:
-                raise ConfigError(_unknown(entry.metadata["flag"], getattr(self, entry.name), choices))
+                raise ConfigError(unknown(entry.metadata["flag"], getattr(self, entry.name), choices))
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -211,19 +212,6 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
-    """Reads the command line.
-
-    Returns:
-        The values given, by field name; flags left out are absent, so that a resumed run can supply them.
-
-    Raises:
-        ConfigError: an unknown or abbreviated flag, a missing or malformed value.
-    """
-    _check_names(argv)
-    return vars(_parser().parse_args(list(argv)))
-
-
 def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = None) -> tuple[TrainConfig, list[str]]:
     """Fills flags left out from a resumed run, or else by their defaults.
 
@@ -255,95 +243,8 @@ def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = Non
     return TrainConfig(**{**base, **given}), lines
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="train_pose.py",
-        description="Train a multi-person pose estimator on pictures with COCO keypoint annotations.",
-        epilog="Several processes: torchrun --nproc_per_node=N train_pose.py ... (see docs/training.md).",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    groups: dict[str, Any] = {}
-    for entry in flag_fields():
-        group = entry.metadata["group"]
-        groups.setdefault(group, parser.add_argument_group(group))
-    for entry in flag_fields():
-        _declare(groups[entry.metadata["group"]], entry)
-    return parser
-
-
-def _declare(group: Any, entry: Field[Any]) -> None:
-    meta = entry.metadata
-    text = meta["text"].replace("%", "%%")
-    if meta["kind"] is bool:
-        group.add_argument(meta["flag"], dest=entry.name, action="store_true", help=f"{text} Default: off.")
-        return
-    default = "required" if entry.default is MISSING else f"default: {_default_text(entry)}"
-    choices = f" One of: {', '.join(meta['choices'])}." if meta["choices"] else ""
-    group.add_argument(
-        meta["flag"],
-        dest=entry.name,
-        type=_reader(entry),
-        metavar=_METAVARS.get(meta["kind"], "NAME"),
-        help=f"{text}{choices} ({default})",
-    )
-
-
-_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE"}
-
-
-def _default_text(entry: Field[Any]) -> str:
-    return "none" if entry.name in ("backbone", "resume") else format_value(entry.default)
-
-
-def _reader(entry: Field[Any]) -> Callable[[str], Any]:
-    """Converts one value; ``auto`` is None where the flag has an automatic choice."""
-
-    def read(text: str) -> Any:
-        if text == "auto" and entry.default is None:
-            return None
-        try:
-            return entry.metadata["kind"](text)
-        except ValueError as error:
-            hint = str(error) if entry.metadata["kind"] is image_size else _NUMBERS[entry.metadata["kind"]]
-            raise ConfigError(f"{entry.metadata['flag']} '{text}': {hint}.") from error
-
-    return read
-
-
-_NUMBERS: dict[Any, str] = {int: "give a whole number", float: "give a number"}
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that raises instead of leaving the program, and wraps its help."""
-
-    def error(self, message: str) -> Any:
-        raise ConfigError(f"{message}. See python {self.prog} --help.")
-
-    def format_help(self) -> str:
-        text = super().format_help()
-        return textwrap.dedent(text)
-
-
-def _check_names(argv: Sequence[str]) -> None:
-    """argparse takes prefixes of single-dash words whatever allow_abbrev says, so names are compared here."""
-    known = [f.metadata["flag"] for f in flag_fields()] + ["-h", "--help"]
-    for word in argv:
-        name = word.split("=", 1)[0]
-        if name.startswith("-") and not _is_number(word) and name not in known:
-            raise ConfigError(_unknown("flag", name, known))
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _unknown(what: str, value: str, known: Sequence[str]) -> str:
+def unknown(what: str, value: str, known: Sequence[str]) -> str:
+    """What to say about a name that is not in a table: the closest ones that are."""
     by_letters = {name.lstrip("-").lower(): name for name in known}
     bare = str(value).lstrip("-").lower()
     close = [letters for letters in by_letters if bare and letters.startswith(bare)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
@@ -14,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from utils.device import Device, choose_device
-from utils.errors import ConfigError
+from utils.errors import ConfigError, SiaError
 
 TIMEOUT = timedelta(minutes=30)
 """How long one process waits for the others; evaluation on one of them must fit in."""
@@ -78,6 +79,21 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, device=self.device.torch)
         return box[0]
 
+    @contextlib.contextmanager
+    def shared_errors(self) -> Iterator[None]:
+        """An error of one rank in this block is raised on all at its end, so that none waits for another in vain.
+
+        All ranks must pass through it, and must not exchange anything inside.
+        """
+        error: SiaError | None = None
+        try:
+            yield
+        except SiaError as problem:
+            error = problem
+        errors = [problem for problem in self.gather(error) if problem is not None]
+        if errors:
+            raise errors[0]
+
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors by their means over all processes, in one exchange."""
         parts = list(tensors)
@@ -87,7 +103,7 @@ class Ranks:
         dist.all_reduce(flat)
         flat /= self.world_size
         with torch.no_grad():
-            for part, mean in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+            for part, mean in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
                 part.copy_(mean.view_as(part))
 
 
@@ -113,7 +129,7 @@ def start_ranks(wanted_device: str) -> Ranks:
         )
     if world_size > 1:
         cuda = device.torch.type == "cuda"
-        options = {"device_id": device.torch} if cuda else {}
+        options: dict[str, Any] = {"device_id": device.torch} if cuda else {}
         dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, **options)
     return Ranks(rank, world_size, local_world_size, device)
 

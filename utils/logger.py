@@ -63,8 +63,8 @@ class Progress:
         self._images += images
         self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
         now = time.monotonic()
-        if now - self._counted >= 1:
-            rate = self._images / (now - self._counted)
+        if now - self._counted >= 1 or self._rate == 0:
+            rate = self._images / max(now - self._counted, 1e-6)
             self._rate = rate if self._rate == 0 else 0.7 * self._rate + 0.3 * rate
             self._images, self._counted = 0, now
         if self._bar is not None:
@@ -104,13 +104,13 @@ def clock(seconds: float) -> str:
 class ResultsFile:
     """results.csv: one row an epoch, rewritten whole so that a kill never leaves half a row."""
 
-    def __init__(self, path: Path, last_step: int = 0) -> None:
-        """Opens the file of a run; rows after `last_step`, the step of the checkpoint it resumes from, are cut."""
+    def __init__(self, path: Path, epochs: int = 0) -> None:
+        """Opens the file of a run; rows after the first `epochs`, those of the checkpoint it resumes from, are cut."""
         self.path = path
         self.rows: list[dict[str, str]] = []
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as stream:
-                self.rows = [row for row in csv.DictReader(stream) if _step_of(row) <= last_step]
+                self.rows = [row for row in csv.DictReader(stream) if _epoch_of(row) <= epochs]
 
     def add(self, row: Mapping[str, float | int | None]) -> None:
         """Appends a row; None leaves a cell empty, and a new column is empty in earlier rows.
@@ -135,9 +135,9 @@ class ResultsFile:
         write_text(self.path, text.getvalue())
 
 
-def _step_of(row: Mapping[str, str]) -> float:
+def _epoch_of(row: Mapping[str, str]) -> float:
     try:
-        return float(row["step"])
+        return float(row["epoch"])
     except (KeyError, TypeError, ValueError):
         return float("inf")
 
@@ -151,10 +151,12 @@ def _cell(value: float | int | None) -> str:
 class Dashboards:
     """TensorBoard and Weights & Biases, each only when asked for; a missing package is a warning, not an end."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool, wandb: bool, name: str, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, *, tensorboard: bool, wandb: bool, name: str, config: Mapping[str, Any], step: int = 0
+    ) -> None:
         self.warnings: list[str] = []
         self.lines: list[str] = []
-        self._tensorboard = self._open_tensorboard(folder) if tensorboard else None
+        self._tensorboard = self._open_tensorboard(folder, step) if tensorboard else None
         self._wandb = self._open_wandb(folder, name, config) if wandb else None
 
     def log(self, row: Mapping[str, float | int | None], step: int) -> None:
@@ -174,14 +176,14 @@ class Dashboards:
         if self._wandb is not None:
             self._wandb.finish(quiet=True)
 
-    def _open_tensorboard(self, folder: Path) -> Any:
+    def _open_tensorboard(self, folder: Path, step: int) -> Any:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             self.warnings.append("--TENSORBOARD: not installed, so nothing is logged to it. pip install tensorboard.")
             return None
         self.lines.append(f"TensorBoard: tensorboard --logdir {folder}")
-        return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def _open_wandb(self, folder: Path, name: str, config: Mapping[str, Any]) -> Any:
         try:
@@ -189,7 +191,7 @@ class Dashboards:
         except ImportError:
             self.warnings.append("--WANDB: not installed, so nothing is logged to it. pip install wandb.")
             return None
-        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         # A run's id is its folder, so that a resumed run goes on in the same curves.
         run_id = "".join(letter if letter.isalnum() else "-" for letter in folder.name)
         try:
