@@ -53,7 +53,7 @@ def evaluate_model(
         WeightsError: the model predicts NaN or infinity.
     """
     results = predict_results(model, loader, ground_truth, skeleton, device, progress=progress, autocast=autocast)
-    return _from_first_rank(lambda: evaluate(ground_truth, results, skeleton))
+    return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))
 
 
 def predict_results(
@@ -78,7 +78,7 @@ def predict_results(
     except SiaError as error:
         share.error = error
     shares, results = _gather(share), list[Row]()
-    _from_first_rank(lambda: results.extend(_merge(shares)))
+    on_first_rank(lambda: results.extend(_merge(shares)))
     return results
 
 
@@ -168,7 +168,7 @@ def _gather(share: _Share) -> list[_Share]:
     return shares
 
 
-def _from_first_rank(compute: Callable[[], T]) -> T:
+def on_first_rank(compute: Callable[[], T]) -> T:
     """What the first rank computes, or the `SiaError` that it raises, on every rank."""
     value: Any = None
     error: Any = None

@@ -1,0 +1,190 @@
+"""COCO keypoint AP and AR, and a table per keypoint, of weights or of any COCO results file.
+
+python scripts/evaluate.py --weight_path runs/.../weights/best.pt --coco_root pictures --ann_file val.json
+torchrun --nproc_per_node=4 scripts/evaluate.py --weight_path ... --coco_root ... --ann_file ...
+python scripts/evaluate.py --results results.json --ann_file val.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.coco_pose import CocoPose
+from datasets.loader import ValidationLoader, validation_loader
+from stages.evaluator import on_first_rank, predict_results
+from stages.predictor import Predictor
+from utils.coco_eval import Metrics, evaluate
+from utils.coco_files import Row, read_json, read_skeleton
+from utils.config import image_size
+from utils.distributed import Ranks, start_ranks
+from utils.errors import ConfigError, SiaError
+from utils.keypoint_scores import csv_rows
+from utils.output import named_folder, numbered_folder, write_bytes, write_json
+from utils.results import write_coco_results
+
+SMALLEST_INPUT = 32
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = argparse.ArgumentParser(
+        description="COCO keypoint AP and AR, and a table per keypoint, of weights or of any COCO results file.",
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to evaluate (one of the two)").add_mutually_exclusive_group(required=True)
+    what.add_argument("--weight_path", type=Path, metavar="FILE", help="weights: best.pt or last.pt of a run")
+    what.add_argument("--results", type=Path, metavar="FILE", help="COCO keypoint results (json) of any program")
+    data = parser.add_argument_group("data")
+    data.add_argument("--ann_file", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations (json)")
+    data.add_argument("--coco_root", type=Path, metavar="DIR", help="folder of the pictures; needed with --weight_path")
+    model = parser.add_argument_group("with --weight_path")
+    model.add_argument("--batch_size", type=int, default=16, metavar="N", help="pictures at once (default: 16)")
+    model.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load pictures (default: 2)")
+    model.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: auto)")
+    model.add_argument(
+        "--imgsz", type=image_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
+    )
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of metrics.json, keypoints.csv and results.json; never overwritten (default: runs/evaluate-N)",
+    )
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Combinations that argparse doesn't know.
+
+    Raises:
+        ConfigError: flags that can't work together.
+    """
+    if args.weight_path is not None and args.coco_root is None:
+        raise ConfigError("--weight_path needs --coco_root, the folder of the pictures.")
+    if args.imgsz is not None and min(args.imgsz) < SMALLEST_INPUT:
+        raise ConfigError(f"--imgsz must be {SMALLEST_INPUT} pixels or more on both sides, but got {args.imgsz}.")
+
+
+def evaluate_results(args: argparse.Namespace) -> None:
+    """Scores a results file."""
+    results = read_json(args.results, "results file")
+    skeleton = read_skeleton(read_json(args.ann_file, "annotation file"), f"The annotation file {args.ann_file}")
+    metrics = evaluate(args.ann_file, results, skeleton)
+    with output_folder(args.output_dir) as folder:
+        report(metrics, folder, {"results": str(args.results), "annotations": str(args.ann_file)})
+
+
+def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
+    """Runs the model on all ranks; the first one scores and writes."""
+    predictor, dataset, loader = prepare_together(args, ranks)
+    if ranks.is_main:
+        print(predictor.describe(), *filter(None, [predictor.device.warning]), dataset.describe(), sep="\n", flush=True)
+    bar = tqdm(total=len(dataset), unit="img", leave=False, disable=None if ranks.is_main else True)
+    with bar:
+        results = predict_results(
+            predictor._model, loader, args.ann_file, predictor.skeleton, predictor.device.torch,
+            progress=lambda images: _advance(bar, images * ranks.world_size),
+        )  # fmt: skip
+    on_first_rank(lambda: finish(args, predictor, results))
+
+
+def _advance(bar: Any, images: int) -> None:
+    bar.update(min(images, bar.total - bar.n))
+
+
+def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row]) -> None:
+    """Scores and writes, on the first rank."""
+    metrics = evaluate(args.ann_file, results, predictor.skeleton)
+    size = list(args.imgsz or predictor.image_size)
+    source = {"weights": str(args.weight_path), "annotations": str(args.ann_file), "image_size": size}
+    with output_folder(args.output_dir) as folder:
+        write_coco_results(folder / "results.json", results)
+        report(metrics, folder, source)
+
+
+def prepare_together(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor, CocoPose, ValidationLoader]:
+    """The model and this rank's pictures; an error of one rank is raised on all, so that none waits in vain."""
+    prepared, error = None, None
+    try:
+        prepared = prepare(args, ranks)
+    except SiaError as problem:
+        error = problem
+    for other in ranks.gather(error):
+        if other is not None:
+            raise other
+    assert prepared is not None
+    return prepared
+
+
+def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor, CocoPose, ValidationLoader]:
+    """Reads weights and annotations."""
+    device = args.device if ranks.world_size == 1 else str(ranks.device.torch)
+    predictor = Predictor.load(args.weight_path, device)
+    dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
+    loader = validation_loader(
+        dataset,
+        image_size=args.imgsz or predictor.image_size,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        pin_memory=predictor.device.torch.type == "cuda",
+    )
+    return predictor, dataset, loader
+
+
+@contextlib.contextmanager
+def output_folder(wanted: Path | None) -> Iterator[Path]:
+    """A new folder, gone again where nothing could be written into it."""
+    folder = named_folder(wanted) if wanted is not None else numbered_folder(Path("runs"), "evaluate")
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def report(metrics: Metrics, folder: Path, source: Row) -> None:
+    """Prints the table; writes metrics.json and keypoints.csv, and names all that is in the folder."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(csv_rows(metrics.keypoints))
+    write_bytes(folder / "keypoints.csv", text.getvalue().encode())
+    write_json(folder / "metrics.json", {**source, **metrics.to_dict()}, indent=2)
+    print(metrics.table())
+    print("\nWritten:", *sorted(str(path.resolve()) for path in folder.iterdir()), sep="\n  ")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    is_main = True
+    try:
+        check_args(args)
+        if args.results is not None:
+            evaluate_results(args)
+            return 0
+        with start_ranks(args.device) as ranks:
+            is_main = ranks.is_main
+            evaluate_weights(args, ranks)
+    except SiaError as error:
+        if is_main:
+            print(f"error: {str(error).replace('-DEVICE', '--device')}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
