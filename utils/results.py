@@ -66,7 +66,8 @@ def describe_rows(skeleton: Skeleton) -> Row:
         "coordinates": "original pixels after EXIF orientation or video rotation; continuous: x to the right, y down, "
         "pixel i covers [i, i + 1), so the centre of the first pixel is (0.5, 0.5)",
         "bbox": "x, y of the upper left corner, width, height",
-        "keypoints": "x, y, confidence for each keypoint in the order of skeleton.names; may lie outside the picture",
+        "keypoints": "x, y, confidence for each keypoint in the order of skeleton.names; may lie outside the picture; "
+        "skeleton.edges counts them from 0",
         "score": "0 to 1, the model's own estimate of how well the person is found",
         "skeleton": skeleton.to_dict(),
     }

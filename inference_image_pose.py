@@ -1,0 +1,184 @@
+"""Finds people and their keypoints in pictures: annotated pictures and a COCO results file.
+
+python inference_image_pose.py --image_path pictures/ --weight_path runs/.../weights/best.pt --conf_thresh 0.5
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stages.inference_run import add_common_flags, announce, describe_run, output_folder, remove_if_empty
+from stages.interruption import Interruption
+from stages.predictor import Predictor
+from utils.drawing import Image, PoseArtist
+from utils.errors import DataError, SiaError
+from utils.images import find_images, read_image, write_image
+from utils.output import write_json
+from utils.results import Row, coco_rows, number_images, write_coco_results
+from utils.structures import People
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument(
+        "--image_path",
+        required=True,
+        metavar="PATH",
+        help="a picture, a folder of pictures, or a glob in quotes such as 'shots/**/*.jpg'",
+    )
+    add_common_flags(parser, "inference-image")
+    return parser.parse_args(argv)
+
+
+@dataclass
+class Tally:
+    """What has been done so far."""
+
+    rows: list[Row] = field(default_factory=list)
+    images: list[Row] = field(default_factory=list)
+    unreadable: list[Row] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+    people: int = 0
+    milliseconds: float = 0.0
+
+
+class ImageJob:
+    """Pictures in, files out.
+
+    Args:
+        args: the flags.
+        predictor: the model.
+        files: the pictures.
+        folder: of the output; exists and is empty.
+    """
+
+    def __init__(self, args: argparse.Namespace, predictor: Predictor, files: Sequence[Path], folder: Path) -> None:
+        self.args = args
+        self.predictor = predictor
+        self.files = files
+        self.folder = folder
+        self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
+        self.ids = number_images(files)
+        self.tally = Tally()
+        self.names = _output_names(files)
+
+    def run(self, interruption: Interruption) -> None:
+        """All batches, or those before the user stops it."""
+        size = self.args.batch_size
+        for first in range(0, len(self.files), size):
+            if interruption.signal:
+                return
+            self._batch(range(first, min(first + size, len(self.files))))
+
+    def _batch(self, numbers: range) -> None:
+        images = {number: image for number in numbers if (image := self._read(number)) is not None}
+        begin = time.perf_counter()
+        found = self.predictor.predict(list(images.values()))
+        each = (time.perf_counter() - begin) * 1000 / max(len(images), 1)
+        self.tally.milliseconds += each * len(images)
+        for (number, image), people in zip(images.items(), found, strict=True):
+            kept = people.above(self.args.conf_thresh)
+            self._save(number, image, kept)
+            self._say(number, f"{_count(len(kept))}, {each:.0f} ms")
+
+    def _read(self, number: int) -> Image | None:
+        try:
+            return read_image(self.files[number])
+        except DataError as error:
+            if len(self.files) == 1:
+                raise
+            self.tally.unreadable.append({"file": str(self.files[number]), "error": str(error)})
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return None
+
+    def _say(self, number: int, text: str) -> None:
+        total = str(len(self.files))
+        print(f"[{number + 1:>{len(total)}}/{total}] {self.files[number]}: {text}", flush=True)
+
+    def _save(self, number: int, image: Image, people: People) -> None:
+        path = self.folder / self.names[number]
+        write_image(path, self.artist.draw(image, people))
+        height, width = image.shape[:2]
+        entry = {"id": self.ids[number], "file_name": str(self.files[number]), "width": width, "height": height}
+        self.tally.images.append({**entry, "people": len(people), "annotated": path.name})
+        self.tally.rows += coco_rows(people, self.ids[number])
+        self.tally.written.append(path)
+        self.tally.people += len(people)
+
+    def save_results(self, complete: bool) -> None:
+        """results.json, for COCO's tools, and run.json, which says how to read it."""
+        results, sidecar = self.folder / "results.json", self.folder / "run.json"
+        write_coco_results(results, self.tally.rows)
+        header = describe_run(self.predictor, self.args)
+        state = {"complete": complete, "unreadable": self.tally.unreadable, "images": self.tally.images}
+        write_json(sidecar, {**header, **state}, indent=1)
+        self.tally.written += [results, sidecar]
+
+
+def _output_names(files: Sequence[Path]) -> list[str]:
+    """The pictures' own names, as .png or .jpg, told apart where two of different folders or formats are the same."""
+    taken = {"results.json", "run.json"}
+    names = []
+    for file in files:
+        suffix = ".png" if file.suffix.lower() == ".png" else ".jpg"
+        name, copy = f"{file.stem}{suffix}", 1
+        while name.lower() in taken:
+            copy += 1
+            name = f"{file.stem}-{copy}{suffix}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _count(people: int) -> str:
+    return f"{people} {'person' if people == 1 else 'people'}"
+
+
+def run(args: argparse.Namespace) -> int:
+    """The whole job; returns the exit status."""
+    files = find_images(args.image_path)
+    predictor = Predictor.load(args.weight_path, args.device)
+    announce(predictor)
+    folder = output_folder(args.output_dir, "inference-image")
+    job = ImageJob(args, predictor, files, folder)
+    with Interruption() as interruption, remove_if_empty(folder):
+        job.run(interruption)
+        done = len(job.tally.images) + len(job.tally.unreadable)
+        job.save_results(complete=done == len(files))
+    _summarise(job)
+    if interruption.signal:
+        print("Stopped early; the results so far are complete files.", file=sys.stderr)
+        return 130
+    return 1 if job.tally.unreadable else 0
+
+
+def _summarise(job: ImageJob) -> None:
+    tally = job.tally
+    mean = tally.milliseconds / max(len(tally.images), 1)
+    print(
+        f"{len(tally.images)} of {len(job.files)} pictures, {_count(tally.people)} with a score of "
+        f"{job.args.conf_thresh} or more, {mean:.0f} ms a picture, {len(tally.unreadable)} unreadable. Written:"
+    )
+    paths, results = [str(path.resolve()) for path in tally.written[:-2]], tally.written[-2:]
+    print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} pictures in {job.folder.resolve()}"]))
+    print("\n".join(str(path.resolve()) for path in results))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    try:
+        return run(args)
+    except SiaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

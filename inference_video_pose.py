@@ -1,0 +1,170 @@
+"""Finds people and their keypoints in a video: an annotated video with its sound, and results for each frame.
+
+python inference_video_pose.py --video_path walk.mp4 --weight_path runs/.../weights/best.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stages.inference_run import add_common_flags, announce, describe_run, output_folder, remove_if_empty
+from stages.interruption import Interruption
+from stages.predictor import Predictor
+from utils.drawing import PoseArtist
+from utils.errors import ConfigError, SiaError
+from utils.output import write_json
+from utils.results import JsonLines, person_rows
+from utils.video import READERS, DecordReader, Frame, VideoReader, is_address, open_reader
+from utils.video_writer import VideoWriter
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument(
+        "--video_path", required=True, metavar="PATH", help="a video file, or the address of a stream (rtsp://...)"
+    )
+    parser.add_argument(
+        "--reader",
+        choices=READERS,
+        default="av",
+        help="decoder; decord is an extra package (default: %(default)s)",
+    )
+    add_common_flags(parser, "inference-video")
+    return parser.parse_args(argv)
+
+
+class VideoJob:
+    """A video in, a video and rows out.
+
+    Args:
+        args: the flags.
+        predictor: the model.
+        reader: an open video.
+        folder: of the output; exists and is empty.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, predictor: Predictor, reader: VideoReader | DecordReader, folder: Path
+    ) -> None:
+        stem = "stream" if is_address(args.video_path) else Path(args.video_path).stem
+        self.args = args
+        self.predictor = predictor
+        self.reader = reader
+        self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
+        self.video_path = folder / f"{stem}.mp4"
+        self.rows_path = folder / f"{stem}.jsonl"
+        self.sidecar_path = folder / "run.json"
+        self.size = (0, 0)
+        self.frames = 0
+        self.people = 0
+        self.seconds = 0.0
+        self.warnings: list[str] = []
+
+    def run(self, interruption: Interruption) -> None:
+        """All frames, or those before the user stops it; what was done so far is kept either way."""
+        begin = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
+            rows = stack.enter_context(JsonLines(self.rows_path))
+            batches = _batches(self.reader, self.args.batch_size)
+            batch = next(batches)  # an open reader has at least one frame
+            self.size = batch[0].image.shape[0], batch[0].image.shape[1]
+            video = stack.enter_context(VideoWriter(self.video_path, self.reader.info, self.size))
+            while batch and not interruption.signal:
+                self._batch(batch, video, rows)
+                bar.update(len(batch))
+                batch = next(batches, [])
+            video.finish(complete=not interruption.signal)
+        self.seconds = time.perf_counter() - begin
+        self.warnings = [*self.reader.warnings, *video.warnings]
+
+    def _batch(self, frames: Sequence[Frame], video: VideoWriter, rows: JsonLines) -> None:
+        found = self.predictor.predict([frame.image for frame in frames])
+        for frame, people in zip(frames, found, strict=True):
+            kept = people.above(self.args.conf_thresh)
+            seconds = float(frame.pts * self.reader.info.time_base)
+            rows.write({"frame": frame.number, "time": round(seconds, 6), "people": person_rows(kept)})
+            video.write(self.artist.draw(frame.image, kept), frame.pts)
+            self.frames += 1
+            self.people += len(kept)
+
+    def save_description(self, complete: bool) -> None:
+        """run.json, which says how to read the rows."""
+        info, (height, width) = self.reader.info, self.size
+        video = {
+            "video": info.source,
+            "annotated": self.video_path.name,
+            "width": width,
+            "height": height,
+            "frames_per_second": float(info.rate),
+            "frames": self.frames,
+            "rows": "frame counts from 0; time is in seconds from the start of the video",
+        }
+        state = {"complete": complete, "warnings": self.warnings, **video}
+        write_json(self.sidecar_path, {**describe_run(self.predictor, self.args), **state}, indent=1)
+
+    def summarise(self) -> None:
+        """Says what was done and where it is."""
+        for warning in self.warnings:
+            print(f"WARNING: {warning}", file=sys.stderr)
+        each = 1000 * self.seconds / max(self.frames, 1)
+        average = self.people / max(self.frames, 1)
+        print(
+            f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
+            f"{each:.0f} ms a frame in all ({self.frames / max(self.seconds, 1e-9):.1f} frames/s). Written:"
+        )
+        for path in (self.video_path, self.rows_path, self.sidecar_path):
+            if path.exists():
+                print(path.resolve())
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def run(args: argparse.Namespace) -> int:
+    """The whole job; returns the exit status."""
+    if args.reader == "decord" and is_address(args.video_path):
+        raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
+    with open_reader(args.video_path, args.reader) as reader, Interruption() as interruption:
+        predictor = Predictor.load(args.weight_path, args.device)
+        announce(predictor)
+        folder = output_folder(args.output_dir, "inference-video")
+        with remove_if_empty(folder):
+            job = VideoJob(args, predictor, reader, folder)
+            job.run(interruption)
+            job.save_description(complete=not interruption.signal)
+        job.summarise()
+        if interruption.signal:
+            print("Stopped early; the video plays up to here and has its results.", file=sys.stderr)
+            return 130
+        return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    try:
+        return run(args)
+    except SiaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
