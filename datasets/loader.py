@@ -42,6 +42,10 @@ class TrainingLoader:
         """What the next iteration yields: this epoch, from this batch on; skipped batches are not loaded."""
         self._batches.epoch, self._batches.start = epoch, start_batch
 
+    def close(self) -> None:
+        """Ends the workers; the next iteration starts new ones."""
+        _end_workers(self._loader)
+
     def set_mosaic(self, enabled: bool) -> None:
         """False from the next iteration on: the last phase, with `Augmentation.plain`."""
         self._batches.mosaic = enabled
@@ -58,6 +62,10 @@ class ValidationLoader:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+    def close(self) -> None:
+        """Ends the workers; the next iteration starts new ones."""
+        _end_workers(self._loader)
 
     def __iter__(self) -> Iterator[PoseBatch]:
         return _unwrapped(self._loader)
@@ -199,15 +207,28 @@ def _unwrapped(loader: DataLoader[PoseBatch | str]) -> Iterator[PoseBatch]:
     try:
         for batch in loader:
             if isinstance(batch, str):
+                _end_workers(loader)
                 raise DataError(batch)
             yield batch
     except RuntimeError as error:
         if not any(text in str(error) for text in _ENDED):
             raise
+        _end_workers(loader)
         raise DataError(
             "A data loader worker was ended from outside, most likely because memory or /dev/shm is full. "
             "Use fewer -WORKERS or a smaller -BS."
         ) from error
+
+
+def _end_workers(loader: DataLoader[PoseBatch | str]) -> None:
+    """Ends persistent workers now. Left to the garbage collector, each can cost five seconds after an error.
+
+    An error's traceback keeps the loader in a reference cycle. When Python collects one, it closes the queues before
+    torch sends its farewell through them, and torch then waits for each worker until it gives up.
+    """
+    iterator, loader._iterator = loader._iterator, None
+    if loader.num_workers and iterator is not None:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
 
 
 def _check(**limits: tuple[int, int]) -> None:

@@ -64,3 +64,9 @@ def make_dataset(tmp_path: Path) -> Callable[..., CocoPose]:
 def content() -> dict[str, Any]:
     """The json of four images, to bend."""
     return coco_content()
+
+
+@pytest.fixture
+def make_content() -> Callable[..., dict[str, Any]]:
+    """`coco_content`, for tests that need another number or size of images."""
+    return coco_content
