@@ -124,7 +124,7 @@ mend_opencv() {
     fi
     say "opencv-contrib-python can't be imported here: $problem"
     say "Taking opencv-contrib-python-headless instead, which needs no graphics libraries. To have the other one:" \
-        "apt-get install libgl1 libglib2.0-0, remove both from ${PYTHON%/bin/python}, and run this again."
+        "apt-get install libgl1 libglib2.0-0, uninstall opencv-contrib-python-headless, and run this again."
     remove opencv-contrib-python
     sed -n 's/^opencv-contrib-python\([^-]\)/opencv-contrib-python-headless\1/p' "$list" >"$list.opencv"
     install "$list.opencv"
