@@ -289,6 +289,12 @@ def _check_plain(name: str) -> tuple[int, bool]:
     """Stride of a timm model's patches, and whether it may be built without pooling; builds it without memory."""
     if not timm.is_model(name):
         raise _unknown_backbone(name)
+    architecture, _, tag = name.partition(".")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = ", ".join(known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*"))
+        raise ConfigError(f"backbone '{name}': timm has no '{tag}' of {architecture}; it has {tags}") from error
     with torch.device("meta"):
         model = timm.create_model(name, pretrained=False, num_classes=0)
     if not isinstance(model, VisionTransformer | Eva):

@@ -54,7 +54,7 @@ _HF_EMBEDDINGS: Renames = (
 )
 _HF_BLOCK: Renames = (
     (r"^(encoder\.)?layers?\.", "blocks."),
-    (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
+    (r"\.attention\.attention\.(q|k|v)(uery|ey|alue)\.", r".attn.\1."),
     (r"\.attention\.output\.dense\.", ".attn.proj."),
     (r"\.(self_attn|attention)\.([qkv])_proj\.", r".attn.\2."),
     (r"\.(self_attn\.out|attention\.o)_proj\.", ".attn.proj."),
@@ -191,10 +191,19 @@ def _special_cases(layout: Layout, tensors: dict[str, Tensor], prefix: str) -> B
     if layout.name == "HF ViT" and any(key.startswith("decoder.") for key in tensors):
         return file._replace(format="HF ViT-MAE", colours=IMAGENET)
     if layout.name == "OpenAI CLIP" and tensors[prefix + "conv1.weight"].ndim == 5:
-        return file._replace(format="ViCLIP")
+        return _viclip(file, tensors.get(prefix + "temporal_positional_embedding"))
     if layout.name == "HF CLIP" and "cls_token" not in file.weights:  # SigLIP's tower shares the names
         return file._replace(format="HF SigLIP", colours=((0.5,) * 3, (0.5,) * 3))
     return file
+
+
+def _viclip(file: BackboneFile, temporal: Tensor | None) -> BackboneFile:
+    """To a single frame ViCLIP adds the mean of its positions in time, except to the class token."""
+    if temporal is not None and "pos_embed" in file.weights:
+        image = file.weights["pos_embed"].clone()
+        image[:, 1:] += temporal.mean(dim=1, keepdim=True)
+        file.weights["pos_embed"] = image
+    return file._replace(format="ViCLIP", colours=IMAGENET)
 
 
 def _timm_family(file: BackboneFile, tensors: dict[str, Tensor], prefix: str) -> BackboneFile:
@@ -205,7 +214,7 @@ def _timm_family(file: BackboneFile, tensors: dict[str, Tensor], prefix: str) ->
         ("DINO", lambda: "teacher" in prefix or any("head.last_layer" in key for key in tensors)),
     )
     own = prefix.removesuffix("vit.")
-    if prefix.endswith("vit.") and own + "mean" in tensors:
+    if prefix.endswith("vit.") and {own + "mean", own + "std", own + "grid"} <= tensors.keys():
         mean, std = ([float(v) for v in tensors[own + key].flatten()] for key in ("mean", "std"))
         height, width = (int(v) for v in tensors[own + "grid"])
         ignored = [key for key in file.ignored if key not in (own + "mean", own + "std", own + "grid")]
@@ -222,25 +231,15 @@ def _sine_positions(weights: dict[str, Tensor]) -> bool:
 
 def _merge_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Query, key and value, each its own layer, into timm's one; a missing bias is a zero bias."""
-    merged = {key: value for key, value in weights.items() if not re.search(r"\.attn\.(q|k|v|query|key|value)\.", key)}
-    for key in [key for key in weights if re.search(r"\.attn\.(q|query)\.weight$", key)]:
-        stem, short = key.removesuffix("weight"), key.endswith(".q.weight")
-        parts = [re.sub(r"(q|query)\.$", part, stem) for part in (("q.", "k.", "v.") if short else _LONG)]
-        layers = [weights.get(part + "weight") for part in parts]
-        if any(layer is None for layer in layers):
-            raise WeightsError(
-                f"{', '.join(p + 'weight' for p, x in zip(parts, layers, strict=True) if x is None)} missing"
-            )
-        target = re.sub(r"(q|query)\.$", "qkv.", stem)
-        merged[target + "weight"] = torch.cat([layer for layer in layers if layer is not None])
-        biases = [weights.get(part + "bias") for part in parts]
+    merged = dict(weights)
+    for stem in [key.removesuffix("q.weight") for key in weights if key.endswith(".attn.q.weight")]:
+        layers = [merged.pop(f"{stem}{part}.weight") for part in "qkv" if f"{stem}{part}.weight" in merged]
+        biases = [merged.pop(f"{stem}{part}.bias", None) for part in "qkv"]
+        merged[stem + "qkv.weight"] = torch.cat(layers)  # of another shape than expected, should one be missing
         if any(bias is not None for bias in biases):
-            zeros = torch.zeros_like(weights[parts[0] + "weight"][:, 0])
-            merged[target + "bias"] = torch.cat([zeros if bias is None else bias for bias in biases])
+            zeros = torch.zeros_like(layers[0][:, 0])
+            merged[stem + "qkv.bias"] = torch.cat([zeros if bias is None else bias for bias in biases])
     return merged
-
-
-_LONG = ("query.", "key.", "value.")
 
 
 def _reshape(weights: dict[str, Tensor]) -> dict[str, Tensor]:

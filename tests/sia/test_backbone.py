@@ -189,6 +189,8 @@ def test_normalisation_is_the_one_of_the_weights_and_is_saved_with_them():
 def test_unknown_names_are_answered_with_close_ones():
     with pytest.raises(ConfigError, match=r"vit_smal_patch16_224.*vit_small_patch16_224"):
         build_backbone("n16", "vit_smal_patch16_224", (64, 64))
+    with pytest.raises(ConfigError, match=r"no 'foo' of vit_small_patch16_224; it has .*dino"):
+        build_backbone("n16", "vit_small_patch16_224.foo", (64, 64))
     with pytest.raises(ConfigError, match="unknown size 'huge'"):
         build_backbone("huge", None, (64, 64))
 
