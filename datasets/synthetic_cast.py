@@ -58,7 +58,7 @@ def sample_cast(rng: np.random.Generator, height: int, width: int) -> tuple[Came
     """A camera, and actors from far to near. The first person drawn decides the framing."""
     lens = _Lens(height, width, float(np.clip(rng.lognormal(0.3, 0.35), 0.7, 3.0)) * max(height, width))
     layout = str(rng.choice(list(_LAYOUTS), p=list(_LAYOUTS.values())))
-    median = {"alone": 0.75, "others": 0.75, "group": 0.7, "crowd": 0.3}[layout]
+    median = {"alone": 0.85, "others": 0.9, "group": 0.85, "crowd": 0.3}[layout]
     size = float(np.clip(rng.lognormal(np.log(median), 0.7), 0.14, 3.5))
     depth = max(0.9, lens.focal * 1.7 / (size * height))
     main = _person(rng, lens.across(float(rng.normal(0.5, 0.16)), depth), depth)
@@ -125,7 +125,7 @@ def _place(
 
 def _person(rng: np.random.Generator, x: float, depth: float) -> Actor:
     shape, action = sample_shape(rng), sample_action(rng)
-    facing = float(rng.normal(0, 48)) if rng.random() < 0.75 else float(rng.uniform(-180, 180))
+    facing = float(rng.normal(0, 48)) if rng.random() < 0.7 else float(rng.uniform(-180, 180))
     if abs(facing) < 110 and rng.random() < 0.5:
         action = _looking_back(rng, action, facing)
     towards = -float(np.degrees(np.arctan2(x, depth)))

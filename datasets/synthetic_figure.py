@@ -46,7 +46,7 @@ def build_person(
     rotations = np.concatenate((rotations, [[[c, 0, s], [0, 1, 0], [-s, 0, c]]]))
     origins = np.concatenate((origins, [[0.0, ground - lift, 0.0]]))
     spheres, normals = build.place(rotations, origins)
-    move = np.asarray(position, dtype=float) + (0.0, lift - ground, 0.0)
+    move = np.asarray(position, dtype=float) + np.array((0.0, lift - ground, 0.0))
     spheres[:, :3] += move
     keypoints, key_normals = _keypoints(shape, rotations, origins)
     head = rotations[FRAME["head"]]

@@ -70,9 +70,9 @@ def _turned_away(figure: Figure, camera: Camera) -> NDArray[np.bool_]:
     for left, right in ((5, 6), (11, 12)):
         across = figure.keypoints[left] - figure.keypoints[right]
         side = float(across @ to_eye[left]) / float(np.linalg.norm(across))
-        turned[left] |= side < -0.85
-        turned[right] |= side > 0.85
-    return turned
+        turned[left] |= side < -0.9
+        turned[right] |= side > 0.9
+    return np.asarray(turned, bool)
 
 
 def extent(ids: IdMap, owner: int) -> tuple[float, float, float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.synthetic_body import Shape
+from datasets.synthetic_body import Array, Shape
 from datasets.synthetic_parts import FigureBuilder, Point, Sphere, darker
 from datasets.synthetic_wardrobe import Outfit
 
@@ -24,8 +24,10 @@ FACE_NORMALS = ((0.0, 0.0, 1.0), (0.3, 0.0, 0.95), (-0.3, 0.0, 0.95), (1.0, 0.0,
 
 
 def add_head(build: FigureBuilder, shape: Shape, outfit: Outfit) -> None:
-    """Neck, skull, ears, face, hair and hat, in one group."""
+    """Neck, skull, ears, face, hair and hat."""
     h = shape.head
+    if outfit.hair_length > 0:
+        _long_hair(build, h, outfit)
     build.group(0.02)
     neck = [("chest", (0.0, 0.5 * shape.torso, -0.03 * h, 0.25 * h))]
     neck += [("neck", (0.0, shape.neck, 0.0, 0.235 * h)), ("head", (0.0, 0.12 * h, -0.04 * h, 0.225 * h))]
@@ -50,12 +52,16 @@ def _skull(build: FigureBuilder, h: float, outfit: Outfit) -> None:
     if not outfit.bald:
         scalp = points[~face] * (1 + 0.1 * outfit.volume) + centre
         build.add("hair", outfit.hair, "head", _spheres(scalp, 0.02, h), 1)
-    if outfit.hair_length > 0:
-        low = 0.45 - outfit.hair_length
-        rows = [(x * 0.26 * h, y * h, -0.18 * h, 0.16 * h) for x in (1, -1) for y in (0.55, low)]
-        build.add("hair", darker(outfit.hair, 0.85), "head", rows, -0.5, back_layer=4)
     normals = [(float(x), float(y), float(z)) for x, y, z in d[face]]
     build.add("face", outfit.skin, "head", _spheres(points[face] + centre, 0.02, h), 1.2, normals=normals)
+
+
+def _long_hair(build: FigureBuilder, h: float, outfit: Outfit) -> None:
+    """Hangs behind the head, in a group of its own: behind the trunk seen from the front, before it from behind."""
+    build.group()
+    rows: list[Sphere] = [(x * 0.26 * h, 0.55 * h, -0.16 * h, 0.16 * h) for x in (1, -1)]
+    rows += [(x * 0.24 * h, (0.45 - outfit.hair_length) * h, -0.22 * h, 0.13 * h) for x in (1, -1)]
+    build.add("hair", darker(outfit.hair, 0.85), "head", rows)
 
 
 def _ears(build: FigureBuilder, h: float, outfit: Outfit) -> None:
@@ -121,5 +127,5 @@ def _hat(build: FigureBuilder, h: float, outfit: Outfit) -> None:
         build.add("hat", darker(outfit.hat_colour, 0.8), "head", rows, 3.2, back_layer=-0.3)
 
 
-def _spheres(points: np.ndarray, radius: float, h: float) -> list[Sphere]:
+def _spheres(points: Array, radius: float, h: float) -> list[Sphere]:
     return [(float(x) * h, float(y) * h, float(z) * h, radius * h) for x, y, z in points]

@@ -18,7 +18,9 @@ def take_picture(rng: np.random.Generator, image: Image) -> Image:
     image = as_image(cv2.addWeighted(image, 1.0, noise, strength, -128 * strength))
     if rng.random() < 0.35:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))]
-        image = as_image(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR))
+        decoded = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+        assert decoded is not None
+        image = as_image(decoded)
     return image
 
 

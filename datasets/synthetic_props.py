@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,10 +40,17 @@ def add_props(build: FigureBuilder, rng: np.random.Generator, shape: Shape, acti
     if action.name in ("lunge", "jump") and rng.random() < 0.55:
         return _under_feet(build, rng)
     holds = _SPORT if action.name in ("lunge", "kick", "jump", "run") else _DAILY
-    if rng.random() < 0.4:
-        hold = holds[int(rng.integers(len(holds)))]
-        hold(build, str(rng.choice(_SIDES)), any_colour(rng))
+    side, hold = str(rng.choice(_SIDES)), holds[int(rng.integers(len(holds)))]
+    if rng.random() < 0.4 and not (hold is _umbrella and not _upright(action, side)):
+        hold(build, side, any_colour(rng))
     return 0.0
+
+
+def _upright(action: Action, side: str) -> bool:
+    """Whether what the hand holds across its palm points up."""
+    pitch = action.pose.get("pitch", 0.0) + action.pose.get("bend", 0.0)
+    raised, elbow = action.pose.get(f"{side}_shoulder_raise", 0.0), action.pose.get(f"{side}_elbow", 0.0)
+    return 60 < raised + elbow - pitch < 125 and raised < 60
 
 
 def any_colour(rng: np.random.Generator) -> Colour:
@@ -230,7 +238,7 @@ def _wheel(build: FigureBuilder, z: float, radius: float, thick: float) -> None:
         (0.0, radius + (radius - thick) * float(np.sin(a)), z + (radius - thick) * float(np.cos(a)), thick)
         for a in angles
     ]
-    for a, b in zip(rim[:-1], rim[1:], strict=True):
+    for a, b in pairwise(rim):
         build.add("object", _BLACK, "ground", [a, b])
 
 

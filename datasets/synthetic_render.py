@@ -78,7 +78,7 @@ def look(pitch: float, roll: float) -> Array:
     level = np.array(((1.0, 0, 0), (0, -1.0, 0), (0, 0, -1.0)))
     tip = np.array(((1.0, 0, 0), (0, np.cos(p), -np.sin(p)), (0, np.sin(p), np.cos(p))))
     spin = np.array(((np.cos(r), -np.sin(r), 0), (np.sin(r), np.cos(r), 0), (0, 0, 1.0)))
-    return spin @ tip @ level
+    return np.asarray(spin @ tip @ level)
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def _far_to_near(figure: Figure, camera: Camera, depth: Array) -> list[Part]:
 def _patterns() -> list[Image]:
     """Prints of half a metre by half a metre as (128, 128) masks; rows run across the body."""
     y, x = np.mgrid[0:128, 0:128]
-    spots = np.random.default_rng(1).random((14, 14), dtype=np.float32)
-    spots = cv2.resize(np.pad(spots, 1, mode="wrap"), (146, 146), interpolation=cv2.INTER_CUBIC)[9:137, 9:137]
+    grid = np.pad(np.random.default_rng(1).random((14, 14), dtype=np.float32), 1, mode="wrap")
+    spots = np.asarray(cv2.resize(grid, (146, 146), interpolation=cv2.INTER_CUBIC))[9:137, 9:137]
     masks = [
         y % 16 < 8, y % 32 < 10, x % 16 < 5, (x % 32 < 8) | (y % 32 < 8), (x // 16 + y // 16) % 2 == 0,
         (x % 16 - 8) ** 2 + (y % 16 - 8) ** 2 < 16, spots > 0.55,

@@ -12,10 +12,19 @@ from datasets.synthetic_backdrop import as_image, paint_backdrop
 from datasets.synthetic_cast import Actor, sample_cast
 from datasets.synthetic_flags import extent, flag_keypoints
 from datasets.synthetic_lens import take_picture
-from datasets.synthetic_render import SUPERSAMPLE, Camera, IdMap, Image, draw_colours, draw_ids, draw_shadow, outlines
+from datasets.synthetic_render import (
+    SUPERSAMPLE,
+    Camera,
+    IdMap,
+    Image,
+    draw_colours,
+    draw_ids,
+    draw_shadow,
+    outlines,
+)
 
 MIN_SHARE = 0.001
-"""A person with fewer visible pixels than this share of the picture, or without a visible keypoint, is taken out of the scene."""
+"""A person with a smaller share of the picture, or without a visible keypoint, is taken out of the scene."""
 
 
 @dataclass(frozen=True)

@@ -96,20 +96,22 @@ def sample_outfit(rng: np.random.Generator, woman: bool, child: bool) -> Outfit:
     length = float(rng.uniform(0.1, 1.3)) if long_hair and not bald else 0.0
     return Outfit(
         skin=skin, hair=_jitter(rng, _HAIRS[int(rng.choice(len(_HAIRS), p=_HAIR_WEIGHTS))], 10),
-        eyes=_jitter(rng, (45, 35, 30), 25), lips=(min(255, int(skin[0] * 0.78) + 12), int(skin[1] * 0.55), int(skin[2] * 0.55)),
+        eyes=_jitter(rng, (45, 35, 30), 25), lips=(int(skin[0] * 0.78), int(skin[1] * 0.55), int(skin[2] * 0.55)),
         shirt=shirt, sleeve=shirt if rng.random() < 0.88 else _cloth(rng), lower=lower,
         shoes=_cloth(rng), sock_colour=_cloth(rng), sock=float(rng.choice((0.0, 0.25, 0.5))),
         arm_cover=float(rng.choice((0.0, 0.45, 0.7, 1.0, 1.5, 1.95), p=(0.12, 0.25, 0.15, 0.05, 0.08, 0.35))),
         leg_cover=0.3 if skirt else float(rng.choice((0.35, 0.85, 1.0, 1.5, 1.93), p=(0.06, 0.2, 0.08, 0.04, 0.62))),
         leg_width=float(rng.uniform(1.04, 1.4)), skirt=skirt, shirt_tail=bool(rng.random() < 0.7),
         shirt_width=float(np.clip(rng.lognormal(0.08, 0.1), 1.0, 1.4)),
-        shirt_pattern=_pattern(rng, 0.4), lower_pattern=_pattern(rng, 0.1), jacket=_cloth(rng) if rng.random() < 0.2 else None,
+        shirt_pattern=_pattern(rng, 0.4), lower_pattern=_pattern(rng, 0.1),
+        jacket=_cloth(rng) if rng.random() < 0.2 else None,
         hairline=float(rng.uniform(-0.05, 0.12)), hair_length=length, volume=float(rng.uniform(0.2, 1.4)), bald=bald,
         ears_out=bool(length == 0 or rng.random() < 0.4), smile=float(rng.random()),
         beard=bool(not woman and not child and rng.random() < 0.22),
         glasses=_cloth(rng, dark=True) if rng.random() < 0.12 else None,
         glove=_cloth(rng) if rng.random() < 0.06 else None,
-        hat=str(rng.choice(("", "cap", "beanie", "brim", "helmet"), p=(0.72, 0.11, 0.07, 0.04, 0.06))), hat_colour=_cloth(rng),
+        hat=str(rng.choice(("", "cap", "beanie", "brim", "helmet"), p=(0.72, 0.11, 0.07, 0.04, 0.06))),
+        hat_colour=_cloth(rng),
         bag="backpack" if rng.random() < 0.1 else "", bag_colour=_cloth(rng),
     )  # fmt: skip
 
