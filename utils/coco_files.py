@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ Row = dict[str, Any]
 
 AREA_OF_BOX = 0.53
 """Median area / box area over COCO's people with keypoints; used where an annotation has no area."""
+
+LARGEST = 1e15
+"""Beyond it, a number is no coordinate or area; NaN isn't below it either."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,13 @@ def read_skeleton(content: Any, name: str) -> Skeleton:
     """
     _check_sections(content, name)
     declared = [row for row in content["categories"] if row.get("keypoints")]
-    if len({tuple(row["keypoints"]) for row in declared}) != 1:
+    if not declared or any(row["keypoints"] != declared[0]["keypoints"] for row in declared):
         names = [row.get("name") for row in declared]
         raise DataError(f"{name} must declare the keypoints of one skeleton, but those with keypoints are {names}.")
-    return Skeleton.from_category(declared[0])
+    try:
+        return Skeleton.from_category(declared[0])
+    except (DataError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{name}: its category '{declared[0].get('name')}' can't be used: {error}") from None
 
 
 def _check_sections(content: Any, name: str) -> None:
@@ -110,11 +115,11 @@ def _check_sections(content: Any, name: str) -> None:
 
 
 def _fits(category: Row, skeleton: Skeleton) -> bool:
-    return tuple(category.get("keypoints") or ()) == skeleton.names
+    return category.get("keypoints") == list(skeleton.names)
 
 
 def _no_category(categories: list[Row], skeleton: Skeleton, name: str) -> NoReturn:
-    declared = [list(row["keypoints"]) for row in categories if row.get("keypoints")]
+    declared = [row["keypoints"] for row in categories if row.get("keypoints")]
     raise DataError(
         f"{name} declares {declared or 'no keypoints'}, but the predictions have the "
         f"{skeleton.num_keypoints} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
@@ -131,17 +136,18 @@ def _person(row: Row, number: int, known: set[int], k: int, name: str) -> Row:
     if keypoints is None or box is None:
         what = "'bbox' of 4" if box is None else f"'keypoints' of {3 * k}"
         raise DataError(f"{where} needs {what} finite numbers.")
+    stated = row.get("num_keypoints")
     area = _numbers([row.get("area") or AREA_OF_BOX * box[2] * box[3]], 1)
-    if area is None:
-        raise DataError(f"{where} has the area {row.get('area')!r}, which is no finite number.")
+    if area is None or area[0] < 0:
+        raise DataError(f"{where} has the area {row.get('area')!r}. Give the pixels that the person covers.")
     return {
         "id": number,
         "image_id": image_id,
         "keypoints": keypoints,
-        "num_keypoints": int(row.get("num_keypoints", sum(v > 0 for v in keypoints[2::3]))),
+        "num_keypoints": stated if type(stated) is int else sum(v > 0 for v in keypoints[2::3]),
         "bbox": box,
         "area": area[0],
-        "iscrowd": int(row.get("iscrowd") or 0),
+        "iscrowd": int(bool(row.get("iscrowd"))),
     }
 
 
@@ -209,9 +215,9 @@ def _whole(row: Row, key: str, where: str) -> int:
 
 
 def _numbers(values: Any, count: int) -> list[float] | None:
-    """The values as floats; None unless they are ``count`` finite numbers."""
+    """The values as floats; None unless they are ``count`` finite numbers, none so large that its square overflows."""
     if not isinstance(values, list | tuple) or len(values) != count:
         return None
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+    if not all(isinstance(value, int | float) and abs(value) < LARGEST for value in values):
         return None
     return [float(value) for value in values]

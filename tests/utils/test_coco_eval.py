@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from utils.coco_eval import FIGURES, evaluate
+from utils.coco_files import read_skeleton
 from utils.errors import DataError
 from utils.skeleton import COCO_PERSON, Skeleton
 
@@ -289,7 +290,8 @@ def broken(change):
         (lambda t, r: t["annotations"][0].update(image_id=99), "image 99"),
         (lambda t, r: t["annotations"][0].update(bbox=[0, 0, float("nan"), 1]), "'bbox' of 4"),
         (lambda t, r: t["annotations"][0].update(keypoints=[1.0]), "'keypoints' of 9"),
-        (lambda t, r: t["annotations"][0].update(area="big"), "area"),
+        (lambda t, r: t["annotations"][0].update(area="big"), "has the area 'big'"),
+        (lambda t, r: t["annotations"][0].update(area=-4), "has the area -4"),
         (lambda t, r: r[0].update(image_id=99), "Result 0 is of image 99"),
         (lambda t, r: r[0].update(keypoints=[0.0] * 51), r"9 finite numbers \(3 keypoints\), but got 51 values"),
         (lambda t, r: r[0]["keypoints"].__setitem__(1, float("nan")), "9 finite numbers"),
@@ -305,6 +307,31 @@ def test_what_does_not_fit_is_a_clear_error(change, message):
     truth, rows = broken(change)
     with pytest.raises(DataError, match=message):
         evaluate(truth, rows, TRIANGLE)
+
+
+def places(value, path=()):
+    """The path of everything inside dicts and lists."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_whatever_is_wrong_the_error_is_a_clear_one(data):
+    both = list(made_up(1, TRIANGLE))
+    both[0]["categories"][0].update(skeleton=[[1, 2]], sigmas=[0.1] * 3, flip_pairs=[["a", "b"]])
+    section = data.draw(st.sampled_from([(0, "categories"), (0, "annotations", 1), (0, "images", 0), (1, 0), (0,)]))
+    path = data.draw(st.sampled_from([place for place in places(both) if place[: len(section)] == section]))
+    value = data.draw(st.sampled_from([None, True, -1, 0, 3.5, "x", [], [1], {}, math.nan, math.inf, 1e308, 10**30]))
+    holder = both
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    truth, rows = both
+    with contextlib.suppress(DataError):
+        evaluate(truth, rows, read_skeleton(truth, "the file")).to_dict()
 
 
 def test_unreadable_files(tmp_path):
