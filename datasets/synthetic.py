@@ -79,7 +79,8 @@ def write_dataset(
             annotations = _coco_header(split, arguments)
             for image, people in _draw_all(output, split, count, arguments, first, workers):
                 annotations["images"].append(image)
-                annotations["annotations"] += [{"id": len(annotations["annotations"]) + 1} | row for row in people]
+                taken = len(annotations["annotations"])
+                annotations["annotations"] += [{"id": taken + i} | row for i, row in enumerate(people, start=1)]
                 if progress is not None:
                     progress(1)
             _write_json(output / f"{split}.json", annotations)
