@@ -33,9 +33,9 @@ _COURTS: tuple[Colour, ...] = (
 )
 
 
-def paint_backdrop(rng: _Rng, height: int, width: int, camera: Camera) -> Image:
-    """A picture (height, width, 3) without people whose ground fits the camera."""
-    canvas = _Canvas(rng, height, width, camera)
+def paint_backdrop(rng: _Rng, height: int, width: int, camera: Camera, reach: float) -> Image:
+    """A picture (height, width, 3) without people whose ground fits the camera; walls stand beyond ``reach`` metres."""
+    canvas = _Canvas(rng, height, width, camera, reach)
     painters: list[Callable[[_Canvas], None]] = [_outdoors, _street, _room, _sports, _jumble]
     painters[int(rng.choice(5, p=(0.27, 0.2, 0.3, 0.13, 0.1)))](canvas)
     if rng.random() < 0.45:
@@ -49,10 +49,10 @@ def as_image(array: NDArray[np.generic]) -> Image:
 
 
 class _Canvas:
-    """The picture being painted, its camera and its random numbers."""
+    """The picture being painted, its camera, how far the things in it reach, and its random numbers."""
 
-    def __init__(self, rng: _Rng, height: int, width: int, camera: Camera) -> None:
-        self.rng, self.height, self.width, self.camera = rng, height, width, camera
+    def __init__(self, rng: _Rng, height: int, width: int, camera: Camera, reach: float) -> None:
+        self.rng, self.height, self.width, self.camera, self.reach = rng, height, width, camera, reach
         self.image: Image = np.zeros((height, width, 3), np.uint8)
         ends = (camera.horizon(0), camera.horizon(width))
         self.left, self.right = (float(np.clip(row, -3 * height, 4 * height)) for row in ends)
@@ -265,7 +265,7 @@ def _room(canvas: _Canvas) -> None:
         canvas.fill(np.array([(corner, -h), (w + 9, -h), (w + 9, 2 * h), (corner, 2 * h)]), canvas.near(wall, 15))
     for _ in range(int(rng.integers(1, 8))):
         _furniture(canvas)
-    away = float(rng.uniform(3, 9))
+    away = max(float(rng.uniform(2, 9)), canvas.reach + 0.4)
     drop = canvas.camera.focal * canvas.camera.position[1] / away
     floor = canvas.near(_FLOORS[int(rng.integers(len(_FLOORS)))], 16)
     canvas.below(canvas.texture(floor, float(rng.uniform(0.08, 0.3)), 5, 3.0), drop)
@@ -306,7 +306,7 @@ def _sports(canvas: _Canvas) -> None:
     _sky(canvas)
     _ridge(canvas, canvas.near((60, 78, 60), 25), float(rng.uniform(0.1, 0.8)))
     court = canvas.near(_COURTS[int(rng.integers(len(_COURTS)))], 14)
-    away = float(rng.uniform(8, 30))
+    away = max(float(rng.uniform(8, 30)), canvas.reach)
     tall = canvas.camera.focal / away * float(rng.uniform(0.8, 3))
     foot = canvas.horizon + canvas.camera.focal * canvas.camera.position[1] / away
     x = 0.0

@@ -90,7 +90,7 @@ def sample_shape(rng: np.random.Generator) -> Shape:
     arm = 1 - 0.06 * youth
     return Shape(
         height=height, head=head, torso=0.293 * height, neck=0.044 * height * (1 - 0.4 * youth),
-        shoulder=height * (0.101 if woman else 0.112) * (1 - 0.06 * youth), hip=0.056 * height,
+        shoulder=height * (0.105 if woman else 0.115) * (1 - 0.06 * youth), hip=0.064 * height,
         upper_arm=0.176 * height * arm, forearm=0.15 * height * arm, hand=0.1 * height * arm,
         thigh=0.243 * height * leg, shank=0.24 * height * leg, foot=0.145 * height,
         girth=girth, belly=float(rng.uniform(0.85, 1.3)) * girth ** 0.5,

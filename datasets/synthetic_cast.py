@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.synthetic_body import limited, sample_shape
 from datasets.synthetic_figure import build_person
-from datasets.synthetic_objects import sample_objects
+from datasets.synthetic_objects import sample_objects, screen
 from datasets.synthetic_parts import Figure
 from datasets.synthetic_pose import Action, sample_action
 from datasets.synthetic_render import Camera, Shape2D, look
@@ -58,13 +58,17 @@ def sample_cast(rng: np.random.Generator, height: int, width: int) -> tuple[Came
     """A camera, and actors from far to near. The first person drawn decides the framing."""
     lens = _Lens(height, width, float(np.clip(rng.lognormal(0.3, 0.35), 0.7, 3.0)) * max(height, width))
     layout = str(rng.choice(list(_LAYOUTS), p=list(_LAYOUTS.values())))
-    median = {"alone": 0.85, "others": 0.9, "group": 0.85, "crowd": 0.3}[layout]
+    median = {"alone": 0.9, "others": 1.0, "group": 1.0, "crowd": 0.3}[layout]
     size = float(np.clip(rng.lognormal(np.log(median), 0.7), 0.14, 3.5))
     depth = max(0.9, lens.focal * 1.7 / (size * height))
     main = _person(rng, lens.across(float(rng.normal(0.5, 0.16)), depth), depth)
     camera = _aim(rng, lens, main)
     actors = [main, *_company(rng, lens, layout, main)]
-    actors += [Actor(away, figure, person=False) for away, figure in sample_objects(rng, camera, depth, width)]
+    things = sample_objects(rng, camera, depth, width)
+    for actor in actors:
+        if actor.depth > 1.8 and rng.random() < 0.2:
+            things.append(screen(rng, float(actor.figure.spheres[:, 0].mean()), actor.depth))
+    actors += [Actor(away, figure, person=False) for away, figure in things]
     return camera, sorted(actors, key=lambda actor: -actor.depth)
 
 

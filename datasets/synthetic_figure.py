@@ -93,11 +93,11 @@ def _trunk(build: FigureBuilder, shape: Shape, outfit: Outfit) -> None:
     wide = h * (0.053 if shape.woman else 0.046) * shape.girth
     pairs = (1.0, -1.0)
     build.group(0.0)
-    pelvis: list[Sphere] = [(x * (hip + 0.006 * h), y, -0.008 * h, wide) for y in (-0.01 * h, 0.05 * h) for x in pairs]
+    pelvis: list[Sphere] = [(x * (hip - 0.004 * h), y, -0.008 * h, wide) for y in (-0.01 * h, 0.05 * h) for x in pairs]
     build.add("torso", outfit.lower, "pelvis", pelvis, 0, pattern=outfit.lower_pattern)
     waist = 0.043 * h * shape.belly * w
     tail = (0.06 - 0.075 * outfit.shirt_tail) * h
-    low = [("pelvis", (x * hip * 0.9, tail, -0.004 * h, wide * (1.02 if outfit.shirt_tail else 0.9))) for x in pairs]
+    low = [("pelvis", (x * hip * 0.8, tail, -0.004 * h, wide * (1.02 if outfit.shirt_tail else 0.9))) for x in pairs]
     mid = [("abdomen", (x * 0.042 * h, 0.25 * t, 0.0, waist)) for x in pairs]
     mid.append(("abdomen", (0.0, 0.2 * t, 0.02 * h * shape.belly, waist)))
     chest = [("chest", (x * s * 0.6, 0.2 * t, 0.0, 0.055 * h * shape.girth * w)) for x in pairs]

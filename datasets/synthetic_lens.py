@@ -11,8 +11,7 @@ from datasets.synthetic_render import Image
 
 def take_picture(rng: np.random.Generator, image: Image) -> Image:
     """A copy of the picture as a camera might have stored it; nothing moves."""
-    image = _blur(rng, image)
-    image = _develop(rng, image)
+    image = _develop(rng, _blur(rng, _uneven(rng, image)))
     noise = rng.integers(0, 256, image.shape, dtype=np.uint8)
     strength = float(rng.uniform(0, 0.12)) ** 1.5
     image = as_image(cv2.addWeighted(image, 1.0, noise, strength, -128 * strength))
@@ -22,6 +21,17 @@ def take_picture(rng: np.random.Generator, image: Image) -> Image:
         assert decoded is not None
         image = as_image(decoded)
     return image
+
+
+def _uneven(rng: np.random.Generator, image: Image) -> Image:
+    """Light, cloth and skin are never of one even colour."""
+    height, width = image.shape[:2]
+    level = np.full((height, width), 128, np.float32)
+    for cells, strength in ((3, 30.0), (14, 22.0), (45, 22.0)):
+        grid = rng.random((cells, cells), dtype=np.float32) - 0.5
+        level += np.asarray(cv2.resize(grid, (width, height)), np.float32) * (strength * float(rng.uniform(0.3, 1.5)))
+    factor = level.astype(np.uint8)
+    return as_image(cv2.multiply(image, cv2.merge((factor, factor, factor)), scale=1 / 128))
 
 
 def _blur(rng: np.random.Generator, image: Image) -> Image:

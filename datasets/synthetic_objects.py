@@ -17,8 +17,8 @@ def sample_objects(rng: np.random.Generator, camera: Camera, depth: float, width
     """Some things, each with its depth in metres; some before, most behind the people at ``depth``."""
     result = []
     for _ in range(int(rng.choice(5, p=(0.25, 0.25, 0.22, 0.16, 0.12)))):
-        near = rng.random() < 0.4
-        away = depth * float(rng.uniform(0.5, 0.95) if near else rng.uniform(1.05, 3.0))
+        near = rng.random() < 0.27
+        away = depth * float(rng.uniform(0.6, 0.95) if near else rng.uniform(1.05, 3.0))
         if away < 0.8:
             continue
         x = float(rng.uniform(-0.1, 1.1) - 0.5) * width / camera.focal * away
@@ -27,6 +27,15 @@ def sample_objects(rng: np.random.Generator, camera: Camera, depth: float, width
         position = np.array([x, 0.0, camera.position[2] - away])
         result.append((away, _stand(build, position, float(rng.uniform(0, 360)))))
     return result
+
+
+def screen(rng: np.random.Generator, x: float, depth: float) -> tuple[float, Figure]:
+    """Something close before a person at world ``x`` and ``depth`` that hides mostly the legs."""
+    build = FigureBuilder()
+    _SCREENS[int(rng.integers(len(_SCREENS)))](build, rng, any_colour(rng))
+    away = depth - float(rng.uniform(0.5, 0.9))
+    position = np.array([x + float(rng.normal(0, 0.25)), 0.0, -away])
+    return away, _stand(build, position, float(rng.normal(0, 25)))
 
 
 def _stand(build: FigureBuilder, position: Array, yaw: float) -> Figure:
@@ -162,5 +171,6 @@ _CHOICES: list[tuple[float, Callable[[FigureBuilder, np.random.Generator, Colour
     (18, _box), (10, _pole), (12, _bush), (6, _tree), (8, _rail), (8, _bin), (6, _dog), (8, _car), (8, _chair),
     (9, _table), (4, _bicycle), (3, _animal),
 ]  # fmt: skip
+_SCREENS = [_box, _box, _bush, _table, _rail, _chair, _bin, _bicycle]
 _THINGS = [thing for _, thing in _CHOICES]
 _WEIGHTS = [weight / sum(w for w, _ in _CHOICES) for weight, _ in _CHOICES]

@@ -251,7 +251,7 @@ _ACTIONS: dict[str, tuple[float, Callable[[_Rng], Pose], str | None]] = {
 """Weight, legs and trunk, and the set of arm poses; ``None`` where the body sets its own arms."""
 
 _ARMS: dict[str, tuple[float, float, float, float, float]] = {
-    "hang": (6, 60, 15, 12, 6),
+    "hang": (7, 60, 15, 20, 8),
     "pockets": (16, 110, 25, 45, 8),
     "akimbo": (42, 95, 55, 100, 8),
     "hold": (30, 25, 30, 75, 14),
@@ -273,6 +273,12 @@ _ARMS: dict[str, tuple[float, float, float, float, float]] = {
 }
 """Degrees: shoulder raise, swing, inward twist, elbow; and the spread of each draw."""
 
+_MIXED: dict[str, float] = dict.fromkeys(_ARMS, 1.0) | {
+    "hang": 4, "hold": 3, "forward": 1.6, "table": 2, "akimbo": 1.5, "overhead": 0.4, "back_swing": 0.4, "side": 0.6,
+    "wave": 0.6, "handlebar": 0.5,
+}  # fmt: skip
+"""How often one arm alone does what."""
+
 _ARM_SETS: dict[str, list[str]] = {
     "calm": ["hang"] * 5 + ["pockets", "akimbo", "hold", "hold", "fold", "phone", "behind", "overhead"] + ["mixed"] * 8,
     "sport": ["balance", "balance", "side", "overhead", "back_swing", "hold"] + ["mixed"] * 8,
@@ -284,10 +290,11 @@ _ARM_SETS: dict[str, list[str]] = {
 
 def _both_arms(rng: _Rng, arm: tuple[float, float, float, float, float] | None) -> Pose:
     """The same draw for both arms, or two independent ones."""
-    names = list(_ARMS)
+    names = list(_MIXED)
+    shares = np.array([_MIXED[name] for name in names]) / sum(_MIXED.values())
     pose: Pose = {}
     for side in _SIDES:
-        raised, swing, twist, elbow, spread = arm or _ARMS[names[int(rng.integers(len(names)))]]
+        raised, swing, twist, elbow, spread = arm or _ARMS[str(rng.choice(names, p=shares))]
         noise = rng.normal(0, spread, 4)
         pose[f"{side}_shoulder_raise"] = raised + float(noise[0])
         pose[f"{side}_shoulder_swing"] = swing + float(noise[1])

@@ -27,7 +27,7 @@ NEAR = 0.25
 
 _SHIFT = 3
 _MANY = 8
-_TURN = np.arange(14) * (2 * np.pi / 14)
+_TURN = np.arange(18) * (2 * np.pi / 18)
 _CIRCLE = np.stack((np.cos(_TURN), np.sin(_TURN)), 1)
 _LEVELS = (
     (1.0, 0.0, 0.7), (0.92, 0.08, 0.79), (0.82, 0.17, 0.87), (0.7, 0.26, 0.94), (0.56, 0.35, 1.0), (0.4, 0.44, 1.05),
@@ -268,7 +268,7 @@ def draw_shadow(mask: Image, figure: Figure, camera: Camera, light: Array, size:
     if depth.min() < NEAR:
         return
     radius = camera.focal * figure.spheres[:, 3] / depth
-    ring = (uv[:, None] + radius[:, None, None] * _CIRCLE[::2] * (1.0, 0.5)) / size
+    ring = (uv[:, None] + radius[:, None, None] * _CIRCLE[::3] * (1.0, 0.5)) / size
     ring = (ring * 8).clip(-30000, 30000).astype(np.int32)
     for part in figure.parts:
         if not part.flat and part.label != LABEL["hair"]:

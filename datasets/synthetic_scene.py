@@ -110,7 +110,7 @@ def _annotate(actor: Actor, camera: Camera, ids: IdMap, owner: int) -> Synthetic
 
 def _paint(rng: np.random.Generator, actors: list[Actor], camera: Camera, height: int, width: int) -> Image:
     """Backdrop, shadows on it, then everyone from far to near."""
-    backdrop = paint_backdrop(rng, height, width, camera)
+    backdrop = paint_backdrop(rng, height, width, camera, max((actor.depth for actor in actors), default=1.0))
     shadow = np.zeros((height // 2, width // 2), np.uint8)
     slant = np.array([-camera.light[0], -1.0, float(rng.uniform(-0.8, 0.4))])
     for actor in actors:
