@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -129,8 +130,14 @@ def _draw_all(
     if workers <= 1:
         yield from map(draw, range(count))
         return
-    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
         yield from pool.imap(draw, range(count), chunksize=8)
+
+
+def _start_worker() -> None:
+    """One thread each; Ctrl-C is for the process that started them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
 
 
 def _draw_one(

@@ -77,7 +77,7 @@ def _aim(rng: np.random.Generator, lens: _Lens, main: Actor) -> Camera:
     assert main.figure.keypoints is not None
     body = main.figure.keypoints[:, 1]
     top, bottom, head = float(body.max()) + 0.12, float(body.min()) - 0.08, float(body[0])
-    eye = float(np.clip(rng.normal(1.45, 0.3), 0.4, 2.2)) if rng.random() < 0.8 else float(rng.uniform(0.2, 5.0))
+    eye = float(np.clip(rng.normal(1.45, 0.3), 0.4, 2.2)) if rng.random() < 0.87 else float(rng.uniform(0.2, 4.5))
     fits = (top - bottom) * lens.focal / main.depth < 0.95 * lens.height
     if fits:
         target, row = (top + bottom) / 2, float(np.clip(rng.normal(0.52, 0.09), 0.25, 0.75))

@@ -58,7 +58,7 @@ def _skull(build: FigureBuilder, h: float, outfit: Outfit) -> None:
 
 def _long_hair(build: FigureBuilder, h: float, outfit: Outfit) -> None:
     """Hangs behind the head, in a group of its own: behind the trunk seen from the front, before it from behind."""
-    build.group()
+    build.group(-0.15, 0.1)
     rows: list[Sphere] = [(x * 0.26 * h, 0.55 * h, -0.16 * h, 0.16 * h) for x in (1, -1)]
     rows += [(x * 0.24 * h, (0.45 - outfit.hair_length) * h, -0.22 * h, 0.13 * h) for x in (1, -1)]
     build.add("hair", darker(outfit.hair, 0.85), "head", rows)
@@ -115,8 +115,8 @@ def _hat(build: FigureBuilder, h: float, outfit: Outfit) -> None:
     crown = [(x * 0.2, 0.75, z * 0.24) for x in (1, -1) for z in (1, -1)]
     build.add("hat", outfit.hat_colour, "head", [*_spheres(np.array(crown), 0.19, h), (0.0, 0.9 * h, 0.0, 0.17 * h)], 3)
     if outfit.hat == "helmet":
-        shell = [(x * 0.2, y, z * 0.24) for x in (1, -1) for y in (0.62, 0.8) for z in (0.7, -1)]
-        build.add("hat", outfit.hat_colour, "head", _spheres(np.array(shell), 0.24, h), 3.1, back_layer=3.1)
+        shell = [(x * 0.2, y, z) for x in (1, -1) for y, z in ((0.82, 0.2), (0.82, -0.22), (0.58, -0.2))]
+        build.add("hat", outfit.hat_colour, "head", _spheres(np.array(shell), 0.22, h), 3.1)
     angles = np.arange(8) * (np.pi / 4)
     brims = {
         "cap": [(x * 0.24, 0.7, 0.35) for x in (1, -1)] + [(x * 0.16, 0.66, 0.75) for x in (1, -1)],

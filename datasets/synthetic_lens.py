@@ -27,7 +27,7 @@ def _uneven(rng: np.random.Generator, image: Image) -> Image:
     """Light, cloth and skin are never of one even colour."""
     height, width = image.shape[:2]
     level = np.full((height, width), 128, np.float32)
-    for cells, strength in ((3, 30.0), (14, 22.0), (45, 22.0)):
+    for cells, strength in ((3, 30.0), (14, 14.0), (45, 12.0)):
         grid = rng.random((cells, cells), dtype=np.float32) - 0.5
         level += np.asarray(cv2.resize(grid, (width, height)), np.float32) * (strength * float(rng.uniform(0.3, 1.5)))
     factor = level.astype(np.uint8)
@@ -57,6 +57,6 @@ def _develop(rng: np.random.Generator, image: Image) -> Image:
     balance = np.exp(rng.normal(0, 0.05, 3))
     tables = 255 * np.clip((levels**gamma * gain + lift)[:, None] * balance, 0, 1)
     image = as_image(cv2.LUT(image, tables.astype(np.uint8)[:, None]))
-    fade = 1.0 if rng.random() < 0.04 else float(rng.uniform(0, 0.5))
+    fade = 1.0 if rng.random() < 0.04 else float(rng.uniform(0, 0.35))
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return as_image(cv2.addWeighted(image, 1 - fade, grey, fade, 0))

@@ -60,7 +60,7 @@ class Figure:
         spheres: (S, 4) x, y, z, radius, world metres.
         normals: (S, 3) outward directions; a sphere that faces away is left out. Zeros where it never is.
         parts: in no particular order.
-        group_bias: metres by which each group counts as nearer than its centre.
+        group_bias: metres by which each group counts as nearer than its centre, seen from the front and from behind.
         keypoints: (17, 3) world metres in COCO's order, or none for an object.
         key_normals: (17, 3) outward directions of nose, eyes and ears; zeros for the others.
         ways: (3, 3) directions ahead of the face, to its left, to its right.
@@ -69,7 +69,7 @@ class Figure:
     spheres: Array
     normals: Array
     parts: list[Part]
-    group_bias: list[float]
+    group_bias: list[tuple[float, float]]
     keypoints: Array | None = None
     key_normals: Array | None = None
     ways: Array = field(default_factory=lambda: np.zeros((3, 3)))
@@ -83,11 +83,11 @@ class FigureBuilder:
         self.rows: list[Sphere] = []
         self.normals: list[Point] = []
         self.parts: list[Part] = []
-        self.bias: list[float] = []
+        self.bias: list[tuple[float, float]] = []
 
-    def group(self, bias: float = 0.0) -> None:
-        """Starts a group that counts as ``bias`` metres nearer than it is."""
-        self.bias.append(bias)
+    def group(self, bias: float = 0.0, back: float | None = None) -> None:
+        """Starts a group that counts as ``bias`` metres nearer than it is, ``back`` metres seen from behind."""
+        self.bias.append((bias, bias if back is None else back))
 
     def add(
         self,

@@ -174,8 +174,9 @@ def _far_to_near(figure: Figure, camera: Camera, depth: Array) -> list[Part]:
     groups: dict[int, list[float]] = {}
     for part in figure.parts:
         groups.setdefault(part.group, []).append(float(depth[part.start : part.stop].mean()))
-    distance = {group: sum(values) / len(values) - figure.group_bias[group] for group, values in groups.items()}
     behind = [bool(way @ (camera.position - figure.spheres[0, :3]) < 0) for way in figure.ways]
+    bias = [pair[behind[0]] for pair in figure.group_bias]
+    distance = {group: sum(values) / len(values) - bias[group] for group, values in groups.items()}
 
     def key(part: Part) -> tuple[float, float]:
         turned = part.back_layer is not None and behind[part.way]

@@ -37,9 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = write_dataset(
                 args.output, args.train, args.val, args.size, args.seed, args.workers, lambda n: bar.update(n) and None
             )
+            bar.leave = made
     except SiaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"Stopped. The same command finishes {args.output}.", file=sys.stderr)
+        return 130
     print(f"{'Made' if made else 'Found'} {args.train} + {args.val} pictures in {args.output.resolve()}")
     return 0
 
