@@ -1,0 +1,97 @@
+"""Skeletons: what COCO says about its seventeen keypoints, and what is made of others."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils.errors import DataError
+from utils.skeleton import COCO_PERSON, DEFAULT_SIGMA, Skeleton, infer_flip_pairs
+
+
+def test_sigmas_of_coco_are_those_of_pycocotools():
+    from pycocotools.cocoeval import Params
+
+    assert list(COCO_PERSON.sigmas) == pytest.approx(Params(iouType="keypoints").kpt_oks_sigmas.tolist())
+
+
+def test_flip_of_coco_swaps_every_left_with_its_right():
+    names = COCO_PERSON.names
+    for k, other in enumerate(COCO_PERSON.flip_order):
+        swapped = names[k].replace("left", "LEFT").replace("right", "left").replace("LEFT", "right")
+        assert names[other] == swapped
+    assert len(COCO_PERSON.flip_pairs) == 8
+    assert len(COCO_PERSON.edges) == 19
+
+
+def test_flip_twice_is_the_identity():
+    order = COCO_PERSON.flip_order
+    assert [order[i] for i in order] == list(range(17))
+
+
+def test_it_survives_json():
+    assert Skeleton.from_dict(json.loads(json.dumps(COCO_PERSON.to_dict()))) == COCO_PERSON
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (["tail", "left_paw", "right_paw"], [(1, 2)]),
+        (["LeftPaw", "RightPaw"], [(0, 1)]),
+        (["front_l_paw", "front_r_paw", "back-l-paw", "back-r-paw"], [(0, 1), (2, 3)]),
+        (["left_paw", "left_ear"], []),
+        (["nose", "chin"], []),
+    ],
+)
+def test_flip_pairs_follow_from_names(names, pairs):
+    assert sorted(infer_flip_pairs(names)) == pairs
+
+
+def test_category_with_its_own_sigmas_and_pairs():
+    skeleton = Skeleton.from_category(
+        {"name": "bird", "keypoints": ["a", "b", "beak"], "flip_pairs": [["a", "b"]], "sigmas": [0.1, 0.1, 0.2]}
+    )
+    assert skeleton.flip_order == [1, 0, 2]
+    assert skeleton.sigmas == (0.1, 0.1, 0.2)
+    assert skeleton.category == "bird"
+    assert skeleton.edges == ()
+
+
+def test_unknown_keypoints_get_the_mean_sigma():
+    skeleton = Skeleton.from_category({"keypoints": ["left_elbow", "antenna"]})
+    assert skeleton.sigmas == (0.072, DEFAULT_SIGMA)
+    assert sum(COCO_PERSON.sigmas) / 17 == pytest.approx(DEFAULT_SIGMA, abs=1e-3)
+
+
+def test_edges_are_counted_from_one_in_coco():
+    assert Skeleton.from_category({"keypoints": ["a", "b"], "skeleton": [[1, 2]]}).edges == ((0, 1),)
+
+
+@pytest.mark.parametrize(
+    ("category", "part"),
+    [
+        ({"name": "cat"}, "declares no keypoints"),
+        ({"keypoints": ["a", "a"]}, "unique"),
+        ({"keypoints": ["a", "b"], "sigmas": [0.1]}, "2 positive sigmas"),
+        ({"keypoints": ["a", "b"], "sigmas": [0.1, -1]}, "positive"),
+        ({"keypoints": ["a", "b"], "sigmas": [0.1, float("nan")]}, "positive"),
+        ({"keypoints": ["a", "b"], "skeleton": [[1, 3]]}, "leave the range"),
+        ({"keypoints": ["a", "b"], "skeleton": [[0, 1]]}, "leave the range"),
+        ({"keypoints": ["a", "b"], "flip_pairs": [["a", "c"]]}, r"\['c'\]"),
+        ({"keypoints": ["a", "b", "c"], "flip_pairs": [["a", "b"], ["b", "c"]]}, "one flip pair"),
+    ],
+)
+def test_a_category_that_cannot_work_is_named(category, part):
+    with pytest.raises(DataError, match=part):
+        Skeleton.from_category(category)
+
+
+@given(st.lists(st.sampled_from(["left_x", "right_x", "l_y", "r_y", "z", "left_left", "upright"]), unique=True))
+def test_any_names_give_pairs_that_fit(names):
+    if not names:
+        return
+    skeleton = Skeleton.from_category({"keypoints": names})
+    assert sorted(skeleton.flip_order) == list(range(len(names)))
