@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
@@ -320,7 +321,8 @@ def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
     """What was reached, what was written, and the command to run next."""
     say, folder = parts.progress.say, parts.folder
     if number:
-        say(f"Stopped by signal {number} after step {trainer.cursor.step}; everything is saved. Continue with:")
+        name = signal.Signals(number).name
+        say(f"Stopped by {name} after step {trainer.cursor.step}; everything is saved. Continue with:")
         say(f"  {_launcher(parts.ranks)} train_pose.py --RESUME {folder.last.absolute()}")
         return
     if trainer.metrics is not None:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,22 @@ from utils.structures import PoseBatch
 
 SMALLEST_SCALE = 1e-3
 """fp16: a loss scale below this means that the gradient is not finite at any scale."""
+
+
+class Agreement(NamedTuple):
+    """What all ranks know before a step.
+
+    Attributes:
+        people: in all batches of the step on all ranks, divided by the ranks, at least 1.
+        images: in all of them.
+        signal: its number if any rank has got one, else 0.
+        save: whether it is time to.
+    """
+
+    people: float
+    images: int
+    signal: int
+    save: bool
 
 
 @dataclass
@@ -89,16 +105,15 @@ class Trainer:
         """
         while self.cursor.epoch < self.config.epoch:
             try:
-                number = self._train_epoch(interruption)
+                number = self._train_epoch(interruption) or self._agreed_signal(interruption)
             except torch.OutOfMemoryError as error:
                 raise TrainingError(
                     f"The memory of {self._device} is full. Use a smaller -BS and a larger -ACCUM."
                 ) from error
-            if number == 0:
-                self._finish_epoch()
-                number = self._agreed_signal(interruption)
             if number:
+                self.save()
                 return number
+            self._finish_epoch()
         return 0
 
     def _train_epoch(self, interruption: Interruption) -> int:
@@ -109,38 +124,43 @@ class Trainer:
         loader.set_mosaic(cursor.epoch < self.config.epoch - self.parts.plan.plain_epochs)
         loader.set_epoch(cursor.epoch, cursor.batch)
         self.parts.network.train()
-        batches = iter(loader)
+        stream = iter(loader)
         while cursor.batch < len(loader):
             count = min(self.config.accum, len(loader) - cursor.batch)
-            stop, save = self._step(*_fetch(batches, count), interruption.signal)
+            batches, error = _fetch(stream, count)
+            agreed = self._agree(batches, error, interruption.signal)
+            if agreed.signal:
+                return agreed.signal
+            self._step(batches, agreed)
             cursor.batch += count
-            if stop or save:
+            if agreed.save:
                 self.save()
-            if stop:
-                return stop
         return 0
 
-    def _step(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> tuple[int, bool]:
-        """One step of the optimiser; returns the agreed signal, and whether a save is due."""
+    def _agree(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> Agreement:
+        """One exchange for all that the ranks must agree upon before a step."""
         people = sum(int(batch.people.sum()) for batch in batches)
-        images = sum(len(batch.files) for batch in batches)
+        images = sum(len(batch.image_ids) for batch in batches)
         due = self.ranks.is_main and time.monotonic() - self._saved > 60 * self.config.save_minutes
-        # One exchange for all that the ranks must agree upon.
         totals = self.ranks.sum(people, images, signal > 0, due, error is not None)
         if totals[4]:
             raise next(problem for problem in self.ranks.gather(error) if problem is not None)
+        number = max(self.ranks.gather(signal)) if totals[2] else 0
+        return Agreement(max(totals[0] / self.ranks.world_size, 1.0), int(totals[1]), number, totals[3] > 0)
+
+    def _step(self, batches: list[PoseBatch], agreed: Agreement) -> None:
+        """One step of the optimiser."""
         if self.cursor.step == 0 and self.parts.pictures is not None:
             self.parts.pictures.training_batch(batches[0])
-        losses = self._backward([batch.to(self._device) for batch in batches], totals[0])
-        self._count(self._update(losses, batches), int(totals[1]))
-        return (max(self.ranks.gather(signal)) if totals[2] else 0), totals[3] > 0
+        losses = self._backward([batch.to(self._device) for batch in batches], agreed.people)
+        self._count(self._update(losses, batches), agreed.images)
 
     def _backward(self, batches: list[PoseBatch], people: float) -> dict[str, Tensor]:
-        """Gradients of all batches of a step, normalised by the people in all of them on all ranks."""
+        """Gradients of all batches of a step; DistributedDataParallel averages them over the ranks."""
         losses: dict[str, Tensor] = {}
         for number, batch in enumerate(batches):
             with self._quiet(number < len(batches) - 1):
-                parts = self._losses(batch, max(people / self.ranks.world_size, 1.0))
+                parts = self._losses(batch, people)
                 torch.autograd.backward(self.state.scaler.scale(torch.stack(list(parts.values())).sum()))
             for name, value in parts.items():
                 losses[name] = losses[name] + value.detach() if name in losses else value.detach()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,9 +109,11 @@ def _read_pickle(path: Path) -> Any:
     """weights_only always, and no second try without it: a pickle can run any program."""
     _check_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch wonders at pickles by other programs; the error says it all
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path) or "Unsupported global" in str(error) or "WeightsUnpickler" in str(error):
+        if zipfile.is_zipfile(path) or "unsupported global" in str(error).lower():
             raise WeightsError(
                 f"{path} holds something else than tensors and plain values, and is not loaded: it could run a program "
                 "on this machine. Ask its maker for a .safetensors file."

@@ -247,7 +247,8 @@ def unknown(what: str, value: str, known: Sequence[str]) -> str:
     """What to say about a name that is not in a table: the closest ones that are."""
     by_letters = {name.lstrip("-").lower(): name for name in known}
     bare = str(value).lstrip("-").lower()
-    close = [letters for letters in by_letters if bare and letters.startswith(bare)]
+    close = [bare] if bare in by_letters else []
+    close += [letters for letters in by_letters if bare and letters.startswith(bare)]
     close += difflib.get_close_matches(bare, list(by_letters), n=3, cutoff=0.5)
     names = list(dict.fromkeys(by_letters[letters] for letters in close))[:3]
     hint = f" Did you mean {' or '.join(names)}?" if names else f" Known: {', '.join(known)}."

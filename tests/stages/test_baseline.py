@@ -1,0 +1,285 @@
+"""The baseline stage on a few synthetic people: exact resume, interruption, bad losses, refusals."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train_pose
+from datasets.synthetic import write_dataset
+from sia.criterion import PoseCriterion
+from stages import pictures, trainer
+from stages.plan import choose_precision, choose_workers
+from stages.trainer import Trainer
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import ConfigError, OutputError
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    write_dataset(folder, 16, 3, 64, 0, 0)
+    return folder
+
+
+@pytest.fixture
+def train(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs train_pose.py in this process with the miniature model, 4 steps an epoch."""
+    # The pictures are drawn in a test of their own; here they would take most of the time.
+    monkeypatch.setattr(pictures.Pictures, "epoch", lambda *_: None)
+    monkeypatch.setattr(pictures.Pictures, "training_batch", lambda *_: None)
+    data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
+    fixed = f"{data} -SIZE test -IMGSZ 64 -BS 4 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path} -EPOCH 2"
+
+    def run(flags: str) -> int:
+        base = "" if "last.pt" in flags else f"-MODEL sia_pose_simple {fixed}"
+        words = base.split() + flags.split()
+        last = dict(itertools.pairwise(words))  # a flag given twice counts once, the later one
+        names = [word for word in dict.fromkeys(words) if word.startswith("-")]
+        return train_pose.main([w for n in names for w in ([n] if n in ("--SAVE", "--WANDB") else [n, last[n]])])
+
+    return run
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
+    """Sends this process a signal in the given step."""
+    count = Trainer._count
+
+    def counted(self: Trainer, *arguments: Any) -> None:
+        count(self, *arguments)
+        if self.cursor.step == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Trainer, "_count", counted)
+
+
+def assert_same(a: Any, b: Any, path: str = "") -> None:
+    """Bit for bit, but for times and places."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a.keys() - {"seconds", "exp", "resume"}:
+            assert_same(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), path
+        for i, (left, right) in enumerate(zip(a, b, strict=True)):
+            assert_same(left, right, f"{path}/{i}")
+    else:
+        assert a == b, path
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
+@pytest.mark.parametrize("step", [3, 4, 7])
+def test_n_and_n_steps_are_2n(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Stopped in the middle of the first epoch, at its end before the evaluation, and in the second."""
+    assert train("-EXP whole") == 0
+    with monkeypatch.context() as context:
+        stop_after(context, step)
+        assert train("-EXP parts") == 143
+    saved = load_checkpoint(tmp_path / "parts" / "weights" / "last.pt")["training"]["cursor"]
+    assert (saved["step"], saved["epoch"], saved["batch"]) == (step, (step - 1) // 4, (step - 1) % 4 + 1)
+    torch.rand(5)  # whatever this process does meanwhile must not matter
+    assert train(f"--RESUME {tmp_path}/parts/weights/last.pt") == 0
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+    for name in ("last.pt", "best.pt"):
+        whole, parts = (load_checkpoint(tmp_path / run / "weights" / name) for run in ("whole", "parts"))
+        assert_same(whole, parts)
+    assert not (tmp_path / "parts-2").exists()
+
+
+def test_ctrl_c_leaves_with_130(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_after(monkeypatch, 1, signal.SIGINT)
+    assert train("-EXP run") == 130
+    shown = capsys.readouterr().out
+    assert "Stopped by SIGINT after step 1" in shown
+    assert f"python train_pose.py --RESUME {tmp_path}/run/weights/last.pt" in shown
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_accumulation_and_the_rest_of_an_epoch(train: Callable[..., int], tmp_path: Path) -> None:
+    """4 batches in steps of 3 are 2 steps an epoch, the second with one batch."""
+    assert train("-EXP run -ACCUM 3 -EVAL_EVERY 2 --SAVE") == 0
+    rows = rows_of(tmp_path / "run")
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert rows[0]["AP"] == ""
+    assert rows[1]["AP"] != ""
+    names = sorted(path.name for path in (tmp_path / "run" / "weights").iterdir())
+    assert names == ["best.pt", "epoch-002.pt", "last.pt"]
+
+
+def test_a_loss_that_is_not_finite(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forward, steps = PoseCriterion.forward, []
+
+    def spoiled(self: PoseCriterion, *arguments: Any) -> dict[str, torch.Tensor]:
+        losses = forward(self, *arguments)
+        steps.append(1)
+        return {**losses, "box": losses["box"] * float("nan")} if len(steps) == 3 else losses
+
+    updates: list[int] = []
+    monkeypatch.setattr(PoseCriterion, "forward", spoiled)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a: updates.append(1))
+    assert train("-EXP run") == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("error: The loss or its gradient")
+    assert "step 3, epoch 1" in message
+    assert "box nan" in message
+    assert message.count(".jpg") >= 4
+    assert len(updates) == 2
+
+
+def test_a_full_disk_stops_with_one_line(
+    train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, payload: object) -> None:
+        raise OutputError(f"Can't write the checkpoint {path}: No space left on device.")
+
+    monkeypatch.setattr(trainer, "save_checkpoint", full)
+    assert train("-EXP run") == 1
+    assert "error: Can't write the checkpoint" in capsys.readouterr().err
+
+
+@pytest.fixture
+def finished(train: Callable[..., int], tmp_path: Path) -> Path:
+    assert train("-EXP first -EPOCH 1") == 0
+    return tmp_path / "first" / "weights"
+
+
+def test_what_a_resumed_run_refuses(
+    train: Callable[..., int],
+    finished: Path,
+    people: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cases = {"-BS 2": "-BS 4 -> 2", "-EPOCH 9": "-EPOCH 1 -> 9", f"-TRAIN_ANN {people}/val.json": "continued exactly"}
+    for flags, message in cases.items():
+        assert train(f"--RESUME {finished}/last.pt {flags}") == 1
+        assert message in capsys.readouterr().err
+    checkpoint = load_checkpoint(finished / "last.pt")
+    checkpoint["training"]["world_size"] = 3
+    save_checkpoint(finished / "last.pt", checkpoint)
+    assert train(f"--RESUME {finished}/last.pt") == 1
+    assert "trained by 3 processes" in capsys.readouterr().err
+
+
+def test_a_finished_run_says_so_again(
+    train: Callable[..., int], finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished.parent / "results.csv").read_text()
+    assert train(f"--RESUME {finished}/last.pt -WORKERS 1") == 0
+    assert "-WORKERS 0 -> 1" in capsys.readouterr().out
+    assert (finished.parent / "results.csv").read_text() == before
+
+
+def test_weights_only_start_a_new_run(
+    train: Callable[..., int], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(f"-EXP second --RESUME {finished}/best.pt -EPOCH 1 -LR 1e-9 -EMA 0") == 0
+    shown = capsys.readouterr().out
+    assert "these are weights only, so a new run starts from them" in shown
+    assert "the start is pretrained" in shown
+    first, second = (load_checkpoint(tmp_path / run / "weights" / "best.pt") for run in ("first", "second"))
+    assert second["model_config"] == first["model_config"]
+    for name, value in first["weights"].items():
+        if value.is_floating_point() and "running" not in name:
+            torch.testing.assert_close(second["weights"][name], value, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-MODEL sia_pose", "doesn't fit this model: .*missing.*Use the -MODEL"),
+        ("-BACKBONE vit_tiny_patch16_224", "-BACKBONE and --RESUME both bring weights"),
+    ],
+)
+def test_weights_of_another_model(
+    train: Callable[..., int], finished: Path, capsys: pytest.CaptureFixture[str], flags: str, message: str
+) -> None:
+    import re
+
+    assert train(f"-EXP second --RESUME {finished}/best.pt {flags}") == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (finished.parents[1] / "second").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-MODEL sia_pos", "Did you mean"),
+        ("-SIZE s17", "Did you mean 's16'"),
+        ("-BACKBONE nothing.pt", "nothing.pt: no such file"),
+        ("-BACKBONE vit_tinny_patch16_224", "vit_tiny_patch16_224"),
+        ("-COCO_ROOT nowhere", "nowhere"),
+        ("-TRAIN_ANN nowhere.json", "nowhere.json"),
+        ("-OUTPUT /dev/null/runs", "/dev/null/runs"),
+        ("-PRECISION fp16", "-PRECISION fp16 needs a CUDA GPU"),
+        ("--RESUME nowhere.pt", "nowhere.pt: no such file"),
+    ],
+)
+def test_bad_flags_are_one_line(
+    train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, message: str
+) -> None:
+    assert train(f"-EXP run {flags}") == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert len(shown.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_backbone_from_a_file(train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import timm
+
+    path = tmp_path / "vit.pth"
+    torch.save({"model": timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict()}, path)
+    assert train(f"-EXP run -EPOCH 1 -BS 8 -BACKBONE {path}") == 0
+    shown = capsys.readouterr().out
+    assert f"backbone from {path} (vit_tiny_patch16_224" in shown
+    assert "0.8 (the start is pretrained)" in shown
+    assert load_checkpoint(tmp_path / "run" / "weights" / "last.pt")["model_config"]["backbone"] is not None
+    assert train(f"--RESUME {tmp_path}/run/weights/last.pt") == 0
+
+
+def test_bf16_trains_on_a_cpu(train: Callable[..., int]) -> None:
+    assert train("-EXP run -EPOCH 1 -BS 8 -PRECISION bf16 -MODEL sia_pose") == 0
+
+
+def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu)[0] == torch.float32
+    with pytest.raises(ConfigError, match="fp16 needs"):
+        choose_precision("fp16", cpu)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert choose_workers(None, 1) == 5
+    assert choose_workers(None, 3) == 1
+    assert choose_workers(None, 8) == 0
+    assert choose_workers(7, 1) == 7
+
+
+def test_the_parts_are_frozen(train: Callable[..., int]) -> None:
+    """A configuration can't be changed behind the checkpoint's back."""
+    from utils.config import build_config
+
+    config, _ = build_config({"model": "a", "coco_root": Path(), "train_ann": Path(), "val_ann": Path()})
+    with pytest.raises(AttributeError):
+        config.bs = 3  # type: ignore[misc]
+    assert replace(config, bs=3).bs == 3

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from utils.distributed import Ranks, running_statistics, start_ranks
+from utils.errors import ConfigError, DataError
+
+
+def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with start_ranks("cpu") as ranks:
+        assert ranks.is_main
+        assert ranks.sum(1, 2.5) == [1, 2.5]
+        assert ranks.any(True)
+        assert not ranks.any(False)
+        assert ranks.gather("x") == ["x"]
+        assert ranks.from_main("y") == "y"
+        value = torch.ones(2)
+        ranks.average([value])
+        assert value.tolist() == [1, 1]
+        with pytest.raises(DataError, match="no"), ranks.shared_errors():
+            raise DataError("no")
+
+
+def test_a_device_that_is_not_there() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match="-DEVICE cuda can't be used"):
+        start_ranks("cuda")
+    with pytest.raises(ConfigError, match="-DEVICE tpu is unknown"):
+        start_ranks("tpu")
+
+
+def test_a_broken_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ConfigError, match="RANK is 'first'"):
+        start_ranks("cpu")
+
+
+def test_running_statistics_are_those_of_batch_normalisation() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Linear(2, 2))
+    model.register_buffer("constant", torch.ones(1))
+    assert len(running_statistics(model)) == 2
+
+
+def _member(body: Callable[[Ranks], Any], rank: int, world: int, port: int, answers: Any) -> None:
+    places = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in places.items()}, MASTER_ADDR="127.0.0.1")
+    with start_ranks("cpu") as ranks:
+        answers.put((rank, body(ranks)))
+
+
+def together(body: Callable[[Ranks], Any], world: int) -> list[Any]:
+    """Runs the body on several forked gloo ranks; their answers in order."""
+    context = multiprocessing.get_context("fork")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    answers = context.Queue()
+    processes = [context.Process(target=_member, args=(body, r, world, port, answers)) for r in range(world)]
+    for process in processes:
+        process.start()
+    collected = sorted(answers.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    return [answer for _, answer in collected]
+
+
+def _exchanges(ranks: Ranks) -> dict[str, Any]:
+    value, count = torch.full((2,), float(ranks.rank)), torch.tensor([ranks.rank])
+    ranks.average([value])
+    caught = ""
+    try:
+        with ranks.shared_errors():
+            if ranks.rank == 1:
+                raise DataError("only rank 1")
+    except DataError as error:
+        caught = str(error)
+    return {
+        "sum": ranks.sum(ranks.rank, 1.0),
+        "any": [ranks.any(ranks.rank == 1), ranks.any(False)],
+        "gather": ranks.gather(ranks.rank * 10),
+        "from_main": ranks.from_main(f"of {ranks.rank}"),
+        "average": value.tolist(),
+        "count": count.tolist(),
+        "caught": caught,
+        "main": ranks.is_main,
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_three_ranks_agree() -> None:
+    for rank, answer in enumerate(together(_exchanges, 3)):
+        assert answer == {
+            "sum": [3, 3], "any": [True, False], "gather": [0, 10, 20], "from_main": "of 0", "average": [1, 1],
+            "count": [rank], "caught": "only rank 1", "main": rank == 0,
+        }  # fmt: skip

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from utils.ema import decay_for, make_ema
+
+
+def test_equals_the_plain_formula_and_copies_buffers() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    ema, expected = make_ema(model, 0.5), None
+    for step in range(12):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(1.0 + step)
+            model[1].running_mean.fill_(step)
+            model[1].num_batches_tracked.fill_(step)
+        ema.update_parameters(model)
+        value = model[0].weight.detach().clone()
+        n = step  # updates before this one
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = value if expected is None else decay * expected + (1 - decay) * value
+        torch.testing.assert_close(ema.module[0].weight, expected)
+        assert ema.module[1].running_mean.tolist() == [step, step]
+        assert int(ema.module[1].num_batches_tracked) == step
+
+
+def test_zero_keeps_the_newest() -> None:
+    model = nn.Linear(2, 2)
+    ema = make_ema(model, 0.0)
+    for _ in range(3):
+        with torch.no_grad():
+            model.weight.add_(1)
+        ema.update_parameters(model)
+    assert torch.equal(ema.module.weight, model.weight)
+
+
+def test_horizon_fits_the_run() -> None:
+    assert decay_for(1) == 0
+    assert decay_for(1000) == pytest.approx(0.99)
+    assert decay_for(100_000) == pytest.approx(0.9999)

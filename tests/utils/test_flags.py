@@ -1,0 +1,94 @@
+"""The command line: a frozen set of flags, no abbreviations, and errors that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sia.registry import SIZES, list_models
+from utils.config import flag_fields, format_value
+from utils.errors import ConfigError
+from utils.flags import parse_flags
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FLAGS = (
+    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-SIZE", "-BACKBONE", "-IMGSZ", "-STAGE", "--RESUME", "-EPOCH",
+    "-BS", "-ACCUM", "-LR", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA", "-MOSAIC", "-ROTATE", "-SCALE_MIN",
+    "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION", "-SEED",
+    "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD",
+)  # fmt: skip
+
+
+def test_the_set_of_flags_is_frozen() -> None:
+    """People's scripts depend on it: add here what you add there, and never take one away lightly."""
+    assert [f.metadata["flag"] for f in flag_fields()] == list(FLAGS)
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_no_prefix_is_taken(flag: str) -> None:
+    for length in range(2, len(flag)):
+        prefix = flag[:length]
+        if prefix not in FLAGS and prefix not in ("-", "--"):
+            with pytest.raises(ConfigError, match="unknown"):
+                parse_flags([prefix, "5"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["-E", "5"], "Did you mean -EPOCH"),
+        (["-EPO", "5"], "Did you mean -EPOCH"),
+        (["-EPOCHS", "5"], "Did you mean -EPOCH"),
+        (["-EPOCHS=5"], "Did you mean -EPOCH"),
+        (["-epoch", "5"], "Did you mean -EPOCH"),
+        (["--RES", "x"], "Did you mean --RESUME"),
+        (["-SAVE"], "Did you mean --SAVE"),
+        (["--MODEL", "x"], "Did you mean -MODEL"),
+        (["-XYZZY"], "Known: -MODEL"),
+    ],
+)
+def test_close_matches_are_suggested(argv: list[str], hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        parse_flags(argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["-EPOCH", "many"], "-EPOCH 'many': give a whole number"),
+        (["-LR", "fast"], "-LR 'fast': give a number"),
+        (["-IMGSZ", "big"], "-IMGSZ 'big': give N or HxW"),
+        (["-EPOCH"], "expected one argument"),
+        (["-EPOCH", "auto"], "give a whole number"),
+        (["stray"], "unrecognized arguments: stray"),
+    ],
+)
+def test_malformed_values(argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_flags(argv)
+
+
+def test_values_arrive() -> None:
+    argv = ["-MODEL", "m", "-LR", "auto", "-IMGSZ=192x256", "-WORKERS", "0", "--SAVE", "--RESUME", "x.pt", "-BS", "-1"]
+    expected = {"model": "m", "lr": None, "imgsz": (192, 256), "workers": 0, "save": True, "resume": Path("x.pt")}
+    assert parse_flags(argv) == {**expected, "bs": -1}
+
+
+def test_help_and_guide_know_every_flag(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")
+    with pytest.raises(SystemExit) as leaving:
+        parse_flags(["--help"])
+    assert leaving.value.code == 0
+    shown = capsys.readouterr().out
+    guide = (ROOT / "docs" / "training.md").read_text()
+    for field in flag_fields():
+        line = next(line for line in shown.splitlines() if line.strip().startswith(field.metadata["flag"] + " "))
+        assert field.metadata["text"] in line
+        assert f"`{field.metadata['flag']}`" in guide
+        row = next(line for line in guide.splitlines() if line.startswith(f"| `{field.metadata['flag']}`"))
+        if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
+            assert f"| {format_value(field.default)} |" in row
+    for name in (*list_models(), *SIZES):
+        assert name in shown
