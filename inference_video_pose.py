@@ -92,7 +92,7 @@ class VideoJob:
             kept = people.above(self.args.conf_thresh)
             seconds = float(frame.pts * self.reader.info.time_base)
             rows.write({"frame": frame.number, "time": round(seconds, 6), "people": person_rows(kept)})
-            video.write(self.artist.draw(frame.image, kept), frame.pts)
+            video.write(self.artist.draw(frame.image, kept), frame.pts, frame.duration)
             self.frames += 1
             self.people += len(kept)
 

@@ -61,11 +61,13 @@ class Frame(NamedTuple):
     Attributes:
         number: 0 for the first.
         pts: when it is shown, in units of `VideoInfo.time_base` since the start of the video; always rising.
+        duration: how long it is shown, in the same unit.
         image: (H, W, 3) uint8, RGB, upright.
     """
 
     number: int
     pts: int
+    duration: int
     image: Image
 
 
@@ -115,12 +117,11 @@ class VideoReader:
         first, clock = self._first, _Clock(self.info, steady=self._container.format.name == "avi")
         assert first is not None, "a video is read once"
         self._first = None
-        index, pts = 0, clock(first.pts)
-        yield Frame(0, pts, self._upright(first, first))
-        for index, frame in enumerate(self._decoded, 1):
+        number, pts = 0, 0
+        for number, frame in enumerate(chain([first], self._decoded)):
             pts = clock(frame.pts)
-            yield Frame(index, pts, self._upright(frame, first))
-        self._check_end(index, pts * self.info.time_base)
+            yield Frame(number, pts, frame.duration or clock.step, self._upright(frame, first))
+        self._check_end(number, pts * self.info.time_base)
 
     def _decode(self) -> Generator[av.VideoFrame, None, None]:
         """Frames in the order of their time; a packet that can't be decoded is left out."""
@@ -167,12 +168,12 @@ class _Clock:
 
     def __init__(self, info: VideoInfo, steady: bool) -> None:
         self._offset = round(info.start / info.time_base)
-        self._step = max(1, round(1 / (info.rate * info.time_base)))
+        self.step = max(1, round(1 / (info.rate * info.time_base)))
         self._steady = steady  # AVI stores an order of decoding instead of times
         self._last: int | None = None
 
     def __call__(self, pts: int | None) -> int:
-        following = 0 if self._last is None else self._last + self._step
+        following = 0 if self._last is None else self._last + self.step
         value = following if pts is None or self._steady else pts - self._offset
         if self._last is not None and value <= self._last:
             value = following
@@ -187,7 +188,7 @@ class DecordReader:
         source: a path.
 
     Raises:
-        ConfigError: decord can't be imported.
+        ConfigError: decord can't be imported, or shows this video wrongly.
         DataError: the video can't be read.
     """
 
@@ -195,6 +196,9 @@ class DecordReader:
         decord = _import_decord()
         with VideoReader(source) as probe:
             self.info = probe.info
+        a, b, c, d = self.info.orientation
+        if a * d - b * c < 0:
+            raise ConfigError(f"{source} is stored mirrored, which decord shows wrongly. Use --reader av.")
         try:
             self._video = decord.VideoReader(source, ctx=decord.cpu(0))
         except Exception as error:  # decord has one error class, derived from Exception
@@ -211,14 +215,15 @@ class DecordReader:
 
     def __iter__(self) -> Iterator[Frame]:
         clock = _Clock(self.info, steady=False)
-        for index in range(len(self._video)):
+        for number in range(len(self._video)):
             try:
                 image = self._video.next().asnumpy()
             except Exception as error:
-                self.warnings.append(f"decord stopped after frame {index - 1} ({type(error).__name__}).")
+                self.warnings.append(f"decord stopped after frame {number - 1} ({type(error).__name__}).")
                 return
-            seconds = Fraction(float(self._video.get_frame_timestamp(index)[0])).limit_denominator(1_000_000)
-            yield Frame(index, clock(round(seconds / self.info.time_base)), turn(image, self.info.orientation))
+            begin = Fraction(float(self._video.get_frame_timestamp(number)[0])).limit_denominator(1_000_000)
+            pts = clock(round(begin / self.info.time_base))
+            yield Frame(number, pts, clock.step, image)  # decord turns them upright itself
 
 
 def open_reader(source: str, kind: str = "av") -> VideoReader | DecordReader:

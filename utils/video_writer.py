@@ -126,11 +126,16 @@ class VideoWriter:
         self.warnings: list[str] = []
         self.frames = 0
         self._info = info
+        self._durations: dict[int, int] = {}
         self._partial = path.with_name(f".{path.name}.part")
         with self._mended():
-            self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
+            self._container = av.open(str(self._partial), "w", format="mp4", options=self._container_options())
             self._stream = self._add_stream(size)
             self._sound = SoundCopier(info, self._container) if sound and info.audio and not info.live else None
+
+    def _container_options(self) -> dict[str, str]:
+        # A late first frame is stored in the movie's own clock, whose milliseconds would round it.
+        return {"movflags": "+faststart", "movie_timescale": str(self._info.time_base.denominator)}
 
     def _add_stream(self, size: tuple[int, int]) -> av.VideoStream:
         options = {"crf": "20", "preset": "fast"}
@@ -143,12 +148,13 @@ class VideoWriter:
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         return stream
 
-    def write(self, image: Image, pts: int) -> None:
+    def write(self, image: Image, pts: int, duration: int) -> None:
         """Appends a frame, and the sound up to it.
 
         Args:
             image: (H, W, 3) uint8, RGB.
             pts: when it is shown, in the source's time base.
+            duration: how long, in the same unit.
 
         Raises:
             OutputError: the disk is full.
@@ -160,11 +166,18 @@ class VideoWriter:
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = pts, self._info.time_base
+        self._durations[pts] = duration
         with self._mended():
-            self._container.mux(self._stream.encode(frame))
+            self._mux(frame)
             self.frames += 1
             if self._sound:
                 self._sound.copy_until(pts * self._info.time_base)
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+            self._container.mux(packet)
 
     def finish(self, complete: bool) -> None:
         """Ends the file and gives it its name; a file without frames is not kept.
@@ -179,7 +192,7 @@ class VideoWriter:
             self._discard()
             return
         with self._mended():
-            self._container.mux(self._stream.encode(None))
+            self._mux(None)
             if self._sound:
                 if complete:
                     self._sound.copy_until(None)
