@@ -147,11 +147,14 @@ def _shape(
     chosen = slice(part.start, part.stop)
     if part.flat:
         return Shape2D(part, np.ascontiguousarray(rings[0][chosen, 0]), [])
-    outline = _hull(rings[0][chosen][front])
+    points = rings[0][chosen][front].reshape(-1, 2)
+    rim = np.asarray(cv2.convexHull(points, returnPoints=False)).ravel()
     if part.stop - part.start > _MANY:
-        return Shape2D(part, outline, _lit_solid(outline, light))
+        return Shape2D(part, points[rim], _lit_solid(points[rim], light))
     levels = [level for level in _levels_for(radius)[1:] if level in rings]
-    return Shape2D(part, outline, [(_hull(rings[level][chosen][front]), _LEVELS[level][2]) for level in levels])
+    # Spheres shrink and move alike, so the points on the rim stay the same.
+    lit = [(rings[level][chosen][front].reshape(-1, 2)[rim], _LEVELS[level][2]) for level in levels]
+    return Shape2D(part, points[rim], lit)
 
 
 def _lit_solid(outline: Polygon, light: tuple[float, float]) -> list[tuple[Polygon, float]]:
@@ -164,10 +167,6 @@ def _lit_solid(outline: Polygon, light: tuple[float, float]) -> list[tuple[Polyg
         moved = (outline - centre) * size + centre + 0.6 * shift * reach * np.array(light)
         result.append((moved.clip(-30000, 30000).astype(np.int32), bright))
     return result
-
-
-def _hull(points: Polygon) -> Polygon:
-    return np.asarray(cv2.convexHull(points.reshape(-1, 2))[:, 0], np.int32)
 
 
 def _far_to_near(figure: Figure, camera: Camera, depth: Array) -> list[Part]:

@@ -29,7 +29,7 @@ RIGHTS = [COCO_PERSON.flip_order[i] for i in LEFTS]
 @pytest.fixture(scope="module")
 def scenes():
     source = SyntheticScenes((144, 192), seed=7)
-    return [source.scene(index) for index in range(60)]
+    return [source.scene(index) for index in range(40)]
 
 
 def person_seen(yaw, seed=3, pose=None):
