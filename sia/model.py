@@ -49,6 +49,19 @@ def trim(backbone: Backbone, depth: int, keep_norm: bool) -> None:
         backbone.vit.norm = nn.Identity()
 
 
+TOKEN_GRADIENT = 0.1
+"""Share of the tokens' gradient that reaches the patches where the tokens join.
+
+While the proposals are poor, what the tokens ask of the patches is noise. Measured at 128 px, 9,600 synthetic images:
+box AP 2.9 for 0, 2.2 for 1, and every loss lower for 0; a little is let through so that the encoder serves both.
+"""
+
+
+def soften(features: Tensor) -> Tensor:
+    """The same values; the gradient is scaled by `TOKEN_GRADIENT`."""
+    return features.detach() + TOKEN_GRADIENT * (features - features.detach())
+
+
 class PoseModel(nn.Module, ABC):
     """Base of the variants: the input, the proposals and the final output are the same for all."""
 
@@ -99,6 +112,8 @@ class PoseModel(nn.Module, ABC):
         proposals = self.head.complete(patches, scores, boxes, start.poses)
         output = PoseOutput(proposals)
         sure = self._match_patches(output, batch, start.boxes[0, :, :2], size) if self.training else None
+        if self.training:
+            features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
         tokens, reference = self.tokens(patches, self.head, proposals, sure)
         groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
