@@ -100,7 +100,13 @@ class TrainConfig:
     )  # fmt: skip
     wd: float = _flag("-WD", _OPTIMISER, "Weight decay of AdamW (not on norms, biases, tokens and positions).",
                       kind=float, default=0.05)  # fmt: skip
-    clip: float = _flag("-CLIP", _OPTIMISER, "Largest norm of the gradient; 0 never clips.", kind=float, default=1.0)
+    clip: float = _flag(
+        "-CLIP",
+        _OPTIMISER,
+        "Largest norm of the gradient (20 to 100 is usual here); 0 never clips.",
+        kind=float,
+        default=100.0,
+    )
     llrd: float | None = _flag(
         "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this share of the learning rate of the "
         "block above. auto: 1 from scratch, 0.8 with a pretrained start.", kind=float, default=None,
