@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.errors import OutputError
+from utils.output import complete_file, named_folder, numbered_folder, write_json
+from utils.results import JsonLines, coco_rows, describe_rows, number_images, person_rows, write_coco_results
+from utils.skeleton import COCO_PERSON
+from utils.structures import People
+
+TWO = People(
+    np.array([[10, 20, 50, 100], [0, 0, 5, 5]], np.float32),
+    np.array([0.9, 0.25], np.float32),
+    np.arange(2 * 17 * 2, dtype=np.float32).reshape(2, 17, 2),
+    np.full((2, 17), 0.5, np.float32),
+)
+
+as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+
+
+def test_rows_are_xywh_with_confidence_third() -> None:
+    first, second = coco_rows(TWO, image_id=42)
+    assert first["image_id"] == 42
+    assert first["category_id"] == 1
+    assert first["bbox"] == [10, 20, 40, 80]
+    assert first["score"] == pytest.approx(0.9, abs=1e-6)
+    assert first["keypoints"][:6] == [0, 1, 0.5, 2, 3, 0.5]
+    assert len(second["keypoints"]) == 51
+
+
+def test_coco_tools_load_the_file(tmp_path: Path) -> None:
+    coco_module = pytest.importorskip("pycocotools.coco")
+    write_coco_results(tmp_path / "results.json", coco_rows(TWO, 7))
+    truth = {"images": [{"id": 7}], "categories": [{"id": 1, "name": "person"}], "annotations": []}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    loaded = coco_module.COCO(str(tmp_path / "truth.json")).loadRes(str(tmp_path / "results.json"))
+    assert len(loaded.anns) == 2
+
+
+def test_nobody_is_an_empty_list(tmp_path: Path) -> None:
+    write_coco_results(tmp_path / "results.json", [])
+    assert json.loads((tmp_path / "results.json").read_text()) == []
+
+
+def test_description_is_json_and_says_the_frame() -> None:
+    text = json.dumps(describe_rows(COCO_PERSON))
+    assert "pixel i covers [i, i + 1)" in text
+    assert "sia_pose_results/1" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["000000000139.jpg", "000000000285.jpg"], [139, 285]),  # COCO
+        (["COCO_val2014_000000000042.jpg"], [42]),  # the last number counts
+        (["a1.jpg", "b1.jpg"], [1, 2]),  # two the same
+        (["cat.jpg", "7.jpg"], [1, 2]),  # one has none
+        (["0123456789012345678901.jpg"], [1]),  # too long for 64 bits
+        ([], []),
+    ],
+)
+def test_image_ids(names: list[str], ids: list[int]) -> None:
+    assert number_images([Path(name) for name in names]) == ids
+
+
+def test_lines_are_there_at_the_end_and_also_after_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(RuntimeError), JsonLines(path) as lines:
+        lines.write({"frame": 0, "people": person_rows(TWO)})
+        assert not path.exists()
+        raise RuntimeError
+    assert json.loads(path.read_text())["people"][0]["bbox"] == [10, 20, 40, 80]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_lines_leave_no_file(tmp_path: Path) -> None:
+    with JsonLines(tmp_path / "rows.jsonl"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_lines_on_a_full_disk_keep_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OutputError, match=r"rows\.jsonl"), JsonLines(tmp_path / "rows.jsonl") as lines:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+            for number in range(200):
+                lines.write({"frame": number})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    rows = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(row)["frame"] for row in rows] == list(range(len(rows)))
+    assert len(rows) > 10
+
+
+def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), complete_file(tmp_path / "a") as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_never_meet(tmp_path: Path) -> None:
+    assert numbered_folder(tmp_path / "runs", "x").name == "x-1"
+    assert numbered_folder(tmp_path / "runs", "x").name == "x-2"
+    wanted = tmp_path / "mine"
+    assert named_folder(wanted) == wanted
+    assert named_folder(wanted) == wanted  # still empty
+    (wanted / "file").touch()
+    assert named_folder(wanted) == tmp_path / "mine-2"
+    (tmp_path / "mine-2" / "file").touch()
+    assert named_folder(wanted) == tmp_path / "mine-3"
+
+
+def test_a_file_in_the_way_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="is a file"):
+        named_folder(tmp_path / "file")
+    with pytest.raises(OutputError, match="file"):
+        named_folder(tmp_path / "file" / "below")
+
+
+@as_root
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="denied"):
+        named_folder(tmp_path)
+    with pytest.raises(OutputError, match="denied"):
+        numbered_folder(tmp_path, "x")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, where nobody may make a folder")
+def test_a_place_where_nobody_may_write() -> None:
+    with pytest.raises(OutputError, match="Can't write /proc"):
+        named_folder(Path("/proc/sia-pose"))
