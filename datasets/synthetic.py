@@ -72,23 +72,29 @@ def write_dataset(
     with _readable_errors(output):
         if _is_complete(output, arguments):
             return False
-        for split in SPLITS:
-            (output / "images" / split).mkdir(parents=True, exist_ok=True)
-        _write_json(output / _MARK, asdict(arguments))
-        first = 1
-        for split, count in zip(SPLITS, (train, val), strict=True):
-            annotations = _coco_header(split, arguments)
-            for image, people in _draw_all(output, split, count, arguments, first, workers):
-                annotations["images"].append(image)
-                taken = len(annotations["annotations"])
-                annotations["annotations"] += [{"id": taken + i} | row for i, row in enumerate(people, start=1)]
-                if progress is not None:
-                    progress(1)
-            _write_json(output / f"{split}.json", annotations)
-            first += count
-        _write_json(output / _DONE, asdict(arguments))
-        (output / _MARK).unlink()
+        _write_splits(output, arguments, workers, progress)
     return True
+
+
+def _write_splits(output: Path, arguments: _Arguments, workers: int, progress: Callable[[int], None] | None) -> None:
+    """Everything, between the mark of a folder at work and the record of a complete one."""
+    for split in SPLITS:
+        (output / "images" / split).mkdir(parents=True, exist_ok=True)
+    _write_json(output / _MARK, asdict(arguments))
+    first = 1
+    for split, count in zip(SPLITS, (arguments.train, arguments.val), strict=True):
+        annotations = _coco_header(split, arguments)
+        for image, people in _draw_all(output, split, count, arguments, first, workers):
+            annotations["images"].append(image)
+            annotations["annotations"] += [
+                {"id": len(annotations["annotations"]) + i} | row for i, row in enumerate(people, 1)
+            ]
+            if progress is not None:
+                progress(1)
+        _write_json(output / f"{split}.json", annotations)
+        first += count
+    _write_json(output / _DONE, asdict(arguments))
+    (output / _MARK).unlink()
 
 
 def _checked(arguments: _Arguments, workers: int) -> _Arguments:
