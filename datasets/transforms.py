@@ -54,7 +54,7 @@ class Augmentation:
     """
 
     flip: float = 0.5
-    scale: tuple[float, float] = (0.6, 1.6)
+    scale: tuple[float, float] = (0.5, 1.5)
     shift: float = 0.1
     rotation: float = 15.0
     colour: float = 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -37,7 +37,7 @@ FLIP = SKELETON.flip_order
 MARKERS = np.array([[[150.25, 90.5, 2], [60.5, 140.0, 1], [230.0, 61.75, 2]]], np.float32)
 BOX = [40.0, 45.0, 250.0, 160.0]
 HEIGHT, WIDTH = 201, 303
-TOLERANCE = 0.25
+TOLERANCE = 0.1
 """Pixels between a warped point and the marker found in the warped picture."""
 
 examples = settings(max_examples=60, deadline=None)
@@ -126,6 +126,7 @@ def test_points_stay_on_the_picture(
     augmentation = Augmentation(scale=(low, 2.0), rotation=rotation, shift=0.2)
     rng = np.random.default_rng(seed)
     matrix = random_placement((HEIGHT, WIDTH), size, size, augmentation, rng, zoom=1.0)
+    assume(scale_of(matrix) >= 0.12)  # a smaller spot can't be located so well, however exact the warp is
     sample = place(pictures, 0, matrix, size)
     assert sample.image.shape == (*size, 3)
     check_markers(sample.image, sample.labels, determinant(matrix) < 0, 20 * scale_of(matrix) + 3, TOLERANCE)
