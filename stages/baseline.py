@@ -26,7 +26,7 @@ from stages.pictures import Pictures
 from stages.plan import Plan, choose_workers, make_plan
 from stages.pretrained import Pretrained, load_pretrained
 from stages.trainer import Parts, Trainer
-from stages.training_state import TrainingState
+from stages.training_state import TrainingState, seed_everything
 from utils.coco_files import load_ground_truth
 from utils.config import TrainConfig
 from utils.distributed import Ranks, start_ranks
@@ -90,13 +90,13 @@ def run(config: TrainConfig, start: Start) -> int:
     # The names are checked before minutes of reading.
     ModelConfig(config.model, config.size, 0, config.imgsz, (), ())
     with start_ranks(config.device) as ranks:
-        torch.manual_seed(config.seed)
+        seed_everything(config.seed)
         with ranks.shared_errors():
             data = load_data(config, ranks)
             model_config, pretrained = describe_model(config, data.train, start)
             model = build_model(model_config, pretrained, start)
             plan = make_plan(config, ranks, len(data.training), data.workers, pretrained.is_trained)
-        torch.manual_seed(config.seed + ranks.rank)
+        seed_everything(config.seed + ranks.rank)
         parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
         if ranks.is_main:
             announce(parts, data, pretrained, start)

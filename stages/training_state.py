@@ -90,6 +90,13 @@ class TrainingState:
             raise WeightsError(f"The checkpoint doesn't fit this version of SIA Pose: {error}") from error
 
 
+def seed_everything(seed: int) -> None:
+    """Seeds every random generator of this process."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of every random generator of this process, as tensors and plain types."""
     version, numbers, gauss = random.getstate()

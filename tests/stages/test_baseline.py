@@ -83,24 +83,28 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
 
 
-@pytest.mark.parametrize("step", [3, 4, 7])
-def test_n_and_n_steps_are_2n(
-    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
+def test_n_and_n_steps_are_2n(train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the middle of the first epoch, at its end before the evaluation, and in the second."""
     assert train("-EXP whole") == 0
-    with monkeypatch.context() as context:
-        stop_after(context, step)
-        assert train("-EXP parts") == 143
-    saved = load_checkpoint(tmp_path / "parts" / "weights" / "last.pt")["training"]["cursor"]
-    assert (saved["step"], saved["epoch"], saved["batch"]) == (step, (step - 1) // 4, (step - 1) % 4 + 1)
-    torch.rand(5)  # whatever this process does meanwhile must not matter
-    assert train(f"--RESUME {tmp_path}/parts/weights/last.pt") == 0
-    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+    assert train("-EXP parts -EPOCH 2") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+    for step in (3, 4, 7):
+        with monkeypatch.context() as context:
+            stop_after(context, step)
+            assert train(f"-EXP at-{step}") == 143
+        last = tmp_path / f"at-{step}" / "weights" / "last.pt"
+        saved = load_checkpoint(last)["training"]["cursor"]
+        assert (saved["step"], saved["epoch"], saved["batch"]) == (step, (step - 1) // 4, (step - 1) % 4 + 1)
+        torch.rand(5)  # whatever this process does meanwhile must not matter
+        assert train(f"--RESUME {last}") == 0
+        assert_same_runs(tmp_path / "whole", tmp_path / f"at-{step}")
+    assert len(list(tmp_path.iterdir())) == 5  # resumed in their own folders
+
+
+def assert_same_runs(a: Path, b: Path) -> None:
+    assert rows_of(a) == rows_of(b)
     for name in ("last.pt", "best.pt"):
-        whole, parts = (load_checkpoint(tmp_path / run / "weights" / name) for run in ("whole", "parts"))
-        assert_same(whole, parts)
-    assert not (tmp_path / "parts-2").exists()
+        assert_same(load_checkpoint(a / "weights" / name), load_checkpoint(b / "weights" / name))
 
 
 def test_ctrl_c_leaves_with_130(

@@ -1,0 +1,242 @@
+"""train_pose.py in processes of its own: torchrun, two gloo ranks, kills and signals."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+import train_pose
+from datasets.synthetic import write_dataset
+from sia import tokens
+from sia.criterion import PoseCriterion
+from stages import baseline, pictures
+from stages.pretrained import Pretrained
+from stages.trainer import Trainer
+from utils.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    write_dataset(folder, 4, 2, 64, 0, 0)
+    return folder
+
+
+@pytest.fixture
+def flags(people: Path, tmp_path: Path) -> str:
+    data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
+    return f"-MODEL sia_pose_simple -SIZE test -IMGSZ 64 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path} {data}"
+
+
+def _member(rank: int, world: int, port: int, argv: list[str], before: Callable[[int], None]) -> None:
+    """A forked rank: it has torch in memory already, which saves most of the time of a new process."""
+    places = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in places.items()}, MASTER_ADDR="127.0.0.1")
+    pictures.Pictures.epoch = lambda *_: None  # type: ignore[method-assign]
+    pictures.Pictures.training_batch = lambda *_: None  # type: ignore[method-assign]
+    before(rank)
+    sys.exit(train_pose.main(argv))
+
+
+def start(world: int, argv: str, before: Callable[[int], None] = lambda rank: None) -> list[BaseProcess]:
+    context = multiprocessing.get_context("fork")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [context.Process(target=_member, args=(r, world, port, argv.split(), before)) for r in range(world)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def finish(processes: list[BaseProcess]) -> list[int | None]:
+    for process in processes:
+        process.join(timeout=120)
+    return [process.exitcode for process in processes]
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    checkpoint = load_checkpoint(folder / "weights" / "last.pt")
+    training = checkpoint["training"]
+    training["cursor"].pop("seconds")
+    return {"weights": checkpoint["weights"], **{key: training[key] for key in training if key != "config"}}
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, part in value.items() for k, v in flatten(part, f"{path}/{key}").items()}
+    if isinstance(value, (list, tuple)):
+        return {k: v for i, part in enumerate(value) for k, v in flatten(part, f"{path}/{i}").items()}
+    return {path: value}
+
+
+def assert_same(a: Path, b: Path) -> None:
+    left, right = flatten(state_of(a)), flatten(state_of(b))
+    assert left.keys() == right.keys()
+    for key, value in left.items():
+        same = torch.equal(value, right[key]) if isinstance(value, torch.Tensor) else value == right[key]
+        assert same, key
+
+
+@needs_fork
+def test_two_ranks_resume_exactly(flags: str, tmp_path: Path) -> None:
+    """2 ranks, 2 steps an epoch; one rank gets a signal in step 3, and both stop."""
+
+    def interrupted(rank: int) -> None:
+        count = Trainer._count
+
+        def counted(self: Trainer, *arguments: Any) -> None:
+            count(self, *arguments)
+            if rank == 1 and self.cursor.step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        Trainer._count = counted  # type: ignore[method-assign]
+
+    assert finish(start(2, f"{flags} -BS 1 -EPOCH 3 -EXP whole")) == [0, 0]
+    assert finish(start(2, f"{flags} -BS 1 -EPOCH 3 -EXP parts", interrupted)) == [143, 143]
+    assert state_of(tmp_path / "parts")["cursor"]["step"] == 3
+    assert finish(start(2, f"--RESUME {tmp_path}/parts/weights/last.pt")) == [0, 0]
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    ranks = state_of(tmp_path / "whole")["random"]
+    assert len(ranks) == 2
+    assert not torch.equal(ranks[0]["torch"], ranks[1]["torch"])
+
+
+@needs_fork
+def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) -> None:
+    """4 pictures: one batch, two batches in a row, or two ranks give one loss and one gradient.
+
+    The miniature timm ViT has no batch normalisation, which sees only its own part of a batch; and the noise on the
+    references, which each rank draws for itself, is off.
+    """
+    torch.manual_seed(0)
+    weights = timm.create_model("test_vit", num_classes=0, img_size=64).state_dict()
+
+    def with_vit(rank: int) -> None:
+        tokens.REFERENCE_NOISE = 0.0
+        baseline.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
+
+    common = f"{flags} -EPOCH 1 -BACKBONE test_vit -CLIP 0 -LR 1e-5"
+    divided = {"one": (1, "-BS 4"), "accumulated": (1, "-BS 2 -ACCUM 2"), "ranks": (2, "-BS 2")}
+    gradients, losses = [], []
+    for name, (world, batch) in divided.items():
+        assert set(finish(start(world, f"{common} {batch} -EXP {name}", with_vit))) == {0}
+        saved = state_of(tmp_path / name)["optimizer"]["state"]
+        gradients.append(torch.cat([saved[i]["exp_avg"].flatten() for i in sorted(saved)]))
+        losses.append(float((tmp_path / name / "results.csv").read_text().splitlines()[1].split(",")[3]))
+    for gradient, loss in zip(gradients[1:], losses[1:], strict=True):
+        assert loss == pytest.approx(losses[0], rel=1e-4)
+        torch.testing.assert_close(gradient, gradients[0], rtol=1e-3, atol=1e-4 * float(gradients[0].abs().max()))
+
+
+@needs_fork
+def test_a_bad_loss_on_one_rank_stops_both(flags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def spoiled(rank: int) -> None:
+        forward = PoseCriterion.forward
+
+        def bad(self: PoseCriterion, *arguments: Any) -> dict[str, torch.Tensor]:
+            losses = forward(self, *arguments)
+            return {**losses, "oks": losses["oks"] / 0} if rank == 1 else losses
+
+        PoseCriterion.forward = bad  # type: ignore[method-assign]
+
+    assert finish(start(2, f"{flags} -BS 2 -EPOCH 2 -EXP run", spoiled)) == [1, 1]
+    message = capfd.readouterr().err
+    assert "oks inf" in message or "oks nan" in message
+    assert ".jpg" in message
+    assert "Traceback" not in message
+
+
+@needs_fork
+def test_a_picture_that_one_rank_can_not_read_stops_both(
+    flags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "broken"
+    write_dataset(folder, 4, 2, 64, 0, 0)
+    (folder / "images" / "train" / "000001.jpg").write_bytes(b"not a picture")
+    argv = flags.replace(flags.split("-COCO_ROOT ")[1].split("/images")[0], str(folder))
+    assert finish(start(2, f"{argv} -BS 2 -EPOCH 1 -MOSAIC 0 -EXP run")) == [1, 1]
+    message = capfd.readouterr().err
+    assert "000001.jpg" in message
+    assert "Traceback" not in message
+
+
+@needs_fork
+def test_a_real_signal_saves(flags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    process = start(1, f"{flags} -BS 2 -EPOCH 100000 -EVAL_EVERY 100000 -EXP run")[0]
+    _wait_for(tmp_path / "run" / "results.csv")
+    os.kill(process.pid or 0, signal.SIGTERM)
+    assert finish([process]) == [143]
+    assert f"--RESUME {tmp_path}/run/weights/last.pt" in capfd.readouterr().out
+    assert state_of(tmp_path / "run")["cursor"]["step"] > 0
+
+
+@needs_fork
+def test_a_kill_at_any_moment_leaves_a_run_to_continue(flags: str, tmp_path: Path) -> None:
+    """Saves after every step, so that a kill likely meets one."""
+    argv = f"{flags} -BS 2 -EPOCH 100000 -EVAL_EVERY 100000 -SAVE_MINUTES 0 -EXP run"
+    for attempt in range(3):
+        process = start(1, argv if attempt == 0 else f"--RESUME {tmp_path}/run/weights/last.pt")[0]
+        before = state_of(tmp_path / "run")["cursor"]["step"] if attempt else 0
+        deadline = time.monotonic() + 60
+        while not _saved_after(tmp_path / "run", before):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid or 0, signal.SIGKILL)
+        assert finish([process]) == [-signal.SIGKILL]
+    assert not (tmp_path / "run-2").exists()
+
+
+def _saved_after(folder: Path, step: int) -> bool:
+    return (folder / "weights" / "last.pt").is_file() and state_of(folder)["cursor"]["step"] > step
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.is_file():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
+def test_torchrun(flags: str, tmp_path: Path) -> None:
+    """The real thing: two processes, one step, every file of a run folder."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train_pose.py"]
+    done = subprocess.run(
+        [*command, *flags.split(), "-BS", "2", "-EPOCH", "1", "-EXP", "run", "--SAVE"],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = ["config.json", "environment.json", "results.csv", "results.png", "train_batch.jpg",
+             "val_labels_predictions.jpg", "weights/best.pt", "weights/epoch-001.pt", "weights/last.pt"]  # fmt: skip
+    for name in files:
+        assert (tmp_path / "run" / name).stat().st_size > 0
+        assert str(tmp_path / "run" / name) in done.stdout
+    assert "4 = 2 (-BS) x 1 (-ACCUM) x 2 (processes)" in done.stdout
+    assert "inference_image_pose.py --image_path" in done.stdout
+    assert "AP50" in done.stdout
+    assert "Warning" not in done.stderr
+
+
+def test_flags_are_checked_before_anything_is_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "train_pose.py", "-EPO", "5"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: flag -EPO is unknown. Did you mean -EPOCH")
+    assert len(done.stderr.splitlines()) == 1
