@@ -27,9 +27,4 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel:
 
 def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
     n = int(count)
-    weight = 1 - min(decay, (1 + n) / (10 + n))
-    for mean, value in zip(averaged, current, strict=True):
-        if torch.is_floating_point(mean):
-            mean.lerp_(value, weight)
-        else:
-            mean.copy_(value)
+    torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))

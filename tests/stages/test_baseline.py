@@ -17,7 +17,7 @@ import torch
 import train_pose
 from datasets.synthetic import write_dataset
 from sia.criterion import PoseCriterion
-from stages import pictures, trainer
+from stages import pictures, plan, trainer
 from stages.plan import choose_precision, choose_workers
 from stages.trainer import Trainer
 from utils.checkpoint import load_checkpoint, save_checkpoint
@@ -265,6 +265,19 @@ def test_a_backbone_from_a_file(train: Callable[..., int], tmp_path: Path, capsy
 
 def test_bf16_trains_on_a_cpu(train: Callable[..., int]) -> None:
     assert train("-EXP run -EPOCH 1 -BS 8 -PRECISION bf16 -MODEL sia_pose") == 0
+
+
+def test_fp16_keeps_its_loss_scale(train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """-PRECISION fp16 needs a GPU; its arithmetic and its loss scaling run on a CPU as well, slowly."""
+    monkeypatch.setattr(plan, "choose_precision", lambda *_: (torch.float16, "a test"))
+    assert train("-EXP whole") == 0
+    with monkeypatch.context() as context:
+        stop_after(context, 5)
+        assert train("-EXP parts") == 143
+    last = tmp_path / "parts" / "weights" / "last.pt"
+    assert load_checkpoint(last)["training"]["scaler"]["scale"] > 0
+    assert train(f"--RESUME {last}") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
