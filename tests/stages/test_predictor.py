@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import stages.predictor
+from sia.postprocess import Decoded
+from stages.predictor import Predictor
+from tests.inference_helpers import save_weights
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.device import choose_device
+from utils.errors import ConfigError, DataError, WeightsError
+from utils.skeleton import Skeleton
+
+PAW = Skeleton(("nose", "left_paw", "right_paw"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.1, 0.1))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
+
+
+def test_people_of_pictures_of_any_size(weights: Path) -> None:
+    predictor = Predictor.load(weights, "cpu")
+    rng = np.random.default_rng(0)
+    sizes = [(48, 200), (64, 64), (1, 1), (300, 7), (90, 50)]
+    images = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for size in sizes]
+    found = predictor.predict(images)
+    assert len(found) == len(images)
+    for people, (height, width) in zip(found, sizes, strict=True):
+        assert people.keypoints.shape == (len(people), 17, 2)
+        assert people.confidences.shape == (len(people), 17)
+        assert (np.diff(people.scores) <= 0).all()
+        assert (people.boxes >= 0).all()
+        assert (people.boxes[:, 2:] <= (width, height)).all()
+    assert predictor.predict([]) == []
+
+
+def test_a_picture_has_the_same_people_in_any_batch(weights: Path) -> None:
+    predictor = Predictor.load(weights, "cpu")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (50 + 9 * i, 80, 3), dtype=np.uint8) for i in range(3)]
+    for image, together in zip(images, predictor.predict(images), strict=True):
+        (alone,) = predictor.predict([image])
+        assert np.allclose(alone.keypoints, together.keypoints, atol=1e-2)
+        assert np.allclose(alone.scores, together.scores, atol=1e-5)
+
+
+def test_maps_input_pixels_back_through_the_letterbox(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of 128x32 fills the middle quarter of the 64x64 input at half its size."""
+    at = torch.tensor([[[[10.0, 28.0]] * 17]])
+    decoded = Decoded(torch.ones(1, 1), torch.tensor([[[10.0, 28.0, 20.0, 36.0]]]), at, torch.ones(1, 1, 17))
+    monkeypatch.setattr(stages.predictor, "decode", lambda output, size: decoded)
+    (people,) = Predictor.load(weights, "cpu").predict([np.zeros((32, 128, 3), np.uint8)])
+    assert people.boxes[0].tolist() == [20, 8, 40, 24]
+    assert people.keypoints[0, 0].tolist() == [20, 8]
+
+
+def test_another_skeleton_and_a_training_checkpoint(tmp_path: Path) -> None:
+    path = save_weights(tmp_path / "last.pt", PAW, training={"epoch": 3})
+    predictor = Predictor.load(path, "cpu")
+    assert predictor.skeleton == PAW
+    assert predictor.predict([np.zeros((40, 40, 3), np.uint8)])[0].keypoints.shape[1:] == (3, 2)
+
+
+def test_says_what_runs_where_and_why(weights: Path) -> None:
+    line = Predictor.load(weights, "cpu").describe()
+    for part in ("sia_pose_simple test", "17 keypoints", "64x64", str(weights), "cpu (as asked by --device cpu"):
+        assert part in line
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_arrays_that_are_no_pictures(weights: Path, image: np.ndarray) -> None:
+    with pytest.raises(DataError, match="uint8"):
+        Predictor.load(weights, "cpu").predict([image])
+
+
+def changed(source: Path, path: Path, **parts) -> Path:
+    save_checkpoint(path, {**load_checkpoint(source), **parts})
+    return path
+
+
+def test_weights_that_do_not_fit_are_named_by_key(weights: Path, tmp_path: Path) -> None:
+    good = load_checkpoint(weights)["weights"]
+    first, second, *_ = good
+    cases = {
+        "missing: " + first: {key: value for key, value in good.items() if key != first},
+        "not in the model: surplus": {**good, "surplus": torch.zeros(1)},
+        f"wrong shape: {second} ": {**good, second: torch.zeros(3, 1, 4, 1, 5)},
+        f"wrong shape: {first} without shape": {**good, first: "text"},
+        "holds no weights": [1, 2],
+    }
+    for message, state in cases.items():
+        with pytest.raises(WeightsError) as error:
+            Predictor.load(changed(weights, tmp_path / "a.pt", weights=state), "cpu")
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"model_config": {}},
+        {"model_config": None},
+        {"skeleton": {"names": []}},
+        {"skeleton": PAW.to_dict()},
+        {"model_config": {"name": "unknown"}},
+    ],
+)
+def test_a_description_that_is_wrong(weights: Path, tmp_path: Path, parts: dict) -> None:
+    with pytest.raises(WeightsError, match=r"a\.pt"):
+        Predictor.load(changed(weights, tmp_path / "a.pt", **parts), "cpu")
+
+
+def test_weights_that_are_not_finite(weights: Path, tmp_path: Path) -> None:
+    broken = {
+        key: torch.full_like(value, torch.nan) if value.is_floating_point() else value
+        for key, value in load_checkpoint(weights)["weights"].items()
+    }
+    predictor = Predictor.load(changed(weights, tmp_path / "a.pt", weights=broken), "cpu")
+    with pytest.raises(WeightsError, match="not finite"):
+        predictor.predict([np.zeros((40, 40, 3), np.uint8)])
+
+
+class Attack:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_malicious_pickle_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(pickle.dumps({"format": "sia_pose/1", "weights": Attack(tmp_path / "ran")}))
+    torch.save({"format": "sia_pose/1", "weights": Attack(tmp_path / "ran")}, tmp_path / "b.pt")
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(WeightsError):
+            Predictor.load(tmp_path / name, "cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="unknown"):
+        choose_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto").torch.type == "cpu"
+    assert "no GPU" in choose_device("auto").reason
+    for name in ("cuda", "mps"):
+        with pytest.raises(ConfigError, match="can't be used"):
+            choose_device(name)
+
+
+def test_an_idle_gpu_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Test GPU")
+    assert "Test GPU is present but unused" in choose_device("cpu").warning
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_gpu_finds_what_the_cpu_finds(weights: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
+    (here,), (there,) = (Predictor.load(weights, device).predict([image]) for device in ("cpu", "cuda"))
+    assert np.allclose(here.keypoints, there.keypoints, atol=0.1)

@@ -1,0 +1,231 @@
+"""Through the real script's main, in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference_image_pose import main
+from stages.predictor import Predictor
+from tests.inference_helpers import name_quarters, quarters, save_weights
+from utils.errors import DataError
+from utils.images import find_images, read_image
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def picture(path: Path, height: int = 40, width: int = 60) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(quarters(height, width)).save(path)
+    return path
+
+
+def run(weights: Path, path: object, *flags: str) -> int:
+    return main(["--image_path", str(path), "--weight_path", str(weights), "--device", "cpu", *flags])
+
+
+def test_one_picture(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(weights, picture(tmp_path / "shot-12.png"), "--conf_thresh", "0") == 0
+    folder = tmp_path / "runs" / "inference-image-1"
+    assert {path.name for path in folder.iterdir()} == {"shot-12.png", "results.json", "run.json"}
+    rows, about = (json.loads((folder / name).read_text()) for name in ("results.json", "run.json"))
+    assert rows
+    assert all(row["image_id"] == 12 and len(row["keypoints"]) == 51 for row in rows)
+    assert about["images"][0] | {"file_name": ""} == {
+        "id": 12, "file_name": "", "width": 60, "height": 40, "people": len(rows), "annotated": "shot-12.png"
+    }  # fmt: skip
+    assert about["complete"]
+    assert about["format"] == "sia_pose_results/1"
+    said = capsys.readouterr().out
+    assert f"{len(rows)} people" in said
+    assert " ms" in said
+    assert "on cpu (" in said
+    for name in ("shot-12.png", "results.json", "run.json"):
+        assert str(folder / name) in said
+    assert read_image(folder / "shot-12.png").shape == (40, 60, 3)
+
+
+def test_a_second_run_overwrites_nothing(tmp_path: Path, weights: Path) -> None:
+    shot = picture(tmp_path / "a.png")
+    for _ in range(2):
+        assert run(weights, shot) == 0
+        assert run(weights, shot, "--output_dir", "mine") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "mine", "mine-2", "runs"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"inference-image-1", "inference-image-2"}
+
+
+def test_a_threshold_that_nobody_reaches(tmp_path: Path, weights: Path) -> None:
+    picture(tmp_path / "a.png")
+    assert run(weights, tmp_path / "a.png", "--conf_thresh", "1") == 0
+    folder = tmp_path / "runs" / "inference-image-1"
+    assert json.loads((folder / "results.json").read_text()) == []
+    assert name_quarters(read_image(folder / "a.png")) == "RGBW"
+
+
+def test_a_folder_in_batches_and_a_glob(tmp_path: Path, weights: Path) -> None:
+    for name in ("in/10.jpg", "in/9.png", "in/2.webp", "in/below/9.jpg", "in/notes.txt"):
+        picture(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("")
+    assert run(weights, tmp_path / "in", "--batch_size", "2", "--output_dir", "a") == 0
+    images = json.loads((tmp_path / "a" / "run.json").read_text())["images"]
+    assert [image["id"] for image in images] == [2, 9, 10]
+    assert [image["annotated"] for image in images] == ["2.jpg", "9.png", "10.jpg"]
+    assert run(weights, tmp_path / "in" / "**" / "9.*", "--output_dir", "b") == 0
+    images = json.loads((tmp_path / "b" / "run.json").read_text())["images"]
+    assert [image["id"] for image in images] == [1, 2]  # both are called 9
+    assert len({image["annotated"] for image in images}) == 2
+
+
+def test_names_that_meet_are_told_apart(tmp_path: Path, weights: Path) -> None:
+    for name in ("in/a/x.jpg", "in/b/x.jpg", "in/b/x.webp"):
+        picture(tmp_path / name)
+    assert run(weights, tmp_path / "in/*/*", "--output_dir", "out") == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.jpg")} == {"x.jpg", "x-2.jpg", "x-3.jpg"}
+
+
+def test_a_bad_picture_among_good_ones(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = picture(tmp_path / "in/1.jpg", 200, 200).read_bytes()
+    (tmp_path / "in/2.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "in/3.jpg").write_bytes(b"")
+    picture(tmp_path / "in/4.jpg")
+    assert run(weights, tmp_path / "in", "--output_dir", "out", "--batch_size", "2") == 1
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [image["id"] for image in about["images"]] == [1, 4]
+    assert [Path(bad["file"]).name for bad in about["unreadable"]] == ["2.jpg", "3.jpg"]
+    error = capsys.readouterr().err
+    assert "2.jpg" in error
+    assert "3.jpg" in error
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_one_bad_picture_is_an_error(
+    tmp_path: Path, weights: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    assert run(weights, tmp_path / "a.png") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: Can't read the picture")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("inference-image-1"))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("nothing.jpg", "No such picture"), ("empty", "has no pictures"), ("empty/*.jpg", "No picture matches")],
+)
+def test_nothing_to_do(
+    tmp_path: Path, weights: Path, path: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run(weights, path) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_that_are_missing_or_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "text.pt").write_text("hello")
+    for name in ("none.pt", "text.pt"):
+        assert run(Path(name), tmp_path / "a.png") == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert name in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_output_that_can_not_be_made(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "a.png")
+    assert run(weights, tmp_path / "a.png", "--output_dir", str(tmp_path / "a.png")) == 1
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_full_disk(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resource = pytest.importorskip("resource")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (99, 99, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        assert run(weights, tmp_path / "a.png", "--output_dir", "out") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "Can't write out/a.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_stopping_keeps_the_results_so_far(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        picture(tmp_path / f"in/{number}.png")
+    predict = Predictor.predict
+
+    def interrupted(self: Predictor, images: list[np.ndarray]) -> list:
+        os.kill(os.getpid(), signal.SIGINT)
+        return predict(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    assert run(weights, tmp_path / "in", "--batch_size", "2", "--output_dir", "out") == 130
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert not about["complete"]
+    assert [image["id"] for image in about["images"]] == [0, 1]
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "flags", [["--conf", "0.5"], ["--conf_thresh", "2"], ["--conf_thresh", "x"], ["--batch_size", "0"]]
+)
+def test_flags_are_checked_and_never_abbreviated(tmp_path: Path, weights: Path, flags: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(weights, picture(tmp_path / "a.png"), *flags)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("orientation", "seen"),
+    [(1, "RGBW"), (2, "GRWB"), (3, "WBGR"), (4, "BWRG"), (5, "RBGW"), (6, "BRWG"), (7, "WGBR"), (8, "GWRB")],
+)
+def test_exif_orientation(tmp_path: Path, orientation: int, seen: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(quarters(40, 60)).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    image = read_image(tmp_path / "a.jpg")
+    assert image.shape == ((40, 60, 3) if orientation < 5 else (60, 40, 3))
+    assert name_quarters(image) == seen
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16", "F"])
+def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    gray = np.full((8, 9), 40_000, np.uint16)
+    made = Image.fromarray(gray) if mode == "I;16" else Image.new("RGB", (9, 8), (128, 128, 128)).convert(mode)
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "F", "I;16") else "a.png")
+    made.save(path)
+    image = read_image(path)
+    assert image.shape == (8, 9, 3)
+    assert image.dtype == np.uint8
+    if mode not in ("1", "P"):
+        assert 100 < image.mean() < 170
+
+
+def test_a_picture_that_may_be_an_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = picture(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match="too many pixels"):
+        read_image(path)
+
+
+def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a[1].png")
+    assert find_images(str(path)) == [path]

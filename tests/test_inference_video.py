@@ -1,0 +1,164 @@
+"""Through the real script's main, in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from inference_video_pose import main
+from stages.predictor import Predictor
+from tests.inference_helpers import frame_times, save_video, save_weights, sound_packets
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(weights: Path, path: object, *flags: str) -> int:
+    return main(["--video_path", str(path), "--weight_path", str(weights), "--device", "cpu", *flags])
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("reader", ["av", "decord"])
+def test_a_video_with_sound_and_uneven_times(
+    tmp_path: Path, weights: Path, reader: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if reader == "decord":
+        pytest.importorskip("decord")
+    times = [0, 30, 100, 120, 200, 230, 300, 390, 400, 500]
+    source = save_video(tmp_path / "walk.mp4", frames=10, size=(48, 80), times=times, sound="aac")
+    assert run(weights, source, "--conf_thresh", "0", "--batch_size", "4", "--reader", reader) == 0
+    folder = tmp_path / "runs" / "inference-video-1"
+    assert {path.name for path in folder.iterdir()} == {"walk.mp4", "walk.jsonl", "run.json"}
+    assert frame_times(folder / "walk.mp4") == frame_times(source)
+    assert sound_packets(folder / "walk.mp4") == sound_packets(source)
+    with av.open(str(folder / "walk.mp4")) as made:
+        assert (made.streams.video[0].codec.name, made.streams.video[0].pix_fmt) == ("h264", "yuv420p")
+    rows = rows_of(folder / "walk.jsonl")
+    assert [row["frame"] for row in rows] == list(range(10))
+    assert [row["time"] for row in rows] == [time / 1000 for time in times]
+    assert all(len(person["keypoints"]) == 51 for row in rows for person in row["people"])
+    about = json.loads((folder / "run.json").read_text())
+    assert about["complete"]
+    assert (about["width"], about["height"], about["frames"]) == (80, 48, 10)
+    captured = capsys.readouterr()
+    assert "10/10" in captured.err  # the progress bar
+    assert str(folder / "walk.mp4") in captured.out
+
+
+def test_rotated_by_metadata(tmp_path: Path, weights: Path) -> None:
+    if not hasattr(av.VideoStream, "set_display_rotation"):
+        pytest.skip("this PyAV can't write rotated videos")
+    source = save_video(tmp_path / "a.mp4", frames=3, size=(48, 80), rotation=90)
+    assert run(weights, source, "--output_dir", "out") == 0
+    with av.open(str(tmp_path / "out" / "a.mp4")) as made:
+        frame = next(made.decode(video=0))
+        assert (frame.height, frame.width, frame.rotation) == (80, 48, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_keeps_a_video_that_plays(
+    tmp_path: Path, weights: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = save_video(tmp_path / "a.mp4", frames=30, sound="aac")
+    predict, calls = Predictor.predict, []
+
+    def interrupted(self: Predictor, images: list[np.ndarray]) -> list:
+        calls.append(len(images))
+        if len(calls) == 3:
+            os.kill(os.getpid(), number)
+        return predict(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    assert run(weights, source, "--batch_size", "4", "--output_dir", "out") == 130
+    assert frame_times(tmp_path / "out" / "a.mp4") == frame_times(source)[:12]
+    assert len(rows_of(tmp_path / "out" / "a.jsonl")) == 12
+    assert not json.loads((tmp_path / "out" / "run.json").read_text())["complete"]
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_a_video_cut_off_is_done_up_to_the_break(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = save_video(tmp_path / "a.mp4", frames=40, noise=20, movflags="+faststart")
+    (tmp_path / "b.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    assert run(weights, tmp_path / "b.mp4", "--output_dir", "out") == 0
+    rows = rows_of(tmp_path / "out" / "b.jsonl")
+    assert len(frame_times(tmp_path / "out" / "b.mp4")) == len(rows)
+    warning = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"][0]
+    assert f"after frame {len(rows) - 1} " in warning
+    assert warning in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such video"), (b"", "is empty"), (b"hello\n" * 100, "not a video")],
+)
+def test_no_video(
+    tmp_path: Path, weights: Path, content: bytes | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "a.mp4").write_bytes(content)
+    assert run(weights, tmp_path / "a.mp4") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_output_that_can_not_be_made(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_video(tmp_path / "a.mp4", frames=3)
+    assert run(weights, source, "--output_dir", str(source)) == 1
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_weights_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Path("none.pt"), save_video(tmp_path / "a.mp4", frames=3)) == 1
+    assert "none.pt" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_full_disk_keeps_whole_rows_and_no_half_video(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource")
+    source = save_video(tmp_path / "a.mp4", frames=50, noise=60)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        assert run(weights, source, "--output_dir", "out") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "Can't write out/a.mp4" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jsonl"}
+    assert rows_of(tmp_path / "out" / "a.jsonl")
+
+
+def test_a_stream_by_its_address(tmp_path: Path, weights: Path) -> None:
+    source = save_video(tmp_path / "a.ts", frames=5)
+    assert run(weights, f"file://{source}", "--output_dir", "out") == 0
+    assert len(rows_of(tmp_path / "out" / "stream.jsonl")) == 5
+
+
+def test_real_clips(photographs: Path, weights: Path, tmp_path: Path) -> None:
+    clip = photographs / "videos" / "intel_classroom_480x270.mp4"
+    if not clip.is_file():
+        pytest.skip(f"no {clip}")
+    assert run(weights, clip, "--output_dir", "out") == 0
+    assert frame_times(tmp_path / "out" / clip.name) == frame_times(clip)
