@@ -174,7 +174,7 @@ class Dashboards:
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
-            self._wandb.finish(quiet=True)
+            self._wandb.finish()
 
     def _open_tensorboard(self, folder: Path, step: int) -> Any:
         try:

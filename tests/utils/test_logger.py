@@ -114,7 +114,7 @@ def fake_wandb(calls: list[object]) -> ModuleType:
         def log(self, values: object, step: int) -> None:
             calls.append((values, step))
 
-        def finish(self, quiet: bool) -> None:
+        def finish(self) -> None:
             calls.append("finished")
 
     def init(**options: object) -> Run:
