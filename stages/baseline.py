@@ -240,7 +240,7 @@ def make_state(model: PoseModel, plan: Plan, config: TrainConfig, device: torch.
     backbone = model.backbone
     optimizer = make_optimizer(
         model, lr=plan.lr, weight_decay=config.wd, layer_decay=plan.llrd, layer_index=backbone.layer_index,
-        depth=backbone.depth,
+        depth=backbone.depth, muon=plan.muon,
     )  # fmt: skip
     scheduler = make_scheduler(optimizer, plan.total_steps, plan.warmup)
     scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)

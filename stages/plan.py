@@ -21,7 +21,8 @@ class Plan:
     """What -LR auto and its kin became.
 
     Attributes:
-        lr, llrd: peak learning rate of the new parts; decay per backbone layer.
+        lr, muon: peak learning rate of the new parts; whether Muon moves the hidden matrices.
+        llrd: decay of the learning rate per backbone layer.
         total_steps, warmup: steps of the optimiser.
         ema: decay of the averaged weights.
         plain_epochs: last epochs without mosaic.
@@ -31,6 +32,7 @@ class Plan:
     """
 
     lr: float
+    muon: bool
     llrd: float
     total_steps: int
     warmup: int
@@ -57,21 +59,25 @@ def make_plan(config: TrainConfig, ranks: Ranks, batches: int, workers: int, pre
     batch = config.bs * config.accum * ranks.world_size
     lr, lr_reason = _learning_rate(config, batch, pretrained)
     llrd = config.llrd if config.llrd is not None else (0.8 if pretrained else 1.0)
+    muon = not pretrained if config.optimizer == "auto" else config.optimizer == "muon"
+    kind = "Muon for hidden matrices, AdamW for the rest" if muon else "AdamW"
     warmup = config.warmup if config.warmup is not None else min(1000, max(1, total // 20))
     ema = config.ema if config.ema is not None else decay_for(total)
     plain = config.plain_epochs if config.plain_epochs is not None else config.epoch // 10
     start = "the start is pretrained" if pretrained else "the start is random"
+    why = start if config.optimizer == "auto" else _asked("-OPTIMIZER")
     lines = (
         ("precision", precision),
         ("batch", f"{batch} = {config.bs} (-BS) x {config.accum} (-ACCUM) x {ranks.world_size} (processes)"),
         ("steps", f"{total} = {config.epoch} epochs x {steps}"),
         ("learning rate", f"{lr:.3g} ({lr_reason}); warm-up {warmup} steps, flat to half of the run, cosine to 1 %"),
+        ("optimiser", f"{kind} ({why})"),
         ("layer decay", f"{llrd:g} ({_asked('-LLRD') if config.llrd is not None else start})"),
         ("averaging", f"{ema:.6g} a step ({_asked('-EMA') if config.ema is not None else '1 - 10 / steps'})"),
         ("augmentation", f"mosaic {config.mosaic:g}; the last {plain} epochs without it"),
         ("loading", f"{workers} worker{'s' if workers != 1 else ''} a process"),
     )
-    return Plan(lr, llrd, total, warmup, ema, plain, workers, dtype, lines)
+    return Plan(lr, muon, llrd, total, warmup, ema, plain, workers, dtype, lines)
 
 
 def _asked(flag: str) -> str:
@@ -81,10 +87,10 @@ def _asked(flag: str) -> str:
 def _learning_rate(config: TrainConfig, batch: int, pretrained: bool) -> tuple[float, str]:
     if config.lr is not None:
         return config.lr, _asked("-LR")
-    base, why = (2e-4, "pretrained start") if pretrained else (2e-3, f"random start, {config.size}")
+    base, why = (1.5e-4, "pretrained start") if pretrained else (2e-3, f"random start, {config.size}")
     if not pretrained and config.size not in _SMALL:
         base = 5e-4
-    scale = min(math.sqrt(batch / 32), 2.0)
+    scale = min(math.sqrt(batch / 16), 2.0)
     return base * scale, f"{base:g} for a {why}, times {scale:.2f} for the batch of {batch}"
 
 

@@ -90,15 +90,21 @@ class TrainConfig:
     )  # fmt: skip
 
     lr: float | None = _flag(
-        "-LR", _OPTIMISER, "Peak learning rate of AdamW. auto: 2e-3 from scratch (5e-4 from s16 on), 2e-4 with a "
-        "pretrained start, for an effective batch of 32; times the square root of the batch over 32, at most 2.",
+        "-LR", _OPTIMISER, "Peak learning rate of AdamW; Muon's is 2.5 times it. auto: 2e-3 from scratch (5e-4 from s16 "
+        "on), 1.5e-4 with a pretrained start, for an effective batch of 16; times the square root of the batch over 16, "
+        "at most 2.",
         kind=float, default=None,
+    )  # fmt: skip
+    optimizer: str = _flag(
+        "-OPTIMIZER", _OPTIMISER, "auto, muon (for the matrices inside the transformer layers, AdamW for the rest) or "
+        "adamw. auto: muon from scratch, adamw with a pretrained start.",
+        default="auto", choices=("auto", "muon", "adamw"),
     )  # fmt: skip
     warmup: int | None = _flag(
         "-WARMUP", _OPTIMISER, "Warm-up in steps of the optimiser. auto: 5 percent of the run, at most 1000.",
         kind=int, default=None,
     )  # fmt: skip
-    wd: float = _flag("-WD", _OPTIMISER, "Weight decay of AdamW (not on norms, biases, tokens and positions).",
+    wd: float = _flag("-WD", _OPTIMISER, "Weight decay (not on norms, biases, tokens and positions).",
                       kind=float, default=0.05)  # fmt: skip
     clip: float = _flag(
         "-CLIP",

@@ -1,14 +1,57 @@
-"""AdamW with layer-wise learning rates for the backbone and weight decay only where it belongs."""
+"""Muon or AdamW, with layer-wise learning rates for the backbone and weight decay only where it belongs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
 
 BACKBONE = "backbone."
+MUON_RATE = 2.5
+"""Learning rate of the matrices under Muon, relative to that of AdamW for the rest."""
 _NEVER_DECAYED = ("pos_embed", "token", "position", "embed.weight")
+_HIDDEN = re.compile(r"\.(attn|mlp|attend_\w+|feed)\.")
+_NOT_HIDDEN = re.compile(r"(offsets|weights)\.")
+
+
+class MuonWithAdamW(Optimizer):
+    """Muon for the matrices inside the transformer layers, AdamW for all else, as one optimiser.
+
+    Muon (Jordan et al., 2024) orthogonalises each update, scaled to the size of AdamW's (Liu et al., Muon is Scalable
+    for LLM Training, 2025, section 2.2). From random weights it learns in about two thirds of AdamW's steps.
+    """
+
+    def __init__(self, matrices: list[dict[str, Any]], rest: list[dict[str, Any]], fused: bool) -> None:
+        """Groups as for any optimiser, each with its ``lr`` and ``weight_decay``."""
+        super().__init__([p for group in (*matrices, *rest) for p in group["params"]], {})
+        self.parts = (Muon(matrices, adjust_lr_fn="match_rms_adamw"), AdamW(rest, fused=fused))
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        # The very dictionaries of the parts: what a schedule writes here, they read.
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of both."""
+        loss = closure() if closure is not None else None
+        for part in self.parts:
+            part.step()  # type: ignore[no-untyped-call, unused-ignore]
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of both."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        for part, saved in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(saved)
+        self._share_groups()
 
 
 def make_optimizer(
@@ -19,7 +62,8 @@ def make_optimizer(
     layer_decay: float,
     layer_index: Callable[[str], int],
     depth: int,
-) -> torch.optim.AdamW:
+    muon: bool,
+) -> Optimizer:
     """Groups parameters by learning rate and decay.
 
     Args:
@@ -29,11 +73,12 @@ def make_optimizer(
         layer_decay: the backbone's layer i learns at ``lr * layer_decay ** (depth + 1 - i)`` (Bao et al., BEiT, 2021).
         layer_index: depth of a backbone parameter by its name in the backbone: 0 is the stem, depth + 1 the last norm.
         depth: number of blocks.
+        muon: whether Muon moves the matrices inside the transformer layers, at `MUON_RATE` times the rate.
 
     Returns:
         The optimiser; each group has a ``name`` (``new``, ``layer-00``, ...) for the log.
     """
-    groups: dict[tuple[str, bool], list[Tensor]] = {}
+    groups: dict[tuple[str, bool, bool], list[Tensor]] = {}
     rates: dict[str, float] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -43,12 +88,21 @@ def make_optimizer(
             layer = layer_index(name.removeprefix(BACKBONE))
             group, rate = f"layer-{layer:02d}", lr * layer_decay ** (depth + 1 - layer)
         rates[group] = rate
-        groups.setdefault((group, is_decayed(name, parameter)), []).append(parameter)
-    rows = [
-        {"params": parts, "lr": rates[group], "weight_decay": weight_decay if decayed else 0.0, "name": group}
-        for (group, decayed), parts in sorted(groups.items(), key=lambda item: item[0])
-    ]
-    return torch.optim.AdamW(rows, lr=lr, fused=_can_fuse(model))
+        kind = (group, muon and is_hidden_matrix(name, parameter), is_decayed(name, parameter))
+        groups.setdefault(kind, []).append(parameter)
+    matrices: list[dict[str, Any]] = []
+    rest: list[dict[str, Any]] = []
+    for (group, matrix, decayed), parts in sorted(groups.items(), key=lambda item: item[0]):
+        row = {"params": parts, "weight_decay": weight_decay if decayed else 0.0, "name": group}
+        chosen, rate = (matrices, MUON_RATE * rates[group]) if matrix else (rest, rates[group])
+        chosen.append({**row, "name": f"{group}-matrices" if matrix else group, "lr": rate})
+    return MuonWithAdamW(matrices, rest, _can_fuse(model)) if muon else AdamW(rest, fused=_can_fuse(model))
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether this is a matrix between two hidden layers, which is what Muon is made for."""
+    hidden = _HIDDEN.search(name) is not None and _NOT_HIDDEN.search(name) is None
+    return parameter.ndim == 2 and hidden and is_decayed(name, parameter)
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
@@ -59,7 +113,7 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """The present rate of the new parts, and of the deepest and the topmost backbone layer where they differ."""
     rates = {str(group["name"]): float(group["lr"]) for group in optimizer.param_groups}
-    layers = sorted(name for name in rates if name.startswith("layer-"))
+    layers = sorted(name for name in rates if re.fullmatch(r"layer-\d+", name))
     chosen = {"new": rates["new"]} if "new" in rates else {}
     if layers:
         chosen |= {"backbone_first": rates[layers[0]], "backbone_last": rates[layers[-1]]}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from sia.backbone import build_backbone
 from sia.registry import ModelConfig, create_model
-from utils.optimizer import is_decayed, learning_rates, make_optimizer
+from utils.optimizer import MUON_RATE, is_decayed, is_hidden_matrix, learning_rates, make_optimizer
 
 
 def model_of(name: str) -> torch.nn.Module:
@@ -14,12 +16,14 @@ def model_of(name: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"])
 @pytest.mark.parametrize("decay", [1.0, 0.8])
-def test_every_parameter_is_in_one_group_with_its_rate(name: str, decay: float) -> None:
+@pytest.mark.parametrize("muon", [True, False])
+def test_every_parameter_is_in_one_group_with_its_rate(name: str, decay: float, muon: bool) -> None:
     model = model_of(name)
     backbone = model.backbone
     optimizer = make_optimizer(
-        model, lr=1.0, weight_decay=0.05, layer_decay=decay, layer_index=backbone.layer_index, depth=backbone.depth
-    )
+        model, lr=1.0, weight_decay=0.05, layer_decay=decay, layer_index=backbone.layer_index, depth=backbone.depth,
+        muon=muon,
+    )  # fmt: skip
     rows = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters())) == len(rows)
     for key, parameter in model.named_parameters():
@@ -28,7 +32,44 @@ def test_every_parameter_is_in_one_group_with_its_rate(name: str, decay: float) 
         expected = 1.0
         if key.startswith("backbone.") and decay < 1:
             expected = decay ** (backbone.depth + 1 - backbone.layer_index(key.removeprefix("backbone.")))
+        if muon and is_hidden_matrix(key, parameter):
+            expected *= MUON_RATE
         assert group["lr"] == pytest.approx(expected)
+
+
+def test_muon_moves_the_matrices_inside_the_layers_only() -> None:
+    model = model_of("sia_pose")
+    hidden = {key for key, parameter in model.named_parameters() if is_hidden_matrix(key, parameter)}
+    assert {"backbone.vit.blocks.0.attn.qkv.weight", "refiner.layers.0.attend_cross.out.weight"} <= hidden
+    assert not any(part in key for key in hidden for part in ("head.", "stem", "offsets", "pos_embed", "move", "bias"))
+
+
+@pytest.mark.parametrize("muon", [True, False])
+def test_state_dict_continues_exactly_and_schedules_reach_both_parts(muon: bool) -> None:
+    def run(steps: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        for step in range(steps):
+            for number, parameter in enumerate(model.parameters()):
+                parameter.grad = torch.full_like(parameter, 0.01 * (step + number + 1))
+            optimizer.step()
+
+    def new() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = model_of("sia_pose_decoder_led")
+        index, depth = model.backbone.layer_index, model.backbone.depth
+        options = {"layer_index": index, "depth": depth, "muon": muon}
+        return model, make_optimizer(model, lr=1e-3, weight_decay=0.05, layer_decay=1.0, **options)
+
+    whole, optimizer = new()
+    run(2, whole, optimizer)
+    weights, state = {k: v.clone() for k, v in whole.state_dict().items()}, optimizer.state_dict()
+    run(2, whole, optimizer)
+    again, second = new()
+    again.load_state_dict(weights)
+    second.load_state_dict(copy.deepcopy(state))
+    for group in second.param_groups:
+        group["lr"] = 0.0
+    run(1, again, second)
+    assert all(torch.equal(weights[key], value) for key, value in again.state_dict().items())  # no rate, no change
 
 
 def test_what_is_never_decayed() -> None:
@@ -46,7 +87,7 @@ def test_what_is_never_decayed() -> None:
 def test_learning_rates_for_the_log() -> None:
     model = model_of("sia_pose_simple")
     backbone = model.backbone
-    options = {"weight_decay": 0.1, "layer_index": backbone.layer_index, "depth": backbone.depth}
+    options = {"weight_decay": 0.1, "layer_index": backbone.layer_index, "depth": backbone.depth, "muon": True}
     assert learning_rates(make_optimizer(model, lr=0.5, layer_decay=1.0, **options)) == {"new": 0.5}
     rates = learning_rates(make_optimizer(model, lr=1.0, layer_decay=0.5, **options))
     assert rates["new"] == 1.0
