@@ -68,7 +68,8 @@ class PoseCriterion(nn.Module):
         """
         targets = targets_from(batch, float(max(batch.images.shape[-2:])))
         losses = self._tokens(output, targets, num_people)
-        losses["proposals"] = self.weights.proposals * sum(self._proposals(output, targets, num_people).values())
+        proposals = torch.stack(list(self._proposals(output, targets, num_people).values()))
+        losses["proposals"] = self.weights.proposals * proposals.sum()
         return losses
 
     def _tokens(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
@@ -99,7 +100,7 @@ class PoseCriterion(nn.Module):
         owned = person != NO_ONE
         if targets.people.shape[1] == 0:
             targets = _one_padded_person(targets)
-        truth = Targets(*(gather_rows(part, person.clamp(min=0)) for part in targets[:5]), targets.ignored)
+        truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
         count = owned.float() if share is None else owned * share
         iou, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
         squared = (prediction.poses - truth.poses).square().sum(-1)
@@ -149,9 +150,7 @@ def _count(person: Tensor, people: int) -> Tensor:
 
 def _one_padded_person(targets: Targets) -> Targets:
     """A batch without people gets one padded row, so that the same arithmetic yields zeros with a gradient."""
-    return Targets(
-        *(F.pad(part, [0, 0] * (part.dim() - 2) + [0, 1]) for part in targets[:5]), ignored=targets.ignored
-    )
+    return targets.map_people(lambda part: F.pad(part, [0, 0] * (part.dim() - 2) + [0, 1]))
 
 
 def _centred_in(boxes: Tensor, regions: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ class Attention(nn.Module):
         """queries (B, Q, D), context (B, N, D) -> (B, Q, D)."""
         q = rearrange(self.query(queries), "b q (h d) -> b h q d", h=self.heads)
         k, v = rearrange(self.key_value(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
-        return self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "b h q d -> b q (h d)"))
+        read: Tensor = self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "b h q d -> b q (h d)"))
+        return read
 
 
 class FeedForward(nn.Sequential):
@@ -45,4 +46,5 @@ class DecoderLayer(nn.Module):
         own = rearrange(self.norm_self(tokens), "b (g m) d -> (b g) m d", g=groups)
         tokens = tokens + rearrange(self.attend_self(own, own), "(b g) m d -> b (g m) d", g=groups)
         tokens = tokens + self.attend_cross(self.norm_cross(tokens), patches)
-        return tokens + self.feed(tokens)
+        fed: Tensor = tokens + self.feed(tokens)
+        return fed

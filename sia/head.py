@@ -42,10 +42,11 @@ def reference_from(prediction: Prediction) -> Reference:
 class MLP(nn.Sequential):
     """Two linear layers with GELU between them; the last one starts near zero."""
 
-    def __init__(self, dim: int, hidden: int, out: int) -> None:
-        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, out))
-        nn.init.normal_(self[2].weight, std=1e-3)
-        nn.init.zeros_(self[2].bias)
+    def __init__(self, dim: int, hidden: int, out: int, bias: float = 0.0) -> None:
+        last = nn.Linear(hidden, out)
+        super().__init__(nn.Linear(dim, hidden), nn.GELU(), last)
+        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.constant_(last.bias, bias)
 
 
 class PersonHead(nn.Module):
@@ -67,11 +68,10 @@ class PersonHead(nn.Module):
         """
         super().__init__()
         self.num_keypoints = len(mean_pose)
-        self.score = MLP(dim, dim, 1)
+        self.score = MLP(dim, dim, 1, bias=SCORE_PRIOR)
         self.box = MLP(dim, dim, 4)
         self.pose = MLP(dim, dim, 3 * self.num_keypoints)
         self.register_buffer("mean_pose", mean_pose.float())
-        nn.init.constant_(self.score[2].bias, SCORE_PRIOR)
 
     def forward(self, tokens: Tensor, reference: Reference) -> Prediction:
         """tokens (B, Q, D), normalised -> Q candidates."""

@@ -5,6 +5,7 @@ B images, Q candidates, P people (padded), K keypoints, G groups. Lengths are in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +43,11 @@ class Targets(NamedTuple):
     areas: Tensor
     people: Tensor
     ignored: Tensor
+
+    def map_people(self, function: Callable[[Tensor], Tensor]) -> Targets:
+        """Applies a function to everything but the ignored regions."""
+        corners, poses, labelled, areas, people = map(function, self[:5])
+        return Targets(corners, poses, labelled, areas, people, self.ignored)
 
     @property
     def posed(self) -> Tensor:

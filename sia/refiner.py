@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from sia.decoder import Attention, FeedForward
@@ -50,7 +50,9 @@ class SampledAttention(nn.Module):
         split = rearrange(values, "b (h d) y x -> (b h) d y x", h=self.heads)
         sampled = F.grid_sample(split.float(), grid, align_corners=False)  # (B * h, d, R * K, P)
         mixed = (sampled * weights).sum(-1)
-        return self.out(rearrange(mixed, "(b h) d (r k) -> b r k (h d)", h=self.heads, r=people).to(queries.dtype))
+        joined = rearrange(mixed, "(b h) d (r k) -> b r k (h d)", h=self.heads, r=people)
+        read: Tensor = self.out(joined.to(queries.dtype))
+        return read
 
 
 class RefinerLayer(nn.Module):
@@ -134,4 +136,5 @@ class PoseRefiner(nn.Module):
         values = F.interpolate(self.patches(patches), scale_factor=2.0, mode="bilinear", align_corners=False)
         if self.stem is not None and stem is not None:
             values = values + self.stem(stem)
-        return self.norm_map(values)
+        normed: Tensor = self.norm_map(values)
+        return normed

@@ -23,9 +23,7 @@ class SiaPose(SiaPoseSimple):
         super().__init__(backbone, widths, mean_pose, sigmas)
         stem = backbone.vit.patch_embed
         stem_dim = stem.proj.in_channels if isinstance(stem, ConvStem) else 0
-        self.refiner = PoseRefiner(
-            backbone.dim, backbone.dim, stem_dim, widths.narrow, len(mean_pose), widths.layers
-        )
+        self.refiner = PoseRefiner(backbone.dim, backbone.dim, stem_dim, widths.narrow, len(mean_pose), widths.layers)
 
     def finish(self, output: PoseOutput, features: Features, tokens: Tensor, size: tuple[int, int]) -> PoseOutput:
         """Refines the best people; in training the matched ones first."""

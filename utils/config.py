@@ -90,9 +90,9 @@ class TrainConfig:
     )  # fmt: skip
 
     lr: float | None = _flag(
-        "-LR", _OPTIMISER, "Peak learning rate of AdamW; Muon's is 2.5 times it. auto: 2e-3 from scratch (5e-4 from s16 "
-        "on), 1.5e-4 with a pretrained start, for an effective batch of 16; times the square root of the batch over 16, "
-        "at most 2.",
+        "-LR", _OPTIMISER, "Peak learning rate of AdamW; Muon's is 2.5 times it. auto: 2e-3 from scratch (5e-4 from "
+        "s16 on), 1.5e-4 with a pretrained start, for an effective batch of 16; times the square root of the batch "
+        "over 16, at most 2.",
         kind=float, default=None,
     )  # fmt: skip
     optimizer: str = _flag(

@@ -170,7 +170,7 @@ def _draw_tag(canvas: Image, box: NDArray[np.float32], text: str) -> None:
     if not np.isfinite(box).all():
         return
     height, width = canvas.shape[:2]
-    size = float(np.clip(max(height, width) / 1600, 0.35, 2.0))
+    size = float(np.clip(max(height, width) / 2200, 0.35, 1.6))
     stroke = max(1, round(size * 1.5))
     (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, stroke)
     margin = max(2, round(text_height * 0.35))

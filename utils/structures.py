@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,8 +61,9 @@ class PoseBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> PoseBatch:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "files"}
-        return replace(self, **{name: function(tensor) for name, tensor in tensors.items()})
+        names = (f.name for f in fields(self) if f.name != "files")
+        changes: dict[str, Any] = {name: function(getattr(self, name)) for name in names}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from types import TracebackType
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorRange, Colorspace
 
 from utils.errors import OutputError
 from utils.output import output_error
@@ -19,6 +19,10 @@ from utils.video import Image, VideoInfo
 
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 """Sound that mp4 holds and players know; everything else is encoded again, as AAC."""
+
+
+_BT709 = 1
+"""Code of BT.709 for primaries and transfer in ITU-T H.273."""
 
 
 class SoundCopier:
@@ -145,7 +149,7 @@ class VideoWriter:
         stream.pix_fmt, context.time_base = "yuv420p", self._info.time_base
         context.sample_aspect_ratio = self._info.pixel_aspect
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        context.color_primaries, context.color_trc = _BT709, _BT709
         return stream
 
     def write(self, image: Image, pts: int, duration: int) -> None:
