@@ -1,6 +1,6 @@
 """Can each variant memorise 32 photographs? Trains and evaluates on the same pictures, through train_pose.py.
 
-    python benchmarks/overfit.py --photographs DIR/coco_person [--models sia_pose ...] [--epochs 700]
+    python benchmarks/overfit.py --photographs DIR/coco_person [--models sia_pose ...] [--epochs 400]
 
 A model that can't learn 32 pictures by heart has a fault somewhere between the labels and the loss. Prints AP and the
 CPU minutes of the whole command, one thread, and keeps the run folders.
@@ -45,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--photographs", type=Path, required=True, help="folder with images/ and train.json")
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, help="variants (default: all)")
     parser.add_argument("--images", type=int, default=32, help="how many photographs (default: 32)")
-    parser.add_argument("--epochs", type=int, default=700, help="passes over them (default: 700)")
+    parser.add_argument("--epochs", type=int, default=400, help="passes over them (default: 400)")
     parser.add_argument("--side", type=int, default=192, help="input size in pixels (default: 192)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order (default: 0)")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "overfit", help="folder of the runs")
