@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from datasets import synthetic
 from datasets.synthetic import SyntheticScenes, write_dataset
-from datasets.synthetic_body import LIMITS, pose_frames, sample_shape
-from datasets.synthetic_figure import build_person
-from datasets.synthetic_flags import flag_keypoints
-from datasets.synthetic_parts import LABELS
-from datasets.synthetic_pose import Action, mirrored, sample_action
-from datasets.synthetic_render import SUPERSAMPLE, Camera, draw_ids, look, outlines
-from datasets.synthetic_wardrobe import sample_outfit
+from datasets.synthetic import dataset as synthetic
+from datasets.synthetic.body import LIMITS, pose_frames, sample_shape
+from datasets.synthetic.figure import build_person
+from datasets.synthetic.flags import flag_keypoints
+from datasets.synthetic.parts import LABELS
+from datasets.synthetic.pose import Action, mirrored, sample_action
+from datasets.synthetic.render import SUPERSAMPLE, Camera, draw_ids, look, outlines
+from datasets.synthetic.wardrobe import sample_outfit
 from scripts.make_synthetic import main
 from utils.errors import ConfigError, OutputError
 from utils.skeleton import COCO_PERSON

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from datasets.synthetic_body import limited, sample_shape
-from datasets.synthetic_figure import build_person
-from datasets.synthetic_objects import sample_objects, screen
-from datasets.synthetic_parts import Figure
-from datasets.synthetic_pose import Action, sample_action
-from datasets.synthetic_render import Camera, Shape2D, look
-from datasets.synthetic_wardrobe import sample_outfit
+from datasets.synthetic.body import limited, sample_shape
+from datasets.synthetic.figure import build_person
+from datasets.synthetic.objects import sample_objects, screen
+from datasets.synthetic.parts import Figure
+from datasets.synthetic.pose import Action, sample_action
+from datasets.synthetic.render import Camera, Shape2D, look
+from datasets.synthetic.wardrobe import sample_outfit
 
 _LAYOUTS = {"alone": 0.45, "others": 0.25, "group": 0.2, "crowd": 0.1}
 

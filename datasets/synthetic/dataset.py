@@ -18,11 +18,9 @@ from typing import Any
 
 import cv2
 
-from datasets.synthetic_scene import Scene, SyntheticPerson, SyntheticScenes
+from datasets.synthetic.scene import SyntheticPerson, SyntheticScenes
 from utils.errors import ConfigError, OutputError
 from utils.skeleton import COCO_PERSON
-
-__all__ = ["Scene", "SyntheticPerson", "SyntheticScenes", "write_dataset"]
 
 VERSION = 1
 """Raised whenever the same arguments would give other pictures."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datasets.synthetic_backdrop import as_image
-from datasets.synthetic_render import Image
+from datasets.synthetic.backdrop import as_image
+from datasets.synthetic.render import Image
 
 
 def take_picture(rng: np.random.Generator, image: Image) -> Image:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.synthetic_body import Array, Shape
-from datasets.synthetic_parts import FigureBuilder, Point, Sphere, darker
-from datasets.synthetic_wardrobe import Outfit
+from datasets.synthetic.body import Array, Shape
+from datasets.synthetic.parts import FigureBuilder, Point, Sphere, darker
+from datasets.synthetic.wardrobe import Outfit
 
 _DIRECTIONS = np.array(
     [

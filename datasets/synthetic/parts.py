@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from datasets.synthetic_body import FRAME, FRAMES, Array
-from datasets.synthetic_wardrobe import Colour, Pattern
+from datasets.synthetic.body import FRAME, FRAMES, Array
+from datasets.synthetic.wardrobe import Colour, Pattern
 
 LABELS = (
     "object", "torso", "neck", "face", "hair", "hat", "left_ear", "right_ear",

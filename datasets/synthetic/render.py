@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_body import Array
-from datasets.synthetic_parts import LABEL, Figure, Part
-from datasets.synthetic_wardrobe import Colour
+from datasets.synthetic.body import Array
+from datasets.synthetic.parts import LABEL, Figure, Part
+from datasets.synthetic.wardrobe import Colour
 
 Image: TypeAlias = NDArray[np.uint8]
 IdMap: TypeAlias = NDArray[np.uint16]

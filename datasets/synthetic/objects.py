@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datasets.synthetic_body import FRAMES, Array
-from datasets.synthetic_parts import Figure, FigureBuilder, Sphere, darker
-from datasets.synthetic_props import any_colour, bicycle, chair, horse, table
-from datasets.synthetic_render import Camera
-from datasets.synthetic_wardrobe import Colour
+from datasets.synthetic.body import FRAMES, Array
+from datasets.synthetic.parts import Figure, FigureBuilder, Sphere, darker
+from datasets.synthetic.props import any_colour, bicycle, chair, horse, table
+from datasets.synthetic.render import Camera
+from datasets.synthetic.wardrobe import Colour
 
 
 def sample_objects(rng: np.random.Generator, camera: Camera, depth: float, width: int) -> list[tuple[float, Figure]]:

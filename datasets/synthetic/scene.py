@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_backdrop import as_image, paint_backdrop
-from datasets.synthetic_cast import Actor, sample_cast
-from datasets.synthetic_flags import extent, flag_keypoints
-from datasets.synthetic_lens import take_picture
-from datasets.synthetic_render import (
+from datasets.synthetic.backdrop import as_image, paint_backdrop
+from datasets.synthetic.cast import Actor, sample_cast
+from datasets.synthetic.flags import extent, flag_keypoints
+from datasets.synthetic.lens import take_picture
+from datasets.synthetic.render import (
     SUPERSAMPLE,
     Camera,
     IdMap,

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from datasets.synthetic_body import Pose, limited
+from datasets.synthetic.body import Pose, limited
 
 _Rng: TypeAlias = np.random.Generator
 _SIDES = ("left", "right")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.synthetic_body import FRAME, Array, Shape, pose_frames
-from datasets.synthetic_head import FACE_NORMALS, FACE_POINTS, add_head
-from datasets.synthetic_parts import Figure, FigureBuilder, Sphere
-from datasets.synthetic_pose import Action
-from datasets.synthetic_props import add_props
-from datasets.synthetic_wardrobe import Outfit
+from datasets.synthetic.body import FRAME, Array, Shape, pose_frames
+from datasets.synthetic.head import FACE_NORMALS, FACE_POINTS, add_head
+from datasets.synthetic.parts import Figure, FigureBuilder, Sphere
+from datasets.synthetic.pose import Action
+from datasets.synthetic.props import add_props
+from datasets.synthetic.wardrobe import Outfit
 
 _JOINTS = [
     FRAME[f"{side}_{name}"]

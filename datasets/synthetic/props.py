@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from datasets.synthetic_body import Shape
-from datasets.synthetic_parts import FigureBuilder, Sphere, darker
-from datasets.synthetic_pose import Action
-from datasets.synthetic_wardrobe import Colour
+from datasets.synthetic.body import Shape
+from datasets.synthetic.parts import FigureBuilder, Sphere, darker
+from datasets.synthetic.pose import Action
+from datasets.synthetic.wardrobe import Colour
 
 _SIDES = ("left", "right")
 _BLACK: Colour = (34, 34, 38)

@@ -11,7 +11,7 @@ Colour: TypeAlias = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
 Pattern: TypeAlias = tuple[int, Colour]
-"""An index of `synthetic_render.PATTERNS`, and the colour of the print."""
+"""An index of `render.PATTERNS`, and the colour of the print."""
 
 _SKINS = (
     (255, 219, 190),

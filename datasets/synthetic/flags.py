@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_body import Array
-from datasets.synthetic_parts import LABEL, Figure
-from datasets.synthetic_render import SUPERSAMPLE, Camera, IdMap
+from datasets.synthetic.body import Array
+from datasets.synthetic.parts import LABEL, Figure
+from datasets.synthetic.render import SUPERSAMPLE, Camera, IdMap
 
 _TRUNK = ("torso", "skirt")
 

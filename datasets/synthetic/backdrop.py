@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic_render import Camera, Image
-from datasets.synthetic_wardrobe import Colour
+from datasets.synthetic.render import Camera, Image
+from datasets.synthetic.wardrobe import Colour
 
 _Rng: TypeAlias = np.random.Generator
 
