@@ -1,0 +1,309 @@
+"""Every registered model passes the same suite: gradients, any input, one way, determinism, half precision."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import timm
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from sia.criterion import PoseCriterion
+from sia.matcher import NO_ONE
+from sia.model import PoseModel
+from sia.registry import MODELS, create_model
+
+NAMES = list(MODELS)
+FULL = ["sia_pose_simple", "sia_pose"]
+TIMM = ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2", "eva02_tiny_patch14_224", "vit_small_patch16_dinov3"]
+# what: the people of each image, and what is special about them
+BATCHES = {
+    "people": ([2, 1], {"ignored": 2}),
+    "one image": ([1], {}),
+    "nobody": ([0, 0], {}),
+    "nobody, padded": ([0, 0], {"padding": 2, "ignored": 1}),
+    "nobody labelled": ([3, 1], {"labelled": 0.0}),
+    "more people than tokens": ([20, 9], {}),
+    "a picture smaller than a patch": ([1, 0], {"size": (10, 7)}),
+    "not square, no whole patches": ([2, 1], {"size": (50, 100)}),
+}
+
+
+@functools.cache
+def built(config, depth: int | None = None) -> PoseModel:
+    """A model, built once; a timm backbone with few blocks."""
+    torch.manual_seed(0)
+    options = {} if depth is None else {"depth": depth}
+    with mock.patch("timm.create_model", functools.partial(timm.create_model, **options)):
+        model = create_model(config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # heads that do something: they start near zero
+        for key, value in model.named_parameters():
+            if key.endswith(("2.weight", "gamma", "gamma_1", "gamma_2")) and not value.any(-1).all() or "head." in key:
+                value.add_(0.1 * torch.randn(value.shape, generator=generator))
+    return model
+
+
+def step(model: PoseModel, batch) -> dict[str, torch.Tensor]:
+    model.train().zero_grad(set_to_none=True)
+    losses = PoseCriterion(model.sigmas)(model(batch.images, batch), batch, max(1.0, float(batch.people.sum())))
+    sum(losses.values()).backward()
+    return losses
+
+
+def check_gradients(model: PoseModel) -> None:
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{key} has no gradient"
+        assert parameter.grad.isfinite().all(), f"{key} has a gradient that is not finite"
+
+
+@pytest.mark.parametrize("what", list(BATCHES))
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_has_a_gradient_in_every_batch(make_batch, make_config, name, what):
+    people, options = BATCHES[what]
+    model = built(make_config(name))
+    losses = step(model, make_batch(people, **options))
+    assert all(value.isfinite() for value in losses.values())
+    check_gradients(model)
+
+
+@pytest.mark.parametrize("keypoints", [1, 5, 21])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_keypoints(make_batch, make_config, name, keypoints):
+    model = built(make_config(name, keypoints=keypoints))
+    step(model, make_batch([2, 1], keypoints=keypoints))
+    check_gradients(model)
+    with torch.inference_mode():
+        assert model.eval()(torch.rand(1, 3, 64, 64)).people.poses.shape[2:] == (keypoints, 2)
+
+
+@pytest.mark.parametrize("backbone", TIMM)
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_parameter_of_a_timm_backbone(make_batch, make_config, name, backbone):
+    model = built(make_config(name, backbone=backbone), depth=3)
+    for people in ([1, 2], [0, 0]):
+        step(model, make_batch(people, size=(48, 64)))
+        check_gradients(model)
+
+
+def test_the_shapes_of_a_training_output(make_batch, make_config):
+    config = make_config("sia_pose")
+    model, batch = built(config).train(), make_batch([3, 1])
+    output, widths = model(batch.images, batch), model.widths
+    rows = widths.groups * widths.tokens
+    assert len(output.layers) == widths.token_blocks
+    assert len(output.refined) == widths.layers
+    assert all(layer.poses.shape == (2, rows, 17, 2) for layer in output.layers)
+    assert all(layer.poses.shape == (2, widths.refined, 17, 2) for layer in output.refined)
+    assert output.people is output.refined[-1]
+    assert output.proposals.scores.shape == output.stands_for.shape == (2, 24)
+    assert output.matched.shape == (2, widths.groups, 3)
+    assert output.chosen.shape == (2, widths.refined)
+
+
+def test_the_refiner_looks_at_the_people_who_are_matched(make_batch, make_config):
+    model, batch = built(make_config("sia_pose")).train(), make_batch([3, 1])
+    output = model(batch.images, batch)
+    for b in range(2):
+        rows = output.matched[b, 0]
+        assert set(rows[rows != NO_ONE].tolist()) <= set(output.chosen[b].tolist())
+        assert len(set(output.chosen[b].tolist())) == model.widths.refined
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_needs_no_labels_and_computes_no_training_output(make_config, name):
+    model = built(make_config(name)).eval()
+    output = model(torch.rand(1, 3, 64, 64))
+    assert output.proposals is None
+    assert output.matched is None
+    assert output.stands_for is None
+    count = model.widths.refined if name == "sia_pose" else model.widths.tokens
+    assert output.people.scores.shape == (1, count)
+
+
+@pytest.mark.parametrize("size", [(100, 150), (64, 200), (16, 16), (1, 1), (33, 17)])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_input_size(make_config, name, size):
+    model = built(make_config(name)).eval()
+    with torch.inference_mode():
+        people = model(torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)).people
+    patches = -(-size[0] // 16) * -(-size[1] // 16)
+    most = model.widths.refined if name == "sia_pose" else model.widths.tokens
+    assert people.poses.shape == (2, min(most, patches), 17, 2)
+    assert all(part.isfinite().all() for part in people)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_and_floats_are_the_same_picture(make_config, name):
+    model, images = built(make_config(name)).eval(), torch.randint(0, 256, (1, 3, 48, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        for a, b in zip(model(images).people, model(images.float() / 255).people, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_channels_last_is_the_same_picture(make_config, name):
+    model, images = built(make_config(name)).eval(), torch.rand(2, 3, 48, 64)
+    with torch.inference_mode():
+        last = model(images.contiguous(memory_format=torch.channels_last)).people
+        for a, b in zip(model(images).people, last, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_is_read_alike_alone_and_in_company(make_config, name):
+    model, images = built(make_config(name)).eval(), torch.rand(3, 3, 64, 48)
+    with torch.inference_mode():
+        alone, together = model(images[1:2]).people, model(images).people
+    for a, b in zip(alone, together, strict=True):
+        torch.testing.assert_close(a, b[1:2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_again_gives_the_same_again(make_batch, make_config, name):
+    model, batch = built(make_config(name)), make_batch([2, 1])
+    results = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        losses = step(model, batch)
+        gradients = [parameter.grad.clone() for parameter in model.parameters()]
+        results.append([*losses.values(), *gradients])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_to_whole_patches_is_what_the_letterbox_would_do(make_config, name):
+    """Pixels beyond the input count as the mean colour: the same people, in units of the same longer side."""
+    model = built(make_config(name)).eval()
+    images = torch.rand(1, 3, 50, 64)
+    grey = model.backbone.mean.expand(1, 3, 14, 64)
+    with torch.inference_mode():
+        found, padded = model(images).people, model(torch.cat([images, grey], 2)).people
+    for a, b in zip(found, padded, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", [None, "vit_small_patch14_reg4_dinov2", "eva02_tiny_patch14_224"])
+@pytest.mark.parametrize("name", FULL)
+def test_patches_never_look_at_tokens(make_config, name, backbone):
+    model = built(make_config(name, backbone=backbone), depth=None if backbone is None else 3).eval()
+    seen = []
+    keep = model.backbone.run_block
+
+    def run_block(*arguments):
+        result = keep(*arguments)
+        seen.append(result[0].tokens)
+        return result
+
+    images = torch.rand(2, 3, 64, 48)
+    with torch.inference_mode(), mock.patch.object(model.backbone, "run_block", run_block):
+        model(images)
+        features = model.backbone.embed(model.normalise(images))
+        for index, tokens in enumerate(seen.copy()):
+            features, _ = keep(index, features)
+            torch.testing.assert_close(tokens, features.tokens, rtol=1e-4, atol=1e-4)
+    assert len(seen) == model.backbone.depth
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_groups_never_look_at_each_other(make_batch, make_config, name):
+    """In training, the first group gives what inference gives (but for what BatchNorm does, frozen here)."""
+    model, batch = built(make_config(name)), make_batch([0, 0])
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    with torch.no_grad():
+        training = model(batch.images, batch).layers[-1]
+        alone = model.eval()(batch.images)
+    alone = alone.layers[-1]
+    for a, b in zip(training, alone, strict=True):
+        torch.testing.assert_close(a[:, : b.shape[1]], b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_autocast_trains_with_finite_losses_and_gradients(make_batch, make_config, name):
+    model, batch = built(make_config(name)).train(), make_batch([2, 0])
+    model.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(batch.images, batch)
+    losses = PoseCriterion(model.sigmas)(output, batch, 2.0)
+    sum(losses.values()).backward()
+    assert all(part.dtype == torch.float32 for part in output.people)
+    check_gradients(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(batch.images, batch)
+        assert sum(PoseCriterion(model.sigmas)(output, batch, 2.0).values()).isfinite()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_are_no_numbers_give_a_loss_and_no_exception(make_batch, make_config, name):
+    """The engine stops on a loss that is not finite and names the images; the matcher must let it get there."""
+    torch.manual_seed(0)
+    model = create_model(make_config(name)).train()
+    with torch.no_grad():
+        model.norm_patches.bias[0] = float("nan")
+    losses = step(model, make_batch([2, 1]))
+    assert not sum(losses.values()).isfinite()
+
+
+def test_training_without_labels_is_refused(make_config):
+    with pytest.raises(AssertionError, match="labels"):
+        built(make_config()).train()(torch.rand(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_steps_lower_the_loss(make_batch, make_config, name):
+    torch.manual_seed(0)
+    model, batch = create_model(make_config(name)), make_batch([2, 1], size=(64, 64))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        losses.append(float(sum(step(model, batch).values()).detach()))
+        optimizer.step()
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+
+
+def train_as_rank(rank: int, folder: Path, make_batch, make_config) -> None:
+    """Two steps of every model; DistributedDataParallel raises in the second after a parameter without gradient."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    lines = []
+    for name in NAMES:
+        torch.manual_seed(0)
+        config = make_config(name)
+        model = DistributedDataParallel(create_model(config).train())
+        criterion = PoseCriterion(torch.tensor(config.sigmas))
+        for number in range(2):
+            model.zero_grad()
+            batch = make_batch([2, 1] if rank == 0 else [0, 0], ignored=rank, seed=number)
+            sum(criterion(model(batch.images, batch), batch, 1.5).values()).backward()
+        missing = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+        total = sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None)
+        lines.append(f"{name} {total:.4f} {missing}")
+    (folder / f"{rank}.txt").write_text("\n".join(lines))
+    dist.destroy_process_group()
+
+
+def test_two_ranks_of_which_one_sees_nobody(tmp_path, make_batch, make_config):
+    """Forked, since importing torch twice more takes longer than all that is tested."""
+    context = multiprocessing.get_context("fork")
+    ranks = [
+        context.Process(target=train_as_rank, args=(rank, tmp_path, make_batch, make_config), daemon=True)
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(timeout=120)
+    for rank in ranks:
+        rank.kill()
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in range(2))
+    assert first == second
+    assert [line.split()[0] for line in first.splitlines()] == NAMES
+    assert all(line.endswith("[]") for line in first.splitlines())

@@ -1,0 +1,111 @@
+"""The registry: names, sizes, what travels in a checkpoint, and that the variants are what they are called."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from sia.backbone import SIZES
+from sia.registry import MODELS, WIDTHS, ModelConfig, create_model, list_models
+from utils.errors import ConfigError, WeightsError
+
+
+def test_the_models_and_sizes():
+    assert list_models() == ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"]
+    assert list(SIZES) == ["n16", "ti16", "s16", "b16", "l14", "test"]
+    assert set(WIDTHS) == set(SIZES)
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("size", [size for size in SIZES if size != "test"])
+def test_led_is_the_smallest_and_pose_the_largest(make_config, size):
+    with torch.device("meta"):
+        count = {name: parameters(create_model(make_config(name, size))) for name in MODELS}
+    assert count["sia_pose_decoder_led"] < count["sia_pose_simple"] < count["sia_pose"]
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_config_survives_json_and_builds_the_same_model(make_config, name):
+    config = make_config(name, keypoints=5, image_size=(48, 80))
+    again = ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    torch.manual_seed(0)
+    model = create_model(config).eval()
+    twin = create_model(again).eval()
+    twin.load_state_dict(model.state_dict())
+    images = torch.rand(1, 3, 48, 80)
+    with torch.inference_mode():
+        for a, b in zip(model(images).people, twin(images).people, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_weights_carry_mean_pose_and_sigmas(make_config, name):
+    config = make_config(name, keypoints=5)
+    state = create_model(config).state_dict()
+    torch.testing.assert_close(state["sigmas"], torch.tensor(config.sigmas))
+    torch.testing.assert_close(state["head.mean_pose"], torch.tensor(config.mean_pose))
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_weights_fit_a_model_of_another_input_size_only_by_its_own_config(make_config, name):
+    small, large = (create_model(make_config(name, image_size=size)) for size in ((64, 64), (64, 128)))
+    with pytest.raises(RuntimeError, match="pos_embed"):
+        large.load_state_dict(small.state_dict())
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_the_seed_decides_the_weights(make_config, name):
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(create_model(make_config(name)).state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"name": "sia_pose_simpel"}, ["model 'sia_pose_simpel'", "Did you mean 'sia_pose_simple'"]),
+        ({"name": "yolo"}, ["model 'yolo'", "sia_pose_decoder_led"]),
+        ({"size": "s14"}, ["size 's14'", "Did you mean"]),
+        ({"num_keypoints": 4}, ["4 keypoints", "(3, 3)"]),
+        ({"sigmas": (0.1,)}, ["3 keypoints", "(3, 1)"]),
+    ],
+)
+def test_what_cannot_be_built_is_named(make_config, change, parts):
+    values = make_config(keypoints=3).to_dict() | change
+    with pytest.raises(ConfigError) as error:
+        ModelConfig.from_dict(values)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_an_unknown_backbone_is_named_with_close_ones(make_config):
+    with pytest.raises(ConfigError, match="vit_small_patch16_224"):
+        create_model(make_config(backbone="vit_smal_patch16_224"))
+    with pytest.raises(ConfigError, match="ResNet"):
+        create_model(make_config(backbone="resnet18"))
+
+
+def test_backbone_weights_fill_the_blocks_that_a_variant_keeps(make_config):
+    torch.manual_seed(0)
+    whole = create_model(make_config("sia_pose"))
+    weights = {key: value.clone() for key, value in whole.backbone.vit.state_dict().items()}
+    for name in MODELS:
+        torch.manual_seed(1)
+        model = create_model(make_config(name), weights)
+        own = model.backbone.vit.state_dict()
+        assert all(torch.equal(value, weights[key]) for key, value in own.items()), name
+
+
+def test_backbone_weights_of_another_width_are_refused(make_config):
+    weights = create_model(make_config("sia_pose", "n16")).backbone.vit.state_dict()
+    with pytest.raises(WeightsError):
+        create_model(make_config("sia_pose"), weights)
