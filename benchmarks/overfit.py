@@ -84,7 +84,7 @@ def newest_results(model: str, output: Path) -> list[dict[str, str]]:
     files = sorted(output.glob(f"{model}*/results.csv"), key=lambda path: path.stat().st_mtime)
     files = [path for path in files if path.parent.name.rsplit("-", 1)[0] == model or path.parent.name == model]
     with files[-1].open() as stream:
-        return [row for row in csv.DictReader(stream) if row.get("val/AP")]
+        return [row for row in csv.DictReader(stream) if row.get("AP")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for model in args.models:
         minutes = train(model, subset, args)
         last = newest_results(model, args.output)[-1]
-        figures = [100 * float(last[f"val/{name}"]) for name in ("AP", "AP50", "AP75")]
+        figures = [100 * float(last[name]) for name in ("AP", "AP50", "AP75")]
         fine &= figures[0] >= 90 and minutes <= 20
         lines.append(f"| {model} | " + " | ".join(f"{value:.1f}" for value in figures) + f" | {minutes:.1f} |")
         print("\n".join(lines), flush=True)

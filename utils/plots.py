@@ -28,6 +28,7 @@ Column = list[float]
 Panel = tuple[str, dict[str, Column]]
 Floats = NDArray[np.float32]
 
+_FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 _COLOURS = ("#1f5fa8", "#d1661d", "#3a8a4d", "#8c4fa3", "#7a7a7a")
 _GRID = "#e4e4e4"
 _INK = "#333333"
@@ -45,8 +46,7 @@ def plot_results(csv_file: Path, png: Path) -> None:
     """Draws the columns that are there; empty cells and -1 (nothing to measure) are left out.
 
     Args:
-        csv_file: one row per epoch: ``epoch``, ``loss/total``, ``loss/*``, ``lr/*``, and ``val/AP``, ``val/AR`` and so
-            on as shares.
+        csv_file: one row per epoch: ``epoch``, ``loss``, ``loss_*``, ``lr_*``, and ``AP``, ``AR`` and so on as shares.
         png: the picture to write.
 
     Raises:
@@ -94,18 +94,18 @@ def _length(columns: dict[str, Column]) -> int:
 
 def _panels(columns: dict[str, Column]) -> list[Panel]:
     """The whole loss, AP, AR and learning rates first, then each part of the loss."""
-    percent = {name: [100 * value for value in column] for name, column in _group(columns, "val").items()}
+    percent = {name: [100 * value for value in columns[name]] for name in _FIGURES if name in columns}
     return [
-        ("loss", _only(_group(columns, "loss"), ["total"])),
+        ("loss", _only(columns, ["loss"])),
         ("AP (%)", _only(percent, ["AP", "AP50", "AP75"])),
         ("by size, and recall (%)", _only(percent, ["APM", "APL", "AR"])),
-        ("learning rate", _group(columns, "lr")),
-        *((f"loss: {name}", {name: column}) for name, column in _group(columns, "loss").items() if name != "total"),
+        ("learning rate", _group(columns, "lr_")),
+        *((f"loss: {name}", {name: column}) for name, column in _group(columns, "loss_").items()),
     ]
 
 
-def _group(columns: dict[str, Column], group: str) -> dict[str, Column]:
-    return {name.partition("/")[2]: column for name, column in columns.items() if name.startswith(f"{group}/")}
+def _group(columns: dict[str, Column], prefix: str) -> dict[str, Column]:
+    return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}
 
 
 def _only(columns: dict[str, Column], names: Sequence[str]) -> dict[str, Column]:

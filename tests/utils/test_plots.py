@@ -13,7 +13,7 @@ from utils.skeleton import COCO_PERSON, Skeleton
 from utils.structures import People, PoseBatch
 
 TRIANGLE = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.05, 0.1, 0.07), category="triangle")
-HEADER = "epoch,step,seconds,loss/total,loss/box,lr/head,lr/backbone,val/AP,val/AP50,val/APM\n"
+HEADER = "epoch,step,seconds,loss,loss_box,lr_head,lr_backbone,AP,AP50,APM\n"
 
 
 def batch_of(images=1, people=1, size=(100, 200), regions=0):
