@@ -142,7 +142,7 @@ class _Reader:
                 )
         try:
             skeletons = [Skeleton.from_category(row) for row in posed]
-        except (DataError, TypeError, ValueError) as error:
+        except (DataError, TypeError, ValueError, OverflowError) as error:
             self.fail(f"category {[row.get('name') for row in posed]}: {error}")
         names = [skeleton.names for skeleton in (*skeletons, *([self.wanted] if self.wanted else []))]
         if len(set(names[: len(skeletons)])) > 1:

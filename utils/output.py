@@ -17,7 +17,7 @@ from utils.errors import OutputError
 def output_error(error: OSError, path: Path) -> OutputError:
     """The user's version of an operating system's refusal to write."""
     reason = error.strerror or str(error)
-    return OutputError(f"Can't write {path}: {reason}. Free space there, or name another place with --output_dir.")
+    return OutputError(f"Can't write {path}: {reason}. Free space there, or name another output folder.")
 
 
 def numbered_folder(parent: Path, name: str) -> Path:

@@ -6,6 +6,7 @@ Sigmas are COCO's per-keypoint constants: OKS uses a standard deviation of ``2 *
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class Skeleton:
             raise DataError("A skeleton needs at least one keypoint; 'keypoints' in the category is empty.")
         if len(set(self.names)) != k:
             raise DataError(f"Keypoint names must be unique, but got {list(self.names)}.")
-        if len(self.sigmas) != k or not all(s > 0 for s in self.sigmas):
+        if len(self.sigmas) != k or not all(0 < s < math.inf for s in self.sigmas):
             raise DataError(f"A skeleton of {k} keypoints needs {k} positive sigmas, but got {list(self.sigmas)}.")
         bad = [pair for pair in (*self.edges, *self.flip_pairs) if not all(0 <= i < k for i in pair)]
         if bad:
