@@ -324,9 +324,10 @@ def _rate(stream: av.VideoStream) -> Fraction:
 
 def _start(container: av.container.InputContainer, stream: av.VideoStream, first: av.VideoFrame) -> Fraction:
     starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
-    if first.pts is not None and stream.time_base:
-        starts.append(first.pts * stream.time_base)
-    return Fraction(min(starts, default=0))
+    earliest = max(Fraction(min(starts, default=0)), Fraction(0))  # sound may begin before 0: what its decoder drops
+    if first.pts is None or not stream.time_base:
+        return earliest
+    return min(earliest, first.pts * stream.time_base)
 
 
 def _duration(stream: av.VideoStream) -> float:
