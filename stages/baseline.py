@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import shlex
+import shutil
 import signal
 import sys
 import zlib
@@ -323,23 +325,38 @@ def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
     if number:
         name = signal.Signals(number).name
         say(f"Stopped by {name} after step {trainer.cursor.step}; everything is saved. Continue with:")
-        say(f"  {_launcher(parts.ranks)} train_pose.py --RESUME {folder.last.absolute()}")
+        say(f"  {_launcher(parts.ranks)} {_script('train_pose.py')} --RESUME {_quoted(folder.last)}")
         return
     if trainer.metrics is not None:
         say(f"\nValidation of the averaged weights after epoch {parts.config.epoch}:\n{trainer.metrics.table()}")
         say(f"Best AP of the run: {100 * trainer.cursor.best:.1f} (weights/best.pt)")
     say("\nWritten:")
     say("\n".join(f"  {path}" for path in _without_dashboards(folder.written())))
-    image = data.val.files[0].absolute()
+    command = f"{_python()} {_script('inference_image_pose.py')}"
     say("\nRun it on a picture:")
-    say(f"  python inference_image_pose.py --image_path {image} --weight_path {folder.best.absolute()}")
+    say(f"  {command} --image_path {_quoted(data.val.files[0])} --weight_path {_quoted(folder.best)}")
 
 
 def _launcher(ranks: Ranks) -> str:
     if ranks.world_size == 1:
-        return "python"
+        return _python()
     nodes = ranks.world_size // ranks.local_world_size
     return f"torchrun --nproc_per_node={ranks.local_world_size}" + (f" --nnodes={nodes} ..." if nodes > 1 else "")
+
+
+def _python() -> str:
+    """How this interpreter is called: by its path where no environment is active that would find it."""
+    return "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)
+
+
+def _script(name: str) -> str:
+    """How one of the entry points is called from the present folder."""
+    root = Path(__file__).resolve().parents[1]
+    return name if Path.cwd() == root else _quoted(root / name)
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path.absolute()))
 
 
 def _without_dashboards(paths: Sequence[Path]) -> list[Path]:
