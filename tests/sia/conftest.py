@@ -1,4 +1,4 @@
-"""Made-up batches, candidates and models for the tests of sia/. Functions as session fixtures, so hypothesis can use them."""
+"""Made-up batches, candidates and models; functions as session fixtures, so that hypothesis can use them."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def built(config, depth: int | None = None) -> PoseModel:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():  # heads that do something: they start near zero
         for key, value in model.named_parameters():
-            if key.endswith(("2.weight", "gamma", "gamma_1", "gamma_2")) and not value.any(-1).all() or "head." in key:
+            small = key.endswith(("2.weight", "gamma", "gamma_1", "gamma_2")) and not value.any(-1).all()
+            if small or "head." in key:
                 value.add_(0.1 * torch.randn(value.shape, generator=generator))
     return model
 

@@ -45,7 +45,9 @@ def test_it_samples_at_the_keypoint_in_the_coordinates_of_the_model():
 def test_offsets_are_shares_of_the_person():
     attention, extent = reader(), torch.tensor([1.0, 1.0])
     with torch.no_grad():
-        attention.offsets.bias.view(-1, 2).copy_(torch.tensor([0.5, -0.25]).expand(attention.offsets.out_features // 2, 2))
+        attention.offsets.bias.view(-1, 2).copy_(
+            torch.tensor([0.5, -0.25]).expand(attention.offsets.out_features // 2, 2)
+        )
     keypoints = torch.full((1, 2, K, 2), 0.5)
     sizes = torch.tensor([[0.2, 0.4]])
     sampled = attention(torch.randn(1, 2, K, DIM), ramp(16, 16, extent), keypoints, sizes, extent)
