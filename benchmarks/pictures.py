@@ -14,11 +14,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.synthetic import Scene, SyntheticScenes  # noqa: E402
-from utils.drawing import Image, PoseArtist  # noqa: E402
-from utils.images import write_image  # noqa: E402
-from utils.skeleton import COCO_PERSON  # noqa: E402
-from utils.structures import People  # noqa: E402
+from datasets.synthetic import Scene, SyntheticScenes
+from utils.drawing import Image, PoseArtist
+from utils.images import write_image
+from utils.skeleton import COCO_PERSON
+from utils.structures import People
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
