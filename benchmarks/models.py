@@ -74,6 +74,14 @@ def count_flops(model: torch.nn.Module, *inputs: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
+def count(name: str, size: str, side: int) -> Measured:
+    """Parameters and FLOPs, without computing anything: the shapes alone tell."""
+    with torch.device("meta"):
+        model = build(name, size, side)
+        flops = count_flops(model, torch.empty(1, 3, side, side, dtype=torch.uint8))
+    return Measured(name, size, side, sum(p.numel() for p in model.parameters()), flops)
+
+
 class _Attention(torch.nn.Module):
     def forward(self, q: Tensor, mask: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, q, q, attn_mask=mask)
@@ -85,19 +93,18 @@ def check_counter() -> None:
     counted = count_flops(_Attention(), torch.randn(1, heads, length, width), torch.ones(length, length).bool())
     expected = 4 * heads * length * length * width
     if counted != expected:
-        raise SystemExit(f"error: the counter finds {counted} FLOPs in an attention of {expected}: wrong torch version?")
+        raise SystemExit(
+            f"error: the counter finds {counted} FLOPs in an attention of {expected}: wrong torch version?"
+        )
 
 
 def measure(size: str, side: int, runs: int, seconds: float, most_gflops: float) -> list[Measured]:
     """All variants, their runs interleaved so that a busy moment of the machine hits them alike."""
-    models = {name: build(name, size, side) for name in list_models()}
-    image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
-    rows = [
-        Measured(name, size, side, sum(p.numel() for p in model.parameters()), count_flops(model, image))
-        for name, model in models.items()
-    ]
-    if max(row.flops for row in rows) > most_gflops * 1e9:
+    rows = [count(name, size, side) for name in list_models()]
+    if runs == 0 or max(row.flops for row in rows) > most_gflops * 1e9:
         return rows
+    models = {row.name: build(row.name, size, side) for row in rows}
+    image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
     started = time.process_time()
     for turn in range(runs + 1):
         for row in rows:
@@ -142,13 +149,16 @@ def verdicts(rows: list[Measured]) -> list[tuple[str, bool]]:
     led, (simple, pose) = "sia_pose_decoder_led", FULL_ENCODERS
     every = list(groups.values())
     timed = [group for group in every if group[simple].times]
-    return [
+    counts = [
         ("LED has the fewest parameters", all(min(g, key=lambda n: g[n].parameters) == led for g in every)),
         ("LED has the fewest FLOPs", all(min(g, key=lambda n: g[n].flops) == led for g in every)),
         ("simple has fewer FLOPs than pose", all(g[simple].flops < g[pose].flops for g in every)),
+    ]
+    speeds = [
         ("simple is faster than pose", all(g[simple].milliseconds < g[pose].milliseconds for g in timed)),
         ("LED is the fastest", all(min(g, key=lambda n: g[n].milliseconds) == led for g in timed)),
     ]
+    return counts + (speeds if timed else [])
 
 
 def machine(seed: int) -> str:
@@ -156,9 +166,10 @@ def machine(seed: int) -> str:
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     processor = names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
+    today = datetime.datetime.now(datetime.timezone.utc)
     return (
         f"{processor}, {os.cpu_count()} threads, {torch.get_num_threads()} used; load {os.getloadavg()[0]:.1f}; torch "
-        f"{torch.__version__}; float32, batch of 1; seed {seed}; {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
+        f"{torch.__version__}; float32, batch of 1; seed {seed}; {today:%Y-%m-%d}"
     )
 
 
@@ -168,7 +179,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     known = [size for size in SIZES if size != "test"]
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=known, help="sizes (default: all)")
     parser.add_argument("--sides", nargs="+", type=int, default=[256, 640], help="input sides in pixels")
-    parser.add_argument("--runs", type=int, default=9, help="most runs of each model (default: 9)")
+    parser.add_argument("--runs", type=int, default=9, help="most runs of each model, 0 to count only (default: 9)")
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU seconds a size and side, about (default: 10)")
     parser.add_argument(
         "--most-gflops", type=float, default=500.0, help="models above are counted, not timed (default: 500)"

@@ -42,7 +42,7 @@ def built(config, depth: int | None = None) -> PoseModel:
     with mock.patch("timm.create_model", functools.partial(timm.create_model, **options)):
         model = create_model(config)
     generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():  # heads that do something: they start near zero
+    with torch.no_grad():  # parts that start near zero are to do something
         for key, value in model.named_parameters():
             small = key.endswith(("2.weight", "gamma", "gamma_1", "gamma_2")) and not value.any(-1).all()
             if small or "head." in key:
