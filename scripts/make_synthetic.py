@@ -25,6 +25,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--val", type=int, default=200, help="validation pictures (default: 200)")
     parser.add_argument("--size", type=int, default=192, help="side of the pictures in pixels (default: 192)")
     parser.add_argument("--seed", type=int, default=0, help="0 or more; same seed, same pictures (default: 0)")
+    parser.add_argument(
+        "--close", action="store_true", help="only one to three people, each at least a third of the picture's side"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that draw; 0 draws in this one (default: 0)")
     return parser.parse_args(arguments)
 
@@ -35,7 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tqdm(total=args.train + args.val, desc="synthetic people", unit="img", disable=None) as bar:
             made = write_dataset(
-                args.output, args.train, args.val, args.size, args.seed, args.workers, lambda n: bar.update(n) and None
+                args.output,
+                args.train,
+                args.val,
+                args.size,
+                args.seed,
+                args.workers,
+                lambda n: bar.update(n) and None,
+                args.close,
             )
             bar.leave = made
     except SiaError as error:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from sia.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, targets_from
 from sia.oks import keypoint_similarity, masked_mean
-from sia.outputs import PoseOutput, Prediction, gather_rows
+from sia.outputs import Places, PoseOutput, Prediction, gather_rows
+from sia.reader import place_target
 from utils.boxes import iou_and_giou, to_centres, to_corners
 from utils.structures import PoseBatch
 
@@ -31,6 +32,7 @@ class LossWeights:
     oks: float = 4.0
     pose: float = 5.0
     confidence: float = 0.5
+    place: float = 3.0
     proposals: float = 1.0
 
 
@@ -64,7 +66,8 @@ class PoseCriterion(nn.Module):
             num_people: people over all ranks, divided by the ranks, at least 1.
 
         Returns:
-            Scalars: score, box, giou, oks, pose, confidence, and the same of the proposals, summed, as `proposals`.
+            Scalars: score, box, giou, oks, pose, confidence, place (where keypoints were looked for), and the same
+            of the proposals, without place, summed, as `proposals`.
         """
         targets = targets_from(batch, float(max(batch.images.shape[-2:])))
         losses = self._tokens(output, targets, num_people)
@@ -77,11 +80,14 @@ class PoseCriterion(nn.Module):
         groups = output.matched.shape[1]
         total: dict[str, Tensor] = {}
         person = _person_of_row(output.matched, output.layers[0].scores.shape[1])
-        chosen = person if output.chosen is None else person.gather(1, output.chosen)
-        stages = [(layer, person, groups) for layer in output.layers] + [(layer, chosen, 1) for layer in output.refined]
+        assert output.chosen is not None
+        assert output.places is not None
+        chosen = person.gather(1, output.chosen)
+        stages = [(layer, person, groups) for layer in output.layers] + [(layer, chosen, 1) for layer in output.placed]
         for prediction, owner, share in stages:
             for name, value in self._losses(prediction, owner, targets).items():
                 total[name] = total.get(name, 0) + value / (num_people * share)
+        total["place"] = self.weights.place * _place_loss(output.places, chosen, targets) / num_people
         return total
 
     def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
@@ -130,6 +136,18 @@ class PoseCriterion(nn.Module):
         background = prediction.scores.detach().sigmoid() ** QUALITY_POWER
         background = background * ~_centred_in(prediction.boxes, ignored)
         return (torch.where(owned, 1.0, background) * loss).sum()
+
+
+def _place_loss(places: Places, person: Tensor, targets: Targets) -> Tensor:
+    """Cross-entropy between where keypoints were looked for and where they are, summed over people.
+
+    person (B, R) is whom each row stands for. Only rows that stand for someone are read: a map has many cells.
+    """
+    image, row = (person != NO_ONE).nonzero(as_tuple=True)
+    owner = person[image, row]
+    target = place_target(targets.poses[image, owner], places)  # (rows, K, N)
+    entropy = -(target * places.log_shares[image, row]).sum(-1)
+    return masked_mean(entropy, targets.labelled[image, owner]).sum()
 
 
 def _person_of_row(matched: Tensor, rows: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""What the three variants share: patches -> proposals -> detection tokens -> people.
+"""What the three variants share: patches -> proposals -> detection tokens -> people -> their keypoints.
 
-B images, N patches of width D, G groups of M tokens in training (1 otherwise), P people, K keypoints.
+B images, N patches of width D, G groups of M tokens in training (1 otherwise), R people, K keypoints.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from sia.backbone import Backbone, Features
+from sia.backbone import Backbone, ConvStem, Features
 from sia.head import PersonHead, Reference, reference_from
-from sia.matcher import match_patches, match_tokens, targets_from
-from sia.outputs import PoseOutput, Prediction
+from sia.matcher import NO_ONE, match_patches, match_tokens, targets_from
+from sia.outputs import PoseOutput, Prediction, gather_rows
+from sia.reader import KeypointReader
 from sia.tokens import DetectionTokens
 from utils.structures import PoseBatch
 
@@ -30,7 +32,8 @@ class Widths:
         token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
         narrow: width of the light decoder and of the refiner.
         layers: layers of the light decoder and of the refiner.
-        refined: people that the refiner looks at.
+        people: R, the best tokens, whose keypoints are read from the map.
+        map: width of the map that keypoints are read from.
     """
 
     tokens: int = 60
@@ -38,7 +41,8 @@ class Widths:
     token_blocks: int = 4
     narrow: int = 256
     layers: int = 3
-    refined: int = 30
+    people: int = 30
+    map: int = 128
 
 
 def trim(backbone: Backbone, depth: int, keep_norm: bool) -> None:
@@ -83,6 +87,7 @@ class PoseModel(nn.Module, ABC):
         self.head = PersonHead(dim, mean_pose)
         self.tokens = DetectionTokens(dim, len(mean_pose), widths.tokens, widths.groups)
         self.norm_patches = nn.LayerNorm(dim)
+        self.reader = KeypointReader(dim, dim, self.stem_dim, widths.map, len(mean_pose))
         self.register_buffer("sigmas", sigmas.float())
 
     @abstractmethod
@@ -112,16 +117,44 @@ class PoseModel(nn.Module, ABC):
         proposals = self.head.complete(patches, scores, boxes, start.poses)
         output = PoseOutput(proposals)
         sure = self._match_patches(output, batch, start.boxes[0, :, :2], size) if self.training else None
+        sharp = patches
         if self.training:
             features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
         tokens, reference = self.tokens(patches, self.head, proposals, sure)
         groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
-        output.people = output.layers[-1]
         if self.training and batch is not None:
             targets = targets_from(batch, float(max(size)))
-            output.matched = match_tokens(output.people, targets, self.sigmas, groups)
-        return self.finish(output, features, states[-1], size)
+            output.matched = match_tokens(output.layers[-1], targets, self.sigmas, groups)
+        people = self._place_keypoints(output, states[-1], sharp, features, size)
+        self.refine(output, people, features, size)
+        output.people = output.placed[-1]
+        return output
+
+    def _place_keypoints(
+        self, output: PoseOutput, tokens: Tensor, patches: Tensor, features: Features, size: tuple[int, int]
+    ) -> Tensor:
+        """Reads the keypoints of the best people from the map; returns (B, R, dim), their tokens."""
+        output.chosen = self._choose(output)
+        people = gather_rows(tokens, output.chosen)
+        seen = output.layers[-1].select(output.chosen)
+        placed, output.places = self.reader(
+            people, seen, self._as_map(patches, features.grid), features.stem8, self.extent(features.grid, size)
+        )
+        output.placed = [placed]
+        return people
+
+    def _choose(self, output: PoseOutput) -> Tensor:
+        """(B, R) rows of the last layer: the best by score; in training those who are matched come first."""
+        scores = output.layers[-1].scores.detach()
+        count = min(self.widths.people, self.widths.tokens, scores.shape[1])
+        if output.matched is None:
+            return scores.topk(count, dim=1).indices
+        first = output.matched[:, 0]  # rows of the group that is used at test time
+        own = scores.sigmoid()[:, : scores.shape[1] // output.matched.shape[1]]
+        boost = torch.zeros(len(own), own.shape[1] + 1, device=own.device)
+        boost = boost.scatter(1, torch.where(first == NO_ONE, own.shape[1], first), 2.0)[:, :-1]
+        return (own + boost).topk(min(count, own.shape[1]), dim=1).indices
 
     def _match_patches(
         self, output: PoseOutput, batch: PoseBatch | None, centres: Tensor, size: tuple[int, int]
@@ -134,9 +167,24 @@ class PoseModel(nn.Module, ABC):
         sure = torch.zeros_like(match.person, dtype=torch.float32)
         return sure.scatter_add(1, match.best, targets.people.float()) > 0
 
-    def finish(self, output: PoseOutput, features: Features, tokens: Tensor, size: tuple[int, int]) -> PoseOutput:
-        """What comes after the tokens: nothing, unless there is a refiner."""
-        return output
+    def refine(self, output: PoseOutput, tokens: Tensor, features: Features, size: tuple[int, int]) -> None:
+        """Appends to what is placed; nothing, unless there is a refiner."""
+
+    @property
+    def stem_dim(self) -> int:
+        """Width of the stem's stride-8 map, 0 for none."""
+        stem = self.backbone.vit.patch_embed
+        return int(stem.proj.in_channels) if isinstance(stem, ConvStem) else 0
+
+    @staticmethod
+    def _as_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, N, D) -> (B, D, h, w)."""
+        return rearrange(patches, "b (h w) d -> b d h w", h=grid[0])
+
+    def extent(self, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """(2,) width and height of an (h, w) grid of patches, padding included, in units of the longer input side."""
+        sides = torch.tensor([grid[1], grid[0]], dtype=torch.float32, device=self.sigmas.device)
+        return sides * (self.backbone.patch / max(size))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Input pixels -> what the backbone was trained on, padded below and right to whole patches."""

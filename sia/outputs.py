@@ -42,18 +42,33 @@ def gather_rows(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index)
 
 
+class Places(NamedTuple):
+    """Where R people's keypoints were looked for: N cells of a map.
+
+    Attributes:
+        log_shares: (B, R, K, N) float32, logarithms of shares that sum to 1 over the cells.
+        cells: (N, 2) centres.
+        step: () side of a cell.
+    """
+
+    log_shares: Tensor
+    cells: Tensor
+    step: Tensor
+
+
 @dataclass
 class PoseOutput:
     """Everything the criterion needs; inference reads `people` only.
 
     Attributes:
-        people: the final candidates: (B, M), or (B, R) after a refiner.
+        people: the final candidates, (B, R).
         layers: in training, the candidates after each token layer, (B, G * M): G groups side by side.
         proposals: in training, what the shared head reads from every patch, (B, N).
         stands_for: in training, (B, N) the person whom each patch stands for, -1 for none.
         matched: in training, (B, G, P) the row in `layers` of each person, -1 for none.
-        chosen: in training with a refiner, (B, R) which rows of `layers` became `people`; else None.
-        refined: in training, the candidates after each refiner layer, (B, R).
+        chosen: (B, R) which rows of the last of `layers` became `people`.
+        placed: the candidates after the keypoint reader, and after each refiner layer where there is one, (B, R).
+        places: where the keypoint reader looked.
     """
 
     people: Prediction
@@ -62,4 +77,5 @@ class PoseOutput:
     stands_for: Tensor | None = None
     matched: Tensor | None = None
     chosen: Tensor | None = None
-    refined: list[Prediction] = field(default_factory=list)
+    placed: list[Prediction] = field(default_factory=list)
+    places: Places | None = None

@@ -70,7 +70,7 @@ def make_plan(config: TrainConfig, ranks: Ranks, batches: int, workers: int, pre
         ("precision", precision),
         ("batch", f"{batch} = {config.bs} (-BS) x {config.accum} (-ACCUM) x {ranks.world_size} (processes)"),
         ("steps", f"{total} = {config.epoch} epochs x {steps}"),
-        ("learning rate", f"{lr:.3g} ({lr_reason}); warm-up {warmup} steps, flat to half of the run, cosine to 1 %"),
+        ("learning rate", f"{lr:.3g} ({lr_reason}); warm-up {warmup} steps, then cosine to 1 %"),
         ("optimiser", f"{kind} ({why})"),
         ("layer decay", f"{llrd:g} ({_asked('-LLRD') if config.llrd is not None else start})"),
         ("averaging", f"{ema:.6g} a step ({_asked('-EMA') if config.ema is not None else '1 - 10 / steps'})"),

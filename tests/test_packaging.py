@@ -96,11 +96,11 @@ def test_libraries_import_beside_our_datasets_and_utils() -> None:
     code = (
         "import datasets, utils, timm, timm.data, wandb, torchvision, faster_coco_eval; "
         "from transformers import AutoModel, VitPoseForPoseEstimation; "
-        "print(datasets.__file__, utils.__file__)"
+        "print(datasets.__file__, utils.__file__, sep=chr(10))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == [str(ROOT / "datasets" / "__init__.py"), str(ROOT / "utils" / "__init__.py")]
+    assert result.stdout.splitlines() == [str(ROOT / "datasets" / "__init__.py"), str(ROOT / "utils" / "__init__.py")]
 
 
 def test_layers() -> None:

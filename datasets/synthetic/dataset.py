@@ -5,6 +5,7 @@ Layout: ``images/{train,val}/NNNNNN.jpg``, ``train.json``, ``val.json`` and, wri
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 import cv2
 
-from datasets.synthetic.scene import SyntheticPerson, SyntheticScenes
+from datasets.synthetic.scene import Scene, SyntheticPerson, SyntheticScenes
 from utils.errors import ConfigError, OutputError
 from utils.skeleton import COCO_PERSON
 
@@ -26,6 +27,9 @@ VERSION = 1
 """Raised whenever the same arguments would give other pictures."""
 
 SPLITS = ("train", "val")
+CLOSE_PEOPLE, CLOSE_SHARE = 3, 1 / 3
+"""A close scene has one to three people, the longer side of whose boxes is at least a third of the picture's."""
+_TRIES_APART = 1_000_000
 _DONE, _MARK = "dataset.json", "dataset.partial.json"
 _JPEG_QUALITY = 95
 
@@ -36,6 +40,7 @@ class _Arguments:
     val: int
     size: int
     seed: int
+    close: bool
     version: int = VERSION
 
 
@@ -47,6 +52,7 @@ def write_dataset(
     seed: int,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    close: bool = False,
 ) -> bool:
     """Writes the data set, or finds it complete already.
 
@@ -58,6 +64,7 @@ def write_dataset(
         seed: 0 or more; the pictures depend on it, on their number, and on nothing else.
         workers: processes that draw; 0 or 1 draws in this one.
         progress: called with 1 after each picture.
+        close: whether to keep scenes of a few large people only, which little training can learn.
 
     Returns:
         False where a complete data set of the same arguments was found.
@@ -66,7 +73,7 @@ def write_dataset(
         ConfigError: a number that makes no sense.
         OutputError: the folder holds something else, or can't be written.
     """
-    arguments = _checked(_Arguments(train, val, size, seed), workers)
+    arguments = _checked(_Arguments(train, val, size, seed, close), workers)
     with _readable_errors(output):
         if _is_complete(output, arguments):
             return False
@@ -148,13 +155,27 @@ def _draw_one(
     output: str, split: str, arguments: _Arguments, first_id: int, index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Draws and writes one picture; its COCO image record and the annotations without their ids."""
-    scene = SyntheticScenes(arguments.size, arguments.seed, SPLITS.index(split)).scene(index)
+    scene = _draw_scene(SyntheticScenes(arguments.size, arguments.seed, SPLITS.index(split)), index, arguments.close)
     name = f"{index:06d}.jpg"
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     _write(Path(output) / "images" / split / name, encoded.tobytes())
     image = {"id": first_id + index, "file_name": name, "width": arguments.size, "height": arguments.size}
     return image, [_coco_row(person, first_id + index) for person in scene.people]
+
+
+def _draw_scene(scenes: SyntheticScenes, index: int, close: bool) -> Scene:
+    """The first of the scenes of this index that suits."""
+    for number in itertools.count(index, _TRIES_APART):
+        scene = scenes.scene(number)
+        if not close or _is_close(scene):
+            return scene
+    raise AssertionError("there is always another scene")
+
+
+def _is_close(scene: Scene) -> bool:
+    smallest = min((max(person.box[2:]) for person in scene.people), default=0.0)
+    return len(scene.people) <= CLOSE_PEOPLE and smallest >= CLOSE_SHARE * scene.image.shape[0]
 
 
 def _coco_row(person: SyntheticPerson, image_id: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sia.criterion import QUALITY_POWER, LossWeights, PoseCriterion
 from sia.matcher import NO_ONE, PATCHES_PER_PERSON, match_patches, match_tokens, targets_from
-from sia.outputs import PoseOutput, Prediction
+from sia.outputs import Places, PoseOutput, Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])
 TERMS = ("score", "box", "giou", "oks", "pose", "confidence")
@@ -32,7 +32,7 @@ scenes = st.fixed_dictionaries(
 NOBODY = {"people": [0, 0], "keypoints": 3, "padding": 0, "labelled": 1.0, "ignored": 1, "size": (64, 64), "seed": 0}
 
 
-def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, refined=0, seed=0) -> PoseOutput:
+def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, placed=1, seed=0) -> PoseOutput:
     """A training output whose candidates are leaves; matched as a model matches them."""
     count, sigmas = len(batch.images), SIGMAS[: batch.keypoints.shape[2]]
     targets = targets_from(batch, float(max(batch.images.shape[-2:])))
@@ -42,6 +42,7 @@ def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, refined=0,
 
     stages = [leaves(tokens * groups, 10 + i) for i in range(layers)]
     proposals = leaves(12, 30)
+    rows = min(2, tokens)
     y, x = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
     centres = (torch.stack([x, y], -1).reshape(-1, 2) + 0.5) / 4
     return PoseOutput(
@@ -50,8 +51,9 @@ def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, refined=0,
         proposals=proposals,
         stands_for=match_patches(proposals, centres, targets, sigmas).person,
         matched=match_tokens(stages[-1], targets, sigmas, groups),
-        chosen=torch.stack([torch.randperm(tokens)[:2] for _ in range(count)]) if refined else None,
-        refined=[leaves(2, 50 + i) for i in range(refined)],
+        chosen=torch.stack([torch.randperm(tokens)[:rows] for _ in range(count)]),
+        placed=[leaves(rows, 50 + i) for i in range(placed)],
+        places=Places((-5 * torch.rand(count, rows, len(sigmas), 12)).requires_grad_(), centres, torch.tensor(0.25)),
     )
 
 
@@ -120,6 +122,19 @@ def slow_losses(prediction: Prediction, owners: Tensor, batch, shares: dict[tupl
     return total
 
 
+def slow_place(places: Places, chosen: Tensor, batch) -> Tensor:
+    """Cross-entropy from a Gaussian of 0.6 cells around the label, over the labelled keypoints of each person."""
+    length, width, total = float(max(batch.images.shape[-2:])), 0.6 * float(places.step), torch.zeros(()).double()
+    for b, r in torch.nonzero(chosen != NO_ONE).tolist():
+        seen = [k for k, joint in enumerate(batch.keypoints[b, chosen[b, r]]) if joint[2] > 0]
+        for k in seen:
+            x, y = (batch.keypoints[b, chosen[b, r], k, :2].double() / length).tolist()
+            near = [math.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * width**2)) for u, v in places.cells.tolist()]
+            shares = zip(near, places.log_shares[b, r, k].double(), strict=True)
+            total = total - sum(share / sum(near) * found for share, found in shares) / len(seen)
+    return total
+
+
 def slow_criterion(output: PoseOutput, batch, num_people: float) -> dict[str, Tensor]:
     groups, rows = output.matched.shape[1], output.layers[0].scores.shape[1]
     owners = torch.full((len(output.matched), rows), NO_ONE)
@@ -127,9 +142,8 @@ def slow_criterion(output: PoseOutput, batch, num_people: float) -> dict[str, Te
         owners[b, output.matched[b, g, p]] = p
     total = {name: torch.zeros((), dtype=torch.float64) for name in TERMS}
     stages = [(layer, owners, groups) for layer in output.layers]
-    if output.chosen is not None:
-        chosen = torch.tensor([[owners[b, q] for q in row] for b, row in enumerate(output.chosen.tolist())])
-        stages += [(layer, chosen, 1) for layer in output.refined]
+    chosen = torch.tensor([[owners[b, q] for q in row] for b, row in enumerate(output.chosen.tolist())])
+    stages += [(layer, chosen, 1) for layer in output.placed]
     for layer, owner, share in stages:
         for name, value in slow_losses(layer, owner, batch, {}).items():
             total[name] = total[name] + value / share / num_people
@@ -138,27 +152,30 @@ def slow_criterion(output: PoseOutput, batch, num_people: float) -> dict[str, Te
         shares |= {(b, p): 1 / row.count(p) for p in set(row) - {NO_ONE}}
     dense = slow_losses(output.proposals, output.stands_for, batch, shares)
     dense["score"] = dense["score"] / PATCHES_PER_PERSON
+    total["place"] = LossWeights().place * slow_place(output.places, chosen, batch) / num_people
     return total | {"proposals": LossWeights().proposals * sum(dense.values()) / num_people}
 
 
 def leaves_of(output: PoseOutput) -> list[Tensor]:
-    return [part for stage in [*output.layers, *output.refined, output.proposals] for part in stage]
+    return [output.places.log_shares] + [
+        part for stage in [*output.layers, *output.placed, output.proposals] for part in stage
+    ]
 
 
 @settings(max_examples=12, deadline=None)
-@given(scenes, st.integers(1, 3), st.integers(0, 2))
+@given(scenes, st.integers(1, 3), st.integers(1, 3))
 @example(NOBODY, 2, 1)
 @example(NOBODY | {"people": [4, 4], "labelled": 0.0}, 1, 1)
-def test_losses_and_gradients_equal_the_slow_version(make_batch, make_prediction, scene, groups, refined):
+def test_losses_and_gradients_equal_the_slow_version(make_batch, make_prediction, scene, groups, placed):
     scene = dict(scene)
     people = scene.pop("people")
     batch = make_batch(people, **scene)
     torch.manual_seed(scene["seed"])
-    output = make_output(make_prediction, batch, groups=groups, refined=refined, seed=scene["seed"])
+    output = make_output(make_prediction, batch, groups=groups, placed=placed, seed=scene["seed"])
     num_people = max(1.0, sum(people) * 0.75)
     losses = PoseCriterion(SIGMAS[: scene["keypoints"]])(output, batch, num_people)
     expected = slow_criterion(output, batch, num_people)
-    assert list(losses) == [*TERMS, "proposals"]
+    assert list(losses) == [*TERMS, "place", "proposals"]
     for name, value in losses.items():
         assert value.item() == pytest.approx(expected[name].item(), rel=2e-4, abs=1e-4), name
     leaves = leaves_of(output)
@@ -208,7 +225,7 @@ def test_the_order_of_people_changes_nothing(make_batch, make_prediction):
 def test_images_of_two_ranks_count_as_in_one_batch(make_batch, make_prediction):
     """The mean over ranks, each divided by people over all ranks / ranks, is the loss of the joint batch."""
     batch = make_batch([3, 1], ignored=1)
-    output = make_output(make_prediction, batch, refined=1)
+    output = make_output(make_prediction, batch)
     criterion = PoseCriterion(SIGMAS[:17])
     parts = []
     for b in range(2):
@@ -224,7 +241,8 @@ def test_images_of_two_ranks_count_as_in_one_batch(make_batch, make_prediction):
             stands_for=output.stands_for[row],
             matched=output.matched[row],
             chosen=output.chosen[row],
-            refined=[cut(layer) for layer in output.refined],
+            placed=[cut(layer) for layer in output.placed],
+            places=output.places._replace(log_shares=output.places.log_shares[row]),
         )
         names = ("images", "boxes", "keypoints", "areas", "people", "ignored")
         labels = replace(batch, **{name: getattr(batch, name)[row] for name in names})
@@ -244,12 +262,12 @@ def test_equal_groups_count_as_one(make_batch, make_prediction):
 
 def test_people_without_keypoints_teach_score_and_box_only(make_batch, make_prediction):
     batch = make_batch([3], labelled=0.0)
-    output = make_output(make_prediction, batch, refined=1)
+    output = make_output(make_prediction, batch)
     losses = PoseCriterion(SIGMAS[:17])(output, batch, 3.0)
-    assert losses["oks"] == losses["pose"] == losses["confidence"] == 0
+    assert losses["oks"] == losses["pose"] == losses["confidence"] == losses["place"] == 0
     assert losses["box"] > 0
     sum(losses.values()).backward()
-    for stage in [*output.layers, *output.refined, output.proposals]:
+    for stage in [*output.layers, *output.placed, output.proposals]:
         assert not stage.poses.grad.any()
         assert not stage.confidences.grad.any()
 
@@ -297,16 +315,16 @@ def test_a_perfect_candidate_has_no_loss_but_confidence(make_batch, make_predict
         targets.poses,
         torch.full((1, 1, 17), 20.0),
     )
-    output.layers = [exact]
+    output.layers = output.placed = [exact]
     losses = PoseCriterion(SIGMAS[:17])(output, batch, 1.0)
     for name in TERMS:
-        assert losses[name].item() == pytest.approx(0, abs=1e-4), name
+        assert losses[name].item() == pytest.approx(0, abs=1e-3), name
 
 
 @pytest.mark.parametrize("scale", [1e2, 1e4])
 def test_large_outputs_are_finite(make_batch, make_prediction, scale):
     batch = make_batch([2, 0], padding=1, ignored=1)
-    output = make_output(make_prediction, batch, refined=1)
+    output = make_output(make_prediction, batch)
     with torch.no_grad():
         for part in leaves_of(output):
             part.mul_(scale)

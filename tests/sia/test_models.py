@@ -98,22 +98,24 @@ def test_the_shapes_of_a_training_output(make_batch, make_config):
     output, widths = model(batch.images, batch), model.widths
     rows = widths.groups * widths.tokens
     assert len(output.layers) == widths.token_blocks
-    assert len(output.refined) == widths.layers
+    assert len(output.placed) == 1 + widths.layers
     assert all(layer.poses.shape == (2, rows, 17, 2) for layer in output.layers)
-    assert all(layer.poses.shape == (2, widths.refined, 17, 2) for layer in output.refined)
-    assert output.people is output.refined[-1]
+    assert all(layer.poses.shape == (2, widths.people, 17, 2) for layer in output.placed)
+    assert output.people is output.placed[-1]
+    assert output.places.log_shares.shape == (2, widths.people, 17, 4 * 24)
     assert output.proposals.scores.shape == output.stands_for.shape == (2, 24)
     assert output.matched.shape == (2, widths.groups, 3)
-    assert output.chosen.shape == (2, widths.refined)
+    assert output.chosen.shape == (2, widths.people)
 
 
-def test_the_refiner_looks_at_the_people_who_are_matched(make_batch, make_config):
-    model, batch = built(make_config("sia_pose")).train(), make_batch([3, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_keypoints_are_read_for_those_who_are_matched(make_batch, make_config, name):
+    model, batch = built(make_config(name)).train(), make_batch([3, 1])
     output = model(batch.images, batch)
     for b in range(2):
         rows = output.matched[b, 0]
         assert set(rows[rows != NO_ONE].tolist()) <= set(output.chosen[b].tolist())
-        assert len(set(output.chosen[b].tolist())) == model.widths.refined
+        assert len(set(output.chosen[b].tolist())) == model.widths.people
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,8 +125,7 @@ def test_inference_needs_no_labels_and_computes_no_training_output(make_config, 
     assert output.proposals is None
     assert output.matched is None
     assert output.stands_for is None
-    count = model.widths.refined if name == "sia_pose" else model.widths.tokens
-    assert output.people.scores.shape == (1, count)
+    assert output.people.scores.shape == (1, model.widths.people)
 
 
 @pytest.mark.parametrize("size", [(100, 150), (64, 200), (16, 16), (1, 1), (33, 17)])
@@ -134,8 +135,7 @@ def test_any_input_size(make_config, name, size):
     with torch.inference_mode():
         people = model(torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)).people
     patches = -(-size[0] // 16) * -(-size[1] // 16)
-    most = model.widths.refined if name == "sia_pose" else model.widths.tokens
-    assert people.poses.shape == (2, min(most, patches), 17, 2)
+    assert people.poses.shape == (2, min(model.widths.people, patches), 17, 2)
     assert all(part.isfinite().all() for part in people)
 
 
