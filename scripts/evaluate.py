@@ -93,7 +93,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
     bar = tqdm(total=len(dataset), unit="img", leave=False, disable=None if ranks.is_main else True)
     with bar:
         results = predict_results(
-            predictor._model, loader, args.ann_file, predictor.skeleton, predictor.device.torch,
+            predictor.model, loader, args.ann_file, predictor.skeleton, predictor.device.torch,
             progress=lambda images: _advance(bar, images * ranks.world_size),
         )  # fmt: skip
     on_first_rank(lambda: finish(args, predictor, results))

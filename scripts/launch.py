@@ -18,6 +18,10 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import main as torchrun
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.device import usable_cores
+
 
 def main(command: Sequence[str]) -> int:
     """Runs a script and its flags in all processes.
@@ -28,7 +32,7 @@ def main(command: Sequence[str]) -> int:
     logging.disable(logging.ERROR)  # torchrun's own report of a failure; only in this process, not in the training
     # On a CPU two processes of one thread are no faster than one of two: 50 and 50 images/s (n16, 192 px, batch 16).
     processes = max(1, torch.cuda.device_count())
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     try:
         torchrun(["--standalone", "--nproc-per-node", str(processes), *command])
     except ChildFailedError as error:
@@ -36,16 +40,6 @@ def main(command: Sequence[str]) -> int:
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
-
-
-def cores() -> int:
-    """The cores this process may use: a batch system or a container may allow fewer than there are."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000" for two cores, "max 100000" for no limit
-    if quota.is_file():
-        share, period = quota.read_text().split()
-        usable = usable if share == "max" else min(usable, max(1, int(share) // int(period)))
-    return usable
 
 
 def _explain(failure: ProcessFailure) -> int:

@@ -79,6 +79,19 @@ def load_backbone_weights(backbone: Backbone, state: Mapping[str, Any]) -> str:
     return _report(file, backbone)
 
 
+def resize_positions(weights: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """The state dict of a whole model of ours, its learned positions interpolated to a backbone's grid."""
+    key, grid = "backbone.vit.pos_embed", weights.get("backbone.grid")
+    if grid is None or torch.equal(grid.cpu(), backbone.grid.cpu()):
+        return dict(weights)
+    resized = {**weights, "backbone.grid": backbone.grid.clone()}
+    if key in weights:
+        old, new = grid.tolist(), backbone.grid.tolist()
+        prefix = weights[key].shape[1] - old[0] * old[1]
+        resized[key] = resample_abs_pos_embed(weights[key], new, old_size=old, num_prefix_tokens=prefix)
+    return resized
+
+
 def architecture_of(state: Mapping[str, Any]) -> str | None:
     """The name, timm's or ours, of the backbone that a file of weights fits completely; None if we know of none.
 

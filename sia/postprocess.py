@@ -39,7 +39,7 @@ def decode(output: PoseOutput, image_size: tuple[int, int], max_people: int | No
         max_people: most people an image; None for as many as there are candidates.
     """
     count = output.people.scores.shape[1]
-    best = output.people.scores.topk(min(max_people or count, count), dim=1).indices
+    best = output.people.scores.topk(count if max_people is None else min(max_people, count), dim=1).indices
     people: Prediction = output.people.select(best)
     length = float(max(image_size))
     return Decoded(

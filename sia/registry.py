@@ -30,7 +30,7 @@ WIDTHS: dict[str, Widths] = {
     "s16": Widths(),
     "b16": Widths(),
     "l14": Widths(narrow=384),
-    "test": Widths(tokens=8, token_blocks=2, narrow=48, layers=1, people=4, map=16),
+    "test": Widths(tokens=8, token_blocks=2, narrow=32, layers=1, people=4, map=16),
 }
 
 

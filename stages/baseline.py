@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from datasets.coco_pose import CocoPose, mean_pose
 from datasets.loader import TrainingLoader, ValidationLoader, training_loader, validation_loader
 from datasets.transforms import Augmentation
+from sia.backbone_weights import resize_positions
 from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
@@ -163,7 +164,7 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     """
     model = create_model(model_config, pretrained.weights)
     if start.checkpoint is not None:
-        load_all(model, start.checkpoint["weights"], pretrained.source)
+        load_all(model, resize_positions(start.checkpoint["weights"], model.backbone), pretrained.source)
     return model
 
 
@@ -184,8 +185,8 @@ def load_all(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:
     if wrong:
         more = f" and {len(wrong) - 6} more" if len(wrong) > 6 else ""
         raise WeightsError(
-            f"{source} doesn't fit this model: {', '.join(wrong[:6])}{more}. Use the -MODEL, -SIZE, -IMGSZ and "
-            "keypoints it was trained with."
+            f"{source} doesn't fit this model: {', '.join(wrong[:6])}{more}. Use the -MODEL, -SIZE and keypoints "
+            "it was trained with."
         )
     model.load_state_dict(dict(weights))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 import torch
 
 from utils.config import TrainConfig
+from utils.device import usable_cores
 from utils.distributed import Ranks
 from utils.ema import decay_for
 from utils.errors import ConfigError
@@ -118,6 +118,4 @@ def choose_workers(wanted: int | None, processes: int) -> int:
     """Loader processes for each of the training processes of this machine."""
     if wanted is not None:
         return wanted
-    usable = getattr(os, "sched_getaffinity", None)
-    cores = len(usable(0)) if usable else os.cpu_count() or 1
-    return max(0, min(8, cores // processes - 1))
+    return max(0, min(8, usable_cores() // processes - 1))

@@ -26,6 +26,7 @@ class Predictor:
     """Finds people in pictures of any size with one model on one device.
 
     Attributes:
+        model: in inference mode, on the device.
         config: what the model is.
         skeleton: what its keypoints mean.
         device: where it runs, and why.
@@ -37,7 +38,7 @@ class Predictor:
         self.device = device
         self._source = source
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
-        self._model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+        self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, weight_path: Path, device: str = "auto") -> Predictor:
@@ -66,7 +67,7 @@ class Predictor:
     def describe(self) -> str:
         """One line: what runs where and why."""
         height, width = self.image_size
-        count = sum(parameter.numel() for parameter in self._model.parameters())
+        count = sum(parameter.numel() for parameter in self.model.parameters())
         return (
             f"{self.config.name} {self.config.size} ({count / 1e6:.1f} M parameters, {self.skeleton.num_keypoints} "
             f"keypoints, input {width}x{height}, float32) from {self._source} on {self.device}"
@@ -90,7 +91,7 @@ class Predictor:
         batch, letterboxes, sizes = self._prepare(images)
         try:
             with torch.inference_mode():
-                decoded = decode(self._model(batch), self.image_size)
+                decoded = decode(self.model(batch), self.image_size)
                 self._check_finite(decoded)
                 return to_original(decoded, letterboxes, sizes)
         except torch.OutOfMemoryError as error:

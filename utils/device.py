@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,3 +88,13 @@ def _name(wanted: str) -> str:
     if wanted.startswith("cuda"):
         return torch.cuda.get_device_name(wanted)
     return f"Apple GPU of {platform.machine()}"
+
+
+def usable_cores() -> int:
+    """The cores this process may use: a batch system or a container may allow fewer than there are."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000" for two cores, "max 100000" for no limit
+    if quota.is_file():
+        share, period = quota.read_text().split()
+        usable = usable if share == "max" else min(usable, max(1, int(share) // int(period)))
+    return usable

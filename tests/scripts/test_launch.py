@@ -43,7 +43,7 @@ def failure(exit_code: int) -> ChildFailedError:
 
 def test_one_process_for_each_gpu_and_the_cores_shared(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(launch, "cores", lambda: 10)
+    monkeypatch.setattr(launch, "usable_cores", lambda: 10)
     assert launch.main(["train_pose.py", "-BS", "8"]) == 0
     assert started == ["--standalone", "--nproc-per-node", "4", "train_pose.py", "-BS", "8"]
     assert os.environ["OMP_NUM_THREADS"] == "2"
@@ -73,17 +73,6 @@ def test_an_interrupted_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     end_with(monkeypatch, SignalException("got SIGINT", signal.SIGINT))
     assert launch.main(["train_pose.py"]) == 130
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("max 100000", 8), ("250000 100000", 2), ("5000 100000", 1)])
-def test_cores_within_a_containers_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int
-) -> None:
-    file = tmp_path / "cpu.max"
-    file.write_text(quota + "\n")
-    monkeypatch.setattr(launch, "Path", lambda name: file)
-    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    assert launch.cores() == expected
 
 
 def test_a_failure_ends_with_one_line(tmp_path: Path) -> None:

@@ -211,6 +211,17 @@ def test_weights_only_start_a_new_run(
             torch.testing.assert_close(second["weights"][name], value, atol=1e-5, rtol=0)
 
 
+def test_weights_at_another_input_size(train: Callable[..., int], finished: Path, tmp_path: Path) -> None:
+    """Learned positions are interpolated to the new grid; everything else is taken over."""
+    assert train(f"-EXP larger --RESUME {finished}/best.pt -IMGSZ 96x64 -EPOCH 1 -LR 1e-9 -EMA 0") == 0
+    first, second = (load_checkpoint(tmp_path / run / "weights" / "best.pt") for run in ("first", "larger"))
+    assert second["model_config"]["image_size"] == (96, 64)
+    assert second["weights"]["backbone.grid"].tolist() == [6, 4]
+    old, new = (saved["weights"]["backbone.vit.pos_embed"] for saved in (first, second))
+    assert new.shape == (1, 24, old.shape[2])
+    torch.testing.assert_close(new.mean(), old.mean(), atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -221,8 +232,6 @@ def test_weights_only_start_a_new_run(
 def test_weights_of_another_model(
     train: Callable[..., int], finished: Path, capsys: pytest.CaptureFixture[str], flags: str, message: str
 ) -> None:
-    import re
-
     assert train(f"-EXP second --RESUME {finished}/best.pt {flags}") == 1
     assert re.search(message, capsys.readouterr().err)
     assert not (finished.parents[1] / "second").exists()
@@ -287,7 +296,7 @@ def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("auto", cpu)[0] == torch.float32
     with pytest.raises(ConfigError, match="fp16 needs"):
         choose_precision("fp16", cpu)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr(plan, "usable_cores", lambda: 6)
     assert choose_workers(None, 1) == 5
     assert choose_workers(None, 3) == 1
     assert choose_workers(None, 8) == 0

@@ -1,0 +1,20 @@
+"""How much of the machine may be used. Which device is taken is tested with the predictor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from utils import device
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("max 100000", 8), ("250000 100000", 2), ("5000 100000", 1)])
+def test_cores_within_a_containers_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int
+) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(quota + "\n")
+    monkeypatch.setattr(device, "Path", lambda name: file)
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert device.usable_cores() == expected
