@@ -120,7 +120,7 @@ class PoseModel(nn.Module, ABC):
         sharp = patches
         if self.training:
             features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
-        tokens, reference = self.tokens(patches, self.head, proposals, sure)
+        tokens, reference = self.tokens(patches, self.head, proposals, features.grid, sure)
         groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
         if self.training and batch is not None:
@@ -199,4 +199,4 @@ class PoseModel(nn.Module, ABC):
     def _predict(self, tokens: Tensor, reference: Reference, layers: list[Prediction]) -> Reference:
         """Appends the candidates that the head reads from normalised tokens; returns the next reference."""
         layers.append(self.head(tokens, reference))
-        return reference_from(layers[-1])
+        return reference_from(layers[-1])._replace(outscored=reference.outscored)
