@@ -178,6 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SiaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # while the model was loading; later the results so far are kept
+        return 130
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from utils.config import TrainConfig, build_config
-from utils.errors import ConfigError, SiaError
+from utils.errors import ConfigError, SiaError, WeightsError
 from utils.flags import parse_flags
 
 
@@ -56,13 +57,28 @@ def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tu
     """
     if checkpoint is None:
         return build_config(given)
+    from stages.weights import read_description
+
+    model, _ = read_description(checkpoint, given["resume"])
     if "training" in checkpoint:
-        return build_config(given, checkpoint["training"]["config"])
+        return build_config(given, run_config(checkpoint, given["resume"]))
     if given.get("backbone") is not None:
         raise ConfigError("-BACKBONE and --RESUME both bring weights for the backbone. Leave one of them out.")
-    model = checkpoint["model_config"]
-    described = {"model": model["name"], "size": model["size"], "imgsz": tuple(model["image_size"])}
+    described = {"model": model.name, "size": model.size, "imgsz": model.image_size}
     return build_config({**described, **given})
+
+
+def run_config(checkpoint: Mapping[str, Any], source: Path) -> Mapping[str, Any]:
+    """The flags of the run that a training checkpoint belongs to.
+
+    Raises:
+        WeightsError: it doesn't say.
+    """
+    training = checkpoint["training"]
+    config = training.get("config") if isinstance(training, Mapping) else None
+    if not isinstance(config, Mapping):
+        raise WeightsError(f"{source} doesn't say how it was trained, so the run can't be continued.")
+    return config
 
 
 def complain(message: str) -> None:

@@ -74,7 +74,11 @@ class Augmentation:
         """For the last phase of a training: near to what the model will meet, no mosaic and no rotation."""
         low, high = self.scale
         return replace(
-            self, mosaic=0.0, rotation=0.0, scale=(max(low, 0.8), max(0.8, min(high, 1.25))), colour=self.colour / 2
+            self,
+            mosaic=0.0,
+            rotation=0.0,
+            scale=(min(max(low, 0.8), high), max(min(high, 1.25), low)),
+            colour=self.colour / 2,
         )
 
 

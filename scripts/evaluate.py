@@ -81,6 +81,7 @@ def evaluate_results(args: argparse.Namespace) -> None:
     results = read_json(args.results, "results file")
     skeleton = read_skeleton(read_json(args.ann_file, "annotation file"), f"The annotation file {args.ann_file}")
     metrics = evaluate(args.ann_file, results, skeleton)
+    print(metrics.table(), flush=True)  # before the files, which may meet a full disk
     with output_folder(args.output_dir) as folder:
         report(metrics, folder, {"results": str(args.results), "annotations": str(args.ann_file)})
 
@@ -106,6 +107,7 @@ def _advance(bar: Any, images: int) -> None:
 def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row]) -> None:
     """Scores and writes, on the first rank."""
     metrics = evaluate(args.ann_file, results, predictor.skeleton)
+    print(metrics.table(), flush=True)
     size = list(args.imgsz or predictor.image_size)
     source = {"weights": str(args.weight_path), "annotations": str(args.ann_file), "image_size": size}
     with output_folder(args.output_dir) as folder:
@@ -156,12 +158,11 @@ def output_folder(wanted: Path | None) -> Iterator[Path]:
 
 
 def report(metrics: Metrics, folder: Path, source: Row) -> None:
-    """Prints the table; writes metrics.json and keypoints.csv, and names all that is in the folder."""
+    """Writes metrics.json and keypoints.csv, and names all that is in the folder."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(csv_rows(metrics.keypoints))
     write_bytes(folder / "keypoints.csv", text.getvalue().encode())
     write_json(folder / "metrics.json", {**source, **metrics.to_dict()}, indent=2)
-    print(metrics.table())
     print("\nWritten:", *sorted(str(path.resolve()) for path in folder.iterdir()), sep="\n  ")
 
 

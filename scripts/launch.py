@@ -1,7 +1,7 @@
 """torchrun on whatever this machine has: ``python scripts/launch.py train_pose.py -MODEL ...``.
 
-One process for each GPU, or one process on the CPU. A training that fails or is interrupted has already said why, so
-torchrun's own traceback is left out.
+One process for each GPU; one process on a CPU, or on the one GPU that -DEVICE names. A training that fails or is
+interrupted has already said why, so torchrun's own traceback is left out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(command: Sequence[str]) -> int:
     """
     logging.disable(logging.ERROR)  # torchrun's own report of a failure; only in this process, not in the training
     # On a CPU two processes of one thread are no faster than one of two: 50 and 50 images/s (n16, 192 px, batch 16).
-    processes = max(1, torch.cuda.device_count())
+    processes = max(1, torch.cuda.device_count()) if wanted_device(command) in ("auto", "cuda") else 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     try:
         torchrun(["--standalone", "--nproc-per-node", str(processes), *command])
@@ -40,6 +40,16 @@ def main(command: Sequence[str]) -> int:
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
+
+
+def wanted_device(command: Sequence[str]) -> str:
+    """What -DEVICE says, auto without it; the training checks the value."""
+    for flag, value in zip(command, [*command[1:], ""], strict=True):
+        if flag == "-DEVICE":
+            return value
+        if flag.startswith("-DEVICE="):
+            return flag.partition("=")[2]
+    return "auto"
 
 
 def _explain(failure: ProcessFailure) -> int:

@@ -83,12 +83,25 @@ class PoseCriterion(nn.Module):
         assert output.chosen is not None
         assert output.places is not None
         chosen = person.gather(1, output.chosen)
-        stages = [(layer, person, groups) for layer in output.layers] + [(layer, chosen, 1) for layer in output.placed]
-        for prediction, owner, share in stages:
-            for name, value in self._losses(prediction, owner, targets).items():
+        for prediction, owner, share, poses in self._stages(output, person, groups):
+            for name, value in self._losses(prediction, owner, targets, shown=poses).items():
                 total[name] = total.get(name, 0) + value / (num_people * share)
         total["place"] = self.weights.place * _place_loss(output.places, chosen, targets) / num_people
         return total
+
+    @staticmethod
+    def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[tuple[Prediction, Tensor, int, Tensor]]:
+        """Candidates, whom they stand for, what to divide by, and the keypoints that their score answers for.
+
+        The scores of the last layer are shown with the placed keypoints, not with the first guess.
+        """
+        assert output.chosen is not None
+        chosen, guess = person.gather(1, output.chosen), output.layers[-1].poses.detach()
+        row = output.chosen[..., None, None].expand(-1, -1, *guess.shape[2:])
+        shown = guess.scatter(1, row, output.placed[0].poses.detach())
+        stages = [(layer, person, groups, layer.poses) for layer in output.layers[:-1]]
+        stages += [(output.layers[-1], person, groups, shown)]
+        return stages + [(layer, chosen, 1, layer.poses) for layer in output.placed]
 
     def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
         assert output.proposals is not None and output.stands_for is not None
@@ -100,20 +113,29 @@ class PoseCriterion(nn.Module):
         return {name: value / num_people for name, value in losses.items()}
 
     def _losses(
-        self, prediction: Prediction, person: Tensor, targets: Targets, share: Tensor | None = None
+        self,
+        prediction: Prediction,
+        person: Tensor,
+        targets: Targets,
+        share: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Sums over candidates; person (B, Q) is whom each stands for, share (B, Q) what it counts."""
+        """Sums over candidates.
+
+        person (B, Q) is whom each stands for, share (B, Q) what it counts, shown (B, Q, K, 2) the keypoints that its
+        score answers for, by default its own.
+        """
         owned = person != NO_ONE
         if targets.people.shape[1] == 0:
             targets = _one_padded_person(targets)
         truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
         count = owned.float() if share is None else owned * share
         iou, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
-        squared = (prediction.poses - truth.poses).square().sum(-1)
-        similarity = keypoint_similarity(squared, truth.areas, self.sigmas.to(squared.device))
+        similarity = self._similarity(prediction.poses, truth)
         oks = masked_mean(similarity, truth.labelled)
         posed = count * truth.posed
-        quality = torch.where(truth.posed, (iou + oks) / 2, iou).detach()
+        answered = oks if shown is None else masked_mean(self._similarity(shown, truth), truth.labelled)
+        quality = torch.where(truth.posed, (iou + answered) / 2, iou).detach()
         distance = (prediction.boxes - to_centres(truth.corners)).abs().sum(-1)
         offset = (prediction.poses - truth.poses).abs().sum(-1) / truth.areas.clamp(min=1e-6).sqrt()[..., None]
         near = (similarity * truth.labelled).detach()
@@ -127,6 +149,11 @@ class PoseCriterion(nn.Module):
             "pose": w.pose * (posed * masked_mean(offset.log1p(), truth.labelled)).sum(),
             "confidence": w.confidence * (posed * confidence).sum(),
         }
+
+    def _similarity(self, poses: Tensor, truth: Targets) -> Tensor:
+        """(B, Q, K) each keypoint's term of OKS."""
+        squared = (poses - truth.poses).square().sum(-1)
+        return keypoint_similarity(squared, truth.areas, self.sigmas.to(squared.device))
 
     @staticmethod
     def _score(prediction: Prediction, owned: Tensor, quality: Tensor, ignored: Tensor) -> Tensor:

@@ -70,7 +70,10 @@ def targets_from(batch: PoseBatch, length: float) -> Targets:
 
 @dataclass(frozen=True)
 class MatchCost:
-    """Weights of the terms of the cost; the same terms as in the loss (Carion et al., DETR, section 3.1)."""
+    """Weights of the terms of the cost; the same terms as in the loss (Carion et al., DETR, section 3.1).
+
+    The defaults are those for patches.
+    """
 
     score: float = 2.0
     box: float = 5.0
@@ -102,6 +105,14 @@ class MatchCost:
         return oks, masked_mean((squared.clamp(min=1e-12).sqrt() / scale).log1p(), labelled)
 
 
+TOKEN_COST = MatchCost(score=25.0)
+"""Tokens that found one person are nearly equal but for their scores: the one that already speaks is to be matched.
+
+With a weight of 2 the choice among them was noise, and no token learned to step back for another. Measured with
+`Rivalry` on 9,600 synthetic pictures at 128 px: box AP50 69 instead of 31, AP 2.1 instead of 1.4.
+"""
+
+
 def match_tokens(
     prediction: Prediction, targets: Targets, sigmas: Tensor, groups: int, cost: MatchCost | None = None
 ) -> Tensor:
@@ -121,7 +132,7 @@ def match_tokens(
     per_group = prediction.scores.shape[1] // groups
     matched = torch.full((batch, groups, people), NO_ONE, dtype=torch.int64)
     if people:
-        costs = (cost or MatchCost())(prediction, targets, sigmas)
+        costs = (cost or TOKEN_COST)(prediction, targets, sigmas)
         costs = costs.reshape(batch, groups, per_group, people).cpu()
         counts = targets.people.sum(1).tolist()  # real people come first in every row
         for b, count in enumerate(counts):

@@ -18,6 +18,7 @@ from sia.head import PersonHead, Reference, reference_from
 from sia.matcher import NO_ONE, match_patches, match_tokens, targets_from
 from sia.outputs import PoseOutput, Prediction, gather_rows
 from sia.reader import KeypointReader
+from sia.rivalry import Rivalry
 from sia.tokens import DetectionTokens
 from utils.structures import PoseBatch
 
@@ -87,6 +88,7 @@ class PoseModel(nn.Module, ABC):
         self.head = PersonHead(dim, mean_pose)
         self.tokens = DetectionTokens(dim, len(mean_pose), widths.tokens, widths.groups)
         self.norm_patches = nn.LayerNorm(dim)
+        self.rivalry = Rivalry(dim)
         self.reader = KeypointReader(dim, dim, self.stem_dim, widths.map, len(mean_pose))
         self.register_buffer("sigmas", sigmas.float())
 
@@ -120,7 +122,7 @@ class PoseModel(nn.Module, ABC):
         sharp = patches
         if self.training:
             features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
-        tokens, reference = self.tokens(patches, self.head, proposals, features.grid, sure)
+        tokens, reference = self.tokens(patches, self.head, proposals, sure)
         groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
         if self.training and batch is not None:
@@ -196,7 +198,7 @@ class PoseModel(nn.Module, ABC):
         """Where each patch starts, in units of the longer input side (padding not counted)."""
         return self.head.patch_reference(grid, self.backbone.patch / max(size), batch)
 
-    def _predict(self, tokens: Tensor, reference: Reference, layers: list[Prediction]) -> Reference:
+    def _predict(self, tokens: Tensor, reference: Reference, groups: int, layers: list[Prediction]) -> Reference:
         """Appends the candidates that the head reads from normalised tokens; returns the next reference."""
-        layers.append(self.head(tokens, reference))
-        return reference_from(layers[-1])._replace(outscored=reference.outscored)
+        layers.append(self.rivalry(tokens, self.head(tokens, reference), groups))
+        return reference_from(layers[-1])

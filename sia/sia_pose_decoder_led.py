@@ -39,5 +39,5 @@ class SiaPoseDecoderLed(PoseModel):
         for layer, norm in zip(self.decoder, self.norm_tokens, strict=True):
             tokens = layer(tokens, patches, groups)
             states.append(norm(tokens))
-            reference = self._predict(states[-1], reference, layers)
+            reference = self._predict(states[-1], reference, groups, layers)
         return features, states, layers

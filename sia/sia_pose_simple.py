@@ -47,5 +47,5 @@ class SiaPoseSimple(PoseModel):
             assert joined is not None
             tokens = joined
             states.append(norm(tokens))
-            reference = self._predict(states[-1], reference, layers)
+            reference = self._predict(states[-1], reference, groups, layers)
         return features, states, layers

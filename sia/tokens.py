@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sia.head import PersonHead, Reference, reference_from
@@ -44,12 +43,7 @@ class DetectionTokens(nn.Module):
         self.place = nn.Sequential(nn.Linear(dim + 2 * num_keypoints, dim), nn.GELU(), nn.Linear(dim, dim))
 
     def forward(
-        self,
-        patches: Tensor,
-        head: PersonHead,
-        proposals: Prediction,
-        grid: tuple[int, int],
-        sure: Tensor | None = None,
+        self, patches: Tensor, head: PersonHead, proposals: Prediction, sure: Tensor | None = None
     ) -> tuple[Tensor, Reference]:
         """Builds the tokens.
 
@@ -57,7 +51,6 @@ class DetectionTokens(nn.Module):
             patches: (B, N, D) normalised patch features.
             head: the shared head, for its mean pose.
             proposals: (B, N) candidates, one a patch.
-            grid: (h, w) of the patches, h * w = N.
             sure: in training, (B, N) bool, patches to choose whatever their score.
 
         Returns:
@@ -67,23 +60,14 @@ class DetectionTokens(nn.Module):
         scores = scores if sure is None else scores + sure
         best = scores.topk(min(self.tokens, patches.shape[1]), dim=1).indices
         reference = reference_from(proposals.select(best))
-        outscored = _outscored(proposals.scores.detach(), grid).gather(1, best)
         content = self.content(gather_rows(patches, best))
         if self.training and self.groups > 1:
             extra = [_disturbed(reference) for _ in range(self.groups - 1)]
-            boxes = torch.cat([reference.boxes, *(group.boxes for group in extra)], dim=1)
-            reference = Reference(boxes, torch.cat([reference.poses, *(group.poses for group in extra)], dim=1))
+            reference = Reference(*(torch.cat(parts, dim=1) for parts in zip(reference, *extra, strict=True)))
             content = content.repeat(1, self.groups, 1)
         shape = (reference.poses - head.mean_pose).flatten(-2).clamp(-4, 4)
         place = torch.cat([sine_embedding(reference.boxes, self.dim), shape], dim=-1)
-        groups = reference.boxes.shape[1] // outscored.shape[1]
-        return content + self.place(place.to(content.dtype)), reference._replace(outscored=outscored.repeat(1, groups))
-
-
-def _outscored(scores: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, N) scores on a grid -> (B, N) bool, whether one of the eight neighbours is higher."""
-    image = scores.reshape(len(scores), 1, *grid)
-    return (image < F.max_pool2d(image, 3, stride=1, padding=1)).flatten(1)
+        return content + self.place(place.to(content.dtype)), reference
 
 
 def _disturbed(reference: Reference) -> Reference:

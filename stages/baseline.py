@@ -30,11 +30,12 @@ from stages.plan import Plan, choose_workers, make_plan
 from stages.pretrained import Pretrained, load_pretrained
 from stages.trainer import Parts, Trainer
 from stages.training_state import TrainingState, seed_everything
+from stages.weights import load_weights, read_description
 from utils.coco_files import load_ground_truth
 from utils.config import TrainConfig
 from utils.distributed import Ranks, start_ranks
 from utils.ema import make_ema
-from utils.errors import ConfigError, WeightsError
+from utils.errors import ConfigError
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.optimizer import make_optimizer
 from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
@@ -139,7 +140,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     skeleton = train.skeleton
     pretrained = Pretrained() if start.checkpoint is not None else load_pretrained(config.backbone)
     if start.checkpoint is not None:
-        saved = ModelConfig.from_dict(start.checkpoint["model_config"])
+        saved, _ = read_description(start.checkpoint, config.resume)
         trained = start.training is None or bool(start.training["pretrained"])
         pretrained = Pretrained(saved.backbone, None, f"{config.resume}", trained)
     model_config = ModelConfig(
@@ -164,31 +165,10 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     """
     model = create_model(model_config, pretrained.weights)
     if start.checkpoint is not None:
-        load_all(model, resize_positions(start.checkpoint["weights"], model.backbone), pretrained.source)
+        weights = start.checkpoint.get("weights")
+        weights = resize_positions(weights, model.backbone) if isinstance(weights, Mapping) else weights
+        load_weights(model, weights, pretrained.source, "Use the -MODEL, -SIZE and keypoints it was trained with.")
     return model
-
-
-def load_all(model: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Loads every weight or none.
-
-    Raises:
-        WeightsError: keys that are missing, unknown, or of another shape.
-    """
-    own = model.state_dict()
-    wrong = [f"{key} (missing)" for key in own if key not in weights]
-    wrong += [f"{key} (unknown)" for key in weights if key not in own]
-    wrong += [
-        f"{key} ({'x'.join(map(str, weights[key].shape))} instead of {'x'.join(map(str, own[key].shape))})"
-        for key in own
-        if key in weights and weights[key].shape != own[key].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 6} more" if len(wrong) > 6 else ""
-        raise WeightsError(
-            f"{source} doesn't fit this model: {', '.join(wrong[:6])}{more}. Use the -MODEL, -SIZE and keypoints "
-            "it was trained with."
-        )
-    model.load_state_dict(dict(weights))
 
 
 def assemble(
@@ -342,7 +322,8 @@ def _launcher(ranks: Ranks) -> str:
     if ranks.world_size == 1:
         return _python()
     nodes = ranks.world_size // ranks.local_world_size
-    return f"torchrun --nproc_per_node={ranks.local_world_size}" + (f" --nnodes={nodes} ..." if nodes > 1 else "")
+    more = f" --nnodes={nodes} ..." if nodes > 1 else ""
+    return f"{_python()} -m torch.distributed.run --nproc_per_node={ranks.local_world_size}{more}"
 
 
 def _python() -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from datasets.geometry import letterbox_image
 from sia.model import PoseModel
 from sia.postprocess import Decoded, decode, to_original
 from sia.registry import ModelConfig, create_model
+from stages.weights import load_weights, read_description
 from utils.checkpoint import load_checkpoint
 from utils.device import Device, choose_device
 from utils.errors import ConfigError, DataError, WeightsError
@@ -54,9 +54,9 @@ class Predictor:
         """
         chosen = choose_device(device)
         payload = load_checkpoint(weight_path)
-        config, skeleton = _description(payload, weight_path)
+        config, skeleton = read_description(payload, weight_path)
         model = create_model(config)
-        _load_weights(model, payload.get("weights"), weight_path)
+        load_weights(model, payload.get("weights"), weight_path)
         return cls(model, config, skeleton, chosen, str(weight_path))
 
     @property
@@ -113,47 +113,3 @@ class Predictor:
         sizes = torch.tensor([image.shape[:2] for image in images])
         device = self.device.torch
         return stacked.to(device), torch.tensor([box for _, box in pairs]).to(device), sizes.to(device)
-
-
-def _description(payload: Mapping[str, Any], path: Path) -> tuple[ModelConfig, Skeleton]:
-    try:
-        config = ModelConfig.from_dict(payload["model_config"])
-        skeleton = Skeleton.from_dict(payload["skeleton"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError, DataError) as error:
-        raise WeightsError(
-            f"{path} doesn't describe a SIA Pose model ({type(error).__name__}: {error}). "
-            "Use best.pt or last.pt of a run of train_pose.py."
-        ) from error
-    if config.num_keypoints != skeleton.num_keypoints:
-        raise WeightsError(
-            f"{path} contradicts itself: a model of {config.num_keypoints} keypoints, "
-            f"a skeleton of {skeleton.num_keypoints}."
-        )
-    return config, skeleton
-
-
-def _load_weights(model: PoseModel, weights: object, path: Path) -> None:
-    if not isinstance(weights, Mapping):
-        raise WeightsError(f"{path} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
-    expected = model.state_dict()
-    missing = sorted(expected.keys() - weights.keys())
-    surplus = sorted(weights.keys() - expected.keys())
-    found = {key: getattr(weights[key], "shape", None) for key in sorted(expected.keys() & weights.keys())}
-    shapes = [
-        f"{key} {tuple(shape) if shape is not None else 'without shape'} instead of {tuple(expected[key].shape)}"
-        for key, shape in found.items()
-        if shape != expected[key].shape
-    ]
-    problems = [f"{what}: {_some(keys)}" for what, keys in _named(missing, surplus, shapes) if keys]
-    if problems:
-        raise WeightsError(f"The weights in {path} don't fit the model they describe. {'; '.join(problems)}.")
-    model.load_state_dict(dict(weights))
-
-
-def _named(missing: list[str], surplus: list[str], shapes: list[str]) -> list[tuple[str, list[str]]]:
-    return [("missing", missing), ("not in the model", surplus), ("wrong shape", shapes)]
-
-
-def _some(keys: list[str], most: int = 4) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more

@@ -89,6 +89,7 @@ class Trainer:
         self.state, self.ranks, self.config = parts.state, parts.ranks, parts.config
         self.cursor = parts.state.cursor
         self.metrics: Metrics | None = None
+        self._measured: dict[str, Any] = {}  # the figures in the weights file, and when they were taken
         self._device = parts.ranks.device.torch
         self._parameters = [p for p in parts.state.model.parameters() if p.requires_grad]
         self._statistics = running_statistics(parts.state.model)
@@ -234,6 +235,7 @@ class Trainer:
         if evaluated:
             self.save()  # an evaluation takes long: nothing is lost if the run is killed in it
             self.metrics = self._evaluate()
+            self._measured = {"epoch": number, "step": cursor.step, **plain(self.metrics.to_dict())}
         row = self._row(number, rates, self.metrics if evaluated else None)
         cursor.epoch, cursor.batch, cursor.sums, cursor.steps = number, 0, {}, 0
         improved = evaluated and self.metrics is not None and cursor.best < self.metrics.AP
@@ -305,12 +307,11 @@ class Trainer:
         self._saved = time.monotonic()
 
     def _weights(self) -> dict[str, Any]:
-        metrics = {} if self.metrics is None else plain(self.metrics.to_dict())
         return {
             "format": FORMAT,
             **self.parts.description,
             "weights": self.state.ema.module.state_dict(),
-            "metrics": {"epoch": self.cursor.epoch, "step": self.cursor.step, **metrics},
+            "metrics": self._measured,
         }
 
     def _tick(self) -> None:

@@ -28,7 +28,7 @@ class Cursor:
         step: steps of the optimiser since the start.
         seconds: of training and evaluation since the start.
         best: highest AP so far, -2 before the first.
-        sums: of each loss over the steps of this epoch, on all ranks.
+        sums: of each loss over the steps of this epoch, on this rank.
         steps: of this epoch.
     """
 
@@ -55,7 +55,7 @@ class TrainingState:
     def to_dict(self, ranks: Ranks) -> dict[str, Any]:
         """Tensors and plain types; all ranks must call it, for each has random numbers of its own."""
         return {
-            "cursor": asdict(self.cursor),
+            "cursor": {**asdict(self.cursor), "sums": ranks.gather(self.cursor.sums)},
             "model": self.model.state_dict(),
             "averaged_steps": int(self.ema.n_averaged),
             "optimizer": self.optimizer.state_dict(),
@@ -84,9 +84,9 @@ class TrainingState:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.scheduler.load_state_dict(saved["scheduler"])
             self.scaler.load_state_dict(saved["scaler"])
-            self.cursor = Cursor(**saved["cursor"])
+            self.cursor = Cursor(**{**saved["cursor"], "sums": saved["cursor"]["sums"][ranks.rank]})
             restore_random_state(saved["random"][ranks.rank], ranks.device.torch)
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
             raise WeightsError(f"The checkpoint doesn't fit this version of SIA Pose: {error}") from error
 
 

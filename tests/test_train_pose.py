@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import multiprocessing
 import os
 import signal
@@ -71,6 +72,11 @@ def finish(processes: list[BaseProcess]) -> list[int | None]:
     return [process.exitcode for process in processes]
 
 
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
 def state_of(folder: Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(folder / "weights" / "last.pt")
     training = checkpoint["training"]
@@ -113,6 +119,7 @@ def test_two_ranks_resume_exactly(flags: str, tmp_path: Path) -> None:
     assert state_of(tmp_path / "parts")["cursor"]["step"] == 3
     assert finish(start(2, f"--RESUME {tmp_path}/parts/weights/last.pt")) == [0, 0]
     assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
     ranks = state_of(tmp_path / "whole")["random"]
     assert len(ranks) == 2
     assert not torch.equal(ranks[0]["torch"], ranks[1]["torch"])

@@ -151,7 +151,7 @@ class TrainConfig:
     seed: int = _flag("-SEED", _MACHINE, "Seed of the weights, the order of the data and the augmentation.", kind=int,
                       default=0)  # fmt: skip
 
-    output: Path = _flag("-OUTPUT", _RUN, "Folder of all runs.", kind=Path, default=Path("runs"), free=True)
+    output: Path = _flag("-OUTPUT", _RUN, "Folder of all runs.", kind=Path, default=Path("runs"))
     exp: str | None = _flag("-EXP", _RUN, "Name of the run's folder. auto: model, size and date.", default=None)
     eval_every: int = _flag(
         "-EVAL_EVERY",
@@ -205,7 +205,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("epoch", 1, math.inf), ("bs", 1, math.inf), ("accum", 1, math.inf), ("lr", 1e-12, 10), ("warmup", 0, math.inf),
     ("wd", 0, 10), ("clip", 0, math.inf), ("llrd", 0.01, 1), ("ema", 0, 0.999999), ("mosaic", 0, 1),
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
-    ("colour", 0, 2), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
+    ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf),
 )  # fmt: skip
 

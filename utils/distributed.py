@@ -122,6 +122,11 @@ def start_ranks(wanted_device: str) -> Ranks:
     local_rank, local_world_size = _environment("LOCAL_RANK", 0), _environment("LOCAL_WORLD_SIZE", 1)
     device = _choose(wanted_device)
     if device.torch.type == "cuda":
+        if device.torch.index is not None and world_size > 1:
+            raise ConfigError(
+                f"-DEVICE {wanted_device} names one GPU, but there are {world_size} processes. Use -DEVICE cuda, which "
+                "gives each process its own, and CUDA_VISIBLE_DEVICES to choose among them."
+            )
         device = _own_gpu(device, local_rank)
     elif device.torch.type == "mps" and world_size > 1:
         raise ConfigError(

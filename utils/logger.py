@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -192,11 +193,9 @@ class Dashboards:
             self.warnings.append("--WANDB: not installed, so nothing is logged to it. pip install wandb.")
             return None
         mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
-        # A run's id is its folder, so that a resumed run goes on in the same curves.
-        run_id = "".join(letter if letter.isalnum() else "-" for letter in folder.name)
         try:
             run = wandb.init(
-                project="sia_pose", name=name, id=run_id, resume="allow", dir=str(folder), mode=mode,
+                project="sia_pose", name=name, id=_wandb_id(folder), resume="allow", dir=str(folder), mode=mode,
                 config=dict(config), settings=wandb.Settings(silent=True, console="off"),
             )  # fmt: skip
         except Exception as error:  # wandb raises many kinds; a dashboard must never end a training
@@ -204,3 +203,11 @@ class Dashboards:
             return None
         self.lines.append(f"Weights & Biases: {mode}, in {folder / 'wandb'}")
         return run
+
+
+def _wandb_id(folder: Path) -> str:
+    """Chosen once for a run folder, so that a resumed run goes on in the same curves, and no other run joins them."""
+    file = folder / "wandb_id.txt"
+    if not file.is_file():
+        file.write_text(uuid.uuid4().hex[:16] + "\n", encoding="utf-8")
+    return file.read_text(encoding="utf-8").strip()

@@ -13,7 +13,9 @@ from torch.optim import AdamW, Muon, Optimizer
 BACKBONE = "backbone."
 MUON_RATE = 2.5
 """Learning rate of the matrices under Muon, relative to that of AdamW for the rest."""
-_NEVER_DECAYED = ("pos_embed", "token", "position", "embed.weight")
+_NEVER_DECAYED = re.compile(
+    r"pos_embed|(cls|reg|dist|mask|register|storage)_tokens?|position|embed\.weight|\.(keypoints|spread)$"
+)
 _HIDDEN = re.compile(r"\.(attn|mlp|attend_\w+|feed)\.")
 _NOT_HIDDEN = re.compile(r"(offsets|weights)\.")
 
@@ -106,8 +108,8 @@ def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay applies: not to norms, biases, tokens and positions."""
-    return parameter.ndim > 1 and not any(word in name for word in _NEVER_DECAYED)
+    """Whether weight decay applies: not to norms, biases, learned tokens, positions and embeddings."""
+    return parameter.ndim > 1 and _NEVER_DECAYED.search(name) is None
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:

@@ -11,7 +11,17 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sia.matcher import FAR, NO_ONE, PATCHES_PER_PERSON, MatchCost, Targets, match_patches, match_tokens, targets_from
+from sia.matcher import (
+    FAR,
+    NO_ONE,
+    PATCHES_PER_PERSON,
+    TOKEN_COST,
+    MatchCost,
+    Targets,
+    match_patches,
+    match_tokens,
+    targets_from,
+)
 from sia.oks import keypoint_similarity, masked_mean
 from sia.outputs import Prediction
 
@@ -92,7 +102,7 @@ def cheapest_assignment(costs: np.ndarray) -> float:
 def test_assignment_is_the_cheapest_of_all(make_batch, make_prediction, scene, tokens, groups):
     _, targets, prediction, sigmas = prepare(make_batch, make_prediction, scene, tokens * groups)
     matched = match_tokens(prediction, targets, sigmas, groups)
-    costs = MatchCost()(prediction, targets, sigmas).double()
+    costs = TOKEN_COST(prediction, targets, sigmas).double()
     assert matched.shape == (len(scene["people"]), groups, targets.people.shape[1])
     for b, g in itertools.product(range(len(matched)), range(groups)):
         people = scene["people"][b]

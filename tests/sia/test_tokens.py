@@ -29,7 +29,7 @@ def proposals_of(scores: torch.Tensor) -> Prediction:
 def test_the_best_patches_become_tokens_best_first():
     tokens, head = make()
     proposals = proposals_of(torch.tensor([[0.0, 3, -1, 5, 2, 1, -9], [7, 6, 5, 4, 3, 2, 1]]).float())
-    made, reference = tokens.eval()(torch.randn(2, 7, DIM), head, proposals, (1, 7))
+    made, reference = tokens.eval()(torch.randn(2, 7, DIM), head, proposals)
     assert made.shape == (2, M, DIM)
     assert torch.equal(reference.boxes[0], proposals.boxes[0, [3, 1, 4, 5]])
     assert torch.equal(reference.boxes[1], proposals.boxes[1, :4])
@@ -37,51 +37,33 @@ def test_the_best_patches_become_tokens_best_first():
     torch.testing.assert_close(reference.poses[1], relative)
 
 
-def test_tokens_know_whether_a_neighbour_scored_higher():
-    """3 at the left and 9 at the right are the highest around them; 2 touches both, 1 touches 9."""
-    tokens, head = make(groups=2)
-    proposals = proposals_of(torch.tensor([[3.0, 2, 9, -5, -5, 1]]))
-    _, reference = tokens.eval()(torch.randn(1, 6, DIM), head, proposals, (2, 3))
-    assert reference.outscored.tolist() == [[False, False, True, True]]
-    _, references = tokens.train()(torch.randn(1, 6, DIM), head, proposals, (2, 3))
-    assert references.outscored.tolist() == [2 * [False, False, True, True]]
-
-
-def test_being_outscored_costs_what_is_learned():
-    tokens, head = make(groups=1)
-    made, reference = tokens.eval()(torch.randn(1, 6, DIM), head, proposals_of(torch.randn(1, 6)), (2, 3))
-    free = head(made, reference._replace(outscored=None)).scores
-    torch.testing.assert_close(head(made, reference).scores, free - head.penalty * reference.outscored)
-    assert head.penalty > 0
-
-
 def test_sure_patches_are_tokens_whatever_their_score():
     tokens, head = make(groups=1)
     proposals = proposals_of(torch.tensor([[9.0, 8, 7, 6, 5, -50]]))
     sure = torch.tensor([[False, False, False, False, False, True]])
-    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, (2, 3), sure)
+    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, sure)
     assert torch.equal(reference.boxes[0], proposals.boxes[0, [5, 0, 1, 2]])
 
 
 def test_more_sure_patches_than_tokens():
     tokens, head = make(groups=1)
     proposals = proposals_of(torch.tensor([[9.0, 8, 7, 6, 5, -50]]))
-    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, (2, 3), torch.ones(1, 6, dtype=torch.bool))
+    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, torch.ones(1, 6, dtype=torch.bool))
     assert torch.equal(reference.boxes[0], proposals.boxes[0, :4])
 
 
 @pytest.mark.parametrize("patches", [1, 3])
 def test_fewer_patches_than_tokens(patches):
     tokens, head = make(groups=2)
-    made, _ = tokens.train()(torch.randn(2, patches, DIM), head, proposals_of(torch.randn(2, patches)), (1, patches))
+    made, _ = tokens.train()(torch.randn(2, patches, DIM), head, proposals_of(torch.randn(2, patches)))
     assert made.shape == (2, 2 * patches, DIM)
 
 
 def test_the_first_group_is_the_one_of_test_time_and_the_others_start_disturbed():
     tokens, head = make(groups=3)
     patches, proposals = torch.randn(2, 9, DIM), proposals_of(torch.randn(2, 9))
-    alone, reference = tokens.eval()(patches, head, proposals, (3, 3))
-    made, references = tokens.train()(patches, head, proposals, (3, 3))
+    alone, reference = tokens.eval()(patches, head, proposals)
+    made, references = tokens.train()(patches, head, proposals)
     assert made.shape == (2, 3 * M, DIM)
     torch.testing.assert_close(made[:, :M], alone)
     torch.testing.assert_close(references.boxes[:, :M], reference.boxes)
@@ -98,16 +80,16 @@ def test_groups_are_those_of_the_seed():
     tokens, head = make(groups=2)
     patches, proposals = torch.randn(1, 9, DIM), proposals_of(torch.randn(1, 9))
     torch.manual_seed(5)
-    first = tokens.train()(patches, head, proposals, (3, 3))[0]
+    first = tokens.train()(patches, head, proposals)[0]
     torch.manual_seed(5)
-    assert torch.equal(first, tokens(patches, head, proposals, (3, 3))[0])
+    assert torch.equal(first, tokens(patches, head, proposals)[0])
 
 
 def test_gradients_reach_the_patches_but_not_the_proposals():
     tokens, head = make()
     patches = torch.randn(1, 9, DIM, requires_grad=True)
     proposals = Prediction(*(part.requires_grad_() for part in proposals_of(torch.randn(1, 9))))
-    made, reference = tokens.train()(patches, head, proposals, (3, 3))
+    made, reference = tokens.train()(patches, head, proposals)
     made.sum().backward()
     assert (patches.grad.abs().sum(-1) > 0).sum() == M
     assert all(part.grad is None for part in proposals)
@@ -116,7 +98,7 @@ def test_gradients_reach_the_patches_but_not_the_proposals():
 
 def test_scores_that_are_no_numbers_break_nothing():
     tokens, head = make()
-    made, _ = tokens.train()(torch.randn(1, 9, DIM), head, proposals_of(torch.full((1, 9), float("nan"))), (3, 3))
+    made, _ = tokens.train()(torch.randn(1, 9, DIM), head, proposals_of(torch.full((1, 9), float("nan"))))
     assert made.shape == (1, 3 * M, DIM)
 
 

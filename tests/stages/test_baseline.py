@@ -225,7 +225,7 @@ def test_weights_at_another_input_size(train: Callable[..., int], finished: Path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("-MODEL sia_pose", "doesn't fit this model: .*missing.*Use the -MODEL"),
+        ("-MODEL sia_pose", "don't fit this model. .*missing.*Use the -MODEL"),
         ("-BACKBONE vit_tiny_patch16_224", "-BACKBONE and --RESUME both bring weights"),
     ],
 )

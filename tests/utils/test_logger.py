@@ -139,3 +139,13 @@ def test_wandb_is_offline_without_an_account(tmp_path: Path, monkeypatch: pytest
     assert options["resume"] == "allow"
     assert logged == ({"loss": 1.0}, 7)
     assert finished == "finished"
+
+
+def test_a_run_keeps_its_wandb_id_and_shares_it_with_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setitem(sys.modules, "wandb", fake_wandb(calls))
+    for folder in ("a/base", "a/base", "b/base"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        Dashboards(tmp_path / folder, tensorboard=False, wandb=True, name="base", config={})
+    first, again, other = (options["id"] for options in calls if isinstance(options, dict))
+    assert first == again != other

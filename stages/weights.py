@@ -1,0 +1,71 @@
+"""What a checkpoint says about its model, and its weights into a model: every one or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from sia.registry import ModelConfig
+from utils.errors import ConfigError, DataError, WeightsError
+from utils.skeleton import Skeleton
+
+_OURS = "Use best.pt or last.pt of a run of train_pose.py."
+
+
+def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelConfig, Skeleton]:
+    """The model and the skeleton that a checkpoint was saved with.
+
+    Raises:
+        WeightsError: there is none, or it contradicts itself.
+    """
+    try:
+        config = ModelConfig.from_dict(payload["model_config"])
+        skeleton = Skeleton.from_dict(payload["skeleton"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError, DataError) as error:
+        raise WeightsError(
+            f"{source} doesn't describe a SIA Pose model ({type(error).__name__}: {error}). {_OURS}"
+        ) from error
+    if config.num_keypoints != skeleton.num_keypoints:
+        raise WeightsError(
+            f"{source} contradicts itself: a model of {config.num_keypoints} keypoints, "
+            f"a skeleton of {skeleton.num_keypoints}."
+        )
+    return config, skeleton
+
+
+def load_weights(model: nn.Module, weights: object, source: object, hint: str = "") -> None:
+    """Loads a state dict.
+
+    Args:
+        model: where to.
+        weights: from a checkpoint.
+        source: its path, for the message.
+        hint: what to do where they don't fit.
+
+    Raises:
+        WeightsError: these are no weights, or keys are missing, unknown, or of another shape.
+    """
+    if not isinstance(weights, Mapping):
+        raise WeightsError(f"{source} holds no weights. {_OURS}")
+    expected = model.state_dict()
+    found = {key: getattr(weights[key], "shape", None) for key in sorted(expected.keys() & weights.keys())}
+    problems = {
+        "missing": sorted(expected.keys() - weights.keys()),
+        "not in the model": sorted(weights.keys() - expected.keys()),
+        "wrong shape": [
+            f"{key} {'without shape' if shape is None else tuple(shape)} instead of {tuple(expected[key].shape)}"
+            for key, shape in found.items()
+            if shape != expected[key].shape
+        ],
+    }
+    if any(problems.values()):
+        text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
+        raise WeightsError(f"The weights in {source} don't fit this model. {text}. {hint}".rstrip())
+    model.load_state_dict(dict(weights))
+
+
+def _some(keys: list[str], most: int = 4) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
