@@ -12,13 +12,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.coco_files import AREA_OF_BOX
 from utils.errors import DataError
 from utils.skeleton import Skeleton
 
 Row = dict[str, Any]
 
-AREA_OF_BOX = 0.53
-"""Median area / box area over COCO's people with keypoints; used where an annotation has no area."""
 OUTSIDE_TOLERANCE = 1.0
 """Pixels by which a labelled joint may leave the image: rounding, not a mistake."""
 

@@ -9,12 +9,13 @@
 set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
-# ---- The demo's settings: they fit 10 minutes on a CPU with 2 threads, few and large people included ----
+# ---- The demo's settings: pictures of few and large people; they fit 10 minutes on a CPU with 2 threads ----
 DEMO_TRAIN=3000 # pictures to train on
 DEMO_VAL=200    # pictures to evaluate on
 DEMO_SIDE=128   # their side, and the model's input, in pixels
 # Each of several GPUs sees a share of the pictures: as many more passes are as many steps, in the same time.
-DEMO_SHARES=$({ nvidia-smi --list-gpus 2>/dev/null || true; } | wc -l)
+DEMO_SHARES=0
+while read -r _; do DEMO_SHARES=$((DEMO_SHARES + 1)); done < <(nvidia-smi --list-gpus 2>/dev/null)
 DEMO_SHARES=$((DEMO_SHARES > 1 ? DEMO_SHARES : 1))
 DEMO_FLAGS=(
     -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH "$((8 * DEMO_SHARES))" -BS 8 -LR 0.002

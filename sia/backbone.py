@@ -120,6 +120,7 @@ class Backbone(nn.Module):
         patch: stride of the patches in input pixels.
         prefix: number P of prefix tokens.
         name: the timm name, or ours, that builds the same architecture again.
+        loaded: what was found in the file of weights that it was filled from; empty for none.
         mean, std: buffers (3, 1, 1), the normalisation that the weights expect, for colours in [0, 1].
         grid: buffer (2,), the (h, w) for which the learned positions were made; weights need it to be resized.
     """
@@ -134,6 +135,7 @@ class Backbone(nn.Module):
             vit.norm, vit.fc_norm = vit.fc_norm, nn.Identity()
         self.vit = vit
         self.name = name
+        self.loaded = ""
         self.dim = int(vit.embed_dim)
         self.depth = len(vit.blocks)
         self.patch = stride_of(vit)

@@ -28,12 +28,12 @@ class Widths:
     """The numbers that differ between sizes.
 
     Attributes:
-        tokens: M, the most people that can be found in an image.
+        tokens: M detection tokens.
         groups: G, token groups in training.
         token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
         narrow: width of the light decoder and of the refiner.
         layers: layers of the light decoder and of the refiner.
-        people: R, the best tokens, whose keypoints are read from the map.
+        people: R, the most people that can be found: the best tokens, whose keypoints are read from the map.
         map: width of the map that keypoints are read from.
     """
 

@@ -1,4 +1,4 @@
-"""From the model's output to people in original pixels. No suppression: one token stands for one person."""
+"""From the model's output to people in original pixels. Nothing is suppressed here: one token stands for one person."""
 
 from __future__ import annotations
 
@@ -30,16 +30,14 @@ class Decoded(NamedTuple):
     confidences: Tensor
 
 
-def decode(output: PoseOutput, image_size: tuple[int, int], max_people: int | None = None) -> Decoded:
+def decode(output: PoseOutput, image_size: tuple[int, int]) -> Decoded:
     """The best candidates in input pixels; runs inside an exported graph as well.
 
     Args:
         output: of a model.
         image_size: (H, W) of the input.
-        max_people: most people an image; None for as many as there are candidates.
     """
-    count = output.people.scores.shape[1]
-    best = output.people.scores.topk(count if max_people is None else min(max_people, count), dim=1).indices
+    best = output.people.scores.argsort(dim=1, descending=True)
     people: Prediction = output.people.select(best)
     length = float(max(image_size))
     return Decoded(

@@ -113,8 +113,9 @@ class KeypointReader(nn.Module):
 def _cells(values: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
     """Centres (N, 2) of the cells of a map (B, D, h, w), row by row, and the side of a cell."""
     height, width = values.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    centres = torch.stack([x, y], dim=-1).reshape(-1, 2).to(extent) + 0.5
+    rows, columns = (torch.arange(side, device=extent.device, dtype=extent.dtype) for side in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    centres = torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5
     step = extent[0] / width
     return centres * step, step
 

@@ -102,7 +102,7 @@ def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | N
     """
     backbone: Backbone = build_backbone(config.size, config.backbone, config.image_size)
     if backbone_weights is not None:
-        load_backbone_weights(backbone, dict(backbone_weights))
+        backbone.loaded = load_backbone_weights(backbone, dict(backbone_weights))
     mean_pose, sigmas = torch.tensor(config.mean_pose), torch.tensor(config.sigmas)
     return MODELS[config.name](backbone, WIDTHS[config.size], mean_pose, sigmas)
 

@@ -1,4 +1,4 @@
-"""`sia_pose_simple`: detection tokens join the ViT's own last blocks; keypoints straight from the tokens."""
+"""`sia_pose_simple`: detection tokens join the ViT's own last blocks, then look once for each keypoint."""
 
 from __future__ import annotations
 

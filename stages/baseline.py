@@ -271,6 +271,7 @@ def _wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
 def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> None:
     """The start block: every automatic choice and its reason."""
     config, ranks, cursor = parts.config, parts.ranks, parts.state.cursor
+    loaded = str(getattr(parts.state.model.backbone, "loaded", ""))
     millions = sum(p.numel() for p in parts.state.model.parameters()) / 1e6
     size = f"{config.imgsz[0]}x{config.imgsz[1]}"
     rows: list[tuple[str, str]] = [
@@ -278,7 +279,7 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         ("processes", f"{ranks.world_size}" + (" (torchrun starts more)" if ranks.world_size == 1 else "")),
         ("model", f"{config.model} {config.size}, {millions:.2f} M parameters, {size} pixels, "
                   f"{parts.skeleton.num_keypoints} keypoints"),
-        ("weights", pretrained.source),
+        ("weights", "; ".join(filter(None, [pretrained.source, loaded]))),
         *parts.plan.lines,
         ("training", data.train.describe()),
         ("validation", data.val.describe()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,7 +14,7 @@ from torch import nn
 from sia.postprocess import decode, to_original
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_ground_truth
-from utils.errors import DataError, SiaError, WeightsError
+from utils.errors import ConfigError, DataError, SiaError, WeightsError
 from utils.results import coco_rows
 from utils.skeleton import Skeleton
 from utils.structures import People, PoseBatch
@@ -33,7 +32,6 @@ def evaluate_model(
     device: torch.device | str,
     *,
     progress: Progress | None = None,
-    autocast: torch.dtype | None = None,
 ) -> Metrics:
     """AP, AR and the table per keypoint, on every rank.
 
@@ -46,13 +44,12 @@ def evaluate_model(
         skeleton: names and sigmas.
         device: where the model is.
         progress: see `Progress`.
-        autocast: lower precision for the model, or None.
 
     Raises:
         DataError: the annotations can't be used, or the loaders' images are not exactly theirs.
         WeightsError: the model predicts NaN or infinity.
     """
-    results = predict_results(model, loader, ground_truth, skeleton, device, progress=progress, autocast=autocast)
+    results = predict_results(model, loader, ground_truth, skeleton, device, progress=progress)
     return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))
 
 
@@ -64,7 +61,6 @@ def predict_results(
     device: torch.device | str,
     *,
     progress: Progress | None = None,
-    autocast: torch.dtype | None = None,
 ) -> list[Row]:
     """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
 
@@ -74,7 +70,7 @@ def predict_results(
     try:
         truth = load_ground_truth(ground_truth, skeleton)
         share.expected = truth.images
-        _predict_share(model, loader, truth.category, device, share, progress, autocast)
+        _predict_share(model, loader, truth.category, device, share, progress)
     except SiaError as error:
         share.error = error
     shares, results = _gather(share), list[Row]()
@@ -99,13 +95,12 @@ def _predict_share(
     device: torch.device | str,
     share: _Share,
     progress: Progress | None,
-    autocast: torch.dtype | None,
 ) -> None:
     training = model.training
     model.eval()
     try:
         for batch in loader:
-            people = predict_batch(model, batch, device, autocast)
+            people = predict_batch(model, batch, device)
             image_ids = batch.image_ids.tolist()
             for image_id, found in zip(image_ids, people, strict=True):
                 share.results += coco_rows(found, image_id, category)
@@ -117,18 +112,19 @@ def _predict_share(
 
 
 @torch.inference_mode()
-def predict_batch(
-    model: nn.Module, batch: PoseBatch, device: torch.device | str, autocast: torch.dtype | None = None
-) -> list[People]:
+def predict_batch(model: nn.Module, batch: PoseBatch, device: torch.device | str) -> list[People]:
     """The people of each image of a batch, all scores, in original pixels; the model must be in eval mode.
 
     Raises:
+        ConfigError: the batch doesn't fit into the GPU's memory.
         WeightsError: the model predicts NaN or infinity.
     """
-    device = torch.device(device)
-    precision = torch.autocast(device.type, autocast) if autocast is not None else nullcontext()
-    with precision:
+    try:
         output = model(batch.images.to(device, non_blocking=True))
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"A batch of {len(batch.image_ids)} does not fit into the memory of {device}. Use a smaller batch."
+        ) from error
     height, width = batch.images.shape[-2:]
     decoded = decode(output, (height, width))
     if not all(bool(torch.isfinite(part).all()) for part in decoded):

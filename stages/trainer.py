@@ -107,6 +107,8 @@ class Trainer:
         while self.cursor.epoch < self.config.epoch:
             try:
                 number = self._train_epoch(interruption) or self._agreed_signal(interruption)
+                if not number:
+                    self._finish_epoch()
             except torch.OutOfMemoryError as error:
                 raise TrainingError(
                     f"The memory of {self._device} is full. Use a smaller -BS and a larger -ACCUM."
@@ -114,7 +116,6 @@ class Trainer:
             if number:
                 self.save()
                 return number
-            self._finish_epoch()
         return 0
 
     def _train_epoch(self, interruption: Interruption) -> int:

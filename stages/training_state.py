@@ -106,6 +106,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
         "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "mps": torch.mps.get_rng_state() if device.type == "mps" else None,
     }
 
 
@@ -118,6 +119,8 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], device)
+    if state["mps"] is not None and device.type == "mps":
+        torch.mps.set_rng_state(state["mps"])
 
 
 def plain(values: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,13 +45,6 @@ def test_the_score_gives_back_the_quality_that_was_its_target():
     quality = torch.tensor([0.9, 0.5, 0.1])
     logits = torch.logit(quality**QUALITY_POWER)
     torch.testing.assert_close(decode(output_of([logits.tolist()]), (64, 64)).scores[0], quality)
-
-
-@pytest.mark.parametrize(("most", "count"), [(None, 3), (1, 1), (2, 2), (100, 3)])
-def test_at_most_so_many_people(most, count):
-    decoded = decode(output_of([[0.0, 2.0, -1.0]]), (64, 64), most)
-    assert decoded.scores.shape == (1, count)
-    assert decoded.keypoints.shape == (1, count, 3, 2)
 
 
 @settings(max_examples=100, deadline=None)
