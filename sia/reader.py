@@ -77,15 +77,15 @@ class KeypointReader(nn.Module):
         """
         values = self.feature_map(patches, stem)
         confidences = self.confidence(tokens).float()
-        appearance = self._appearance(tokens, values)
-        with torch.autocast(values.device.type, enabled=False):  # positions in bf16 would be off by pixels
-            cells, step = _cells(values, extent)
-            logits = appearance.float() - self._distance(people, cells, step)
-            places = Places(logits.log_softmax(-1), cells, step)
-            shares = places.log_shares.exp()
-            offsets = rearrange(self.offsets(values.float()), "b (k c) y x -> b k (y x) c", c=2) * step
-            moves = torch.einsum("brkn,bknc->brkc", shares, offsets)
-            return people._replace(poses=shares @ cells + moves, confidences=confidences), places
+        cells, step = _cells(values, extent)
+        logits = self._appearance(tokens, values).float() - self._distance(people, cells, step)
+        places = Places(logits.log_softmax(-1), cells, step)
+        shares = places.log_shares.exp()
+        # Under autocast a product of matrices would round positions to bf16, which is off by pixels; this doesn't.
+        poses = torch.stack([(shares * cells[:, axis]).sum(-1) for axis in (0, 1)], dim=-1)
+        offsets = rearrange(self.offsets(values), "b (k c) y x -> b k (y x) c", c=2)
+        moves = torch.einsum("brkn,bknc->brkc", shares.to(offsets.dtype), offsets).float() * step
+        return people._replace(poses=poses + moves, confidences=confidences), places
 
     def feature_map(self, patches: Tensor, stem: Tensor | None) -> Tensor:
         """(B, dim, 2h, 2w): patches enlarged, plus the stem's own finer map where there is one."""
