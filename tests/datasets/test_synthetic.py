@@ -1,6 +1,7 @@
 """Synthetic people: exact labels, sound bodies, the same pictures every time, a folder that is whole or not used."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,6 +197,17 @@ def test_train_and_val_differ(tmp_path):
     write_dataset(tmp_path, train=1, val=1, size=64, seed=0)
     names = [tmp_path / "images" / split / "000000.jpg" for split in ("train", "val")]
     assert names[0].read_bytes() != names[1].read_bytes()
+
+
+def test_close_scenes_have_few_and_large_people(tmp_path):
+    write_dataset(tmp_path, train=12, val=1, size=96, seed=0, close=True)
+    annotations = json.loads((tmp_path / "train.json").read_text())["annotations"]
+    people = Counter(row["image_id"] for row in annotations)
+    assert len(people) == 12
+    assert max(people.values()) <= 3
+    assert min(max(row["bbox"][2:]) for row in annotations) >= 32
+    with pytest.raises(OutputError, match="'close': True"):
+        write_dataset(tmp_path, train=12, val=1, size=96, seed=0)
 
 
 def test_complete_folder_is_reused_and_other_arguments_are_refused(tmp_path):

@@ -377,9 +377,11 @@ def test_colour_changes_colours_only_and_grey_stays_grey() -> None:
 
 
 def test_the_last_phase_is_plain() -> None:
-    plain = Augmentation(scale=(0.3, 0.5), mosaic=1.0).plain()
+    plain = Augmentation(scale=(0.3, 2.0), mosaic=1.0).plain()
     assert plain.mosaic == plain.rotation == 0
-    assert plain.scale[0] <= plain.scale[1]
+    assert plain.scale == (0.8, 1.25)
+    assert Augmentation(scale=(0.3, 0.5)).plain().scale == (0.5, 0.5)
+    assert Augmentation(scale=(1.3, 1.6)).plain().scale == (1.3, 1.3)
     assert replace(Augmentation(), mosaic=0.0).plain() == Augmentation().plain()
 
 

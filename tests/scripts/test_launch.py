@@ -49,6 +49,18 @@ def test_one_process_for_each_gpu_and_the_cores_shared(started: list[str], monke
     assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("flags", "processes"),
+    [("-DEVICE cpu", 1), ("-DEVICE=cuda:1", 1), ("-DEVICE cuda", 4), ("-DEVICE auto -BS 8", 4), ("-DEVICE", 1)],
+)
+def test_a_device_may_ask_for_one_process(
+    started: list[str], monkeypatch: pytest.MonkeyPatch, flags: str, processes: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    launch.main(["train_pose.py", *flags.split()])
+    assert started[2] == str(processes)
+
+
 def test_the_users_thread_count_stays(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     launch.main(["train_pose.py"])

@@ -211,6 +211,26 @@ def test_weights_only_start_a_new_run(
             torch.testing.assert_close(second["weights"][name], value, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"model_config": {}}, "doesn't describe a SIA Pose model"),
+        ({"skeleton": {}}, "doesn't describe a SIA Pose model"),
+        ({"training": {}}, "doesn't say how it was trained"),
+        ({"weights": [1]}, "holds no weights"),
+        ({"weights": {"head.mean_pose": 3}}, "don't fit this model. missing: "),
+    ],
+)
+def test_a_checkpoint_that_is_incomplete(
+    train: Callable[..., int], finished: Path, capsys: pytest.CaptureFixture[str], parts: dict[str, Any], message: str
+) -> None:
+    save_checkpoint(finished / "broken.pt", {**load_checkpoint(finished / "best.pt"), **parts})
+    assert train(f"-EXP second --RESUME {finished}/broken.pt") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
 def test_weights_at_another_input_size(train: Callable[..., int], finished: Path, tmp_path: Path) -> None:
     """Learned positions are interpolated to the new grid; everything else is taken over."""
     assert train(f"-EXP larger --RESUME {finished}/best.pt -IMGSZ 96x64 -EPOCH 1 -LR 1e-9 -EMA 0") == 0

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from utils import distributed
+from utils.device import Device
 from utils.distributed import Ranks, running_statistics, start_ranks
 from utils.errors import ConfigError, DataError
 
@@ -38,6 +40,14 @@ def test_a_device_that_is_not_there() -> None:
         start_ranks("cuda")
     with pytest.raises(ConfigError, match="-DEVICE tpu is unknown"):
         start_ranks("tpu")
+
+
+def test_several_processes_on_one_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = Device(torch.device("cuda", 1), "as asked")
+    monkeypatch.setattr(distributed, "choose_device", lambda wanted: named)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"-DEVICE cuda:1 names one GPU, but there are 2 processes. Use -DEVICE cuda"):
+        start_ranks("cuda:1")
 
 
 def test_a_broken_environment(monkeypatch: pytest.MonkeyPatch) -> None:
