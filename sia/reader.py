@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from sia.fine_map import FineMap
 from sia.head import MLP
 from sia.outputs import Places, Prediction
 
@@ -46,8 +46,7 @@ class KeypointReader(nn.Module):
             num_keypoints: K.
         """
         super().__init__()
-        self.patches = nn.Conv2d(map_dim, dim, 1)
-        self.stem = nn.Conv2d(stem_dim, dim, 1) if stem_dim else None
+        self.map = FineMap(map_dim, stem_dim, dim)
         self.mix = nn.Sequential(nn.GroupNorm(1, dim), nn.Conv2d(dim, dim, 3, padding=1), nn.SiLU())
         self.key = nn.Conv2d(dim, KEY_DIM, 1)
         self.offsets = nn.Conv2d(dim, 2 * num_keypoints, 1)
@@ -75,7 +74,7 @@ class KeypointReader(nn.Module):
         Returns:
             The people, and where each keypoint was looked for.
         """
-        values = self.feature_map(patches, stem)
+        values = self.mix(self.map(patches, stem))
         confidences = self.confidence(tokens).float()
         cells, step = _cells(values, extent)
         logits = self._appearance(tokens, values).float() - self._distance(people, cells, step)
@@ -86,14 +85,6 @@ class KeypointReader(nn.Module):
         offsets = rearrange(self.offsets(values), "b (k c) y x -> b k (y x) c", c=2)
         moves = torch.einsum("brkn,bknc->brkc", shares.to(offsets.dtype), offsets).float() * step
         return people._replace(poses=poses + moves, confidences=confidences), places
-
-    def feature_map(self, patches: Tensor, stem: Tensor | None) -> Tensor:
-        """(B, dim, 2h, 2w): patches enlarged, plus the stem's own finer map where there is one."""
-        values = F.interpolate(self.patches(patches), scale_factor=2.0, mode="bilinear", align_corners=False)
-        if self.stem is not None and stem is not None:
-            values = values + self.stem(stem)
-        mixed: Tensor = self.mix(values)
-        return mixed
 
     def _appearance(self, tokens: Tensor, values: Tensor) -> Tensor:
         """(B, R, K, N): how much each cell looks like each keypoint of each person."""

@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sia.decoder import Attention, FeedForward
+from sia.fine_map import FineMap
 from sia.head import MLP
 from sia.outputs import Prediction
 
@@ -95,8 +96,7 @@ class PoseRefiner(nn.Module):
             layers: how many.
         """
         super().__init__()
-        self.patches = nn.Conv2d(map_dim, dim, 1)
-        self.stem = nn.Conv2d(stem_dim, dim, 1) if stem_dim else None
+        self.map = FineMap(map_dim, stem_dim, dim)
         self.norm_map = nn.GroupNorm(1, dim)
         self.person = nn.Linear(token_dim, dim)
         self.keypoints = nn.Parameter(torch.randn(num_keypoints, dim) * 0.02)
@@ -120,7 +120,7 @@ class PoseRefiner(nn.Module):
         Returns:
             The people after each layer; the last is the result.
         """
-        values = self.feature_map(patches, stem)
+        values = self.norm_map(self.map(patches, stem))
         boxes = people.boxes.detach()
         relative = (people.poses.detach() - boxes[..., None, :2]) / boxes[..., None, 2:].clamp(min=1e-4)
         queries = self.person(tokens)[:, :, None] + self.keypoints + self.place(relative.clamp(-4, 4).to(tokens.dtype))
@@ -130,11 +130,3 @@ class PoseRefiner(nn.Module):
             revised = self.score(self.norm_person(queries.mean(2))).float().squeeze(-1)
             stages.append(people._replace(scores=people.scores.detach() + revised))
         return stages
-
-    def feature_map(self, patches: Tensor, stem: Tensor | None) -> Tensor:
-        """(B, D, 2h, 2w): patches enlarged, plus the stem's own finer map where there is one."""
-        values = F.interpolate(self.patches(patches), scale_factor=2.0, mode="bilinear", align_corners=False)
-        if self.stem is not None and stem is not None:
-            values = values + self.stem(stem)
-        normed: Tensor = self.norm_map(values)
-        return normed

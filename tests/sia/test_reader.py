@@ -53,7 +53,8 @@ def test_a_keypoint_goes_where_its_likeness_is():
     bright[0, :, 5, 9] = 1
     torch.nn.init.constant_(reader.key.weight, 1.0)
     torch.nn.init.constant_(reader.keypoints, 10.0)
-    reader.feature_map = lambda patches, stem: bright  # type: ignore[method-assign]
+    reader.mix = torch.nn.Identity()
+    reader.map.forward = lambda patches, stem: bright  # type: ignore[method-assign]
     placed, _ = read(reader, people_at(torch.full((1, 2, K, 2), 0.4)))
     expected = torch.tensor([9.5, 5.5]) / 16
     torch.testing.assert_close(placed.poses, expected.expand(1, 2, K, 2), atol=1e-3, rtol=0)
@@ -84,14 +85,6 @@ def test_far_priors_stay_finite():
     placed, places = read(reader, people)
     assert placed.poses.isfinite().all()
     assert places.log_shares.min() > -2 * FARTHEST - KEY_DIM
-
-
-def test_the_stem_is_read_where_there_is_one():
-    reader = make_reader(stem=6)
-    patches, stem = torch.randn(1, 24, 4, 8), torch.randn(1, 6, 8, 16, requires_grad=True)
-    reader.feature_map(patches, stem).sum().backward()
-    assert stem.grad is not None
-    assert stem.grad.any()
 
 
 def test_targets_are_shares_around_the_label():

@@ -122,11 +122,6 @@ def test_no_gradient_flows_back_into_the_first_candidates():
     assert all(part.grad is None or not part.grad.any() for part in people)
 
 
-def test_the_map_has_twice_the_resolution_of_the_patches():
-    refiner = make_refiner()
-    assert refiner.feature_map(torch.randn(1, 24, 4, 6), torch.randn(1, 8, 8, 12)).shape == (1, DIM, 8, 12)
-
-
 @pytest.mark.parametrize("value", [0.0, 1e6])
 def test_odd_people_stay_finite(value):
     people = people_at(torch.full((1, 2, K, 2), 0.5), size=value)
