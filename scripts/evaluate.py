@@ -30,7 +30,7 @@ from utils.config import image_size
 from utils.distributed import Ranks, start_ranks
 from utils.errors import ConfigError, SiaError
 from utils.keypoint_scores import csv_rows
-from utils.output import named_folder, numbered_folder, write_bytes, write_json
+from utils.output import named_folder, numbered_folder, write_json, write_text
 from utils.results import write_coco_results
 
 SMALLEST_INPUT = 32
@@ -161,7 +161,7 @@ def report(metrics: Metrics, folder: Path, source: Row) -> None:
     """Writes metrics.json and keypoints.csv, and names all that is in the folder."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(csv_rows(metrics.keypoints))
-    write_bytes(folder / "keypoints.csv", text.getvalue().encode())
+    write_text(folder / "keypoints.csv", text.getvalue())
     write_json(folder / "metrics.json", {**source, **metrics.to_dict()}, indent=2)
     print("\nWritten:", *sorted(str(path.resolve()) for path in folder.iterdir()), sep="\n  ")
 

@@ -38,7 +38,7 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
         reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
         raise OutputError(
-            f"Can't write the checkpoint {path}: {reason}. Free space, or choose another -OUTPUT."
+            f"Can't write the checkpoint {path}: {reason}. Free space there, or choose another output folder."
         ) from error
     finally:
         with contextlib.suppress(OSError):

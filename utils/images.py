@@ -60,12 +60,14 @@ def _nothing(message: str) -> list[Path]:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB, turned as its EXIF orientation says, the way every viewer shows it.
 
+    Transparent parts become white, grey and CMYK become RGB, 16 bits become 8.
+
     Raises:
         DataError: the file is missing, truncated, no picture, or so large that it may be an attack.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow raises at twice that size
+            warnings.simplefilter("ignore")  # broken metadata, and sizes below those at which Pillow raises
             with Image.open(path) as opened:
                 return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
     except Image.DecompressionBombError as error:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from utils.run_folder import write_text
+from utils.output import write_text
 
 PLAIN_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""

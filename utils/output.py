@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from utils.errors import OutputError
 def output_error(error: OSError, path: Path) -> OutputError:
     """The user's version of an operating system's refusal to write."""
     reason = error.strerror or str(error)
-    return OutputError(f"Can't write {path}: {reason}. Free space there, or name another output folder.")
+    return OutputError(f"Can't write {path}: {reason}. Free space there, or choose another output folder.")
 
 
 def numbered_folder(parent: Path, name: str) -> Path:
@@ -26,7 +26,7 @@ def numbered_folder(parent: Path, name: str) -> Path:
     Raises:
         OutputError: no folder can be made there.
     """
-    return _first_free(parent / f"{name}-{number}" for number in count(1))
+    return first_free_folder(parent / f"{name}-{number}" for number in count(1))
 
 
 def named_folder(wanted: Path) -> Path:
@@ -40,16 +40,23 @@ def named_folder(wanted: Path) -> Path:
             return _writable(wanted)
     if wanted.is_file():
         raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
-    return _first_free(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
+    return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
 
 
-def _first_free(candidates: Iterator[Path]) -> Path:
+def first_free_folder(candidates: Iterable[Path]) -> Path:
+    """Makes the first of these folders that does not exist yet, and its parents.
+
+    Raises:
+        OutputError: no folder can be made there.
+    """
     for folder in candidates:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             if not folder.exists():  # a file stands where one of the parents should be
-                raise OutputError(f"Can't make the folder {folder}: a part of its path is a file.") from None
+                raise OutputError(
+                    f"Can't make the folder {folder}: a part of its path is a file. Choose another output folder."
+                ) from None
             continue
         except OSError as error:
             raise output_error(error, folder) from error
@@ -95,10 +102,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8, whole or not at all.
+
+    Raises:
+        OutputError: the file can't be written; an earlier file of that name stays.
+    """
+    write_bytes(path, text.encode())
+
+
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     """Writes standard JSON (no NaN), whole or not at all.
 
     Raises:
         OutputError: the file can't be written.
     """
-    write_bytes(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

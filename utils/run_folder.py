@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from utils.errors import OutputError
+from utils.output import first_free_folder, write_json
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python", "opencv-python-headless",
              "faster-coco-eval", "pycocotools", "transformers")  # fmt: skip
@@ -63,20 +63,8 @@ def create_run_folder(output: Path, name: str) -> RunFolder:
     Raises:
         OutputError: no folder can be made there.
     """
-    for path in chain([output / name], (output / f"{name}-{number}" for number in count(2))):
-        try:
-            path.mkdir(parents=True)
-            (path / "weights").mkdir()
-        except FileExistsError as error:
-            if not path.exists():
-                raise OutputError(
-                    f"Can't make {path}: a part of its path is a file. Choose another -OUTPUT."
-                ) from error
-            continue
-        except OSError as error:
-            raise OutputError(f"Can't make {path}: {error.strerror}. Choose another -OUTPUT.") from error
-        return RunFolder(path)
-    raise AssertionError("the names never end")
+    path = first_free_folder(chain([output / name], (output / f"{name}-{number}" for number in count(2))))
+    return RunFolder(first_free_folder([path / "weights"]).parent)
 
 
 def run_folder_of(checkpoint: Path) -> RunFolder | None:
@@ -91,26 +79,11 @@ def default_name(model: str, size: str) -> str:
     return f"{model}-{size}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file whole.
-
-    Raises:
-        OutputError: it can't be written; the earlier file stays.
-    """
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"Can't write {path}: {error.strerror}. Free space, or choose another -OUTPUT.") from error
-
-
 def write_description(
     folder: RunFolder, config: Mapping[str, Any], argv: Sequence[str], extra: Mapping[str, Any]
 ) -> None:
     """config.json, and environment.json, which gains an entry each time the run is started or resumed."""
-    write_text(folder.path / "config.json", json.dumps(config, indent=2) + "\n")
+    write_json(folder.path / "config.json", config, indent=2)
     path = folder.path / "environment.json"
     starts = []
     if path.is_file():
@@ -118,7 +91,7 @@ def write_description(
             starts = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:  # broken by hand; the present start is still worth a record
             starts = []
-    write_text(path, json.dumps([*starts, {**environment(argv), **extra}], indent=2) + "\n")
+    write_json(path, [*starts, {**environment(argv), **extra}], indent=2)
 
 
 def environment(argv: Sequence[str]) -> dict[str, Any]:
