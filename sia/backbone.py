@@ -194,7 +194,9 @@ class Backbone(nn.Module):
         tokens, count = features.tokens, features.tokens.shape[1]
         if extra is not None:
             tokens = torch.cat([tokens, extra.to(tokens.dtype)], dim=1)
-        options: dict[str, Tensor | None] = {"attn_mask": mask}
+        # As a sum: where its attention isn't fused, timm adds the mask to the logits, whatever its type.
+        bias = None if mask is None else torch.zeros_like(mask, dtype=tokens.dtype).masked_fill(~mask, -torch.inf)
+        options: dict[str, Tensor | None] = {"attn_mask": bias}
         if isinstance(self.vit, Eva):
             options["rope"] = self._rope_rows(index, features.rope, tokens.shape[1] - count)
         tokens = self.vit.blocks[index](tokens, **options)

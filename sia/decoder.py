@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries on a context, heads of 32 channels."""
+    """Multi-head attention of queries on a context, heads of 32 channels.
+
+    Attributes:
+        fused_attn: whether PyTorch's fused kernel is used; the name is timm's.
+    """
+
+    fused_attn = True
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -21,7 +27,11 @@ class Attention(nn.Module):
         """queries (B, Q, D), context (B, N, D) -> (B, Q, D)."""
         q = rearrange(self.query(queries), "b q (h d) -> b h q d", h=self.heads)
         k, v = rearrange(self.key_value(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
-        read: Tensor = self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "b h q d -> b q (h d)"))
+        if self.fused_attn:
+            values = F.scaled_dot_product_attention(q, k, v)
+        else:
+            values = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+        read: Tensor = self.out(rearrange(values, "b h q d -> b q (h d)"))
         return read
 
 

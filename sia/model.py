@@ -172,6 +172,12 @@ class PoseModel(nn.Module, ABC):
     def refine(self, output: PoseOutput, tokens: Tensor, features: Features, size: tuple[int, int]) -> None:
         """Appends to what is placed; nothing, unless there is a refiner."""
 
+    def fuse_attention(self, fused: bool) -> None:
+        """Chooses between PyTorch's fused attention and plain products of matrices: other speed, the same result."""
+        for module in self.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = fused
+
     @property
     def stem_dim(self) -> int:
         """Width of the stem's stride-8 map, 0 for none."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from utils.config import TrainConfig
-from utils.device import usable_cores
+from utils.device import multiplies_bf16, usable_cores
 from utils.distributed import Ranks
 from utils.ema import decay_for
 from utils.errors import ConfigError
@@ -100,18 +100,17 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, st
     Raises:
         ConfigError: the device can't do what was asked for.
     """
-    cuda = device.type == "cuda"
-    bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    cuda, fast = device.type == "cuda", multiplies_bf16(device)
     if wanted == "fp16" and not cuda:
         raise ConfigError(f"-PRECISION fp16 needs a CUDA GPU, but this run is on {device.type}. Use -PRECISION auto.")
-    if wanted == "bf16" and cuda and not bf16:
+    if wanted == "bf16" and cuda and not fast:
         raise ConfigError("-PRECISION bf16: this GPU has none. Use -PRECISION fp16 or fp32.")
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if wanted != "auto":
         return kinds[wanted], f"{wanted} ({_asked('-PRECISION')})"
-    if bf16:
-        return torch.bfloat16, "bf16 (the GPU has it: twice as fast as fp32, and needs no loss scaling)"
-    return torch.float32, f"fp32 ({'this GPU has no bf16' if cuda else 'the fastest on ' + device.type})"
+    if fast:
+        return torch.bfloat16, f"bf16 (this {device.type} multiplies it faster than fp32; it needs no loss scaling)"
+    return torch.float32, f"fp32 (this {device.type} has no instructions for bf16)"
 
 
 def choose_workers(wanted: int | None, processes: int) -> int:

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
@@ -209,6 +210,21 @@ def test_patches_never_look_at_tokens(make_config, name, backbone):
             features, _ = keep(index, features)
             torch.testing.assert_close(tokens, features.tokens, rtol=1e-4, atol=1e-4)
     assert len(seen) == model.backbone.depth
+
+
+@pytest.mark.parametrize("backbone", [None, "eva02_tiny_patch14_224", "vit_small_patch16_dinov3"])
+@pytest.mark.parametrize("name", NAMES)
+def test_fused_and_plain_attention_are_the_same(make_batch, make_config, name, backbone):
+    model, batch = (
+        built(make_config(name, backbone=backbone), depth=None if backbone is None else 3),
+        make_batch([2, 1]),
+    )
+    with mock.patch.object(F, "scaled_dot_product_attention", side_effect=AssertionError("this is not plain")):
+        model.fuse_attention(False)
+        plain = step(model, batch)
+    model.fuse_attention(True)
+    for key, value in step(model, batch).items():
+        torch.testing.assert_close(plain[key], value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -313,7 +313,9 @@ def test_fp16_keeps_its_loss_scale(train: Callable[..., int], tmp_path: Path, mo
 
 def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu)[0] == torch.float32
+    for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(plan, "multiplies_bf16", lambda _, fast=fast: fast)
+        assert choose_precision("auto", cpu)[0] == dtype
     with pytest.raises(ConfigError, match="fp16 needs"):
         choose_precision("fp16", cpu)
     monkeypatch.setattr(plan, "usable_cores", lambda: 6)
