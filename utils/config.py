@@ -146,8 +146,10 @@ class TrainConfig:
     device: str = _flag(
         "-DEVICE", _MACHINE, "auto, cpu, cuda or mps; auto takes a GPU where there is one.", default="auto", free=True
     )
-    precision: str = _flag("-PRECISION", _MACHINE, "Arithmetic of the model in training. auto: bf16 on a GPU or "
-                           "CPU that has instructions for it, else fp32.", default="auto", choices=PRECISIONS)  # fmt: skip
+    precision: str = _flag(
+        "-PRECISION", _MACHINE, "Arithmetic of the model in training. auto: bf16 on a GPU or CPU that has instructions "
+        "for it, else fp32.", default="auto", choices=PRECISIONS,
+    )  # fmt: skip
     seed: int = _flag("-SEED", _MACHINE, "Seed of the weights, the order of the data and the augmentation.", kind=int,
                       default=0)  # fmt: skip
 

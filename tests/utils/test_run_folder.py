@@ -17,7 +17,7 @@ def test_never_an_earlier_run(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    with pytest.raises(OutputError, match="(?i)choose another output folder"):
+    with pytest.raises(OutputError, match=r"(?i)choose another output folder"):
         create_run_folder(tmp_path / "runs", "a")
 
 
