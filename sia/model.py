@@ -176,7 +176,7 @@ class PoseModel(nn.Module, ABC):
         """Chooses between PyTorch's fused attention and plain products of matrices: other speed, the same result."""
         for module in self.modules():
             if hasattr(module, "fused_attn"):
-                module.fused_attn = fused
+                setattr(module, "fused_attn", fused)  # noqa: B010 (timm's modules declare no such attribute)
 
     @property
     def stem_dim(self) -> int:
