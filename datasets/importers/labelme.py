@@ -20,7 +20,7 @@ HIDDEN = ("occluded", "hidden")
 def import_labelme(folder: Path, pictures: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:
     """All pictures that have a json file in the folder or below.
 
-    Points and at most one rectangle with one ``group_id`` are a person; without ``group_id``, all that is in the picture
+    Points and at most one rectangle with one ``group_id`` are a person; without ``group_id``, all that is in a picture
     is one. Rectangles count if they have the category's name; one without points is a person without keypoints.
     Points with the flag ``occluded`` or ``hidden`` are hidden (v = 1).
 
