@@ -47,7 +47,7 @@ def test_few_people_have_no_proportions():
 
 def test_a_long_limb_of_an_own_skeleton_is_found():
     rng = np.random.default_rng(0)
-    people = [worm(rng, i) for i in range(5000)]
+    people = [worm(rng, i) for i in range(2000)]
     assert list(check_poses(data(people))) == []
     people[7].joints[5, 0] += 300
     (finding,) = check_poses(data(people))

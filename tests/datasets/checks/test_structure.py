@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(content=bent())
 def test_any_junk_ends_in_findings(folder, content):
     file = folder / "bent.json"
