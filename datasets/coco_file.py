@@ -6,12 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.image_name import problem_of_name
 from utils.coco_files import AREA_OF_BOX
 from utils.errors import DataError
 from utils.skeleton import Skeleton
@@ -173,14 +174,9 @@ class _Reader:
 
     def _names(self, images: list[Row]) -> NDArray[np.str_]:
         for image in images:
-            name = image.get("file_name")
-            if not isinstance(name, str) or not name.strip("./ ") or "\0" in name:
-                self.fail(f"image {image['id']} has file_name {name!r}. Give a path relative to the image folder.")
-            parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
-            if ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
-                self.fail(
-                    f"image {image['id']} has file_name {name!r}, outside the image folder. Give a path inside it."
-                )
+            problem = problem_of_name(image.get("file_name"))
+            if problem:
+                self.fail(f"image {image['id']} has file_name {image.get('file_name')!r}{problem}")
         return np.array([image["file_name"] for image in images])
 
     def _used(self, rows: list[Row], categories: dict[int, bool]) -> list[Row]:

@@ -139,7 +139,7 @@ def _locate(root: Path, names: NDArray[np.str_], annotation_file: Path) -> NDArr
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of images. Give the folder of the pictures or COCO's root folder.")
-    folders = _Folders(root, annotation_file)
+    folders = ImageFolders(root, annotation_file)
     paths = [folders.find(str(name)) for name in names]
     missing = [str(name) for name, path in zip(names, paths, strict=True) if path is None]
     if missing:
@@ -150,7 +150,7 @@ def _locate(root: Path, names: NDArray[np.str_], annotation_file: Path) -> NDArr
     return np.array(paths)
 
 
-class _Folders:
+class ImageFolders:
     """Listings of the root and of the sub folders that COCO and its kin use."""
 
     def __init__(self, root: Path, annotation_file: Path) -> None:

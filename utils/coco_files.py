@@ -131,13 +131,13 @@ def _person(row: Row, number: int, known: set[int], k: int, name: str) -> Row:
     image_id = _whole(row, "image_id", where)
     if image_id not in known:
         raise DataError(f"{where} belongs to image {image_id}, which is not among its images.")
-    keypoints = _numbers(row.get("keypoints") or [0.0] * (3 * k), 3 * k)
-    box = _numbers(row.get("bbox"), 4)
+    keypoints = finite_numbers(row.get("keypoints") or [0.0] * (3 * k), 3 * k)
+    box = finite_numbers(row.get("bbox"), 4)
     if keypoints is None or box is None:
         what = "'bbox' of 4" if box is None else f"'keypoints' of {3 * k}"
         raise DataError(f"{where} needs {what} finite numbers.")
     stated = row.get("num_keypoints")
-    area = _numbers([row.get("area") or AREA_OF_BOX * box[2] * box[3]], 1)
+    area = finite_numbers([row.get("area") or AREA_OF_BOX * box[2] * box[3]], 1)
     if area is None or area[0] < 0:
         raise DataError(f"{where} has the area {row.get('area')!r}. Give the pixels that the person covers.")
     return {
@@ -188,14 +188,14 @@ def _result(row: Row, where: str, known: frozenset[int], k: int) -> Row:
     if image_id not in known:
         raise DataError(f"{where} is of image {image_id}, which the annotations don't have. Use the matching file.")
     given = row.get("keypoints")
-    keypoints = _numbers(given, 3 * k)
+    keypoints = finite_numbers(given, 3 * k)
     if keypoints is None:
         got = f"{len(given)} values" if isinstance(given, list) else repr(given)
         raise DataError(f"{where} needs 'keypoints' of {3 * k} finite numbers ({k} keypoints), but got {got}.")
-    score = _numbers([row.get("score")], 1)
+    score = finite_numbers([row.get("score")], 1)
     if score is None:
         raise DataError(f"{where} needs a finite 'score', but got {row.get('score')!r}.")
-    box = _numbers(row.get("bbox"), 4)
+    box = finite_numbers(row.get("bbox"), 4)
     if "bbox" in row and box is None:
         raise DataError(f"{where} needs a 'bbox' of 4 finite numbers, but got {row['bbox']!r}.")
     checked: Row = {"image_id": image_id, "keypoints": keypoints, "score": score[0]}
@@ -214,7 +214,7 @@ def _whole(row: Row, key: str, where: str) -> int:
     return value
 
 
-def _numbers(values: Any, count: int) -> list[float] | None:
+def finite_numbers(values: Any, count: int) -> list[float] | None:
     """The values as floats; None unless they are ``count`` finite numbers, none so large that its square overflows."""
     if not isinstance(values, list | tuple) or len(values) != count:
         return None

@@ -25,3 +25,7 @@ class OutputError(SiaError):
 
 class TrainingError(SiaError):
     """A training that can't go on, such as one whose loss is not finite."""
+
+
+class DownloadError(SiaError):
+    """A file that can't be fetched, or isn't the one that was asked for."""

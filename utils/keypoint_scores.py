@@ -94,6 +94,18 @@ def match_people(oks: Floats, threshold: float = MATCH_OKS) -> list[tuple[int, i
     return pairs
 
 
+def oks_terms(distances: Floats, areas: Floats, sigmas: Floats) -> Floats:
+    """Each keypoint's own term of OKS (https://cocodataset.org/#keypoints-eval), in [0, 1].
+
+    Args:
+        distances: (..., K) pixels.
+        areas: (...) pixels squared.
+        sigmas: (K,) the data set's constants.
+    """
+    variances = (2.0 * sigmas) ** 2
+    return np.asarray(np.exp(-(distances**2) / (2.0 * variances * (areas[..., None] + np.spacing(1.0)))))
+
+
 def score_keypoints(people: MatchedPeople, labelled: NDArray[np.int64], skeleton: Skeleton) -> list[KeypointScore]:
     """One row per keypoint.
 
@@ -102,8 +114,7 @@ def score_keypoints(people: MatchedPeople, labelled: NDArray[np.int64], skeleton
         labelled: (K,) in how many people each keypoint is labelled, found or not.
         skeleton: names and sigmas.
     """
-    variances = (2.0 * np.asarray(skeleton.sigmas)) ** 2
-    terms = np.exp(-(people.distances**2) / (2.0 * variances * (people.areas[:, None] + np.spacing(1.0))))
+    terms = oks_terms(people.distances, people.areas, np.asarray(skeleton.sigmas))
     relative = people.distances / np.maximum(people.sides[:, None], np.spacing(1.0))
     return [
         _score_one(

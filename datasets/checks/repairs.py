@@ -1,0 +1,124 @@
+"""Repairs that can't do harm: what they change is beyond doubt, and everything else stays as it is."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datasets.checks.annotations import Annotations, Row
+from datasets.checks.finding import Finding
+from datasets.checks.pictures import Picture
+
+
+def repair(data: Annotations, pictures: list[Picture], findings: list[Finding]) -> tuple[Row, dict[str, int]]:
+    """A repaired copy of the file's content, and how many repairs were made, by check.
+
+    Joints with v = 0 and joints at (0, 0) become 0 0 0, num_keypoints is counted, boxes are cut at the border, exact
+    copies of annotations are removed, double annotation ids renumbered, missing sizes taken from the pictures, and
+    lines that count from 0 count from 1.
+    """
+    sizes = {picture.image: picture.size for picture in pictures if picture.size is not None}
+    work = _Work(data, copy.deepcopy(data.content), sizes)
+    made = Counter(
+        finding.check for finding in findings if finding.check in REPAIRS and REPAIRS[finding.check](work, finding)
+    )
+    rows = work.content["annotations"]
+    work.content["annotations"] = [row for index, row in enumerate(rows) if index not in work.removed]
+    return work.content, dict(made)
+
+
+@dataclass
+class _Work:
+    """The copy that is being repaired; indices are those of the file until the end."""
+
+    data: Annotations
+    content: Row
+    sizes: dict[int, tuple[int, int]]
+    removed: set[int] = field(default_factory=set)
+
+    def row(self, finding: Finding) -> Row:
+        assert finding.row is not None
+        found: Row = self.content["annotations"][finding.row]
+        return found
+
+
+def _clear_joints(work: _Work, finding: Finding) -> bool:
+    row = work.row(finding)
+    for joint in finding.joints:
+        row["keypoints"][3 * joint : 3 * joint + 3] = [0, 0, 0]
+    if "num_keypoints" in row:
+        row["num_keypoints"] = sum(v > 0 for v in row["keypoints"][2::3])
+    return True
+
+
+def _count_joints(work: _Work, finding: Finding) -> bool:
+    row = work.row(finding)
+    row["num_keypoints"] = sum(v > 0 for v in (row.get("keypoints") or [])[2::3])
+    return True
+
+
+def _cut_box(work: _Work, finding: Finding) -> bool:
+    """Not where nothing would be left of it."""
+    assert finding.image is not None
+    row, size = work.row(finding), work.data.size(finding.image)
+    assert size is not None
+    corner = np.array(row["bbox"][:2], float)
+    low, high = np.clip(corner, 0, size), np.clip(corner + row["bbox"][2:], 0, size)
+    if (high <= low).any():
+        return False
+    row["bbox"] = [round(float(value), 6) for value in (*low, *(high - low))]
+    return True
+
+
+def _remove_copy(work: _Work, finding: Finding) -> bool:
+    """Only where an earlier annotation is the same in everything but its id."""
+    assert finding.row is not None
+    rows = work.data.content["annotations"]
+    wanted = _without_id(rows[finding.row])
+    copies = [i for i in range(finding.row) if i not in work.removed and _without_id(rows[i]) == wanted]
+    if finding.row in work.removed or not copies:
+        return False
+    work.removed.add(finding.row)
+    return True
+
+
+def _without_id(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != "id"}
+
+
+def _renumber(work: _Work, finding: Finding) -> bool:
+    ids = [row.get("id") for row in work.content["annotations"]]
+    work.row(finding)["id"] = max(key for key in ids if type(key) is int) + 1
+    return True
+
+
+def _take_size(work: _Work, finding: Finding) -> bool:
+    assert finding.image is not None
+    size = work.sizes.get(finding.image)
+    if size is not None:
+        work.content["images"][finding.image].update(width=size[0], height=size[1])
+    return size is not None
+
+
+def _count_from_one(work: _Work, finding: Finding) -> bool:
+    for category in work.content["categories"]:
+        if category.get("keypoints") and category.get("skeleton"):
+            category["skeleton"] = [[a + 1, b + 1] for a, b in category["skeleton"]]
+    return True
+
+
+REPAIRS: dict[str, Callable[[_Work, Finding], bool]] = {
+    "skeleton-base": _count_from_one,
+    "annotation-id-twice": _renumber,
+    "image-size-missing": _take_size,
+    "unlabelled-with-place": _clear_joints,
+    "joint-at-origin": _clear_joints,
+    "num-keypoints": _count_joints,
+    "bbox-outside-image": _cut_box,
+    "person-twice": _remove_copy,
+}
+"""What mends each check that says it can be mended; False where one finding had to be left."""

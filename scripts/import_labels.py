@@ -1,0 +1,94 @@
+"""Makes COCO keypoint json of the labels of other programs.
+
+python scripts/import_labels.py --format cvat    --input annotations.xml --output data/train.json
+python scripts/import_labels.py --format labelme --input labelled_pictures --output data/train.json
+python scripts/import_labels.py --format yolo    --input data.yaml --img_dir images/train --output data/train.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.importers import CocoWriter, import_cvat, import_labelme, import_yolo
+from datasets.importers.names import read_category
+from utils.errors import ConfigError, SiaError
+from utils.output import write_json
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = argparse.ArgumentParser(
+        description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--format", choices=("cvat", "labelme", "yolo"), required=True, help="the program that the labels are from")
+    add(
+        "--input", type=Path, required=True, metavar="PATH",
+        help="cvat: annotations.xml; labelme: folder of the json files; yolo: data.yaml",
+    )  # fmt: skip
+    add("--output", type=Path, required=True, metavar="FILE", help="json file to write; must not exist")
+    add(
+        "--img_dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the pictures (yolo; labelme: default is that of the json)",
+    )
+    add("--label_dir", type=Path, metavar="DIR", help="yolo: folder of the text files (default: labels for images)")
+    add("--category", type=Path, metavar="FILE", help="json with the category, or COCO file, whose keypoints are meant")
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Combinations that argparse doesn't know.
+
+    Raises:
+        ConfigError: flags that can't work together, or an output that is there already.
+    """
+    if args.output.exists():
+        raise ConfigError(f"--output {args.output} exists already. Name another file; nothing is overwritten.")
+    if not args.output.parent.is_dir():
+        raise ConfigError(f"--output {args.output}: its folder doesn't exist. Make it first.")
+    if args.format == "yolo" and args.img_dir is None:
+        raise ConfigError(
+            "--format yolo needs --img_dir, the folder of the pictures: labels are shares of their sizes."
+        )
+    if args.format == "cvat" and args.img_dir is not None:
+        raise ConfigError("--img_dir is not for --format cvat: the file has names and sizes.")
+    if args.format != "yolo" and args.label_dir is not None:
+        raise ConfigError("--label_dir is for --format yolo only.")
+
+
+def run(args: argparse.Namespace) -> CocoWriter:
+    """Reads the labels."""
+    wanted = None if args.category is None else read_category(args.category)
+    if args.format == "cvat":
+        return import_cvat(args.input, wanted)
+    if args.format == "labelme":
+        return import_labelme(args.input, args.img_dir, wanted)
+    return import_yolo(args.input, args.img_dir, args.label_dir, wanted)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    try:
+        check_args(args)
+        writer = run(args)
+        write_json(args.output, writer.content())
+    except SiaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"{args.output.resolve()}: {writer.describe()}")
+    print("Check it: python scripts/validate_annotations.py --img_dir PICTURES --ann_file", args.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Looks through COCO keypoint annotations and their pictures for everything that harms a training or an evaluation.
+
+python scripts/validate_annotations.py --img_dir data/pictures --ann_file data/train.json
+python scripts/validate_annotations.py --img_dir data/pictures --ann_file data/train.json --other_ann_file data/val.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.checks import CHECKS, Inspection, Severity, inspect
+from datasets.checks.annotations import Annotations
+from datasets.checks.predictions import read_predictions
+from datasets.checks.repairs import repair
+from datasets.checks.report import write_report
+from utils.errors import ConfigError, OutputError, SiaError
+from utils.output import named_folder, numbered_folder, write_json
+from utils.structures import People
+
+EPILOG = """exit status:
+  0  no error was found (warnings and notes there may be)
+  1  errors were found
+  2  the check could not be done: wrong flags, no such file, no place to write"""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = argparse.ArgumentParser(
+        description="Checks COCO keypoint annotations and their pictures, and writes a report to look through.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--img_dir", type=Path, required=True, metavar="DIR", help="folder of the pictures, or COCO's root folder")
+    add("--ann_file", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations (json)")
+    add("--output_dir", type=Path, metavar="DIR", help="new folder of the report (default: runs/validate-N)")
+    add("--num_samples", type=int, default=60, metavar="N", help="pictures in the report, faulty first (default: 60)")
+    add("--other_ann_file", type=Path, metavar="FILE", help="annotations of another split: find what both share")
+    add("--other_img_dir", type=Path, metavar="DIR", help="folder of its pictures (default: that of --img_dir)")
+    add("--results", type=Path, metavar="FILE", help="COCO results of a model on these pictures: ask it as well")
+    add("--fix", action="store_true", help="write a copy of the annotations with the safe repairs into the report")
+    add("--workers", type=int, default=4, metavar="N", help="threads that read pictures (default: 4)")
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """What can be known before any work is done.
+
+    Raises:
+        ConfigError: a value or a file that can't work.
+    """
+    for name, least in (("num_samples", 0), ("workers", 1)):
+        if getattr(args, name) < least:
+            raise ConfigError(f"--{name} must be {least} or more, but got {getattr(args, name)}.")
+    for name in ("ann_file", "other_ann_file", "results"):
+        file = getattr(args, name)
+        if file is not None and not file.is_file():
+            raise ConfigError(f"--{name} {file}: no such file. Check the path.")
+    if args.other_img_dir is not None and args.other_ann_file is None:
+        raise ConfigError("--other_img_dir needs --other_ann_file, the annotations of the other split.")
+
+
+def run(args: argparse.Namespace) -> Inspection:
+    """Checks, writes and prints."""
+    other = None if args.other_ann_file is None else (args.other_ann_file, args.other_img_dir or args.img_dir)
+
+    def predict(data: Annotations) -> Mapping[int, People]:
+        return read_predictions(args.results, data)
+
+    with tqdm(desc="pictures", unit="img", leave=False, disable=None) as bar:
+        inspection = inspect(
+            args.ann_file, args.img_dir, other, predict if args.results else None, args.workers, bar.update
+        )
+    print(describe(inspection, args.ann_file), flush=True)
+    folder = named_folder(args.output_dir) if args.output_dir is not None else numbered_folder(Path("runs"), "validate")
+    repaired = write_repairs(inspection, folder, args.ann_file) if args.fix else None
+    write_report(inspection, folder, args.num_samples, repaired)
+    print(f"Report: {(folder / 'index.html').resolve()}")
+    return inspection
+
+
+def describe(inspection: Inspection, file: Path) -> str:
+    """The findings by check as a table, and the verdict."""
+    rows = [
+        f"  {CHECKS[name].severity.value:<8} {count:>7}  {name:<22} {CHECKS[name].title}"
+        for name, count in inspection.counts().items()
+    ]
+    errors, warnings, notes = (inspection.total(severity) for severity in Severity)
+    statistics = inspection.statistics
+    held = (
+        f": {statistics.images} images, {statistics.people} people, {statistics.posed} with keypoints"
+        if statistics
+        else ""
+    )
+    return "\n".join([f"{file}{held}", *rows, f"{errors} errors, {warnings} warnings, {notes} notes"])
+
+
+def write_repairs(inspection: Inspection, folder: Path, file: Path) -> dict[str, int]:
+    """Writes the repaired copy, where there is something to repair.
+
+    Raises:
+        OutputError: it can't be written, or holds NaN, which JSON doesn't have.
+    """
+    made: dict[str, int] = {}
+    if inspection.data is not None:
+        content, made = repair(inspection.data, inspection.pictures, inspection.findings)
+    if not made:
+        print("Nothing that --fix repairs was found: no copy was written.")
+        return made
+    path = folder / f"{file.stem}_fixed.json"
+    try:
+        write_json(path, content)
+    except ValueError:
+        raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
+    print("Repaired:", ", ".join(f"{count} {name}" for name, count in made.items()))
+    print(f"Copy: {path.resolve()}")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = parse_args(argv)
+    try:
+        check_args(args)
+        return int(run(args).total(Severity.ERROR) > 0)
+    except SiaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,400 @@
+"""Every check: silent on faultless annotations, and found when its defect is planted in them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.checks import CHECKS, Severity
+from datasets.coco_file import read_coco_file
+from utils.errors import DataError
+from utils.structures import People
+
+PLANTS = {}
+STRUCTURAL = {"json", "sections"}
+
+
+def plant(check, image=0, row=0):
+    """Registers what plants a defect, and where it has to be found (None: at no image, no annotation)."""
+
+    def register(function):
+        PLANTS[check] = (function, image, row)
+        return function
+
+    return register
+
+
+def joint(sample, index, *values):
+    sample.person["keypoints"][3 * index : 3 * index + len(values)] = values
+
+
+def recount(sample):
+    sample.person["num_keypoints"] = sum(v > 0 for v in sample.person["keypoints"][2::3])
+
+
+@plant("json", None, None)
+def _(sample):
+    sample.content = "unfinished"
+
+
+@plant("sections", None, None)
+def _(sample):
+    del sample.content["categories"]
+
+
+@plant("skeleton", None, None)
+def _(sample):
+    sample.content["categories"][0]["skeleton"].append([3, 99])
+
+
+@plant("skeleton-order", None, None)
+def _(sample):
+    names = sample.content["categories"][0]["keypoints"]
+    names[1], names[2] = names[2], names[1]
+
+
+@plant("skeleton-base", None, None)
+def _(sample):
+    category = sample.content["categories"][0]
+    category["skeleton"] = [[a - 1, b - 1] for a, b in category["skeleton"]]
+
+
+@plant("id", None, 0)
+def _(sample):
+    sample.person["id"] = "7"
+
+
+@plant("image-id-twice", 1, None)
+def _(sample):
+    sample.content["images"][1]["id"] = sample.image["id"]
+
+
+@plant("annotation-id-twice", None, 1)
+def _(sample):
+    sample.content["annotations"][1]["id"] = sample.person["id"]
+
+
+@plant("category-id-twice", None, None)
+def _(sample):
+    sample.content["categories"].append({"id": sample.content["categories"][0]["id"], "name": "dog"})
+
+
+@plant("dangling-image", None, 0)
+def _(sample):
+    sample.person["image_id"] = 123456789
+
+
+@plant("dangling-category", 0, 0)
+def _(sample):
+    sample.person["category_id"] = 77
+
+
+@plant("image-name", 0, None)
+def _(sample):
+    sample.image["file_name"] = "../secret.jpg"
+
+
+@plant("image-missing", 0, None)
+def _(sample):
+    sample.picture.unlink()
+
+
+@plant("image-broken", 0, None)
+def _(sample):
+    sample.picture.write_bytes(sample.picture.read_bytes()[:3000])
+
+
+@plant("image-size-missing", 0, None)
+def _(sample):
+    del sample.image["width"]
+
+
+@plant("image-size", 0, None)
+def _(sample):
+    sample.image["height"] += 1
+
+
+@plant("keypoints-length")
+def _(sample):
+    sample.person["keypoints"].pop()
+
+
+@plant("keypoints-number")
+def _(sample):
+    joint(sample, 5, float("nan"))
+
+
+@plant("visibility")
+def _(sample):
+    sample.person["keypoints"][3 * 5 + 2] = 3
+
+
+@plant("joint-outside-image")
+def _(sample):
+    joint(sample, 5, sample.image["width"] + 1.5)
+
+
+@plant("bbox-missing")
+def _(sample):
+    sample.person["bbox"] = [1, 2, 3]
+
+
+@plant("bbox-empty")
+def _(sample):
+    sample.person["bbox"][2] = 0
+
+
+@plant("area-empty")
+def _(sample):
+    sample.person["area"] = 0
+
+
+@plant("area-missing")
+def _(sample):
+    del sample.person["area"]
+
+
+@plant("image-twice", 4, None)
+def _(sample):
+    shutil.copyfile(sample.picture, sample.picture.with_name("again.jpg"))
+    sample.content["images"].append({**sample.image, "id": 999, "file_name": "again.jpg"})
+
+
+@plant("unlabelled-with-place")
+def _(sample):
+    sample.person["keypoints"][3 * 9 + 2] = 0
+    recount(sample)
+
+
+@plant("joint-at-origin")
+def _(sample):
+    joint(sample, 9, 0, 0)
+
+
+@plant("num-keypoints")
+def _(sample):
+    sample.person["num_keypoints"] -= 1
+
+
+@plant("joint-outside-box")
+def _(sample):
+    width = 0.4 * sample.person["bbox"][2]
+    sample.person["bbox"][2] = width
+    sample.person["area"] = 0.5 * width * sample.person["bbox"][3]
+
+
+@plant("area-of-box")
+def _(sample):
+    sample.person["area"] *= 9
+
+
+@plant("bbox-outside-image")
+def _(sample):
+    sample.person["bbox"][2] = sample.image["width"]
+    sample.person["bbox"][0] = 20
+    sample.person["area"] = 0.3 * sample.person["bbox"][2] * sample.person["bbox"][3]
+
+
+@plant("person-twice", 0, -1)
+def _(sample):
+    moved = [value + 0.2 * (i % 3 < 2) for i, value in enumerate(sample.person["keypoints"])]
+    sample.content["annotations"].append({**sample.person, "id": 987654321, "keypoints": moved})
+
+
+@plant("left-right")
+def _(sample):
+    points = np.array(sample.person["keypoints"], float).reshape(-1, 3)
+    points[[5, 6, 7, 8, 9, 10, 11, 12]] = points[[6, 5, 8, 7, 10, 9, 12, 11]]
+    sample.person["keypoints"] = points.ravel().tolist()
+
+
+@plant("limb")
+def _(sample):
+    points = np.array(sample.person["keypoints"], float).reshape(-1, 3)
+    points[9, :2] = points[7, :2] + 3 * (points[6, :2] - points[12, :2])  # a forearm as long as three trunks
+    points[9, :2] = points[9, :2].clip(1, (sample.image["width"] - 1, sample.image["height"] - 1))
+    points[9, 2] = 1
+    points[[1, 2, 3, 4], 2] = 2
+    sample.person["keypoints"] = points.ravel().tolist()
+
+
+@plant("joints-at-one-point")
+def _(sample):
+    joint(sample, 9, *sample.person["keypoints"][3 * 10 : 3 * 10 + 2])
+
+
+@plant("crowd-with-keypoints")
+def _(sample):
+    sample.person["iscrowd"] = 1
+
+
+@plant("flip-pair", None, None)
+def _(sample):
+    sample.content["categories"][0]["flip_pairs"] = [["left_eye", "right_eye"]]
+
+
+@plant("own-skeleton", None, None)
+def _(sample):
+    sample.content["categories"][0]["keypoints"][0] = "snout"
+
+
+@plant("never-labelled", None, None)
+def _(sample):
+    for row in sample.content["annotations"]:
+        row["keypoints"][:3] = [0, 0, 0]
+        row["num_keypoints"] = sum(v > 0 for v in row["keypoints"][2::3])
+
+
+@plant("never-hidden", None, None)
+def _(sample):
+    for row in sample.content["annotations"]:
+        row["keypoints"][2::3] = [2 * (v > 0) for v in row["keypoints"][2::3]]
+
+
+def found(inspection, check):
+    return [finding for finding in inspection.findings if finding.check == check]
+
+
+def other_split(sample, bend):
+    """A second split beside the first: one picture, turned upside down unless `bend` makes it another."""
+    folder = sample.folder / "other"
+    folder.mkdir()
+    image = {**sample.image, "file_name": "other.jpg"}
+    pixels = cv2.imread(str(sample.picture))
+    cv2.imwrite(str(folder / "other.jpg"), pixels[::-1])
+    bend(folder, image, pixels)
+    content = {**sample.content, "images": [image], "annotations": []}
+    (sample.folder / "val.json").write_text(json.dumps(content))
+    return sample.folder / "val.json", folder
+
+
+SPLITS = {
+    "split-same-image": lambda sample, folder, image, pixels: shutil.copyfile(sample.picture, folder / "other.jpg"),
+    "split-similar-image": lambda sample, folder, image, pixels: cv2.imwrite(
+        str(folder / "other.jpg"), cv2.resize(pixels, None, fx=0.7, fy=0.7), [cv2.IMWRITE_JPEG_QUALITY, 60]
+    ),
+    "split-same-video": lambda sample, folder, image, pixels: (
+        (folder / "other.jpg").rename(folder / "walk_0007.jpg"),
+        image.update(file_name="walk_0007.jpg"),
+        sample.picture.rename(sample.picture.with_name("walk_0001.jpg")),
+        sample.image.update(file_name="walk_0001.jpg"),
+    ),
+}
+MODEL = {"person-missing", "left-right"}
+
+
+def test_faultless_annotations_are_silent(sample):
+    assert sample.inspect().findings == []
+
+
+def test_every_check_has_a_test():
+    assert set(CHECKS) == set(PLANTS) | set(SPLITS) | MODEL
+
+
+@pytest.mark.parametrize("check", PLANTS)
+def test_planted_defect_is_found(sample, check):
+    bend, image, row = PLANTS[check]
+    bend(sample)
+    inspection = sample.inspect()
+    hits = found(inspection, check)
+    assert hits, inspection.findings
+    if check not in STRUCTURAL | {"skeleton-order"}:
+        rows = len(sample.content["annotations"])
+        assert (image, row % rows if row is not None else None) in [(hit.image, hit.row) for hit in hits]
+    assert inspection.total(CHECKS[check].severity) > 0
+
+
+@pytest.mark.parametrize("check", [c for c in PLANTS if c not in STRUCTURAL | {"skeleton-order", "skeleton"}])
+def test_a_defect_is_not_taken_for_another_error(sample, check):
+    bend, *_ = PLANTS[check]
+    bend(sample)
+    errors = {finding.check for finding in sample.inspect().findings if finding.severity is Severity.ERROR}
+    allowed = {"image-id-twice": {"image-id-twice", "dangling-image"}}.get(check, {check})
+    assert errors <= allowed
+
+
+@pytest.mark.parametrize("check", PLANTS)
+def test_what_training_refuses_is_an_error(sample, check):
+    """The reader of the training stops at a fault; the inspection must have called it an error."""
+    bend, *_ = PLANTS[check]
+    bend(sample)
+    errors = sample.inspect().total(Severity.ERROR)
+    try:
+        read_coco_file(sample.file)
+    except DataError:
+        assert errors
+
+
+@pytest.mark.parametrize("check", SPLITS)
+def test_what_two_splits_share_is_found(sample, check):
+    other = other_split(sample, lambda *place: SPLITS[check](sample, *place))
+    hits = found(sample.inspect(other=other), check)
+    assert [hit.image for hit in hits] == [0]
+    assert other[0].name in hits[0].message
+
+
+def test_different_splits_are_silent(sample):
+    other = other_split(sample, lambda *place: None)
+    assert sample.inspect(other=other).findings == []
+
+
+def test_a_faulty_other_split_is_named(sample):
+    (sample.folder / "val.json").write_text("{}")
+    with pytest.raises(DataError, match=r"val\.json: 'images' is missing"):
+        sample.inspect(other=(sample.folder / "val.json", sample.folder / "images"))
+
+
+def predictions(sample, order=None, move=0.0):
+    """A model that sees exactly person 0, with other sides or at another place if asked for."""
+    points = np.array(sample.person["keypoints"], np.float32).reshape(1, -1, 3)[:, order or slice(None)]
+    x, y, width, height = sample.person["bbox"]
+    box = np.array([[x, y, x + width, y + height]], np.float32) + move
+    people = People(box, np.array([0.9], np.float32), points[..., :2] + move, np.ones(points.shape[:2], np.float32))
+    return lambda data: {0: people}
+
+
+def test_a_model_that_agrees_is_silent(sample):
+    assert sample.inspect(predict=predictions(sample)).findings == []
+
+
+def test_a_model_finds_people_without_annotation(sample):
+    sample.content["annotations"] = [r for r in sample.content["annotations"] if r["image_id"] != sample.image["id"]]
+    person = copy.deepcopy(sample.person)
+    sample.content["annotations"].append({**person, "image_id": sample.content["images"][1]["id"]})
+    (hit,) = found(sample.inspect(predict=predictions(sample)), "person-missing")
+    assert hit.image == 0
+
+
+def test_people_in_a_crowd_need_no_annotation(sample):
+    predict = predictions(sample)
+    sample.person.update(iscrowd=1, keypoints=[0] * 51, num_keypoints=0)
+    assert found(sample.inspect(predict=predict), "person-missing") == []
+
+
+def test_a_model_finds_swapped_sides(sample):
+    swapped = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+    hits = found(sample.inspect(predict=predictions(sample, swapped)), "left-right")
+    assert [hit.row for hit in hits] == [0]
+    assert "A model agrees" in hits[0].message
+
+
+def test_exif_explains_another_size(sample):
+    with Image.open(sample.picture) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(sample.picture, exif=exif, quality=95)
+    (hit,) = found(sample.inspect(), "image-size") if sample.image["width"] != sample.image["height"] else (None,)
+    assert hit is None or "EXIF turns it" in hit.message
+
+
+def test_people_without_keypoints_are_twice_by_their_boxes(sample):
+    sample.person.update(keypoints=[0] * 51, num_keypoints=0)
+    sample.content["annotations"].append({**sample.person, "id": 987654321})
+    (hit,) = found(sample.inspect(), "person-twice")
+    assert "IoU" in hit.message

@@ -1,0 +1,34 @@
+"""Fingerprints of pictures and names of videos."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets.checks.pictures import SIMILAR, fingerprint, video_name
+
+
+@pytest.mark.parametrize(
+    ("file_name", "video"),
+    [
+        ("walk_0012.jpg", "walk"),
+        ("clips/kitchen/0012.jpg", "clips/kitchen"),
+        ("clips\\kitchen\\0012.jpg", "clips/kitchen"),
+        ("cam2-000123.png", "cam2"),
+        ("000000000139.jpg", None),
+        ("train2017/000000000139.jpg", None),
+        ("images/val/IMG_1234.jpg", None),
+        ("im00010.jpg", None),
+        ("COCO_val2014_000000000042.jpg", None),
+        ("beach.jpg", None),
+    ],
+)
+def test_video_name(file_name, video):
+    assert video_name(file_name) == video
+
+
+def test_fingerprints_of_different_pictures_differ():
+    rng = np.random.default_rng(0)
+    prints = [fingerprint(cv2.blur(rng.integers(0, 255, (120, 160, 3), np.uint8), (9, 9))) for _ in range(2)]
+    assert int(np.bitwise_count(prints[0] ^ prints[1]).sum()) > 1.5 * SIMILAR

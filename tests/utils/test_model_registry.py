@@ -1,0 +1,66 @@
+"""The table of models: unique, well-formed, and no invented checksums."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from utils.errors import ConfigError
+from utils.model_registry import MODELS, find_model
+
+
+def test_names_are_unique_and_safe():
+    names = [model.name for model in MODELS]
+    assert len(set(names)) == len(names)
+    places = [f"{model.name}/{file.name}" for model in MODELS for file in model.files]
+    assert len(set(places)) == len(places)
+    assert all(re.fullmatch(r"[a-z0-9.-]+/[A-Za-z0-9_.-]+", place) for place in places)
+
+
+def test_checksums_are_whole_and_come_with_sizes():
+    for model in MODELS:
+        assert model.files
+        for file in model.files:
+            assert file.sha256 is None or (re.fullmatch(r"[0-9a-f]{64}", file.sha256) and file.bytes)
+
+
+def test_every_file_with_a_known_checksum_is_pinned():
+    """A branch can move away from its checksum."""
+    for model in MODELS:
+        if model.repository and any(file.sha256 for file in model.files):
+            assert re.fullmatch(r"[0-9a-f]{40}", model.revision)
+
+
+def test_addresses(monkeypatch):
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    dwpose = find_model("dwpose")
+    assert dwpose.url(dwpose.files[0]) == (
+        "https://huggingface.co/yzd-v/DWPose/resolve/f7c16a3d45ad3783db41471848c80fbc281cabac/dw-ll_ucoco_384.onnx"
+    )
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
+    assert dwpose.url(dwpose.files[0]).startswith("https://mirror.example/yzd-v/DWPose/resolve/")
+    monkeypatch.setenv("HF_ENDPOINT", "mirror")
+    with pytest.raises(ConfigError, match="HF_ENDPOINT is 'mirror'"):
+        dwpose.url(dwpose.files[0])
+    assert all(
+        model.url(file).startswith("https://") for model in MODELS if not model.repository for file in model.files
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("vitpose", "vitpose-base-simple"), ("sapiens", "sapiens-0.3b"), ("sapiens2", "sapiens2-0.4b"),
+     ("dinov2", "dinov2-s14"), ("rtmpose-l", "rtmpose-l")],
+)  # fmt: skip
+def test_families_stand_for_their_first_model(name, model):
+    assert find_model(name).name == model
+
+
+def test_unknown_names_get_a_hint():
+    with pytest.raises(ConfigError, match=r"'vitpos' is unknown\. Did you mean 'vitpose'"):
+        find_model("vitpos")
+
+
+def test_sapiens_asks_for_consent_and_others_do_not():
+    assert {model.family for model in MODELS if model.license.consent} == {"sapiens", "sapiens2"}

@@ -1,0 +1,155 @@
+"""A folder of fetched models: ``MODEL/FILE``, and models.lock.json with the checksum of each file that was accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from utils.coco_files import read_json
+from utils.download import PAUSE, Progress, discard, download, install
+from utils.errors import DownloadError
+from utils.model_registry import PublishedModel, RemoteFile
+from utils.output import output_error, write_json
+
+LOCK = "models.lock.json"
+Say = Callable[[str], object]
+
+
+class ModelStore:
+    """Fetches into a folder, and accepts nothing that isn't what it was.
+
+    Args:
+        folder: made where it is missing.
+        mirror: a folder or an http(s) address with the same layout, in place of the models' own addresses.
+        token: for Hugging Face, None for none.
+        say: takes a line for the user.
+        progress: takes the bytes that are there and how many there will be.
+        pause: seconds before the second attempt.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        mirror: str | None = None,
+        token: str | None = None,
+        say: Say = print,
+        progress: Progress = lambda done, total: None,
+        pause: float = PAUSE,
+    ) -> None:
+        self.folder, self.mirror, self.token = folder, mirror, token
+        self.say, self.progress, self.pause = say, progress, pause
+
+    def fetch(self, model: PublishedModel) -> list[Path]:
+        """All files of a model, checked.
+
+        Raises:
+            DownloadError: a file can't be fetched, or is not what the registry or the lock file says.
+            OutputError: it can't be written.
+        """
+        return [self._file(model, file) for file in model.files]
+
+    def _file(self, model: PublishedModel, file: RemoteFile) -> Path:
+        target = self.folder / model.name / file.name
+        known = file.sha256 or self._locked(model, file)
+        if target.exists():
+            self._check_there(target, known, file)
+            return target
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(error, target) from error
+        part, source = self._obtain(model, file, target)
+        digest = sha256_of(part)
+        if known is not None and digest != known:
+            discard(target)
+            whose = "its checksum is known to be" if file.sha256 else f"at first use ({LOCK}) it was"
+            raise DownloadError(
+                f"{source} is not the right file: sha256 {digest}, but {whose} {known}. It was removed."
+            )
+        install(part, target)
+        self._accept(model, file, target, digest, source)
+        return target
+
+    def _check_there(self, target: Path, known: str | None, file: RemoteFile) -> None:
+        """A file that is there already is never overwritten."""
+        digest = sha256_of(target)
+        if known is None:
+            self.say(f"{target} is there already; its checksum is unknown (sha256 {digest}).")
+        elif digest == known:
+            self.say(f"{target} is there already, and its checksum is right.")
+        else:
+            raise DownloadError(
+                f"{target} is there with sha256 {digest}, but it should be {known}. Move it away first."
+            )
+
+    def _obtain(self, model: PublishedModel, file: RemoteFile, target: Path) -> tuple[Path, str]:
+        """The complete part, and where it is from."""
+        if self.mirror is None:
+            url = model.url(file)
+            token = self.token if model.repository else None
+            return download(url, target, file.bytes, token, self.progress, self.pause), url
+        if self.mirror.startswith(("http://", "https://")):
+            url = f"{self.mirror.rstrip('/')}/{quote(model.name)}/{quote(file.name)}"
+            return download(url, target, file.bytes, None, self.progress, self.pause), url
+        return self._copy(Path(self.mirror) / model.name / file.name, target)
+
+    def _copy(self, source: Path, target: Path) -> tuple[Path, str]:
+        if not source.is_file():
+            raise DownloadError(f"The mirror has no {source}. Its layout is MODEL/FILE, as in the output folder.")
+        part = target.with_name(f".{target.name}.part")
+        try:
+            shutil.copyfile(source, part)
+        except OSError as error:
+            discard(target)
+            raise output_error(error, target) from error
+        return part, str(source)
+
+    def _accept(self, model: PublishedModel, file: RemoteFile, target: Path, digest: str, source: str) -> None:
+        """Writes the lock file; the first checksum of a file that nobody knows is trusted from then on."""
+        by = "registry" if file.sha256 else "first use"
+        if file.sha256:
+            self.say(f"{target}: its checksum is right.")
+        elif self._locked(model, file):
+            self.say(f"{target}: its checksum is that of the first use.")
+        else:
+            self.say(
+                f"{target}: it can't be verified, as no checksum is known. Its sha256 is {digest}; "
+                f"{LOCK} has it, and another file will be refused from now on."
+            )
+        entry = {"sha256": digest, "bytes": target.stat().st_size, "source": source, "verified_by": by}
+        write_json(self.folder / LOCK, {**self._lock(), self._key(model, file): entry}, indent=2)
+
+    def _lock(self) -> dict[str, Any]:
+        path = self.folder / LOCK
+        content = read_json(path, "lock file") if path.exists() else {}
+        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+            raise DownloadError(f"{path} is no lock file of this program. Move it away.")
+        return content
+
+    def _locked(self, model: PublishedModel, file: RemoteFile) -> str | None:
+        digest = self._lock().get(self._key(model, file), {}).get("sha256")
+        return digest if isinstance(digest, str) else None
+
+    @staticmethod
+    def _key(model: PublishedModel, file: RemoteFile) -> str:
+        return f"{model.name}/{file.name}"
+
+
+def sha256_of(path: Path) -> str:
+    """In hexadecimal.
+
+    Raises:
+        DownloadError: the file can't be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.sha256()
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+            return digest.hexdigest()
+    except OSError as error:
+        raise DownloadError(f"Can't read {path}: {error.strerror}. Check its permissions.") from error
