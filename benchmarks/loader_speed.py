@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,11 +29,12 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.peers.environment import peers_python  # noqa: E402
+from benchmarks.peers.layout import write_yolo_data, write_yolo_split  # noqa: E402
 from datasets.coco_pose import CocoPose  # noqa: E402
 from datasets.loader import training_loader  # noqa: E402
 from datasets.transforms import Augmentation  # noqa: E402
 
-PEERS = ROOT / "benchmarks" / ".peers-venv"
 AUGMENTATIONS = {"as shipped": Augmentation(), "all mosaic, 15 degrees": Augmentation(mosaic=1.0, rotation=15.0)}
 Row = dict[str, Any]
 
@@ -51,12 +51,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         python = None if args.alone else peers_python()
-        if python:
-            write_yolo(dataset, folder)
+        if python is not None:
+            write_yolo_split(dataset, folder, "train")
+            write_yolo_data(folder, dataset.skeleton, ("train",))
+        elif not args.alone:
+            print("uv is not installed: only our own loader is timed", file=sys.stderr)
         for number in range(args.rounds):
             seed = args.seed + number
             ours += [time_ours(dataset, size, name, args, seed) for size in args.sizes for name in AUGMENTATIONS]
-            if python:
+            if python is not None:
                 answer = time_theirs(python, folder, args, seed)
                 version, theirs = answer["version"], theirs + answer["rows"]
             print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
@@ -101,52 +104,6 @@ def time_theirs(python: Path, folder: Path, args: argparse.Namespace, seed: int)
     output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     answer: Row = json.loads(output.strip().splitlines()[-1])
     return answer
-
-
-def peers_python() -> Path | None:
-    """Python of the environment with Ultralytics, made on first use; None where ``uv`` is missing."""
-    python = PEERS / "bin" / "python"
-    if not python.exists():
-        uv = shutil.which("uv")
-        if uv is None:
-            print("uv is not installed: only our own loader is timed", file=sys.stderr)
-            return None
-        subprocess.run([uv, "venv", "--quiet", str(PEERS)], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), "ultralytics"], check=True)
-    return python
-
-
-def write_yolo(dataset: CocoPose, folder: Path) -> None:
-    """The same photographs (links) and people in YOLO's layout."""
-    for name in ("images", "labels"):
-        (folder / name).mkdir()
-    for index, file in enumerate(dataset.files):
-        (folder / "images" / file.name).symlink_to(file.resolve())
-        (folder / "labels" / f"{file.stem}.txt").write_text("\n".join(yolo_lines(dataset, index)))
-    skeleton = dataset.skeleton
-    data = {
-        "path": str(folder),
-        "train": "images",
-        "val": "images",
-        "names": {0: skeleton.category},
-        "nc": 1,
-        "channels": 3,
-        "kpt_shape": [skeleton.num_keypoints, 3],
-        "flip_idx": skeleton.flip_order,
-    }
-    (folder / "data.json").write_text(json.dumps(data))
-
-
-def yolo_lines(dataset: CocoPose, index: int) -> list[str]:
-    """One line a person: class, box centre and size, x y v of each joint, all relative to the picture."""
-    height, width = dataset.size(index)
-    labels = dataset.annotation(index)
-    lines = []
-    for (x1, y1, x2, y2), joints in zip(labels.boxes.tolist(), labels.keypoints.tolist(), strict=True):
-        box = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height]
-        points = [value for x, y, v in joints for value in (x / width, y / height, int(v))]
-        lines.append(" ".join(f"{value:.6g}" for value in (0, *box, *points)))
-    return lines
 
 
 def report(args: argparse.Namespace, ours: list[Row], theirs: list[Row], version: str | None) -> None:

@@ -24,7 +24,7 @@ AUGMENTATIONS = {"as shipped": {}, "all mosaic, 15 degrees": {"mosaic": 1.0, "de
 def main() -> None:
     """Times each size and augmentation."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--folder", type=Path, required=True, help="images/, labels/ and data.json")
+    parser.add_argument("--folder", type=Path, required=True, help="images/train/, labels/train/ and data.yaml")
     parser.add_argument("--sizes", type=int, nargs="+", required=True)
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
@@ -45,8 +45,8 @@ def time_loader(args: argparse.Namespace, size: int, options: dict) -> dict:
     torch.manual_seed(args.seed)
     config = get_cfg(overrides={"task": "pose", "imgsz": size, **options})
     dataset = YOLODataset(
-        img_path=str(args.folder / "images"),
-        data=json.loads((args.folder / "data.json").read_text()),
+        img_path=str(args.folder / "images" / "train"),
+        data=json.loads((args.folder / "data.yaml").read_text()),
         task="pose",
         hyp=config,
         imgsz=size,
