@@ -1,0 +1,157 @@
+"""SIA Pose, through its public commands: train_pose.py, scripts/evaluate.py and the predictor behind inference.
+
+See runner.py for the commands. Options are flags of train_pose.py without their dash, such as
+``BS=8 LR=0.002``. The
+number of epochs is what a short training before says will fit; the learning rate's cosine ends with the last of them.
+While training, only one picture of the training set is evaluated, which costs nothing; the kept weights are evaluated
+afterwards.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.peers.runner import Checkpoint, Contestant, Job, Record, Row, Run, main
+from datasets.image_file import read_image
+from stages.predictor import Predictor
+from utils.coco_files import read_json
+from utils.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+RESERVE = 0.97
+"""Share of the time that is planned for: a run that comes late has not finished its schedule."""
+CALIBRATION_EPOCHS = 2
+
+
+class Sia(Contestant):
+    """The product's models by their -MODEL names."""
+
+    def train(self, job: Job) -> Record:
+        """Measures the speed, then trains as many epochs as fit."""
+        rate = measure_rate(job)
+        images = len(read_json(job.data / "train.json", "annotation file")["images"])
+        epochs = max(1, int(RESERVE * job.seconds * rate / images))
+        between = max(1, round(60 * job.every * rate / images))
+        print(f"{rate:.1f} img/s: {epochs} epochs, evaluated every {between}", flush=True)
+        run = train(job, job.data / "train.json", "run", {"EPOCH": epochs, "EVAL_EVERY": between})
+        record = Record(0, {"torch": torch.__version__}, {"images_per_second": rate, "epochs": epochs, **job.options})
+        record.checkpoints = kept_weights(run, int(batch_size(job)))
+        record.parameters = count_parameters(Path(record.checkpoints[-1].file))
+        return record
+
+    def predict(self, model: str, weights: Path, data: Path, side: int) -> list[Row]:
+        """What scripts/evaluate.py writes."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = [
+                sys.executable, str(ROOT / "scripts" / "evaluate.py"), "--weight_path", str(weights),
+                "--coco_root", str(data / "images"), "--ann_file", str(data / "val.json"), "--imgsz", str(side),
+                "--workers", "0", "--device", "cpu", "--output_dir", str(Path(folder) / "evaluation"),
+            ]  # fmt: skip
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            rows: list[Row] = json.loads((Path(folder) / "evaluation" / "results.json").read_text())
+        return rows
+
+    def read(self, picture: Path) -> Any:
+        """RGB."""
+        return read_image(picture)
+
+    def load(self, model: str, weights: Path, side: int) -> Run:
+        """Any weights file that the predictor takes; an exported one has its size built in."""
+        torch.set_num_threads(1)
+        predictor = Predictor.load(weights, "cpu")
+        if predictor.image_size != (side, side):
+            if weights.suffix != ".pt":
+                raise ConfigError(f"{weights} was exported for {predictor.image_size}, but {side} was asked for.")
+            predictor.config = replace(predictor.config, image_size=(side, side))
+        return lambda picture: predictor.predict([picture])
+
+
+def measure_rate(job: Job) -> float:
+    """Training pictures a second, from the second epoch over a part of the pictures, its end included."""
+    content = read_json(job.data / "train.json", "annotation file")
+    guess = int(10 * job.calibration)
+    part = write_part(content, max(2 * int(batch_size(job)), min(guess, len(content["images"]))), job.output)
+    run = train(replace(job, start=None), part, "calibration", {"EPOCH": CALIBRATION_EPOCHS})
+    rows = read_rows(run)
+    steps, seconds = (float(rows[-1][name]) - float(rows[-2][name]) for name in ("step", "seconds"))
+    shutil.rmtree(run)
+    return steps * int(batch_size(job)) / seconds
+
+
+def batch_size(job: Job) -> str:
+    """Pictures a step; train_pose.py's default is 16."""
+    return job.options.get("BS", "16")
+
+
+def write_part(content: Row, images: int, folder: Path) -> Path:
+    """Annotations of the first pictures only."""
+    kept = content["images"][:images]
+    ids = {image["id"] for image in kept}
+    rows = [row for row in content["annotations"] if row["image_id"] in ids]
+    path = folder / f"train-{images}.json"  # the name tells CocoPose the split
+    path.write_text(json.dumps({**content, "images": kept, "annotations": rows}))
+    return path
+
+
+def write_one(content: Row, folder: Path) -> Path:
+    """Annotations of the first picture that has labelled keypoints."""
+    labelled = next(row["image_id"] for row in content["annotations"] if row.get("num_keypoints"))
+    images = [image for image in content["images"] if image["id"] == labelled]
+    rows = [row for row in content["annotations"] if row["image_id"] == labelled]
+    path = folder / "train-one.json"
+    path.write_text(json.dumps({**content, "images": images, "annotations": rows}))
+    return path
+
+
+def train(job: Job, annotations: Path, name: str, flags: dict[str, int]) -> Path:
+    """Runs train_pose.py on one thread, loader included; returns its run folder."""
+    one = write_one(read_json(job.data / "train.json", "annotation file"), job.output)
+    shutil.rmtree(job.output / name, ignore_errors=True)
+    fixed = {
+        "MODEL": job.model, "IMGSZ": job.side, "SEED": job.seed, "WORKERS": 0, "DEVICE": "cpu",
+        "COCO_ROOT": job.data / "images", "TRAIN_ANN": annotations, "VAL_ANN": one,
+        "OUTPUT": job.output, "EXP": name, **flags, **job.options,
+    }  # fmt: skip
+    command = [sys.executable, str(ROOT / "train_pose.py"), "--SAVE"]
+    command += [text for flag, value in fixed.items() for text in (f"-{flag}", str(value))]
+    command += ["--RESUME", str(job.start)] if job.start else []
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return job.output / name
+
+
+def read_rows(run: Path) -> list[dict[str, str]]:
+    """results.csv: one row an epoch."""
+    with (run / "results.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def kept_weights(run: Path, batch: int) -> list[Checkpoint]:
+    """Weights of the evaluated epochs, with the seconds of their rows."""
+    found = []
+    for row in read_rows(run):
+        file = run / "weights" / f"epoch-{int(row['epoch']):03d}.pt"
+        if file.is_file():
+            found.append(Checkpoint(str(file), float(row["seconds"]), int(row["step"]) * batch))
+    return found
+
+
+def count_parameters(weights: Path) -> int:
+    """Of the model in a weights file."""
+    return sum(parameter.numel() for parameter in Predictor.load(weights, "cpu").model.parameters())
+
+
+if __name__ == "__main__":
+    sys.exit(main(Sia()))
