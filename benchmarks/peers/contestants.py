@@ -20,12 +20,11 @@ RUNNERS = {
     "yolo11n": "yolo.py",
     "yolo26n": "yolo.py",
     "keypoint_rcnn": "keypoint_rcnn.py",
-    "rfdetr_keypoint": "rfdetr_pose.py",
     "sia_pose_simple": "ours.py",
     "sia_pose": "ours.py",
     "sia_pose_decoder_led": "ours.py",
 }
-PEERS = ("yolo.py", "rfdetr_pose.py")
+PEERS = ("yolo.py",)
 """Runners that need the peers' own environment."""
 
 
