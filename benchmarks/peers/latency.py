@@ -115,7 +115,8 @@ def export(entry: Entry, weights: Path, side: int, runtime: str, output: Path) -
         folder.mkdir(parents=True, exist_ok=True)
         flags = ["--side", side, "--weights", weights, "--runtime", runtime, "--output", folder]
         command = entry.command("export", *flags)
-        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment(output))
+        with (output / "log.txt").open("a") as log:
+            answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment(output))
         if answer.returncode:
             raise ConfigError(f"{entry.label} can't be exported to {runtime}: {' '.join(command)}")
         note.write_text(answer.stdout.strip().splitlines()[-1])
