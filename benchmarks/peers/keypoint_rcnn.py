@@ -27,6 +27,8 @@ from datasets.coco_pose import CocoPose
 from datasets.image_file import read_image
 
 RATE, RATE_BATCH, WARMUP = 0.02, 16, 0.05
+PEOPLE = 20
+"""As many as COCO counts in a picture. torchvision's 100 take five times as long in the keypoint head."""
 FALLS = (36 / 46, 43 / 46)
 Target = dict[str, Tensor]
 
@@ -71,7 +73,12 @@ class KeypointRcnn(Contestant):
 def build(side: int, keypoints: int, weights: Path | None) -> nn.Module:
     """The longer side of a picture becomes ``side``, as for all contestants."""
     model: nn.Module = keypointrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_keypoints=keypoints, min_size=side, max_size=side
+        weights=None,
+        weights_backbone=None,
+        num_keypoints=keypoints,
+        min_size=side,
+        max_size=side,
+        box_detections_per_img=PEOPLE,
     )
     if weights is not None:
         model.load_state_dict(torch.load(weights, weights_only=True))
