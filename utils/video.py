@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import av
 import numpy as np
@@ -296,15 +296,15 @@ def _describe(
     source: str, container: av.container.InputContainer, stream: av.VideoStream, first: av.VideoFrame
 ) -> VideoInfo:
     rate = _rate(stream)
-    time_base = stream.time_base or 1 / rate
+    time_base = as_fraction(stream.time_base) if stream.time_base else 1 / rate
     duration = _duration(stream)
     estimate = duration or (container.duration or 0) / av.time_base
     orientation = _orientation(first)
-    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    aspect = as_fraction(stream.sample_aspect_ratio or 1)
     return VideoInfo(
         source=source,
         rate=rate,
-        time_base=Fraction(time_base),
+        time_base=time_base,
         start=_start(container, stream, first),
         frames=stream.frames or round(estimate * float(rate)),
         duration=duration,
@@ -314,11 +314,23 @@ def _describe(
     )
 
 
+class _Ratio(Protocol):
+    @property
+    def numerator(self) -> int: ...
+    @property
+    def denominator(self) -> int: ...
+
+
+def as_fraction(ratio: _Ratio) -> Fraction:
+    """Python's own fraction: PyAV has one of its own since version 19."""
+    return Fraction(ratio.numerator, ratio.denominator)
+
+
 def _rate(stream: av.VideoStream) -> Fraction:
     """The average; else a guess, which can be absurd (the ticks of the clock) where frames come at uneven times."""
     if stream.average_rate:
-        return Fraction(stream.average_rate)
-    guesses = [Fraction(guess) for guess in (stream.guessed_rate, stream.base_rate) if guess]
+        return as_fraction(stream.average_rate)
+    guesses = [as_fraction(guess) for guess in (stream.guessed_rate, stream.base_rate) if guess]
     return next((guess for guess in guesses if 1 <= guess <= 240), Fraction(25))
 
 
@@ -343,11 +355,11 @@ def _duration(stream: av.VideoStream) -> float:
 
 def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """The display matrix that phones write (9 integers, 16.16 fixed point), rounded to quarter turns."""
-    side_data: Any = frame.side_data
-    data = next((bytes(side) for side in side_data if side.type == Type.DISPLAYMATRIX), None)
-    if data is None:
+    side_data: Any = frame.side_data  # its types differ between versions of PyAV
+    matrix = side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
         return (1, 0, 0, 1)
-    a, b, _, c, d, *_ = struct.unpack("=9i", data[:36])
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
     straight = abs(a) + abs(d) >= abs(b) + abs(c)
     return (_sign(a), 0, 0, _sign(d)) if straight else (0, _sign(b), _sign(c), 0)
 
