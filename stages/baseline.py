@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -262,6 +263,8 @@ def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
 def _wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
     if ranks.world_size == 1:
         return model
+    # Said of kernels of 1x1, whose last strides mean nothing.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     ids = [ranks.device.torch.index] if ranks.device.torch.type == "cuda" else None
     # Buffers are averaged after each step instead of copied from rank 0, which would waste the others' statistics.
     # torch 2.13 or so renamed the option and warns about the old name.

@@ -139,7 +139,7 @@ def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) ->
         tokens.REFERENCE_NOISE = 0.0
         baseline.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
 
-    common = f"{flags} -EPOCH 1 -BACKBONE test_vit -CLIP 0 -LR 1e-5"
+    common = f"{flags} -EPOCH 1 -BACKBONE test_vit -CLIP 0 -LR 1e-5 -PRECISION fp32"
     divided = {"one": (1, "-BS 4"), "accumulated": (1, "-BS 2 -ACCUM 2"), "ranks": (2, "-BS 2")}
     gradients, losses = [], []
     for name, (world, batch) in divided.items():
