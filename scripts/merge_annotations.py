@@ -1,0 +1,146 @@
+"""Joins COCO keypoint files of one skeleton into one, for pictures in several folders.
+
+python scripts/merge_annotations.py --img_root data --output data/all.json \
+    --ann_file data/a/train.json data/b/train.json --img_dir data/a/images data/b/images
+
+Train on the result with -COCO_ROOT data -TRAIN_ANN data/all.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.coco_files import read_json, read_skeleton
+from utils.errors import ConfigError, DataError, SiaError
+from utils.output import write_json
+
+Row = dict[str, Any]
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = argparse.ArgumentParser(
+        description="Joins COCO keypoint files of one skeleton into one.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--ann_file", type=Path, nargs="+", required=True, metavar="FILE", help="annotation files, two or more")
+    add("--img_dir", type=Path, nargs="+", required=True, metavar="DIR", help="the folder of each file's pictures")
+    add("--img_root", type=Path, required=True, metavar="DIR", help="a folder above all of them: the new -COCO_ROOT")
+    add("--output", type=Path, required=True, metavar="FILE", help="json file to write; must not exist")
+    add(
+        "--complete_only", action="store_true",
+        help="leave out pictures marked \"complete\": false, where people may be unlabelled",
+    )  # fmt: skip
+    return parser.parse_args(argv)
+
+
+class Merged:
+    """COCO content that grows file by file; ids are given anew.
+
+    Attributes:
+        content: what to write.
+        left_out: pictures that were not complete.
+    """
+
+    def __init__(self, root: Path, complete_only: bool) -> None:
+        self.content: Row = {"images": [], "annotations": [], "categories": []}
+        self.left_out = 0
+        self._root, self._complete_only = root.resolve(), complete_only
+        self._first: Path | None = None
+
+    def add(self, file: Path, folder: Path) -> None:
+        """Appends a file whose pictures lie in a folder below the root.
+
+        Raises:
+            DataError: not a COCO keypoint file, or of another skeleton than the first.
+            ConfigError: the folder is not below the root.
+        """
+        content = read_json(file, "annotations")
+        try:
+            self._check_skeleton(file, content)
+            self._append(content, self._prefix(folder))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{file} is no COCO keypoint file ({error!r}). scripts/validate_annotations.py says what is wrong."
+            ) from error
+
+    def _append(self, content: Row, prefix: Path) -> None:
+        images = self._images(content["images"], prefix)
+        categories = {row["id"] for row in content["categories"] if row.get("keypoints")}
+        for row in content["annotations"]:
+            if row["category_id"] in categories and row["image_id"] in images:
+                own = {
+                    "id": len(self.content["annotations"]) + 1,
+                    "image_id": images[row["image_id"]],
+                    "category_id": 1,
+                }
+                self.content["annotations"].append({**row, **own})
+
+    def _check_skeleton(self, file: Path, content: Row) -> None:
+        skeleton = read_skeleton(content, str(file))
+        if self._first is None:
+            category = next(row for row in content["categories"] if row.get("keypoints"))
+            self.content["categories"] = [{**category, "id": 1}]
+            self._first, self._names = file, skeleton.names
+        elif skeleton.names != self._names:
+            raise DataError(
+                f"{file} has other keypoints than {self._first}: {', '.join(skeleton.names)}. "
+                "Join files of one skeleton only."
+            )
+
+    def _prefix(self, folder: Path) -> Path:
+        resolved = folder.resolve()
+        if not resolved.is_relative_to(self._root):
+            raise ConfigError(f"--img_dir {folder} is not below --img_root {self._root}. Name a folder above all.")
+        return resolved.relative_to(self._root)
+
+    def _images(self, rows: Sequence[Row], prefix: Path) -> dict[int, int]:
+        ids: dict[int, int] = {}
+        for row in rows:
+            if self._complete_only and row.get("complete") is False:
+                self.left_out += 1
+                continue
+            ids[row["id"]] = len(self.content["images"]) + 1
+            name = (prefix / row["file_name"]).as_posix()
+            self.content["images"].append({**row, "id": ids[row["id"]], "file_name": name})
+        return ids
+
+
+def merge(args: argparse.Namespace) -> Merged:
+    """What the flags ask for.
+
+    Raises:
+        SiaError: flags or files that can't be used.
+    """
+    if args.output.exists():
+        raise ConfigError(f"--output {args.output} exists already. Name another file; nothing is overwritten.")
+    if len(args.ann_file) != len(args.img_dir):
+        raise ConfigError(f"{len(args.ann_file)} --ann_file but {len(args.img_dir)} --img_dir: name one folder a file.")
+    merged = Merged(args.img_root, args.complete_only)
+    for file, folder in zip(args.ann_file, args.img_dir, strict=True):
+        merged.add(file, folder)
+    return merged
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the file; 0, or 1 with one line on what is wrong."""
+    try:
+        args = parse_args(argv)
+        merged = merge(args)
+        write_json(args.output, merged.content)
+    except SiaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    images, people = len(merged.content["images"]), len(merged.content["annotations"])
+    print(f"{images} images ({merged.left_out} left out as incomplete), {people} annotations. Written: {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
