@@ -1,0 +1,41 @@
+"""Small files of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.pack_weights import main
+from stages.predictor import Predictor
+from tests.inference_helpers import save_weights
+from utils.checkpoint import load_checkpoint, save_checkpoint
+
+
+def test_the_small_file_finds_the_same_people(tmp_path: Path) -> None:
+    source, small = save_weights(tmp_path / "best.pt"), tmp_path / "small.pt"
+    content = load_checkpoint(source)
+    save_checkpoint(source, {**content, "training": {"optimizer": torch.zeros(1000)}})
+    assert main(["--weight_path", str(source), "--output", str(small)]) == 0
+    assert "training" not in load_checkpoint(small)
+    assert small.stat().st_size < 0.65 * source.stat().st_size
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    found = [Predictor.load(path, "cpu").predict([image])[0] for path in (source, small)]
+    np.testing.assert_allclose(found[0].scores, found[1].scores, atol=0.02)
+    assert {value.dtype for value in Predictor.load(small, "cpu").model.parameters()} == {torch.float32}
+
+
+def test_faults_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_weights(tmp_path / "best.pt")
+    assert main(["--weight_path", str(source), "--output", str(source)]) == 1
+    content = load_checkpoint(source)
+    key = next(name for name, value in content["weights"].items() if value.ndim > 1)
+    content["weights"][key] = torch.full_like(content["weights"][key], 1e9)
+    save_checkpoint(source, content)
+    assert main(["--weight_path", str(source), "--output", str(tmp_path / "small.pt")]) == 1
+    assert not (tmp_path / "small.pt").exists()
+    first, second = capsys.readouterr().err.splitlines()
+    assert "exists already" in first
+    assert key in second
