@@ -172,7 +172,7 @@ class Backbone(nn.Module):
             patches, stem8 = self.vit.patch_embed.maps(images)
         else:
             patches = self.vit.patch_embed(images)
-        grid = (int(patches.shape[1]), int(patches.shape[2]))
+        grid = (patches.shape[1], patches.shape[2])
         embedded = self.vit._pos_embed(patches)
         tokens, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
         return Features(self.vit.norm_pre(tokens), rope, grid, stem8)
