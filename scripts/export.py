@@ -97,7 +97,7 @@ def output_path(args: argparse.Namespace) -> Path:
     if args.imgsz is not None and min(args.imgsz) < SMALLEST_SIDE:
         raise ConfigError(f"--imgsz must be {SMALLEST_SIDE} pixels or more on both sides, but got {args.imgsz}.")
     path: Path = args.output_path or args.weight_path.with_name(args.weight_path.stem + ENDINGS[args.format])
-    suffix = Path(ENDINGS[args.format]).suffix
+    suffix = ".onnx" if args.format == "onnx" else ".xml"
     if path.suffix != suffix:
         raise ConfigError(f"--output_path {path} must end in {suffix} for --format {args.format}.")
     for file in _files(path):
