@@ -252,8 +252,8 @@ def one_way_mask(count: int, groups: int, tokens_per_group: int, device: torch.d
         bool (L, L), L = count + groups * tokens_per_group. Image tokens attend to image tokens; a detection
         token attends to the image and to its own group.
     """
-    group = torch.arange(groups, device=device).repeat_interleave(tokens_per_group)
-    group = torch.cat([torch.full((count,), -1, device=device), group])
+    place = torch.arange(count + groups * tokens_per_group, device=device) - count  # below 0 in the image
+    group = place.div(tokens_per_group, rounding_mode="floor").clamp(min=-1)
     return (group[None, :] == -1) | (group[:, None] == group[None, :])
 
 
