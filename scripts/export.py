@@ -46,8 +46,9 @@ ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "openvino-int8": "-int8.xml"}
 TOLERANCE = 0.1
 """Most pixels that a keypoint of a float export may be away; what was measured is a hundredth of it and less."""
 
-LEAST_MATCHED = 0.98
-"""Share of the people that a float export must find again."""
+SCORE_TOLERANCE = 0.01
+MOST_MISSED = 0.02
+"""Largest difference of a score, and share of the people that a float export need not find again."""
 
 MOST_PICTURES = 200
 """What calibration and check read of a large folder, spread evenly."""
@@ -177,7 +178,8 @@ def refuse_if_wrong(agreement: Agreement) -> None:
     Raises:
         WeightsError: they don't.
     """
-    if agreement.largest > TOLERANCE or agreement.matched < LEAST_MATCHED * agreement.people:
+    wrong = agreement.largest > TOLERANCE or agreement.score > SCORE_TOLERANCE
+    if wrong or agreement.missed > MOST_MISSED * agreement.people:
         raise WeightsError(
             f"The export differs from PyTorch ({agreement}); at most {TOLERANCE} pixels are allowed. It was removed. "
             "Please report this with the versions of torch, onnxscript and the runtime; the .pt file works."

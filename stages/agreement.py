@@ -15,8 +15,10 @@ from utils.structures import People
 Floats = NDArray[np.float64]
 
 NEAR = 0.1
-"""Two people are the same where their keypoints are apart by less than this share of the box's longer side, on average;
-scores that are nearly equal may put another of two doubtful candidates among those that are returned."""
+"""Two people are the same where their keypoints are apart by less than this share of the box's longer side, on average."""
+
+TIE = 0.01
+"""Of candidates whose scores are as near as this, rounding alone decides which one is returned."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Agreement:
         pictures: how many were compared.
         people: how many people the reference found; all scores.
         matched: how many of them the other found as well.
+        missed: how many of the rest have a score that is clearly above the lowest that the other returned.
         largest: greatest distance between two keypoints of matched people, in pixels of the picture.
         median: of these distances.
         score: greatest difference between two scores of matched people.
@@ -35,6 +38,7 @@ class Agreement:
     pictures: int
     people: int
     matched: int
+    missed: int
     largest: float
     median: float
     score: float
@@ -50,14 +54,21 @@ def compare(reference: Predictor, other: Predictor, pictures: Iterable[NDArray[n
     """Runs both on every picture, one at a time."""
     distances: list[Floats] = [np.zeros(0)]
     scores: list[Floats] = [np.zeros(0)]
-    count = people = matched = 0
+    count = people = matched = missed = 0
     for picture in pictures:
         first, second = reference.predict([picture])[0], other.predict([picture])[0]
         rows, columns = match(first, second)
         distances.append(_distances(first, second)[rows, columns].ravel())
         scores.append(np.abs(first.scores[rows] - second.scores[columns]).astype(np.float64))
         count, people, matched = count + 1, people + len(first), matched + len(rows)
-    return Agreement(count, people, matched, *_summary(distances), float(np.concatenate(scores).max(initial=0.0)))
+        missed += _missed(np.delete(first.scores, rows), second)
+    return Agreement(
+        count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0))
+    )
+
+
+def _missed(scores: NDArray[np.float32], other: People) -> int:
+    return int((scores > other.scores.min(initial=1.0) + TIE).sum()) if len(other) else len(scores)
 
 
 def _summary(distances: Sequence[Floats]) -> tuple[float, float]:

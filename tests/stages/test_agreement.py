@@ -38,6 +38,14 @@ def test_what_is_reported():
     assert found.score == pytest.approx(0.1, rel=1e-4)
 
 
+def test_a_tie_is_not_missed_but_a_person_is():
+    found = compare(
+        finds(people((0, 0)), people((0, 0))), finds(people((90, 0)), people((90, 0), score=0.4)), [PICTURE] * 2
+    )
+    assert (found.matched, found.missed) == (0, 1)
+    assert compare(finds(people((0, 0))), finds(people()), [PICTURE]).missed == 1
+
+
 def test_pictures_without_people():
     found = compare(finds(people()), finds(people()), [PICTURE])
     assert (found.people, found.matched, found.largest, found.median, found.score) == (0, 0, 0.0, 0.0, 0.0)
