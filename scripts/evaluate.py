@@ -43,7 +43,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to evaluate (one of the two)").add_mutually_exclusive_group(required=True)
-    what.add_argument("--weight_path", type=Path, metavar="FILE", help="weights: best.pt or last.pt of a run")
+    what.add_argument(
+        "--weight_path", type=Path, metavar="FILE", help="weights: best.pt or last.pt of a run, or an export"
+    )
     what.add_argument("--results", type=Path, metavar="FILE", help="COCO keypoint results (json) of any program")
     data = parser.add_argument_group("data")
     data.add_argument("--ann_file", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations (json)")
@@ -94,7 +96,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
     bar = tqdm(total=len(dataset), unit="img", leave=False, disable=None if ranks.is_main else True)
     with bar:
         results = predict_results(
-            predictor.model, loader, args.ann_file, predictor.skeleton, predictor.device.torch,
+            predictor.runtime.find, loader, args.ann_file, predictor.skeleton,
             progress=lambda images: _advance(bar, images * ranks.world_size),
         )  # fmt: skip
     on_first_rank(lambda: finish(args, predictor, results))

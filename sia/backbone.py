@@ -172,7 +172,7 @@ class Backbone(nn.Module):
             patches, stem8 = self.vit.patch_embed.maps(images)
         else:
             patches = self.vit.patch_embed(images)
-        grid = (int(patches.shape[1]), int(patches.shape[2]))
+        grid = (patches.shape[1], patches.shape[2])
         embedded = self.vit._pos_embed(patches)
         tokens, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
         return Features(self.vit.norm_pre(tokens), rope, grid, stem8)
@@ -252,8 +252,8 @@ def one_way_mask(count: int, groups: int, tokens_per_group: int, device: torch.d
         bool (L, L), L = count + groups * tokens_per_group. Image tokens attend to image tokens; a detection
         token attends to the image and to its own group.
     """
-    group = torch.arange(groups, device=device).repeat_interleave(tokens_per_group)
-    group = torch.cat([torch.full((count,), -1, device=device), group])
+    place = torch.arange(count + groups * tokens_per_group, device=device) - count  # below 0 in the image
+    group = place.div(tokens_per_group, rounding_mode="floor").clamp(min=-1)
     return (group[None, :] == -1) | (group[:, None] == group[None, :])
 
 

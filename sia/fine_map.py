@@ -23,5 +23,6 @@ class FineMap(nn.Module):
 
     def forward(self, patches: Tensor, stem: Tensor | None) -> Tensor:
         """patches (B, map_dim, h, w) and the stem's (B, stem_dim, 2h, 2w) or None -> (B, dim, 2h, 2w)."""
-        coarse = F.interpolate(self.patches(patches), scale_factor=2.0, mode="bilinear", align_corners=False)
+        size = (2 * patches.shape[-2], 2 * patches.shape[-1])
+        coarse = F.interpolate(self.patches(patches), size=size, mode="bilinear", align_corners=False)
         return coarse if self.stem is None or stem is None else coarse + self.stem(stem)

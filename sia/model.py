@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sia.backbone import Backbone, ConvStem, Features
 from sia.head import PersonHead, Reference, reference_from
 from sia.matcher import NO_ONE, match_patches, match_tokens, targets_from
-from sia.outputs import PoseOutput, Prediction, gather_rows
+from sia.outputs import PoseOutput, Prediction, gather_rows, longer_side
 from sia.reader import KeypointReader
 from sia.rivalry import Rivalry
 from sia.tokens import DetectionTokens
@@ -112,9 +112,9 @@ class PoseModel(nn.Module, ABC):
         Returns:
             `people` always; everything else in training. Units: the longer of H and W.
         """
-        size = (int(images.shape[-2]), int(images.shape[-1]))
+        size = (images.shape[-2], images.shape[-1])
         features, patches = self.encode(self.backbone.embed(self.normalise(images)))
-        start = self.patch_reference(features.grid, size, len(images))
+        start = self.patch_reference(features.grid, size, images.shape[0])
         scores, boxes = self.head.locate(patches, start.boxes)
         proposals = self.head.complete(patches, scores, boxes, start.poses)
         output = PoseOutput(proposals)
@@ -192,17 +192,18 @@ class PoseModel(nn.Module, ABC):
     def extent(self, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """(2,) width and height of an (h, w) grid of patches, padding included, in units of the longer input side."""
         sides = torch.tensor([grid[1], grid[0]], dtype=torch.float32, device=self.sigmas.device)
-        return sides * (self.backbone.patch / max(size))
+        return sides * (self.backbone.patch / longer_side(size))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Input pixels -> what the backbone was trained on, padded below and right to whole patches."""
         height, width = images.shape[-2:]
         stride = self.backbone.patch
-        return F.pad(self.backbone.normalise(images), [0, -width % stride, 0, -height % stride])
+        rows, columns = (height + stride - 1) // stride, (width + stride - 1) // stride
+        return F.pad(self.backbone.normalise(images), [0, columns * stride - width, 0, rows * stride - height])
 
     def patch_reference(self, grid: tuple[int, int], size: tuple[int, int], batch: int) -> Reference:
         """Where each patch starts, in units of the longer input side (padding not counted)."""
-        return self.head.patch_reference(grid, self.backbone.patch / max(size), batch)
+        return self.head.patch_reference(grid, self.backbone.patch / longer_side(size), batch)
 
     def _predict(self, tokens: Tensor, reference: Reference, groups: int, layers: list[Prediction]) -> Reference:
         """Appends the candidates that the head reads from normalised tokens; returns the next reference."""

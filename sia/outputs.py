@@ -6,8 +6,9 @@ Coordinates are input pixels divided by one length, the longer side of the input
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -40,6 +41,12 @@ def gather_rows(values: Tensor, index: Tensor) -> Tensor:
     trailing = values.shape[2:]
     index = index.reshape(*index.shape, *(1 for _ in trailing)).expand(*index.shape, *trailing)
     return values.gather(1, index)
+
+
+def longer_side(size: tuple[int, int]) -> float:
+    """Of (H, W); max() would fix the symbols that an exported graph has for them."""
+    length: Any = torch.sym_max(*size)
+    return length  # type: ignore[no-any-return]
 
 
 class Places(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sia.criterion import QUALITY_POWER
-from sia.outputs import PoseOutput, Prediction
+from sia.outputs import PoseOutput, Prediction, longer_side
 from utils.boxes import to_corners
 from utils.structures import People
 
@@ -39,7 +39,7 @@ def decode(output: PoseOutput, image_size: tuple[int, int]) -> Decoded:
     """
     best = output.people.scores.argsort(dim=1, descending=True)
     people: Prediction = output.people.select(best)
-    length = float(max(image_size))
+    length = longer_side(image_size)
     return Decoded(
         people.scores.sigmoid() ** (1 / QUALITY_POWER),
         to_corners(people.boxes) * length,

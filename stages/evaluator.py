@@ -11,10 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from sia.postprocess import decode, to_original
+from sia.postprocess import to_original
+from stages.runtime import Find, torch_finder
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_ground_truth
-from utils.errors import ConfigError, DataError, SiaError, WeightsError
+from utils.errors import DataError, SiaError, WeightsError
 from utils.results import coco_rows
 from utils.skeleton import Skeleton
 from utils.structures import People, PoseBatch
@@ -49,28 +50,32 @@ def evaluate_model(
         DataError: the annotations can't be used, or the loaders' images are not exactly theirs.
         WeightsError: the model predicts NaN or infinity.
     """
-    results = predict_results(model, loader, ground_truth, skeleton, device, progress=progress)
+    training = model.training
+    model.eval()
+    try:
+        results = predict_results(torch_finder(model, device), loader, ground_truth, skeleton, progress=progress)
+    finally:
+        model.train(training)
     return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))
 
 
 def predict_results(
-    model: nn.Module,
+    find: Find,
     loader: Iterable[PoseBatch],
     ground_truth: Path,
     skeleton: Skeleton,
-    device: torch.device | str,
     *,
     progress: Progress | None = None,
 ) -> list[Row]:
     """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
 
-    Arguments and errors are those of `evaluate_model`.
+    `find` is what runs the model; the other arguments and the errors are those of `evaluate_model`.
     """
     share = _Share()
     try:
         truth = load_ground_truth(ground_truth, skeleton)
         share.expected = truth.images
-        _predict_share(model, loader, truth.category, device, share, progress)
+        _predict_share(find, loader, truth.category, share, progress)
     except SiaError as error:
         share.error = error
     shares, results = _gather(share), list[Row]()
@@ -89,44 +94,31 @@ class _Share:
 
 
 def _predict_share(
-    model: nn.Module,
+    find: Find,
     loader: Iterable[PoseBatch],
     category: int,
-    device: torch.device | str,
     share: _Share,
     progress: Progress | None,
 ) -> None:
-    training = model.training
-    model.eval()
-    try:
-        for batch in loader:
-            people = predict_batch(model, batch, device)
-            image_ids = batch.image_ids.tolist()
-            for image_id, found in zip(image_ids, people, strict=True):
-                share.results += coco_rows(found, image_id, category)
-            share.image_ids += image_ids
-            if progress is not None:
-                progress(len(image_ids))
-    finally:
-        model.train(training)
+    for batch in loader:
+        people = predict_batch(find, batch)
+        image_ids = batch.image_ids.tolist()
+        for image_id, found in zip(image_ids, people, strict=True):
+            share.results += coco_rows(found, image_id, category)
+        share.image_ids += image_ids
+        if progress is not None:
+            progress(len(image_ids))
 
 
 @torch.inference_mode()
-def predict_batch(model: nn.Module, batch: PoseBatch, device: torch.device | str) -> list[People]:
-    """The people of each image of a batch, all scores, in original pixels; the model must be in eval mode.
+def predict_batch(find: Find, batch: PoseBatch) -> list[People]:
+    """The people of each image of a batch, all scores, in original pixels.
 
     Raises:
         ConfigError: the batch doesn't fit into the GPU's memory.
         WeightsError: the model predicts NaN or infinity.
     """
-    try:
-        output = model(batch.images.to(device, non_blocking=True))
-    except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"A batch of {len(batch.image_ids)} does not fit into the memory of {device}. Use a smaller batch."
-        ) from error
-    height, width = batch.images.shape[-2:]
-    decoded = decode(output, (height, width))
+    decoded = find(batch.images)
     if not all(bool(torch.isfinite(part).all()) for part in decoded):
         raise WeightsError(
             f"The model predicts NaN or infinity in {batch.files[0]} or another image of its batch. "

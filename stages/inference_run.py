@@ -22,7 +22,11 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
         name: of the default output folder, without its number.
     """
     parser.add_argument(
-        "--weight_path", required=True, type=Path, metavar="FILE", help="best.pt or last.pt of a training run"
+        "--weight_path",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="best.pt or last.pt of a training run, or an export of them (.onnx, .xml)",
     )
     parser.add_argument(
         "--conf_thresh", type=_fraction, default=0.5, metavar="0-1",

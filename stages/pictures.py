@@ -10,6 +10,7 @@ from torch import nn
 from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from stages.evaluator import predict_batch
+from stages.runtime import torch_finder
 from utils.plots import plot_results, training_batch_picture, validation_picture
 from utils.run_folder import RunFolder
 from utils.structures import PoseBatch
@@ -49,6 +50,6 @@ class Pictures:
             loader = validation_loader(self.val, image_size=self.image_size, batch_size=SHOWN, workers=0)
             self._batch = next(iter(loader))
         model.eval()
-        people = predict_batch(model, self._batch, self.device)
+        people = predict_batch(torch_finder(model, self.device), self._batch)
         path = self.folder.path / "val_labels_predictions.jpg"
         validation_picture(self._batch, people, self.val.skeleton, path)

@@ -92,7 +92,12 @@ def _has_tensor(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(v, Tensor) or (isinstance(v, Mapping) and _has_tensor(v)) for v in content.values())
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Whether a file of weights is there and can be read.
+
+    Raises:
+        WeightsError: it is missing, empty, or can't be read.
+    """
     if not path.is_file():
         raise WeightsError(f"{path}: no such file. Give the path of a weights file.")
     try:
@@ -107,7 +112,7 @@ def _check_file(path: Path) -> None:
 
 def _read_pickle(path: Path) -> Any:
     """weights_only always, and no second try without it: a pickle can run any program."""
-    _check_file(path)
+    check_file(path)
     try:
         with warnings.catch_warnings():  # torch wonders at pickles by other programs; the error says it all
             warnings.simplefilter("ignore")
@@ -128,7 +133,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    _check_file(path)
+    check_file(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

@@ -45,6 +45,24 @@ def choose_device(wanted: str = "auto") -> Device:
     return Device(torch.device(wanted), f"{_name(wanted)}, as asked by --device {wanted}")
 
 
+def choose_cpu(wanted: str, library: str) -> Device:
+    """The CPU, for a file that runs nowhere else.
+
+    Args:
+        wanted: as for `choose_device`.
+        library: what runs it, with its version.
+
+    Raises:
+        ConfigError: another device was asked for by name.
+    """
+    if wanted not in ("auto", "cpu"):
+        raise ConfigError(
+            f"--device {wanted} can't be used: an exported model runs in {library} on the CPU. Leave --device away, or "
+            "give the .pt file that it was exported from."
+        )
+    return _cpu(f"{library}, for exported models", _idle_gpu(" The .pt file that was exported can use it."))
+
+
 def _best() -> Device:
     if not _cuda_problem("cuda"):
         return Device(torch.device("cuda"), f"{_name('cuda')}, found by --device auto")

@@ -15,6 +15,7 @@ from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from sia.registry import ModelConfig, create_model
 from stages.evaluator import evaluate_model, predict_results
+from stages.runtime import torch_finder
 from utils.errors import DataError, SiaError, WeightsError
 from utils.skeleton import Skeleton
 
@@ -84,7 +85,10 @@ def run(folder, file, function, *, batch_size=2, rank=0, world_size=1, model=Non
     loader = validation_loader(
         dataset, image_size=SIZE, batch_size=batch_size, workers=0, rank=rank, world_size=world_size
     )
-    return function(model or make_model(), loader, truth or file, SKELETON, "cpu")
+    model = model or make_model()
+    if function is predict_results:
+        return function(torch_finder(model.eval(), "cpu"), loader, truth or file, SKELETON)
+    return function(model, loader, truth or file, SKELETON, "cpu")
 
 
 def in_ranks(world_size, target, *arguments):

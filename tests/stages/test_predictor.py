@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import stages.predictor
+import stages.runtime
 from sia.postprocess import Decoded
 from stages.predictor import Predictor
 from tests.inference_helpers import save_weights
@@ -54,7 +54,7 @@ def test_maps_input_pixels_back_through_the_letterbox(weights: Path, monkeypatch
     """A picture of 128x32 fills the middle quarter of the 64x64 input at half its size."""
     at = torch.tensor([[[[10.0, 28.0]] * 17]])
     decoded = Decoded(torch.ones(1, 1), torch.tensor([[[10.0, 28.0, 20.0, 36.0]]]), at, torch.ones(1, 1, 17))
-    monkeypatch.setattr(stages.predictor, "decode", lambda output, size: decoded)
+    monkeypatch.setattr(stages.runtime, "decode", lambda output, size: decoded)
     (people,) = Predictor.load(weights, "cpu").predict([np.zeros((32, 128, 3), np.uint8)])
     assert people.boxes[0].tolist() == [20, 8, 40, 24]
     assert people.keypoints[0, 0].tolist() == [20, 8]

@@ -1,0 +1,94 @@
+"""A model as one .onnx file, with everything that inference needs to know inside."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sia.graph import AXES, INPUT, OUTPUTS, quiet, trace
+from stages.runtime import METADATA, Description, TorchRuntime
+from utils.errors import ConfigError
+from utils.optional import need
+
+OPSET = 18
+"""The oldest that has all of the graph's operations."""
+
+
+def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) -> Description:
+    """Writes the file.
+
+    Batch, height and width stay free. Some backbones compute with the sides of the picture in Python (DINOv3's rotary
+    positions); their graph takes the given size only.
+
+    Args:
+        runtime: the model, on the CPU.
+        path: the file, which must not exist.
+        image_size: (H, W) that inference will use.
+
+    Returns:
+        What the file says about itself.
+
+    Raises:
+        ConfigError: a package is missing, or the model can't be exported at this size.
+    """
+    for package in ("onnx", "onnxscript"):
+        need(package, "Exporting")
+    config = replace(runtime.description.config, image_size=image_size)
+    description = replace(runtime.description, config=config)
+    description.check_size(image_size)
+    program, fixed_size = _trace_any_size(runtime, image_size)
+    description = replace(description, fixed_size=fixed_size)
+    sides = {0: AXES[0]} if fixed_size else AXES
+    with quiet():
+        exported = torch.onnx.export(
+            program,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            dynamic_shapes=(sides,),
+            external_data=False,
+            verbose=False,
+        )
+    assert exported is not None
+    _save(exported.model_proto, description, path)
+    return description
+
+
+def _trace_any_size(
+    runtime: TorchRuntime, image_size: tuple[int, int]
+) -> tuple[torch.export.ExportedProgram, tuple[int, int] | None]:
+    """The graph, and the one size that it takes, if it doesn't take any."""
+    try:
+        return trace(runtime.model), None
+    except torch._dynamo.exc.UserError:
+        pass
+    try:
+        return trace(runtime.model, image_size), image_size
+    except torch._dynamo.exc.UserError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{runtime.source} can't be exported: {reason} Use the .pt file.") from error
+
+
+def _save(model: Any, description: Description, path: Path) -> None:
+    """Names every node after its module, and drops the exporter's notes, which hold paths of this machine."""
+    graph = model.graph
+    for number, node in enumerate(graph.node):
+        node.name = f"{_module_of(node)}/{node.op_type}_{number}"
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph, model):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA, description.to_json()
+    path.write_bytes(model.SerializeToString())
+
+
+def _module_of(node: Any) -> str:
+    """Such as backbone.vit.blocks.0.attn; empty for what no module computes."""
+    notes = {note.key: note.value for note in node.metadata_props}
+    scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+    modules = [scope for scope in scopes if scope.startswith("model.")]
+    return modules[-1].removeprefix("model.") if modules else ""

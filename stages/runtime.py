@@ -1,0 +1,187 @@
+"""What runs a model: one small interface, whether PyTorch, ONNX Runtime or OpenVINO stands behind it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sia.model import PoseModel
+from sia.postprocess import Decoded, decode
+from sia.registry import WIDTHS, ModelConfig, create_model
+from stages.weights import load_weights, read_description
+from utils.checkpoint import load_checkpoint
+from utils.device import Device, choose_device
+from utils.errors import ConfigError, WeightsError
+from utils.skeleton import Skeleton
+
+Find = Callable[[Tensor], Decoded]
+"""Images (B, 3, H, W) uint8 on any device -> people in input pixels, wherever the model is."""
+
+METADATA = "sia_pose"
+"""Where an exported file keeps its `Description`."""
+
+EXPORT_FORMAT = "sia_pose_export/1"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model is; travels in every exported file.
+
+    Attributes:
+        config: that it was built from; its image size is that of the export.
+        skeleton: what its keypoints mean.
+        parameters: how many.
+        patch: stride of the backbone's patches in input pixels.
+        precision: of its arithmetic.
+        fixed_size: (H, W) where the graph takes no other size.
+    """
+
+    config: ModelConfig
+    skeleton: Skeleton
+    parameters: int
+    patch: int
+    precision: str = "float32"
+    fixed_size: tuple[int, int] | None = None
+
+    def to_json(self) -> str:
+        """For the metadata of a file."""
+        values = {"format": EXPORT_FORMAT, "model_config": self.config.to_dict(), "skeleton": self.skeleton.to_dict()}
+        own = {"parameters": self.parameters, "patch": self.patch, "precision": self.precision}
+        return json.dumps({**values, **own, "fixed_size": self.fixed_size})
+
+    @classmethod
+    def from_json(cls, text: str | None, source: object) -> Description:
+        """Inverse of `to_json`.
+
+        Raises:
+            WeightsError: the file was not made by scripts/export.py.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text or "")
+            if values["format"] != EXPORT_FORMAT:
+                raise ValueError(f"format {values['format']}")
+            config, skeleton = read_description(values, source)
+            fixed = values["fixed_size"]
+            size = None if fixed is None else (int(fixed[0]), int(fixed[1]))
+            return cls(
+                config, skeleton, int(values["parameters"]), int(values["patch"]), str(values["precision"]), size
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise WeightsError(
+                f"{source} is no export of SIA Pose of the format {EXPORT_FORMAT}. Make it with scripts/export.py."
+            ) from error
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Whether an exported graph takes pictures of (H, W).
+
+        Raises:
+            ConfigError: it doesn't.
+        """
+        shown = f"{size[0]}x{size[1]} (height x width)"
+        if self.fixed_size not in (None, size):
+            height, width = self.fixed_size or size
+            raise ConfigError(f"The exported model takes {height}x{width} only, not {shown}. Export it again with it.")
+        patches, tokens = -(-size[0] // self.patch) * -(-size[1] // self.patch), WIDTHS[self.config.size].tokens
+        if patches < tokens:
+            raise ConfigError(
+                f"An input of {shown} has {patches} patches, but an exported {self.config.size} needs {tokens}. "
+                "Use a larger --imgsz."
+            )
+
+
+class Runtime(ABC):
+    """A model that is ready to run.
+
+    Attributes:
+        description: what the model is.
+        device: where it runs, and why.
+        source: the file it came from.
+    """
+
+    def __init__(self, description: Description, device: Device, source: object) -> None:
+        self.description, self.device, self.source = description, device, str(source)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path, device: str) -> Runtime:
+        """Opens a file.
+
+        Raises:
+            WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
+            ConfigError: the device can't be used, or a package is missing.
+        """
+
+    @abstractmethod
+    def find(self, images: Tensor) -> Decoded:
+        """Images (B, 3, H, W) uint8 -> people in input pixels.
+
+        Raises:
+            ConfigError: the images have a size that the model can't take, or don't fit into the memory.
+        """
+
+    def describe(self) -> str:
+        """One line: what runs where and why."""
+        config, skeleton = self.description.config, self.description.skeleton
+        height, width = config.image_size
+        return (
+            f"{config.name} {config.size} ({self.description.parameters / 1e6:.1f} M parameters, "
+            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}) "
+            f"from {self.source} on {self.device}"
+        )
+
+
+class TorchRuntime(Runtime):
+    """PyTorch; any device.
+
+    Attributes:
+        model: in inference mode, on the device.
+    """
+
+    def __init__(
+        self, model: PoseModel, config: ModelConfig, skeleton: Skeleton, device: Device, source: object
+    ) -> None:
+        count = sum(parameter.numel() for parameter in model.parameters())
+        super().__init__(Description(config, skeleton, count, model.backbone.patch), device, source)
+        # Images as the reader delivers them, channels last, need no copy to become convolution input.
+        self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, path: Path, device: str) -> TorchRuntime:
+        """Builds the model that a checkpoint describes; nothing else is needed.
+
+        Raises:
+            WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
+            ConfigError: the device can't be used.
+        """
+        chosen = choose_device(device)
+        payload = load_checkpoint(path)
+        config, skeleton = read_description(payload, path)
+        model = create_model(config)
+        load_weights(model, payload.get("weights"), path)
+        return cls(model, config, skeleton, chosen, path)
+
+    def find(self, images: Tensor) -> Decoded:
+        """See `Runtime`."""
+        return torch_finder(self.model, self.device.torch)(images)
+
+
+def torch_finder(model: nn.Module, device: torch.device | str) -> Find:
+    """What a PyTorch model finds; it must be in inference mode."""
+
+    def find(images: Tensor) -> Decoded:
+        try:
+            output = model(images.to(device, non_blocking=True))
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"A batch of {len(images)} does not fit into the memory of {device}. Use a smaller batch."
+            ) from error
+        return decode(output, (images.shape[-2], images.shape[-1]))
+
+    return find

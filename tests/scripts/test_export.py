@@ -1,0 +1,238 @@
+"""scripts/export.py: every format gives PyTorch's people at any size, and is used as weights by the other commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import inference_image_pose
+import scripts.evaluate
+import scripts.export
+from stages.agreement import Agreement, compare
+from stages.predictor import Predictor
+from stages.runtime import Description
+from tests.conftest import ROOT
+from tests.inference_helpers import quarters, save_video, save_weights
+from utils.errors import ConfigError, WeightsError
+from utils.images import read_image, write_image
+from utils.skeleton import COCO_PERSON
+
+FILES = {"onnx": "best.onnx", "openvino": "best.xml", "openvino-int8": "best-int8.xml"}
+PACKAGES = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "onnxruntime", "openvino"),
+    "openvino-int8": ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
+}
+
+
+def export(weights: Path, kind: str, *flags: object) -> int:
+    return scripts.export.main(["--weight_path", str(weights), "--format", kind, *map(str, flags)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """best.pt of a model with a refiner, four pictures and their annotations."""
+    folder = tmp_path_factory.mktemp("exported")
+    save_weights(folder / "best.pt", image_size=(96, 64), name="sia_pose")
+    (folder / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    images = [{"id": n, "file_name": f"{n}.png", "height": 90 + n, "width": 70} for n in range(1, 5)]
+    for image in images:
+        size = image["height"], image["width"]
+        noisy = quarters(*size) + rng.integers(-30, 30, (*size, 3))
+        write_image(folder / "pictures" / image["file_name"], np.clip(noisy, 0, 255).astype(np.uint8))
+    points = [value for k in range(17) for value in (20 + k, 20 + 2 * k, 2)]
+    common = {"category_id": 1, "iscrowd": 0, "num_keypoints": 17, "area": 2000.0, "bbox": [10, 10, 50, 70]}
+    people = [{**common, "id": image["id"], "image_id": image["id"], "keypoints": points} for image in images]
+    category = {"id": 1, "name": "person", "keypoints": list(COCO_PERSON.names)}
+    (folder / "val.json").write_text(json.dumps({"images": images, "annotations": people, "categories": [category]}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def onnx_file(folder: Path) -> Path:
+    """Made by the command itself; the slow part, so it is done once."""
+    for package in PACKAGES["onnx"]:
+        pytest.importorskip(package)
+    assert export(folder / "best.pt", "onnx") == 0
+    return folder / "best.onnx"
+
+
+@pytest.fixture
+def quick(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command takes the graph that is there already."""
+
+    def copy(runtime, path: Path, size: tuple[int, int]) -> Description:
+        shutil.copy(onnx_file, path)
+        description = Predictor.load(onnx_file).runtime.description
+        return replace(description, config=replace(description.config, image_size=size))
+
+    monkeypatch.setattr(scripts.export, "export_onnx", copy)
+
+
+@pytest.fixture(params=list(FILES))
+def exported(request: pytest.FixtureRequest, folder: Path, quick: None) -> Path:
+    """A file of each format."""
+    for package in PACKAGES[request.param]:
+        pytest.importorskip(package)
+    path = folder / FILES[request.param]
+    if not path.exists():
+        flags = ["--image_path", folder / "pictures", "--coco_root", folder / "pictures"]
+        assert export(folder / "best.pt", request.param, *flags, "--ann_file", folder / "val.json") == 0
+    return path
+
+
+def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> None:
+    ours, theirs = (Predictor.load(path, "cpu").runtime for path in (folder / "best.pt", exported))
+    for shape in ((1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101)):
+        images = torch.from_numpy(np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8))
+        with torch.inference_mode():
+            expected, found = ours.find(images), theirs.find(images)
+        assert [part.shape for part in found] == [part.shape for part in expected]
+        for part, wanted in zip(found, expected, strict=True):
+            assert "int8" in exported.name or float((part - wanted).abs().max()) <= 0.01
+    with pytest.raises(ConfigError, match="4 patches"):
+        theirs.find(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_int8_is_near_and_smaller(folder: Path, quick: None) -> None:
+    for package in PACKAGES["openvino-int8"]:
+        pytest.importorskip(package)
+    kinds = ("openvino", "openvino-int8")
+    for kind in kinds:
+        if not (folder / FILES[kind]).exists():
+            assert export(folder / "best.pt", kind, "--image_path", folder / "pictures") == 0
+    pictures = [read_image(path) for path in sorted((folder / "pictures").iterdir())]
+    plain, small = (Predictor.load(folder / FILES[kind]) for kind in kinds)
+    found = compare(plain, small, pictures)
+    assert found.matched >= 15 and 0 < found.median < 0.5
+    sizes = [(folder / FILES[kind]).with_suffix(".bin").stat().st_size for kind in kinds]
+    assert sizes[1] < 0.8 * sizes[0]
+
+
+def test_it_describes_itself(folder: Path, exported: Path) -> None:
+    ours, theirs = Predictor.load(folder / "best.pt", "cpu"), Predictor.load(exported, "cpu")
+    assert theirs.skeleton == ours.skeleton and theirs.image_size == (96, 64)
+    assert theirs.runtime.description.parameters == ours.runtime.description.parameters
+    line = theirs.describe()
+    library = "ONNX Runtime" if exported.suffix == ".onnx" else "OpenVINO"
+    precision = "int8 in the blocks" if "int8" in exported.name else "float32"
+    assert all(part in line for part in ("sia_pose test", "64x96", library, precision, str(exported), "thread"))
+
+
+def test_nothing_of_this_machine_is_in_it(exported: Path) -> None:
+    for file in exported.parent.glob(f"{exported.stem}.*"):
+        if file.suffix != ".pt":
+            assert str(ROOT).encode() not in file.read_bytes()
+
+
+def test_the_other_commands_take_it(folder: Path, exported: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = folder / "pictures"
+    flags = ["--weight_path", str(exported), "--device", "cpu"]
+    assert inference_image_pose.main([*flags, "--image_path", str(pictures), "--output_dir", "a"]) == 0
+    data = ["--coco_root", str(pictures), "--ann_file", str(folder / "val.json"), "--workers", "0"]
+    assert scripts.evaluate.main([*flags, *data, "--output_dir", "b"]) == 0
+    assert scripts.evaluate.main(["--weight_path", str(folder / "best.pt"), *data, "--output_dir", "c"]) == 0
+    found, expected = (json.loads((tmp_path / name / "results.json").read_text()) for name in "bc")
+    assert len(found) == len(expected) > 0
+    assert exported.name in json.loads((tmp_path / "a" / "run.json").read_text())["model"]
+
+
+def test_a_video(onnx_file: Path, tmp_path: Path) -> None:
+    import inference_video_pose
+
+    video = save_video(tmp_path / "a.mp4", frames=3)
+    flags = ["--video_path", str(video), "--weight_path", str(onnx_file), "--output_dir", str(tmp_path / "out")]
+    assert inference_video_pose.main(flags) == 0
+
+
+def test_it_says_what_it_compared(folder: Path, quick: None, tmp_path: Path, capsys) -> None:
+    data = ["--coco_root", folder / "pictures", "--ann_file", folder / "val.json"]
+    assert export(folder / "best.pt", "onnx", *data, "--output_path", tmp_path / "new" / "a.onnx") == 0
+    printed = capsys.readouterr().out
+    for part in ("16 of 16 people of 4 pictures", "pixels (median)", "AP50:", "times as fast", "a.onnx"):
+        assert part in printed
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.onnx"]
+
+
+def test_an_export_that_differs_is_refused(folder: Path, quick: None, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(scripts.export, "compare", lambda *_: Agreement(4, 16, 16, 0, 0.2, 0.001, 0.0))
+    assert export(folder / "best.pt", "onnx", "--output_path", tmp_path / "a.onnx") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: The export differs") and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    for other in (Agreement(4, 16, 12, 4, 0.0, 0.0, 0.0), Agreement(4, 16, 16, 0, 0.0, 0.0, 0.02)):
+        with pytest.raises(WeightsError, match="differs"):
+            scripts.export.refuse_if_wrong(other)
+    scripts.export.refuse_if_wrong(Agreement(4, 16, 12, 0, 0.05, 0.001, 0.005))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output_path", "a.pt"], "must end in .onnx"),
+        (["--output_path", "{here}/taken.onnx"], "is not overwritten"),
+        (["--ann_file", "a.json"], "go together"),
+        (["--imgsz", "8"], "32 pixels or more"),
+        (["--imgsz", "32", "--output_path", "{here}/b.onnx"], "4 patches"),
+        (["--image_path", "/none", "--output_path", "{here}/b.onnx"], "/none"),
+        (["--weight_path", "/none.pt", "--output_path", "{here}/b.onnx"], "/none.pt: no such file"),
+    ],
+)
+def test_bad_flags(folder: Path, tmp_path: Path, capsys, flags: list[str], message: str) -> None:
+    pytest.importorskip("onnxscript")
+    (tmp_path / "taken.onnx").write_text("mine")
+    assert export(folder / "best.pt", "onnx", *(flag.format(here=tmp_path) for flag in flags)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.onnx"]
+    assert (tmp_path / "taken.onnx").read_text() == "mine"
+
+
+def test_a_missing_package_is_named(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"x")
+    (tmp_path / "a.xml").write_bytes(b"x")
+    for package, name in (("onnxruntime", "a.onnx"), ("openvino", "a.xml")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ConfigError, match=f"pip install {package}$"):
+            Predictor.load(tmp_path / name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert export(folder / "best.pt", "onnx", "--output_path", tmp_path / "b.onnx") == 1
+    assert "pip install onnx\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("package", "name"), [("onnxruntime", "a.onnx"), ("openvino", "a.xml")])
+def test_broken_files(package: str, name: str, tmp_path: Path) -> None:
+    pytest.importorskip(package)
+    with pytest.raises(WeightsError, match="no such file"):
+        Predictor.load(tmp_path / name)
+    for file in (tmp_path / name, tmp_path / "a.bin"):
+        file.write_bytes(b"<net>")
+    with pytest.raises(WeightsError, match="broken"):
+        Predictor.load(tmp_path / name)
+
+
+def test_an_onnx_file_of_another_program(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    shape = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "other", [shape], [onnx.helper.make_tensor_value_info("y", 1, [1])])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(WeightsError, match="no export of SIA Pose"):
+        Predictor.load(tmp_path / "a.onnx")
+
+
+def test_a_gpu_is_not_promised(onnx_file: Path) -> None:
+    for device in ("cuda", "mps", "cuda:1"):
+        with pytest.raises(ConfigError, match=f"--device {device} can't be used: an exported model"):
+            Predictor.load(onnx_file, device)

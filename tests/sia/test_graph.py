@@ -1,0 +1,33 @@
+"""Models become graphs of any batch and size. For sia_pose (and sia_pose_simple in it) see scripts/test_export.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sia.graph import PoseGraph, decoded_from, trace
+from sia.postprocess import decode
+from sia.registry import create_model, list_models
+
+ELSEWHERE = ("sia_pose", "sia_pose_simple")
+
+
+def test_the_graph_returns_what_decode_does(make_config):
+    model = create_model(make_config()).eval()
+    images = torch.randint(0, 256, (2, 3, 70, 101), dtype=torch.uint8)
+    with torch.no_grad():
+        outputs, expected = PoseGraph(model)(images), decode(model(images), (70, 101))
+    for part, wanted in zip(decoded_from(outputs), expected, strict=True):
+        assert torch.equal(part, wanted)
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if name not in ELSEWHERE])
+def test_every_model_can_be_traced_for_any_size(name, make_config):
+    model = create_model(make_config(name)).eval()
+    program = trace(model)
+    for shape in ((1, 3, 64, 96), (3, 3, 130, 77)):
+        images = torch.randint(0, 256, shape, dtype=torch.uint8)
+        with torch.no_grad():
+            found, expected = program.module()(images), PoseGraph(model)(images)
+        for part, wanted in zip(found, expected, strict=True):
+            assert torch.allclose(part, wanted, atol=1e-3)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from stages.agreement import compare, match
+from utils.structures import People
+
+PICTURE = np.zeros((100, 100, 3), np.uint8)
+
+
+def people(*corners, moved=0.0, score=0.5):
+    boxes = np.array([(x, y, x + 20, y + 40) for x, y in corners], np.float32).reshape(-1, 4)
+    keypoints = np.stack([boxes[:, :2] + moved, boxes[:, 2:] + moved], axis=1).astype(np.float32)
+    count = len(boxes)
+    return People(boxes, np.full(count, score, np.float32), keypoints, np.ones((count, 2), np.float32))
+
+
+def finds(*answers):
+    rest = iter(answers)
+    return SimpleNamespace(predict=lambda images: [next(rest)])
+
+
+def test_order_does_not_matter_and_those_that_are_far_are_not_matched():
+    rows, columns = match(people((0, 0), (50, 50), (200, 0)), people((51, 50), (0, 1), (120, 0)))
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+def test_what_is_reported():
+    first = finds(people((0, 0), (50, 50)), people((5, 5)))
+    second = finds(people((0, 0), (50, 50), moved=0.3, score=0.6), people((90, 5)))
+    found = compare(first, second, [PICTURE, PICTURE])
+    assert (found.pictures, found.people, found.matched) == (2, 3, 2)
+    assert found.largest == pytest.approx(0.3 * 2**0.5, rel=1e-4)
+    assert found.median == pytest.approx(found.largest, rel=1e-4)
+    assert found.score == pytest.approx(0.1, rel=1e-4)
+
+
+def test_a_tie_is_not_missed_but_a_person_is():
+    found = compare(
+        finds(people((0, 0)), people((0, 0))), finds(people((90, 0)), people((90, 0), score=0.4)), [PICTURE] * 2
+    )
+    assert (found.matched, found.missed) == (0, 1)
+    assert compare(finds(people((0, 0))), finds(people()), [PICTURE]).missed == 1
+
+
+def test_pictures_without_people():
+    found = compare(finds(people()), finds(people()), [PICTURE])
+    assert (found.people, found.matched, found.largest, found.median, found.score) == (0, 0, 0.0, 0.0, 0.0)

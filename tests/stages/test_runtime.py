@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.runtime import Description, TorchRuntime
+from tests.inference_helpers import save_weights
+from utils.errors import ConfigError, WeightsError
+
+
+@pytest.fixture(scope="module")
+def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
+    return TorchRuntime.load(save_weights(tmp_path_factory.mktemp("weights") / "best.pt"), "cpu").description
+
+
+def test_a_description_comes_back(description: Description) -> None:
+    for changed in (description, replace(description, precision="int8", fixed_size=(64, 96))):
+        assert Description.from_json(changed.to_json(), "a.onnx") == changed
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": "sia_pose_export/9"}, {"model_config": {}}, {"patch": "x"}, {"fixed_size": 3}]
+)
+def test_another_description(description: Description, change: dict) -> None:
+    text = json.dumps({**json.loads(description.to_json()), **change})
+    with pytest.raises(WeightsError, match=r"a\.onnx"):
+        Description.from_json(text, Path("a.onnx"))
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "null"])
+def test_no_description(text: str | None) -> None:
+    with pytest.raises(WeightsError, match="Make it with scripts"):
+        Description.from_json(text, "a.onnx")
+
+
+def test_sizes(description: Description) -> None:
+    description.check_size((96, 200))
+    with pytest.raises(ConfigError, match="4 patches"):
+        description.check_size((32, 32))
+    fixed = replace(description, fixed_size=(64, 96))
+    fixed.check_size((64, 96))
+    with pytest.raises(ConfigError, match="takes 64x96 only, not 96x64"):
+        fixed.check_size((96, 64))

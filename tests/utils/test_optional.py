@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from utils.errors import ConfigError
+from utils.optional import need
+
+
+def test_a_package_that_is_there() -> None:
+    assert need("json", "Reading") is json
+
+
+def test_a_package_that_is_not() -> None:
+    with pytest.raises(ConfigError, match=r"^Reading needs the package no_such_one: pip install no_such_one$"):
+        need("no_such_one", "Reading")
