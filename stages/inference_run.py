@@ -13,6 +13,9 @@ from stages.predictor import Predictor
 from utils.output import named_folder, numbered_folder
 from utils.results import describe_rows
 
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "sia_pose_simple-n16.pt"
+"""The weights that come with the project; weights/README.md says what they were trained on."""
+
 
 def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
     """Adds the flags that both entry points share.
@@ -22,14 +25,12 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
         name: of the default output folder, without its number.
     """
     parser.add_argument(
-        "--weight_path",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="best.pt or last.pt of a training run, or an export of them (.onnx, .xml)",
-    )
+        "--weight_path", type=Path, default=SHIPPED, metavar="FILE",
+        help="best.pt or last.pt of a training run, or an export of them (.onnx, .xml); default: the small model that "
+        "comes with the project",
+    )  # fmt: skip
     parser.add_argument(
-        "--conf_thresh", type=_fraction, default=0.5, metavar="0-1",
+        "--conf_thresh", type=_fraction, default=0.3, metavar="0-1",
         help="people whose score is lower are neither drawn nor written (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

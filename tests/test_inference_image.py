@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.synthetic.dataset import write_dataset
 from inference_image_pose import main
 from stages.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
@@ -36,6 +37,13 @@ def picture(path: Path, height: int = 40, width: int = 60) -> Path:
 
 def run(weights: Path, path: object, *flags: str) -> int:
     return main(["--image_path", str(path), "--weight_path", str(weights), "--device", "cpu", *flags])
+
+
+def test_the_weights_that_come_along_find_drawn_people(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", train=1, val=8, size=128, seed=5, close=True)
+    assert main(["--image_path", str(tmp_path / "data" / "images" / "val"), "--device", "cpu"]) == 0
+    rows = json.loads((tmp_path / "runs" / "inference-image-1" / "results.json").read_text())
+    assert len({row["image_id"] for row in rows}) >= 3
 
 
 def test_one_picture(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
