@@ -15,7 +15,7 @@ from utils.structures import People
 Floats = NDArray[np.float64]
 
 NEAR = 0.1
-"""Two people are the same where their keypoints are apart by less than this share of the box's longer side, on average."""
+"""Two people are the same where their keypoints are on average apart by less than this share of the longer side."""
 
 TIE = 0.01
 """Of candidates whose scores are as near as this, rounding alone decides which one is returned."""

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.graph import INPUT, quiet
+from stages.openvino_runtime import new_core
 from stages.runtime import METADATA, Description
 from utils.optional import need
 
 QUANTISED = "backbone[.]vit[.]blocks[.]"
-"""Start of the names of the nodes that int8 is for: most of the work. Heads, reader and refiner compute positions, which
-have to be finer than a 255th of their range. Measured on a trained n16 at 128 px: AP50 16.7, where float32 has 16.6; with
-the stem in int8 as well it is 15.6, and no faster.
+"""Start of the names of the nodes that int8 is for: most of the work. Heads, reader and refiner compute positions,
+which have to be finer than a 255th of their range. Measured on a trained n16 at 128 px: AP50 16.7, where float32 has
+16.6; with the stem in int8 as well it is 15.6, and no faster.
 """
 
 
@@ -30,7 +31,7 @@ def export_openvino(onnx_path: Path, path: Path, description: Description) -> No
         ConfigError: the package is missing.
     """
     library = need("openvino", "Exporting to OpenVINO")
-    _save(library, library.Core().read_model(onnx_path), path, description)
+    _save(library, new_core(library).read_model(onnx_path), path, description)
 
 
 def export_int8(
@@ -56,7 +57,7 @@ def export_int8(
         nncf = need("nncf", "Exporting to int8")
     nncf.set_log_level(logging.ERROR)
     model = nncf.quantize(
-        library.Core().read_model(onnx_path),
+        new_core(library).read_model(onnx_path),
         nncf.Dataset(pictures, lambda picture: {INPUT: picture}),
         subset_size=len(pictures),
         model_type=nncf.ModelType.TRANSFORMER,

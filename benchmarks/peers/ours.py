@@ -28,7 +28,6 @@ from benchmarks.peers.runner import Checkpoint, Contestant, Job, Record, Row, Ru
 from datasets.image_file import read_image
 from stages.predictor import Predictor
 from utils.coco_files import read_json
-from utils.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 RESERVE = 0.97
@@ -70,13 +69,9 @@ class Sia(Contestant):
         return read_image(picture)
 
     def load(self, model: str, weights: Path, side: int) -> Run:
-        """Any weights file that the predictor takes; an exported one has its size built in."""
+        """Any weights file that the predictor takes, exports included."""
         torch.set_num_threads(1)
-        predictor = Predictor.load(weights, "cpu")
-        if predictor.image_size != (side, side):
-            if weights.suffix != ".pt":
-                raise ConfigError(f"{weights} was exported for {predictor.image_size}, but {side} was asked for.")
-            predictor.config = replace(predictor.config, image_size=(side, side))
+        predictor = Predictor(Predictor.load(weights, "cpu").runtime, (side, side))
         return lambda picture: predictor.predict([picture])
 
 
@@ -152,7 +147,7 @@ def kept_weights(run: Path, batch: int) -> list[Checkpoint]:
 
 def count_parameters(weights: Path) -> int:
     """Of the model in a weights file."""
-    return sum(parameter.numel() for parameter in Predictor.load(weights, "cpu").model.parameters())
+    return Predictor.load(weights, "cpu").runtime.description.parameters
 
 
 if __name__ == "__main__":
