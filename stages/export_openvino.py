@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.graph import INPUT, quiet
+from stages.openvino_runtime import new_core
 from stages.runtime import METADATA, Description
 from utils.optional import need
 
@@ -30,7 +31,7 @@ def export_openvino(onnx_path: Path, path: Path, description: Description) -> No
         ConfigError: the package is missing.
     """
     library = need("openvino", "Exporting to OpenVINO")
-    _save(library, library.Core().read_model(onnx_path), path, description)
+    _save(library, new_core(library).read_model(onnx_path), path, description)
 
 
 def export_int8(
@@ -56,7 +57,7 @@ def export_int8(
         nncf = need("nncf", "Exporting to int8")
     nncf.set_log_level(logging.ERROR)
     model = nncf.quantize(
-        library.Core().read_model(onnx_path),
+        new_core(library).read_model(onnx_path),
         nncf.Dataset(pictures, lambda picture: {INPUT: picture}),
         subset_size=len(pictures),
         model_type=nncf.ModelType.TRANSFORMER,

@@ -16,6 +16,10 @@ from utils.device import Device, choose_cpu
 from utils.errors import WeightsError
 from utils.optional import need
 
+_CORES: list[Any] = []
+"""All that were made. OpenVINO's CPU plugin sets a stack for signals, and unmaps it when its core goes without taking it
+back. After that, Ctrl-C and SIGTERM would end Python by a segmentation fault: so none goes before the process does."""
+
 
 class OpenVinoRuntime(Runtime):
     """OpenVINO on the CPU, with as many threads as PyTorch would use."""
@@ -37,12 +41,13 @@ class OpenVinoRuntime(Runtime):
         check_file(path)
         check_file(path.with_suffix(".bin"))
         try:
-            model = library.Core().read_model(path)
+            core = new_core(library)
+            model = core.read_model(path)
             text = model.get_rt_info([METADATA]).astype(str) if model.has_rt_info([METADATA]) else None
         except RuntimeError as error:
             raise WeightsError(f"{path} is broken or no OpenVINO model. Export or copy it again.") from error
         description = Description.from_json(text, path)
-        return cls(description, chosen, path, compile_model(library, model))
+        return cls(description, chosen, path, compile_model(core, model))
 
     def find(self, images: Tensor) -> Decoded:
         """See `Runtime`."""
@@ -51,7 +56,13 @@ class OpenVinoRuntime(Runtime):
         return decoded_from([torch.from_numpy(found[name].copy()) for name in OUTPUTS])
 
 
-def compile_model(library: Any, model: Any) -> Any:
+def new_core(library: Any) -> Any:
+    """One that lives as long as the process."""
+    _CORES.append(library.Core())
+    return _CORES[-1]
+
+
+def compile_model(core: Any, model: Any) -> Any:
     """For the CPU; without the hint, OpenVINO would round to bfloat16 where the processor has it."""
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    return library.Core().compile_model(model, "CPU", options)
+    return core.compile_model(model, "CPU", options)

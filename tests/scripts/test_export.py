@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +231,21 @@ def test_an_onnx_file_of_another_program(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(WeightsError, match="no export of SIA Pose"):
         Predictor.load(tmp_path / "a.onnx")
+
+
+def test_a_signal_after_openvino_ends_nothing(folder: Path, quick: None) -> None:
+    """In a process of its own: where it fails, that process ends by a segmentation fault."""
+    pytest.importorskip("openvino")
+    if not (folder / "best.xml").exists():
+        assert export(folder / "best.pt", "openvino", "--image_path", folder / "pictures") == 0
+    code = (
+        "import gc, os, pathlib, signal, sys; from stages.predictor import Predictor; "
+        "predictor = Predictor.load(pathlib.Path(sys.argv[1])); del predictor; gc.collect(); "
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled')); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    command = [sys.executable, "-c", code, str(folder / "best.xml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=250)
+    assert (done.returncode, done.stdout) == (0, "handled\n")
 
 
 def test_a_gpu_is_not_promised(onnx_file: Path) -> None:
