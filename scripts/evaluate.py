@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.coco_pose import CocoPose
 from datasets.loader import ValidationLoader, validation_loader
 from stages.evaluator import on_first_rank, predict_results
-from stages.predictor import Predictor
+from stages.predictor import RUNTIMES, Predictor
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, read_json, read_skeleton
 from utils.config import image_size
@@ -133,7 +133,8 @@ def prepare_together(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor,
 
 def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor, CocoPose, ValidationLoader]:
     """Reads weights and annotations."""
-    device = args.device if ranks.world_size == 1 else str(ranks.device.torch)
+    exported = args.weight_path.suffix.lower() in RUNTIMES  # these choose for themselves
+    device = args.device if ranks.world_size == 1 or exported else str(ranks.device.torch)
     predictor = Predictor.load(args.weight_path, device)
     dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
     loader = validation_loader(

@@ -179,7 +179,8 @@ def refuse_if_wrong(agreement: Agreement) -> None:
         WeightsError: they don't.
     """
     wrong = agreement.largest > TOLERANCE or agreement.score > SCORE_TOLERANCE
-    if wrong or agreement.missed > MOST_MISSED * agreement.people:
+    nobody = agreement.people > 0 and agreement.matched == 0
+    if wrong or nobody or agreement.missed > MOST_MISSED * agreement.people:
         raise WeightsError(
             f"The export differs from PyTorch ({agreement}); at most {TOLERANCE} pixels are allowed. It was removed. "
             "Please report this with the versions of torch, onnxscript and the runtime; the .pt file works."

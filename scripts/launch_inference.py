@@ -14,22 +14,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def newest_weights(folders: Sequence[Path]) -> Path | None:
-    """The newest best.pt of all runs below the folders; without runs, the newest of the weights that came along."""
+    """The newest best.pt of all runs below the folders."""
     found = [path for folder in folders for path in folder.glob("runs/*/weights/best.pt")]
-    found = found or list((ROOT / "weights").glob("*.pt"))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def with_weights(flags: Sequence[str]) -> list[str]:
-    """The flags, and ``--weight_path`` if it is not among them and there are weights."""
+    """The flags, and ``--weight_path`` if it is not among them and there is a run."""
     named = any(flag == "--weight_path" or flag.startswith("--weight_path=") for flag in flags)
     if named or {"-h", "--help"} & set(flags):
         return list(flags)
     weights = newest_weights([Path.cwd(), ROOT])
-    if weights is None:
-        print("error: there are no trained weights yet. Train (bash scripts/train.sh) or give --weight_path FILE.",
-              file=sys.stderr)  # fmt: skip
-        sys.exit(1)
+    if weights is None:  # the entry point takes those that come along
+        return list(flags)
     print(f"No --weight_path: taking the newest, {weights}", flush=True)
     return [*flags, "--weight_path", str(weights)]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from datasets.image_name import problem_of_name
 from utils.coco_files import read_json, read_skeleton
 from utils.errors import ConfigError, DataError, SiaError
 from utils.output import write_json
@@ -53,6 +54,7 @@ class Merged:
         self.left_out = 0
         self._root, self._complete_only = root.resolve(), complete_only
         self._first: Path | None = None
+        self._pictures: set[str] = set()
 
     def add(self, file: Path, folder: Path) -> None:
         """Appends a file whose pictures lie in a folder below the root.
@@ -64,15 +66,18 @@ class Merged:
         content = read_json(file, "annotations")
         try:
             self._check_skeleton(file, content)
-            self._append(content, self._prefix(folder))
+            self._append(content, self._prefix(folder), file)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{file} is no COCO keypoint file ({error!r}). scripts/validate_annotations.py says what is wrong."
             ) from error
 
-    def _append(self, content: Row, prefix: Path) -> None:
-        images = self._images(content["images"], prefix)
+    def _append(self, content: Row, prefix: Path, file: Path) -> None:
+        images = self._images(content["images"], prefix, file)
         categories = {row["id"] for row in content["categories"] if row.get("keypoints")}
+        strangers = {row["image_id"] for row in content["annotations"]} - {row["id"] for row in content["images"]}
+        if strangers:
+            raise DataError(f"{file}: there are annotations of image {min(strangers)}, which is not in the file.")
         for row in content["annotations"]:
             if row["category_id"] in categories and row["image_id"] in images:
                 own = {
@@ -87,11 +92,11 @@ class Merged:
         if self._first is None:
             category = next(row for row in content["categories"] if row.get("keypoints"))
             self.content["categories"] = [{**category, "id": 1}]
-            self._first, self._names = file, skeleton.names
-        elif skeleton.names != self._names:
+            self._first, self._skeleton = file, skeleton
+        elif skeleton != self._skeleton:
             raise DataError(
-                f"{file} has other keypoints than {self._first}: {', '.join(skeleton.names)}. "
-                "Join files of one skeleton only."
+                f"{file} has other keypoints (names, lines, pairs or sigmas) than {self._first}. Join files of one "
+                "skeleton only."
             )
 
     def _prefix(self, folder: Path) -> Path:
@@ -100,14 +105,22 @@ class Merged:
             raise ConfigError(f"--img_dir {folder} is not below --img_root {self._root}. Name a folder above all.")
         return resolved.relative_to(self._root)
 
-    def _images(self, rows: Sequence[Row], prefix: Path) -> dict[int, int]:
+    def _images(self, rows: Sequence[Row], prefix: Path, file: Path) -> dict[int, int]:
         ids: dict[int, int] = {}
+        if len({row["id"] for row in rows}) < len(rows):
+            raise DataError(f"{file}: several images have the same id. scripts/validate_annotations.py says which.")
         for row in rows:
             if self._complete_only and row.get("complete") is False:
                 self.left_out += 1
                 continue
             ids[row["id"]] = len(self.content["images"]) + 1
+            problem = problem_of_name(row["file_name"])
+            if problem is not None:
+                raise DataError(f"{file}: the picture {row['file_name']!r}{problem}")
             name = (prefix / row["file_name"]).as_posix()
+            if name in self._pictures:
+                raise DataError(f"{file}: the picture {name} was in a file before it. Its people belong into one file.")
+            self._pictures.add(name)
             self.content["images"].append({**row, "id": ids[row["id"]], "file_name": name})
         return ids
 
@@ -125,6 +138,8 @@ def merge(args: argparse.Namespace) -> Merged:
     merged = Merged(args.img_root, args.complete_only)
     for file, folder in zip(args.ann_file, args.img_dir, strict=True):
         merged.add(file, folder)
+    if not merged.content["images"]:
+        raise DataError("No picture is left: --complete_only left them all out.")
     return merged
 
 
@@ -134,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse_args(argv)
         merged = merge(args)
         write_json(args.output, merged.content)
-    except SiaError as error:
+    except (SiaError, ValueError) as error:  # ValueError: NaN, which json must not hold
         print(f"error: {error}", file=sys.stderr)
         return 1
     images, people = len(merged.content["images"]), len(merged.content["annotations"])

@@ -36,17 +36,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def pack(payload: Mapping[str, Any], source: Path) -> dict[str, Any]:
     """A checkpoint as what inference needs.
 
-    Matrices and kernels are rounded to float16 (11 bits, so by at most 0.05 %); vectors, which are few, stay as they
-    are.
+    Matrices and kernels are rounded to float16; vectors, which are few, stay as they are.
 
     Raises:
-        WeightsError: a weight that float16 can't hold.
+        WeightsError: no weights, or some that are no numbers or too large for float16.
     """
+    if not isinstance(payload["weights"], Mapping):
+        raise WeightsError(f"{source} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
     weights: dict[str, Tensor] = {}
     for key, value in payload["weights"].items():
         half = value.half() if value.is_floating_point() and value.ndim > 1 else value.clone()
         if not torch.isfinite(half).all():
-            raise WeightsError(f"{source}: {key} has values that float16 can't hold. Train again with a lower -LR.")
+            raise WeightsError(f"{source}: {key} has values that are no numbers, or too large. Use another checkpoint.")
         weights[key] = half
     return {**{key: payload[key] for key in KEPT if key in payload}, "weights": weights}
 
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Writes the file; 0, or 1 with one line on what is wrong."""
     try:
         args = parse_args(argv)
+        if args.output.suffix != ".pt":
+            raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
         if args.output.exists():
             raise ConfigError(f"--output {args.output} exists already. Name another file; nothing is overwritten.")
         save_checkpoint(args.output, pack(load_checkpoint(args.weight_path), args.weight_path))

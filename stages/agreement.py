@@ -29,7 +29,7 @@ class Agreement:
         pictures: how many were compared.
         people: how many people the reference found; all scores.
         matched: how many of them the other found as well.
-        missed: how many of the rest have a score that is clearly above the lowest that the other returned.
+        missed: how many of the rest are missing for another reason than a tie of scores at the end of both lists.
         largest: greatest distance between two keypoints of matched people, in pixels of the picture.
         median: of these distances.
         score: greatest difference between two scores of matched people.
@@ -61,14 +61,17 @@ def compare(reference: Predictor, other: Predictor, pictures: Iterable[NDArray[n
         distances.append(_distances(first, second)[rows, columns].ravel())
         scores.append(np.abs(first.scores[rows] - second.scores[columns]).astype(np.float64))
         count, people, matched = count + 1, people + len(first), matched + len(rows)
-        missed += _missed(np.delete(first.scores, rows), second)
+        missed += _missed(first, rows, second)
     return Agreement(
         count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0))
     )
 
 
-def _missed(scores: NDArray[np.float32], other: People) -> int:
-    return int((scores > other.scores.min(initial=1.0) + TIE).sum()) if len(other) else len(scores)
+def _missed(reference: People, matched: NDArray[np.intp], other: People) -> int:
+    """Those at the end of a list may have lost their place to others of the same score; nobody else may have."""
+    rest, lowest = np.delete(reference.scores, matched), float(reference.scores.min(initial=1.0))
+    same_end = abs(float(other.scores.min(initial=1.0)) - lowest) <= TIE
+    return int((rest > lowest + TIE).sum()) if len(other) == len(reference) and same_end else len(rest)
 
 
 def _summary(distances: Sequence[Floats]) -> tuple[float, float]:
@@ -81,7 +84,7 @@ def match(first: People, second: People) -> tuple[NDArray[np.intp], NDArray[np.i
     cost = _distances(first, second).mean(-1)
     rows, columns = linear_sum_assignment(cost)
     sides = (first.boxes[:, 2:] - first.boxes[:, :2]).max(-1, initial=0.0)
-    near = cost[rows, columns] <= NEAR * sides[rows]
+    near = cost[rows, columns] <= np.maximum(NEAR * sides[rows], 1.0)  # boxes are clipped, down to nothing
     return rows[near], columns[near]
 
 

@@ -110,7 +110,8 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, st
         return kinds[wanted], f"{wanted} ({_asked('-PRECISION')})"
     if fast:
         return torch.bfloat16, f"bf16 (this {device.type} multiplies it faster than fp32; it needs no loss scaling)"
-    return torch.float32, f"fp32 (this {device.type} has no instructions for bf16)"
+    reason = "the safest on mps" if device.type == "mps" else f"this {device.type} has no instructions for bf16"
+    return torch.float32, f"fp32 ({reason})"
 
 
 def choose_workers(wanted: int | None, processes: int) -> int:

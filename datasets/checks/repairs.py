@@ -12,6 +12,7 @@ import numpy as np
 from datasets.checks.annotations import Annotations, Row
 from datasets.checks.finding import Finding
 from datasets.checks.pictures import Picture
+from datasets.checks.structure import counts_from_zero
 
 
 def repair(data: Annotations, pictures: list[Picture], findings: list[Finding]) -> tuple[Row, dict[str, int]]:
@@ -39,6 +40,11 @@ class _Work:
     content: Row
     sizes: dict[int, tuple[int, int]]
     removed: set[int] = field(default_factory=set)
+    next_id: int = 1
+
+    def __post_init__(self) -> None:
+        ids = (row.get("id") for row in self.content["annotations"] if isinstance(row, dict))
+        self.next_id = 1 + max((key for key in ids if type(key) is int), default=0)
 
     def row(self, finding: Finding) -> Row:
         assert finding.row is not None
@@ -91,8 +97,8 @@ def _without_id(row: Row) -> Row:
 
 
 def _renumber(work: _Work, finding: Finding) -> bool:
-    ids = [row.get("id") for row in work.content["annotations"]]
-    work.row(finding)["id"] = max(key for key in ids if type(key) is int) + 1
+    work.row(finding)["id"] = work.next_id
+    work.next_id += 1
     return True
 
 
@@ -106,7 +112,7 @@ def _take_size(work: _Work, finding: Finding) -> bool:
 
 def _count_from_one(work: _Work, finding: Finding) -> bool:
     for category in work.content["categories"]:
-        if category.get("keypoints") and category.get("skeleton"):
+        if category.get("keypoints") and counts_from_zero(category):
             category["skeleton"] = [[a + 1, b + 1] for a, b in category["skeleton"]]
     return True
 

@@ -71,7 +71,7 @@ class _File:
             self.fail(f"imagePath is {path!r}. Save it with LabelMe again.")
         place = os.path.normpath(self.file.parent.resolve() / path.replace("\\", "/"))
         name = os.path.relpath(place, self.pictures.resolve())
-        if Path(name).parts[0] == os.pardir:
+        if Path(name).parts[:1] == (os.pardir,):
             self.fail(f"imagePath {path!r} is outside {self.pictures}. Give the folder of the pictures as --img_dir.")
         return Path(name).as_posix()
 

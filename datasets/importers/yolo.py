@@ -62,10 +62,9 @@ def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, int, list[str]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: it is not YAML ({reason:.120}). Give data.yaml as --input.") from None
-    shape = content.get("kpt_shape") if isinstance(content, dict) else None
-    if not (
-        isinstance(shape, list) and len(shape) == 2 and type(shape[0]) is int and shape[0] > 0 and shape[1] in (2, 3)
-    ):
+    shape: Any = content.get("kpt_shape") if isinstance(content, dict) else None
+    whole = isinstance(shape, list) and len(shape) == 2 and all(type(number) is int for number in shape)
+    if not (whole and shape[0] > 0 and shape[1] in (2, 3)):
         raise DataError(f"{file}: kpt_shape is {shape!r:.40}. Give [number of keypoints, 2 or 3].")
     classes = _as_list(content.get("names"))
     if not classes or not all(isinstance(name, str) for name in classes):
@@ -148,7 +147,7 @@ class _Rows:
 
     def __iter__(self) -> Iterator[list[float]]:
         try:
-            lines = self.file.read_text("utf-8").splitlines()
+            lines = self.file.read_text("utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
             raise DataError(f"{self.file}: can't read it ({error}). Replace or remove it.") from None
         for number, line in enumerate(lines, 1):
@@ -170,6 +169,10 @@ class _Rows:
             raise DataError(f"{place}: visibility {odd[0]:g}. Use 0 (unlabelled), 1 (hidden) or 2 (seen).")
         if not all(-1 <= value <= 2 for value in row[1:5]):
             raise DataError(f"{place}: box {words[1:5]} is not in shares of the picture, 0 to 1.")
+        points = [row[start : start + self.dims] for start in range(5, len(row), self.dims)]
+        far = [point[:2] for point in points if point[-1] != 0 and any(value < -1 or value > 2 for value in point[:2])]
+        if far:
+            raise DataError(f"{place}: keypoint {far[0]} is not in shares of the picture, 0 to 1.")
         return row
 
 

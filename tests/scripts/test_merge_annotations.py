@@ -55,7 +55,7 @@ def test_incomplete_pictures_are_left_out_when_asked(tmp_path: Path, capsys: pyt
     assert "1 images (1 left out as incomplete), 1 annotations" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("fault", ["names", "root", "exists", "count", "junk", "missing"])
+@pytest.mark.parametrize("fault", ["names", "root", "exists", "count", "junk", "missing", "twice", "stranger", "nan"])
 def test_faults_are_one_line(tmp_path: Path, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "one", image_id=1)
     write(tmp_path / "two", image_id=2, names=("a", "b") if fault == "names" else COCO_PERSON.names)
@@ -68,6 +68,13 @@ def test_faults_are_one_line(tmp_path: Path, fault: str, capsys: pytest.CaptureF
         more = ("--img_dir", str(tmp_path / "one"))
     if fault == "junk":
         (tmp_path / "two" / "labels.json").write_text('{"images": [3], "annotations": [], "categories": []}')
+    labels = tmp_path / "two" / "labels.json"
+    if fault == "twice":
+        more = ("--img_dir", str(tmp_path / "one" / "images"), str(tmp_path / "one" / "images"))
+    if fault == "stranger":
+        labels.write_text(labels.read_text().replace('"image_id": 2', '"image_id": 3'))
+    if fault == "nan":
+        labels.write_text(labels.read_text().replace('"area": 40.0', '"area": NaN'))
     if fault == "missing":
         (tmp_path / "two" / "labels.json").unlink()
     assert merge(tmp_path, "one", "two", more=more) == 1

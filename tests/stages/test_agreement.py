@@ -28,6 +28,12 @@ def test_order_does_not_matter_and_those_that_are_far_are_not_matched():
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
+def test_a_box_clipped_to_nothing():
+    thin = people((0, 0))
+    thin.boxes[0, 2:] = thin.boxes[0, :2] + 1e-4
+    assert len(match(thin, people((0, 0), moved=0.01))[0]) == 1
+
+
 def test_what_is_reported():
     first = finds(people((0, 0), (50, 50)), people((5, 5)))
     second = finds(people((0, 0), (50, 50), moved=0.3, score=0.6), people((90, 5)))
@@ -44,6 +50,7 @@ def test_a_tie_is_not_missed_but_a_person_is():
     )
     assert (found.matched, found.missed) == (0, 1)
     assert compare(finds(people((0, 0))), finds(people()), [PICTURE]).missed == 1
+    assert compare(finds(people((0, 0), score=0.9)), finds(people((90, 0), score=0.95)), [PICTURE]).missed == 1
 
 
 def test_pictures_without_people():
