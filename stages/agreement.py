@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 NEAR = 0.1
 """Two people are the same where their keypoints are on average apart by less than this share of the longer side."""
 
-TIE = 0.01
-"""Of candidates whose scores are as near as this, rounding alone decides which one is returned."""
+SURE = 0.1
+"""Score from which on a person has to be found by both: of doubtful candidates, rounding decides which are returned."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Agreement:
         pictures: how many were compared.
         people: how many people the reference found; all scores.
         matched: how many of them the other found as well.
-        missed: how many of the rest have a score that is clearly above the lowest that the other returned.
+        missed: how many of the rest have a score of `SURE` or more.
         largest: greatest distance between two keypoints of matched people, in pixels of the picture.
         median: of these distances.
         score: greatest difference between two scores of matched people.
@@ -61,14 +61,10 @@ def compare(reference: Predictor, other: Predictor, pictures: Iterable[NDArray[n
         distances.append(_distances(first, second)[rows, columns].ravel())
         scores.append(np.abs(first.scores[rows] - second.scores[columns]).astype(np.float64))
         count, people, matched = count + 1, people + len(first), matched + len(rows)
-        missed += _missed(np.delete(first.scores, rows), second)
+        missed += int((np.delete(first.scores, rows) >= SURE).sum())
     return Agreement(
         count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0))
     )
-
-
-def _missed(scores: NDArray[np.float32], other: People) -> int:
-    return int((scores > other.scores.min(initial=1.0) + TIE).sum()) if len(other) else len(scores)
 
 
 def _summary(distances: Sequence[Floats]) -> tuple[float, float]:
@@ -81,7 +77,7 @@ def match(first: People, second: People) -> tuple[NDArray[np.intp], NDArray[np.i
     cost = _distances(first, second).mean(-1)
     rows, columns = linear_sum_assignment(cost)
     sides = (first.boxes[:, 2:] - first.boxes[:, :2]).max(-1, initial=0.0)
-    near = cost[rows, columns] <= NEAR * sides[rows]
+    near = cost[rows, columns] <= np.maximum(NEAR * sides[rows], 1.0)  # boxes are clipped, down to nothing
     return rows[near], columns[near]
 
 

@@ -28,6 +28,12 @@ def test_order_does_not_matter_and_those_that_are_far_are_not_matched():
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
+def test_a_box_clipped_to_nothing():
+    thin = people((0, 0))
+    thin.boxes[0, 2:] = thin.boxes[0, :2] + 1e-4
+    assert len(match(thin, people((0, 0), moved=0.01))[0]) == 1
+
+
 def test_what_is_reported():
     first = finds(people((0, 0), (50, 50)), people((5, 5)))
     second = finds(people((0, 0), (50, 50), moved=0.3, score=0.6), people((90, 5)))
@@ -38,12 +44,11 @@ def test_what_is_reported():
     assert found.score == pytest.approx(0.1, rel=1e-4)
 
 
-def test_a_tie_is_not_missed_but_a_person_is():
-    found = compare(
-        finds(people((0, 0)), people((0, 0))), finds(people((90, 0)), people((90, 0), score=0.4)), [PICTURE] * 2
-    )
-    assert (found.matched, found.missed) == (0, 1)
-    assert compare(finds(people((0, 0))), finds(people()), [PICTURE]).missed == 1
+def test_only_a_person_that_is_sure_can_be_missed():
+    for score, missed in ((0.5, 1), (0.09, 0)):
+        for other in (people((90, 0)), people()):
+            found = compare(finds(people((0, 0), score=score)), finds(other), [PICTURE])
+            assert (found.matched, found.missed) == (0, missed)
 
 
 def test_pictures_without_people():
