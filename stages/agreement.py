@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 NEAR = 0.1
 """Two people are the same where their keypoints are on average apart by less than this share of the longer side."""
 
-TIE = 0.01
-"""Of candidates whose scores are as near as this, rounding alone decides which one is returned."""
+SURE = 0.1
+"""Score from which on a person has to be found by both: of doubtful candidates, rounding decides which are returned."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Agreement:
         pictures: how many were compared.
         people: how many people the reference found; all scores.
         matched: how many of them the other found as well.
-        missed: how many of the rest are missing for another reason than a tie of scores at the end of both lists.
+        missed: how many of the rest have a score of `SURE` or more.
         largest: greatest distance between two keypoints of matched people, in pixels of the picture.
         median: of these distances.
         score: greatest difference between two scores of matched people.
@@ -61,17 +61,10 @@ def compare(reference: Predictor, other: Predictor, pictures: Iterable[NDArray[n
         distances.append(_distances(first, second)[rows, columns].ravel())
         scores.append(np.abs(first.scores[rows] - second.scores[columns]).astype(np.float64))
         count, people, matched = count + 1, people + len(first), matched + len(rows)
-        missed += _missed(first, rows, second)
+        missed += int((np.delete(first.scores, rows) >= SURE).sum())
     return Agreement(
         count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0))
     )
-
-
-def _missed(reference: People, matched: NDArray[np.intp], other: People) -> int:
-    """Those at the end of a list may have lost their place to others of the same score; nobody else may have."""
-    rest, lowest = np.delete(reference.scores, matched), float(reference.scores.min(initial=1.0))
-    same_end = abs(float(other.scores.min(initial=1.0)) - lowest) <= TIE
-    return int((rest > lowest + TIE).sum()) if len(other) == len(reference) and same_end else len(rest)
 
 
 def _summary(distances: Sequence[Floats]) -> tuple[float, float]:

@@ -17,9 +17,8 @@ from utils.errors import WeightsError
 from utils.optional import need
 
 _CORES: list[Any] = []
-"""All that were made. OpenVINO's CPU plugin sets a stack for signals, and when its core goes it unmaps the stack
-without taking it back. Ctrl-C or SIGTERM would then end Python by a segmentation fault: so none goes before the
-process."""
+"""All that were made. OpenVINO's CPU plugin sets a stack for signals; when its core goes, it unmaps the stack without
+taking it back. Ctrl-C or SIGTERM would then end Python by a segmentation fault: so none goes before the process."""
 
 
 class OpenVinoRuntime(Runtime):

@@ -170,7 +170,8 @@ def test_an_export_that_differs_is_refused(folder: Path, quick: None, tmp_path: 
     error = capsys.readouterr().err
     assert error.startswith("error: The export differs") and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    for other in (Agreement(4, 16, 12, 4, 0.0, 0.0, 0.0), Agreement(4, 16, 16, 0, 0.0, 0.0, 0.02)):
+    apart = [(12, 4, 0.0, 0.0, 0.0), (7, 0, 0.0, 0.0, 0.0), (16, 0, 0.0, 0.0, 0.02)]
+    for other in (Agreement(4, 16, *values) for values in apart):
         with pytest.raises(WeightsError, match="differs"):
             scripts.export.refuse_if_wrong(other)
     scripts.export.refuse_if_wrong(Agreement(4, 16, 12, 0, 0.05, 0.001, 0.005))
