@@ -20,3 +20,8 @@ def photographs() -> Path:
     if not (folder / "coco_person" / "val.json").is_file():
         pytest.skip(f"no photographs at {folder}: set SIA_DATA to the folder that holds coco_person/")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that load ONNX Runtime or OpenVINO come last: a process forked beside their threads can hang."""
+    items.sort(key=lambda item: item.path.name in ("test_export.py", "test_runtime.py"))
