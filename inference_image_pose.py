@@ -16,7 +16,7 @@ from stages.inference_run import add_common_flags, announce, describe_run, outpu
 from stages.interruption import Interruption
 from stages.predictor import Predictor
 from utils.drawing import Image, PoseArtist
-from utils.errors import DataError, SiaError
+from utils.errors import DataError, exit_status
 from utils.images import find_images, read_image, write_image
 from utils.output import write_json
 from utils.results import Row, coco_rows, number_images, write_coco_results
@@ -173,13 +173,7 @@ def _summarise(job: ImageJob) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
     args = parse_args(argv)
-    try:
-        return run(args)
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:  # while the model was loading; later the results so far are kept
-        return 130
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

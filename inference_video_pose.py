@@ -18,7 +18,7 @@ from stages.inference_run import add_common_flags, announce, describe_run, outpu
 from stages.interruption import Interruption
 from stages.predictor import Predictor
 from utils.drawing import PoseArtist
-from utils.errors import ConfigError, SiaError
+from utils.errors import ConfigError, exit_status
 from utils.output import write_json
 from utils.results import JsonLines, person_rows
 from utils.video import READERS, DecordReader, Frame, VideoReader, is_address, open_reader
@@ -159,11 +159,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
     args = parse_args(argv)
-    try:
-        return run(args)
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -35,11 +35,13 @@ def read_image(file: Path, shrink: int = 1) -> NDArray[np.uint8]:
         DataError: the file can't be read or decoded, or is cut off.
     """
     try:
-        data = file.read_bytes()
+        with file.open("rb") as stream:
+            data = stream.read(len(_JPEG))
+            if data != _JPEG:
+                return read_picture(file)
+            data += stream.read()
     except OSError as error:
         raise DataError(f"Can't read the picture {file}: {error.strerror}. Replace or remove it.") from error
-    if data[:2] != _JPEG:
-        return read_picture(file)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data, shrink))
     if image is None or not _is_complete(data):
         raise DataError(f"Can't read the picture {file}: it is truncated or damaged. Replace or remove it.")

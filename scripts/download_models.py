@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.errors import ConfigError, SiaError
+from utils.errors import ConfigError, exit_status
 from utils.model_registry import MODELS, PublishedModel, find_model
 from utils.model_store import ModelStore
 
@@ -86,18 +86,10 @@ def fetch(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; every error is one line and status 1."""
     args = parse_args(argv)
-    try:
-        if args.list:
-            print(list_models())
-        else:
-            fetch(args)
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+    if args.list:
+        print(list_models())
+        return 0
+    return exit_status(lambda: fetch(args), stopped="Stopped. The same command goes on from here.")
 
 
 if __name__ == "__main__":

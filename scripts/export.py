@@ -34,7 +34,7 @@ from stages.predictor import Predictor
 from stages.runtime import TorchRuntime
 from utils.coco_eval import Metrics, evaluate
 from utils.config import image_size
-from utils.errors import ConfigError, OutputError, SiaError, WeightsError
+from utils.errors import ConfigError, OutputError, WeightsError, exit_status
 from utils.images import find_images, read_image
 from utils.output import output_error
 
@@ -233,14 +233,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
     args = parse_args(argv)
-    try:
-        run(args)
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.importers import CocoWriter, import_cvat, import_labelme, import_yolo
 from datasets.importers.names import read_category
-from utils.errors import ConfigError, SiaError
-from utils.output import write_json
+from utils.coco_files import write_annotations
+from utils.errors import ConfigError, exit_status
+from utils.output import check_new
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,8 +50,7 @@ def check_args(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: flags that can't work together, or an output that is there already.
     """
-    if args.output.exists():
-        raise ConfigError(f"--output {args.output} exists already. Name another file; nothing is overwritten.")
+    check_new(args.output)
     if not args.output.parent.is_dir():
         raise ConfigError(f"--output {args.output}: its folder doesn't exist. Make it first.")
     if args.format == "yolo" and args.img_dir is None:
@@ -63,8 +63,17 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError("--label_dir is for --format yolo only.")
 
 
-def run(args: argparse.Namespace) -> CocoWriter:
-    """Reads the labels."""
+def run(args: argparse.Namespace) -> None:
+    """The whole job."""
+    check_args(args)
+    writer = read_labels(args)
+    write_annotations(args.output, writer.content())
+    print(f"{args.output.resolve()}: {writer.describe()}")
+    print("Check it: python scripts/validate_annotations.py --img_dir PICTURES --ann_file", args.output)
+
+
+def read_labels(args: argparse.Namespace) -> CocoWriter:
+    """By the importer of the format."""
     wanted = None if args.category is None else read_category(args.category)
     if args.format == "cvat":
         return import_cvat(args.input, wanted)
@@ -76,18 +85,7 @@ def run(args: argparse.Namespace) -> CocoWriter:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
     args = parse_args(argv)
-    try:
-        check_args(args)
-        writer = run(args)
-        write_json(args.output, writer.content())
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(f"{args.output.resolve()}: {writer.describe()}")
-    print("Check it: python scripts/validate_annotations.py --img_dir PICTURES --ann_file", args.output)
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

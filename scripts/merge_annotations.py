@@ -17,9 +17,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.image_name import problem_of_name
-from utils.coco_files import read_json, read_skeleton
-from utils.errors import ConfigError, DataError, SiaError
-from utils.output import write_json
+from utils.coco_files import read_json, read_skeleton, write_annotations
+from utils.errors import ConfigError, DataError, exit_status
+from utils.output import check_new
 
 Row = dict[str, Any]
 
@@ -131,8 +131,7 @@ def merge(args: argparse.Namespace) -> Merged:
     Raises:
         SiaError: flags or files that can't be used.
     """
-    if args.output.exists():
-        raise ConfigError(f"--output {args.output} exists already. Name another file; nothing is overwritten.")
+    check_new(args.output)
     if len(args.ann_file) != len(args.img_dir):
         raise ConfigError(f"{len(args.ann_file)} --ann_file but {len(args.img_dir)} --img_dir: name one folder a file.")
     merged = Merged(args.img_root, args.complete_only)
@@ -143,19 +142,19 @@ def merge(args: argparse.Namespace) -> Merged:
     return merged
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the file; 0, or 1 with one line on what is wrong."""
-    try:
-        args = parse_args(argv)
-        merged = merge(args)
-        write_json(args.output, merged.content)
-    except (SiaError, ValueError) as error:  # ValueError: NaN, which json must not hold
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(args: argparse.Namespace) -> None:
+    """The whole job."""
+    merged = merge(args)
+    write_annotations(args.output, merged.content)
     images, people = len(merged.content["images"]), len(merged.content["annotations"])
     print(f"{images} images ({merged.left_out} left out as incomplete), {people} annotations. Written: {args.output}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

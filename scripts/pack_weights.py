@@ -17,7 +17,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.errors import ConfigError, SiaError, WeightsError
+from utils.errors import ConfigError, WeightsError, exit_status
+from utils.output import check_new
 
 KEPT = ("format", "model_config", "skeleton", "metrics")
 
@@ -52,22 +53,21 @@ def pack(payload: Mapping[str, Any], source: Path) -> dict[str, Any]:
     return {**{key: payload[key] for key in KEPT if key in payload}, "weights": weights}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the file; 0, or 1 with one line on what is wrong."""
-    try:
-        args = parse_args(argv)
-        if args.output.suffix != ".pt":
-            raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
-        if args.output.exists():
-            raise ConfigError(f"--output {args.output} exists already. Name another file; nothing is overwritten.")
-        save_checkpoint(args.output, pack(load_checkpoint(args.weight_path), args.weight_path))
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def run(args: argparse.Namespace) -> None:
+    """The whole job."""
+    if args.output.suffix != ".pt":
+        raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
+    check_new(args.output)
+    save_checkpoint(args.output, pack(load_checkpoint(args.weight_path), args.weight_path))
     before, after = (path.stat().st_size / 1e6 for path in (args.weight_path, args.output))
     print(f"{before:.1f} MB -> {after:.1f} MB. Written: {args.output}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -20,8 +20,9 @@ from datasets.checks.annotations import Annotations
 from datasets.checks.predictions import read_predictions
 from datasets.checks.repairs import repair
 from datasets.checks.report import write_report
-from utils.errors import ConfigError, OutputError, SiaError
-from utils.output import named_folder, numbered_folder, write_json
+from utils.coco_files import write_annotations
+from utils.errors import ConfigError, exit_status
+from utils.output import named_folder, numbered_folder
 from utils.structures import People
 
 EPILOG = """exit status:
@@ -116,10 +117,7 @@ def write_repairs(inspection: Inspection, folder: Path, file: Path) -> dict[str,
         print("Nothing that --fix repairs was found: no copy was written.")
         return made
     path = folder / f"{file.stem}_fixed.json"
-    try:
-        write_json(path, content)
-    except ValueError:
-        raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
+    write_annotations(path, content)
     print("Repaired:", ", ".join(f"{count} {name}" for name, count in made.items()))
     print(f"Copy: {path.resolve()}")
     return made
@@ -128,14 +126,12 @@ def write_repairs(inspection: Inspection, folder: Path, file: Path) -> dict[str,
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     args = parse_args(argv)
-    try:
+
+    def job() -> int:
         check_args(args)
         return int(run(args).total(Severity.ERROR) > 0)
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+
+    return exit_status(job, failed=2)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.errors import DataError
+from utils.errors import DataError, OutputError
+from utils.output import write_json
 from utils.skeleton import Skeleton
 
 Row = dict[str, Any]
@@ -60,6 +61,18 @@ def read_json(path: Path, what: str) -> Any:
         raise DataError(f"Can't read the {what} {path}: {error.strerror or error}. Check the path.") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"The {what} {path} is not valid JSON ({error}). Write it again.") from None
+
+
+def write_annotations(path: Path, content: Row) -> None:
+    """Writes COCO content, whole or not at all.
+
+    Raises:
+        OutputError: it can't be written, or json can't hold its numbers.
+    """
+    try:
+        write_json(path, content)
+    except ValueError:
+        raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
 
 
 def load_ground_truth(source: Path | Row, skeleton: Skeleton) -> GroundTruth:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 
 class SiaError(Exception):
     """Base of every error that an entry point prints as one line before it exits with status 1."""
@@ -29,3 +32,25 @@ class TrainingError(SiaError):
 
 class DownloadError(SiaError):
     """A file that can't be fetched, or isn't the one that was asked for."""
+
+
+def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:
+    """Runs the job of an entry point; a `SiaError` becomes one line on stderr.
+
+    Args:
+        job: returns its exit status, or None for 0.
+        failed: status after a `SiaError`.
+        stopped: line to print after Ctrl-C, if any.
+
+    Returns:
+        The exit status; 130 after Ctrl-C.
+    """
+    try:
+        return job() or 0
+    except SiaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return failed
+    except KeyboardInterrupt:
+        if stopped:
+            print(stopped, file=sys.stderr)
+        return 130

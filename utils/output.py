@@ -11,13 +11,23 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from utils.errors import OutputError
+from utils.errors import ConfigError, OutputError
 
 
 def output_error(error: OSError, path: Path) -> OutputError:
     """The user's version of an operating system's refusal to write."""
     reason = error.strerror or str(error)
     return OutputError(f"Can't write {path}: {reason}. Free space there, or choose another output folder.")
+
+
+def check_new(path: Path, flag: str = "--output") -> None:
+    """For files that are written at the end of a long job.
+
+    Raises:
+        ConfigError: it exists.
+    """
+    if path.exists():
+        raise ConfigError(f"{flag} {path} exists already. Name another file; nothing is overwritten.")
 
 
 def numbered_folder(parent: Path, name: str) -> Path:

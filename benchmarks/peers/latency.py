@@ -28,7 +28,7 @@ from benchmarks.peers.curve import score
 from benchmarks.peers.layout import prepare
 from benchmarks.peers.runner import Checkpoint, Row
 from utils.coco_files import read_json
-from utils.errors import ConfigError, SiaError
+from utils.errors import ConfigError, exit_status
 
 BY_SUFFIX = {".onnx": "onnx", ".xml": "openvino"}
 """Runtime of a file that was exported before; any other is run eagerly."""
@@ -183,14 +183,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
-    try:
-        run(parse_args(argv))
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_status(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":
