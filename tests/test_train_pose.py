@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,10 +24,11 @@ from sia.criterion import PoseCriterion
 from stages import baseline, pictures
 from stages.pretrained import Pretrained
 from stages.trainer import Trainer
+from tests import processes
+from tests.processes import finish
 from utils.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 @pytest.fixture(scope="module")
@@ -45,31 +44,18 @@ def flags(people: Path, tmp_path: Path) -> str:
     return f"-MODEL sia_pose_simple -SIZE test -IMGSZ 64 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path} {data}"
 
 
-def _member(rank: int, world: int, port: int, argv: list[str], before: Callable[[int], None]) -> None:
-    """A forked rank: it has torch in memory already, which saves most of the time of a new process."""
-    places = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in places.items()}, MASTER_ADDR="127.0.0.1")
+def train(rank: int, argv: str, before: Callable[[int], None] | None) -> int:
+    """One of torchrun's processes; it draws nothing."""
     pictures.Pictures.epoch = lambda *_: None  # type: ignore[method-assign]
     pictures.Pictures.training_batch = lambda *_: None  # type: ignore[method-assign]
-    before(rank)
-    sys.exit(train_pose.main(argv))
+    if before:
+        before(rank)
+    return train_pose.main(argv.split())
 
 
-def start(world: int, argv: str, before: Callable[[int], None] = lambda rank: None) -> list[BaseProcess]:
-    context = multiprocessing.get_context("fork")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = [context.Process(target=_member, args=(r, world, port, argv.split(), before)) for r in range(world)]
-    for process in processes:
-        process.start()
-    return processes
-
-
-def finish(processes: list[BaseProcess]) -> list[int | None]:
-    for process in processes:
-        process.join(timeout=120)
-    return [process.exitcode for process in processes]
+def start(world: int, argv: str, before: Callable[[int], None] | None = None) -> list[BaseProcess]:
+    """Starts the training on so many processes; `before` may change parts of each first."""
+    return processes.start(world, train, argv, before)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -100,20 +86,19 @@ def assert_same(a: Path, b: Path) -> None:
         assert same, key
 
 
-@needs_fork
+def interrupted(rank: int) -> None:
+    count = Trainer._count
+
+    def counted(self: Trainer, *arguments: Any) -> None:
+        count(self, *arguments)
+        if rank == 1 and self.cursor.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Trainer._count = counted  # type: ignore[method-assign]
+
+
 def test_two_ranks_resume_exactly(flags: str, tmp_path: Path) -> None:
     """2 ranks, 2 steps an epoch; one rank gets a signal in step 3, and both stop."""
-
-    def interrupted(rank: int) -> None:
-        count = Trainer._count
-
-        def counted(self: Trainer, *arguments: Any) -> None:
-            count(self, *arguments)
-            if rank == 1 and self.cursor.step == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        Trainer._count = counted  # type: ignore[method-assign]
-
     assert finish(start(2, f"{flags} -BS 1 -EPOCH 3 -EXP whole")) == [0, 0]
     assert finish(start(2, f"{flags} -BS 1 -EPOCH 3 -EXP parts", interrupted)) == [143, 143]
     assert state_of(tmp_path / "parts")["cursor"]["step"] == 3
@@ -125,20 +110,19 @@ def test_two_ranks_resume_exactly(flags: str, tmp_path: Path) -> None:
     assert not torch.equal(ranks[0]["torch"], ranks[1]["torch"])
 
 
-@needs_fork
+def with_vit(rank: int) -> None:
+    torch.manual_seed(0)
+    weights = timm.create_model("test_vit", num_classes=0, img_size=64).state_dict()
+    tokens.REFERENCE_NOISE = 0.0
+    baseline.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
+
+
 def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) -> None:
     """4 pictures: one batch, two batches in a row, or two ranks give one loss and one gradient.
 
     The miniature timm ViT has no batch normalisation, which sees only its own part of a batch; and the noise on the
     references, which each rank draws for itself, is off.
     """
-    torch.manual_seed(0)
-    weights = timm.create_model("test_vit", num_classes=0, img_size=64).state_dict()
-
-    def with_vit(rank: int) -> None:
-        tokens.REFERENCE_NOISE = 0.0
-        baseline.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
-
     common = f"{flags} -EPOCH 1 -BACKBONE test_vit -CLIP 0 -LR 1e-5 -PRECISION fp32"
     divided = {"one": (1, "-BS 4"), "accumulated": (1, "-BS 2 -ACCUM 2"), "ranks": (2, "-BS 2")}
     gradients, losses = [], []
@@ -152,17 +136,17 @@ def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) ->
         torch.testing.assert_close(gradient, gradients[0], rtol=1e-3, atol=1e-4 * float(gradients[0].abs().max()))
 
 
-@needs_fork
+def spoiled(rank: int) -> None:
+    forward = PoseCriterion.forward
+
+    def bad(self: PoseCriterion, *arguments: Any) -> dict[str, torch.Tensor]:
+        losses = forward(self, *arguments)
+        return {**losses, "oks": losses["oks"] / 0} if rank == 1 else losses
+
+    PoseCriterion.forward = bad  # type: ignore[method-assign]
+
+
 def test_a_bad_loss_on_one_rank_stops_both(flags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    def spoiled(rank: int) -> None:
-        forward = PoseCriterion.forward
-
-        def bad(self: PoseCriterion, *arguments: Any) -> dict[str, torch.Tensor]:
-            losses = forward(self, *arguments)
-            return {**losses, "oks": losses["oks"] / 0} if rank == 1 else losses
-
-        PoseCriterion.forward = bad  # type: ignore[method-assign]
-
     assert finish(start(2, f"{flags} -BS 2 -EPOCH 2 -EXP run", spoiled)) == [1, 1]
     message = capfd.readouterr().err
     assert "oks inf" in message or "oks nan" in message
@@ -170,7 +154,6 @@ def test_a_bad_loss_on_one_rank_stops_both(flags: str, tmp_path: Path, capfd: py
     assert "Traceback" not in message
 
 
-@needs_fork
 def test_a_picture_that_one_rank_can_not_read_stops_both(
     flags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,7 +167,6 @@ def test_a_picture_that_one_rank_can_not_read_stops_both(
     assert "Traceback" not in message
 
 
-@needs_fork
 def test_a_real_signal_saves(flags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     process = start(1, f"{flags} -BS 2 -EPOCH 100000 -EVAL_EVERY 100000 -EXP run")[0]
     _wait_for(tmp_path / "run" / "results.csv")
@@ -194,7 +176,6 @@ def test_a_real_signal_saves(flags: str, tmp_path: Path, capfd: pytest.CaptureFi
     assert state_of(tmp_path / "run")["cursor"]["step"] > 0
 
 
-@needs_fork
 def test_a_kill_at_any_moment_leaves_a_run_to_continue(flags: str, tmp_path: Path) -> None:
     """Saves after every step, so that a kill likely meets one."""
     argv = f"{flags} -BS 2 -EPOCH 100000 -EVAL_EVERY 100000 -SAVE_MINUTES 0 -EXP run"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import socket
 import subprocess
 import sys
 
@@ -17,6 +14,7 @@ import torch
 from scripts.evaluate import main
 from sia.registry import ModelConfig, create_model
 from tests.conftest import ROOT
+from tests.processes import finish, start
 from utils.checkpoint import FORMAT, save_checkpoint
 from utils.skeleton import Skeleton
 
@@ -109,26 +107,12 @@ def test_nothing_is_overwritten_and_size_can_change(files, tmp_path):
     assert json.loads((tmp_path / "out-2" / "metrics.json").read_text())["image_size"] == [96, 64]
 
 
-def start(rank, world_size, port, arguments):
-    """One of torchrun's processes."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-    os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    sys.exit(main(arguments))
+def as_rank(rank, arguments):
+    return main(arguments)
 
 
 def in_processes(world_size, arguments):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=start, args=(rank, world_size, port, arguments)) for rank in range(world_size)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    return [process.exitcode for process in processes]
+    return finish(start(world_size, as_rank, arguments))
 
 
 def test_two_processes_give_the_same(files, tmp_path, capfd):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from pathlib import Path
 from unittest import mock
 
@@ -18,6 +17,7 @@ from sia.criterion import PoseCriterion
 from sia.matcher import NO_ONE
 from sia.model import PoseModel
 from sia.registry import MODELS, create_model
+from tests.processes import finish, start
 
 NAMES = list(MODELS)
 FULL = ["sia_pose_simple", "sia_pose"]
@@ -293,7 +293,7 @@ def test_a_few_steps_lower_the_loss(make_batch, make_config, name):
 
 def train_as_rank(rank: int, folder: Path, make_batch, make_config) -> None:
     """Two steps of every model; DistributedDataParallel raises in the second after a parameter without gradient."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    dist.init_process_group("gloo")
     lines = []
     for name in NAMES:
         torch.manual_seed(0)
@@ -312,19 +312,7 @@ def train_as_rank(rank: int, folder: Path, make_batch, make_config) -> None:
 
 
 def test_two_ranks_of_which_one_sees_nobody(tmp_path, make_batch, make_config):
-    """Forked, since importing torch twice more takes longer than all that is tested."""
-    context = multiprocessing.get_context("fork")
-    ranks = [
-        context.Process(target=train_as_rank, args=(rank, tmp_path, make_batch, make_config), daemon=True)
-        for rank in range(2)
-    ]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join(timeout=120)
-    for rank in ranks:
-        rank.kill()
-    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert finish(start(2, train_as_rank, tmp_path, make_batch, make_config)) == [0, 0]
     first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in range(2))
     assert first == second
     assert [line.split()[0] for line in first.splitlines()] == NAMES

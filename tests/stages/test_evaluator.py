@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from datasets.loader import validation_loader
 from sia.registry import ModelConfig, create_model
 from stages.evaluator import evaluate_model, predict_results
 from stages.runtime import torch_finder
+from tests.processes import together
 from utils.errors import DataError, SiaError, WeightsError
 from utils.skeleton import Skeleton
 
@@ -92,33 +92,18 @@ def run(folder, file, function, *, batch_size=2, rank=0, world_size=1, model=Non
 
 
 def in_ranks(world_size, target, *arguments):
-    """Runs target(rank, world_size, *arguments) in real processes joined by gloo; returns what each one returns."""
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    folder = arguments[0]
-    meeting = folder / f"meeting-{len(list(folder.iterdir()))}"
-    processes = [
-        context.Process(target=_one_rank, args=(rank, world_size, meeting, queue, target, arguments))
-        for rank in range(world_size)
-    ]
-    for process in processes:
-        process.start()
-    outcomes = dict(queue.get() for _ in processes)
-    for process in processes:
-        process.join(20)
-    return [outcomes[rank] for rank in range(world_size)]
+    """What target(rank, world_size, *arguments) returns in real processes joined by gloo."""
+    return together(world_size, _one_rank, world_size, target, arguments)
 
 
-def _one_rank(rank, world_size, meeting, queue, target, arguments):
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
+def _one_rank(rank, world_size, target, arguments):
+    dist.init_process_group("gloo")
     try:
-        outcome = target(rank, world_size, *arguments)
+        return target(rank, world_size, *arguments)
     except Exception as error:
-        outcome = f"{type(error).__name__}: {error}"
-    queue.put((rank, outcome))
-    dist.destroy_process_group()
+        return f"{type(error).__name__}: {error}"
+    finally:
+        dist.destroy_process_group()
 
 
 def metrics_of_rank(rank, world_size, folder, file):

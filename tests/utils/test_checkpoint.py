@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
+import itertools
 import os
 import pickle
 import signal
@@ -16,10 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.processes import run
 from utils.checkpoint import FORMAT, load_checkpoint, read_state_dict, save_checkpoint
 from utils.errors import OutputError, WeightsError
-
-FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
 
 
 def payload(value: float = 1.0) -> dict[str, Any]:
@@ -85,17 +84,21 @@ def test_what_a_killed_save_leaves_is_taken_away(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
-@pytest.mark.skipif(FORK is None, reason="needs fork")
+def _save_slowly(path: Path) -> None:
+    os.fsync = lambda _: time.sleep(60)  # type: ignore[assignment]
+    save_checkpoint(path, payload(2))
+
+
+def _save_for_ever(path: Path) -> None:
+    for number in itertools.count(1):
+        save_checkpoint(path, payload(number))
+
+
 def test_a_kill_in_the_middle_of_a_save(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(path, payload(1))
 
-    def save_slowly() -> None:
-        os.fsync = lambda _: time.sleep(60)  # type: ignore[assignment]
-        save_checkpoint(path, payload(2))
-
-    process = FORK.Process(target=save_slowly)
-    process.start()
+    process = run(_save_slowly, path)
     deadline = time.monotonic() + 20
     while not any(p.suffix == ".part" and p.stat().st_size > 10_000 for p in tmp_path.iterdir()):
         assert time.monotonic() < deadline
@@ -105,21 +108,14 @@ def test_a_kill_in_the_middle_of_a_save(tmp_path: Path) -> None:
     assert float(load_checkpoint(path)["weights"]["w"][0, 0]) == 1
 
 
-@pytest.mark.skipif(FORK is None, reason="needs fork")
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-
-    def save_for_ever() -> None:
-        number = 0
-        while True:
-            save_checkpoint(path, payload(number))
-            number += 1
-
-    save_checkpoint(path, payload(0))
     for round_ in range(5):
-        process = FORK.Process(target=save_for_ever)
-        process.start()
-        time.sleep(0.05 + 0.013 * round_)
+        save_checkpoint(path, payload(0))
+        process = run(_save_for_ever, path)
+        while not load_checkpoint(path)["weights"]["w"].any():
+            time.sleep(0.005)
+        time.sleep(0.013 * round_)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert load_checkpoint(path)["weights"]["w"].unique().numel() == 1

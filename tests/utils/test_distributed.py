@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import multiprocessing
-import os
-import socket
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tests.processes import together
 from utils import distributed
 from utils.device import Device
 from utils.distributed import Ranks, running_statistics, start_ranks
@@ -62,28 +59,9 @@ def test_running_statistics_are_those_of_batch_normalisation() -> None:
     assert len(running_statistics(model)) == 2
 
 
-def _member(body: Callable[[Ranks], Any], rank: int, world: int, port: int, answers: Any) -> None:
-    places = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in places.items()}, MASTER_ADDR="127.0.0.1")
+def _exchange(rank: int) -> dict[str, Any]:
     with start_ranks("cpu") as ranks:
-        answers.put((rank, body(ranks)))
-
-
-def together(body: Callable[[Ranks], Any], world: int) -> list[Any]:
-    """Runs the body on several forked gloo ranks; their answers in order."""
-    context = multiprocessing.get_context("fork")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    answers = context.Queue()
-    processes = [context.Process(target=_member, args=(body, r, world, port, answers)) for r in range(world)]
-    for process in processes:
-        process.start()
-    collected = sorted(answers.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(timeout=60)
-        assert process.exitcode == 0
-    return [answer for _, answer in collected]
+        return _exchanges(ranks)
 
 
 def _exchanges(ranks: Ranks) -> dict[str, Any]:
@@ -108,9 +86,8 @@ def _exchanges(ranks: Ranks) -> dict[str, Any]:
     }
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_three_ranks_agree() -> None:
-    for rank, answer in enumerate(together(_exchanges, 3)):
+    for rank, answer in enumerate(together(3, _exchange)):
         assert answer == {
             "sum": [3, 3], "any": [True, False], "gather": [0, 10, 20], "from_main": "of 0", "average": [1, 1],
             "count": [rank], "caught": "only rank 1", "main": rank == 0,
