@@ -1,0 +1,63 @@
+"""What the frame of the pipeline gives to a stage, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from utils.config import TrainConfig
+
+PARTS = ("fit", "calibrate", "test")
+"""Pictures to learn from, to choose and calibrate with, and to prove on. No stage reads the labels of ``test``."""
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """One stage's share of a pipeline.
+
+    Attributes:
+        folder: of this stage alone; it exists. What is complete in it from an earlier call may be used again.
+        config: every flag.
+        coco_root: folder of the pictures.
+        parts: a COCO annotation file for each of `PARTS`.
+        before: results files (`utils.predictions`) of ``calibrate`` and ``test``, of the last stage that was applied;
+            empty for the first stage.
+        weights: of the model that made them, where one did.
+        say: prints a line.
+    """
+
+    folder: Path
+    config: TrainConfig
+    coco_root: Path
+    parts: Mapping[str, Path]
+    before: Mapping[str, Path]
+    weights: Path | None
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage made; the frame proves on ``test`` whether it is better than what came in.
+
+    Attributes:
+        after: results files of ``calibrate`` and ``test``.
+        weights: a newly trained model, if any.
+        declined: why its input is passed through unchanged, decided on ``calibrate`` alone; empty otherwise.
+        figures: what the report tells about it: plain types, by name.
+        pictures: files in the folder that the report shows.
+    """
+
+    after: Mapping[str, Path]
+    weights: Path | None = None
+    declined: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Sequence[Path] = ()
+
+
+class Stage(Protocol):
+    """A stage is a function; the same input and seed give the same files."""
+
+    def __call__(self, work: StageWork) -> StageResult:
+        """Fits itself on ``fit``, decides on ``calibrate``, and writes results of ``calibrate`` and ``test``."""

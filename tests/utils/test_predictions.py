@@ -1,0 +1,61 @@
+"""Results survive the disk, and files of other tools are taken or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.coco_files import GroundTruth
+from utils.errors import DataError
+from utils.predictions import Predictions, read_predictions
+from utils.skeleton import Skeleton
+
+SKELETON = Skeleton(("a", "b"), ((0, 1),), (), (0.1, 0.1), category="stick")
+TRUTH = GroundTruth([3, 5], [], 1, frozenset({1}), frozenset({1}))
+
+
+def people() -> Predictions:
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.random((3, 2, 2)) * 50, axis=1).reshape(3, 4)
+    points = rng.random((3, 2, 2)) * 60 - 5
+    return Predictions(np.array([3, 3, 5]), corners, rng.random(3), points, rng.random((3, 2)), rng.random((3, 2)))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    people().save(tmp_path / "test.json")
+    again = read_predictions(tmp_path / "test.json", TRUTH, SKELETON)
+    for name in ("image_ids", "boxes", "scores", "keypoints", "confidences", "variances"):
+        np.testing.assert_allclose(getattr(again, name), getattr(people(), name), rtol=1e-6, err_msg=name)
+    assert len(again.of_image(3)) == 2
+
+
+def test_results_of_another_tool(tmp_path: Path) -> None:
+    row = {"image_id": 5, "category_id": 1, "score": 0.5, "keypoints": [1, 2, 0.3, 7, 9, 0.8]}
+    (tmp_path / "other.json").write_text(json.dumps([row]))
+    found = read_predictions(tmp_path / "other.json", TRUTH, SKELETON)
+    assert found.boxes.tolist() == [[1, 2, 7, 9]]
+    assert np.isnan(found.variances).all()
+
+
+def test_nobody(tmp_path: Path) -> None:
+    people().map(lambda rows: rows[:0]).save(tmp_path / "none.json")
+    assert len(read_predictions(tmp_path / "none.json", TRUTH, SKELETON)) == 0
+
+
+@pytest.mark.parametrize("content", [b"no archive", b""])
+def test_a_broken_sidecar(tmp_path: Path, content: bytes) -> None:
+    people().save(tmp_path / "a.json")
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.npz can't be read"):
+        read_predictions(tmp_path / "a.json", TRUTH, SKELETON)
+
+
+def test_a_sidecar_of_other_results(tmp_path: Path) -> None:
+    people().save(tmp_path / "a.json")
+    people().map(lambda rows: rows[:2]).save(tmp_path / "b.json")
+    (tmp_path / "b.npz").replace(tmp_path / "a.npz")
+    with pytest.raises(DataError, match="variances"):
+        read_predictions(tmp_path / "a.json", TRUTH, SKELETON)
