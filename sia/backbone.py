@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 from utils.errors import ConfigError
 
 OWN: dict[str, dict[str, int]] = {
-    "n16": {"embed_dim": 128, "depth": 8, "num_heads": 4},
-    "test": {"embed_dim": 48, "depth": 4, "num_heads": 3},
+    "n16": {"patch": 16, "embed_dim": 128, "depth": 8, "num_heads": 4},
+    "n32": {"patch": 32, "embed_dim": 128, "depth": 8, "num_heads": 4},
+    "test": {"patch": 16, "embed_dim": 48, "depth": 4, "num_heads": 3},
 }
 SIZES: dict[str, str] = {
     "n16": "sia_vit_nano_patch16",
+    "n32": "sia_vit_nano_patch32",
     "ti16": "vit_tiny_patch16_224",
     "s16": "vit_small_patch16_224",
     "b16": "vit_base_patch16_224",
@@ -68,7 +71,8 @@ def _downsample(width_in: int, width_out: int) -> nn.Sequential:
 class ConvStem(nn.Module):
     """Patch embedding by four stride-2 convolutions: a small ViT learns much faster with it (arXiv:2106.14881).
 
-    A drop-in for timm's PatchEmbed in its dynamic-size mode: images (B, 3, H, W) to (B, H / 16, W / 16, D).
+    A drop-in for timm's PatchEmbed in its dynamic-size mode: images (B, 3, H, W) to (B, H / 16, W / 16, D). Patches of
+    32 pixels are those of 16 on an image of half the size: all that sees the larger one is the glimpse.
     """
 
     def __init__(self, img_size: Sequence[int], patch_size: int, embed_dim: int, **_: Any) -> None:
@@ -80,14 +84,15 @@ class ConvStem(nn.Module):
             _downsample(3, 24), _downsample(24, 32), ResidualUnit(32), _downsample(32, 64), ResidualUnit(64)
         )
         self.proj = nn.Conv2d(64, embed_dim, 3, stride=2, padding=1)
+        self.reduce = patch_size // 16
 
     def feat_ratio(self) -> int:
         """Input pixels per token, on a side."""
         return self.patch_size[0]
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The stride-16 map (B, H / 16, W / 16, D) and the stride-8 map (B, 64, H / 8, W / 8)."""
-        stem8 = self.to8(images)
+        """The map of patches (B, H / 16, W / 16, D) and a map of half their stride (B, 64, H / 8, W / 8)."""
+        stem8 = self.to8(F.avg_pool2d(images, self.reduce) if self.reduce > 1 else images)
         return self.proj(stem8).permute(0, 2, 3, 1), stem8
 
     def forward(self, images: Tensor) -> Tensor:
@@ -265,8 +270,8 @@ def _grid_image(image_size: tuple[int, int], patch: int) -> tuple[int, int]:
 def _build_own(size: str, image_size: tuple[int, int]) -> Backbone:
     shape = OWN[size]
     vit = VisionTransformer(
-        img_size=_grid_image(image_size, 16),
-        patch_size=16,
+        img_size=_grid_image(image_size, shape["patch"]),
+        patch_size=shape["patch"],
         num_classes=0,
         global_pool="",
         class_token=False,

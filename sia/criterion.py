@@ -6,15 +6,16 @@ B images, Q candidates, P people (padded), K keypoints. Lengths are in units of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sia.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, targets_from
+from sia.glimpse import CELLS, Places, place_target
+from sia.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, person_of_row, targets_from
 from sia.oks import keypoint_similarity, masked_mean
-from sia.outputs import Places, PoseOutput, Prediction, gather_rows
-from sia.reader import place_target
+from sia.outputs import PoseOutput, Prediction, gather_rows
 from utils.boxes import iou_and_giou, to_centres, to_corners
 from utils.structures import PoseBatch
 
@@ -36,12 +37,28 @@ class LossWeights:
     proposals: float = 1.0
 
 
+class _Score(NamedTuple):
+    """What a score is to tell: the OKS of these keypoints (B, Q, K, 2), with so large a share of the box's IoU."""
+
+    poses: Tensor
+    iou: float = 0.5
+
+
+class _Stage(NamedTuple):
+    """Candidates, whom each stands for (B, Q), what to divide its losses by, and what its scores are to tell."""
+
+    prediction: Prediction
+    person: Tensor
+    share: int
+    score: _Score
+
+
 class PoseCriterion(nn.Module):
     """Weighted losses of a training output; it has no parameters of its own.
 
-    The score learns the quality of its candidate, half IoU and half OKS: OKS alone is 0 for every candidate at the
-    start, which teaches nothing. Keypoint-less people supervise score and box; candidates centred in an ignored
-    region supervise nothing.
+    The score of a token learns half IoU and half OKS: OKS alone is 0 for every candidate at the start, which teaches
+    nothing. After the glimpse it learns OKS. Keypoint-less people supervise score and box; candidates centred in an
+    ignored region supervise nothing.
     """
 
     sigmas: Tensor
@@ -70,6 +87,8 @@ class PoseCriterion(nn.Module):
             of the proposals, without place, summed, as `proposals`.
         """
         targets = targets_from(batch, float(max(batch.images.shape[-2:])))
+        if targets.people.shape[1] == 0:
+            targets = _one_padded_person(targets)
         losses = self._tokens(output, targets, num_people)
         proposals = torch.stack(list(self._proposals(output, targets, num_people).values()))
         losses["proposals"] = self.weights.proposals * proposals.sum()
@@ -79,29 +98,26 @@ class PoseCriterion(nn.Module):
         assert output.matched is not None
         groups = output.matched.shape[1]
         total: dict[str, Tensor] = {}
-        person = _person_of_row(output.matched, output.layers[0].scores.shape[1])
+        person = person_of_row(output.matched, output.layers[0].scores.shape[1])
         assert output.chosen is not None
         assert output.places is not None
         chosen = person.gather(1, output.chosen)
-        for prediction, owner, share, poses in self._stages(output, person, groups):
-            for name, value in self._losses(prediction, owner, targets, shown=poses).items():
-                total[name] = total.get(name, 0) + value / (num_people * share)
+        for stage in self._stages(output, person, groups):
+            for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
+                total[name] = total.get(name, 0) + value / (num_people * stage.share)
         total["place"] = self.weights.place * _place_loss(output.places, chosen, targets) / num_people
         return total
 
     @staticmethod
-    def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[tuple[Prediction, Tensor, int, Tensor]]:
-        """Candidates, whom they stand for, what to divide by, and the keypoints that their score answers for.
-
-        The scores of the last layer are shown with the placed keypoints, not with the first guess.
-        """
+    def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[_Stage]:
+        """The scores of the last layer answer for the placed keypoints, not for the first guess."""
         assert output.chosen is not None
         chosen, guess = person.gather(1, output.chosen), output.layers[-1].poses.detach()
         row = output.chosen[..., None, None].expand(-1, -1, *guess.shape[2:])
         shown = guess.scatter(1, row, output.placed[0].poses.detach())
-        stages = [(layer, person, groups, layer.poses) for layer in output.layers[:-1]]
-        stages += [(output.layers[-1], person, groups, shown)]
-        return stages + [(layer, chosen, 1, layer.poses) for layer in output.placed]
+        stages = [_Stage(layer, person, groups, _Score(layer.poses)) for layer in output.layers[:-1]]
+        stages += [_Stage(output.layers[-1], person, groups, _Score(shown))]
+        return stages + [_Stage(layer, chosen, 1, _Score(layer.poses, iou=0.0)) for layer in output.placed]
 
     def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
         assert output.proposals is not None and output.stands_for is not None
@@ -118,24 +134,22 @@ class PoseCriterion(nn.Module):
         person: Tensor,
         targets: Targets,
         share: Tensor | None = None,
-        shown: Tensor | None = None,
+        score: _Score | None = None,
     ) -> dict[str, Tensor]:
         """Sums over candidates.
 
-        person (B, Q) is whom each stands for, share (B, Q) what it counts, shown (B, Q, K, 2) the keypoints that its
-        score answers for, by default its own.
+        person (B, Q) is whom each stands for, share (B, Q) what it counts, score what its score is to tell.
         """
+        score = score or _Score(prediction.poses)
         owned = person != NO_ONE
-        if targets.people.shape[1] == 0:
-            targets = _one_padded_person(targets)
         truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
         count = owned.float() if share is None else owned * share
         iou, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
         similarity = self._similarity(prediction.poses, truth)
         oks = masked_mean(similarity, truth.labelled)
         posed = count * truth.posed
-        answered = oks if shown is None else masked_mean(self._similarity(shown, truth), truth.labelled)
-        quality = torch.where(truth.posed, (iou + answered) / 2, iou).detach()
+        answered = masked_mean(self._similarity(score.poses, truth), truth.labelled)
+        quality = torch.where(truth.posed, answered.lerp(iou, score.iou), iou).detach()
         distance = (prediction.boxes - to_centres(truth.corners)).abs().sum(-1)
         offset = (prediction.poses - truth.poses).abs().sum(-1) / truth.areas.clamp(min=1e-6).sqrt()[..., None]
         near = (similarity * truth.labelled).detach()
@@ -168,22 +182,15 @@ class PoseCriterion(nn.Module):
 def _place_loss(places: Places, person: Tensor, targets: Targets) -> Tensor:
     """Cross-entropy between where keypoints were looked for and where they are, summed over people.
 
-    person (B, R) is whom each row stands for. Only rows that stand for someone are read: a map has many cells.
+    person (B, R) is whom each row stands for. Keypoints outside their square teach nothing.
     """
-    image, row = (person != NO_ONE).nonzero(as_tuple=True)
-    owner = person[image, row]
-    target = place_target(targets.poses[image, owner], places)  # (rows, K, N)
-    entropy = -(target * places.log_shares[image, row]).sum(-1)
-    return masked_mean(entropy, targets.labelled[image, owner]).sum()
-
-
-def _person_of_row(matched: Tensor, rows: int) -> Tensor:
-    """matched (B, G, P) rows of people -> (B, rows) person of each row, -1 for none."""
-    batch, groups, people = matched.shape
-    person = torch.full((batch, rows + 1), NO_ONE, dtype=torch.int64, device=matched.device)
-    index = torch.where(matched == NO_ONE, rows, matched).flatten(1)  # those without a row fall into the spare one
-    owner = torch.arange(people, device=matched.device).repeat(groups).expand(batch, -1)
-    return person.scatter(1, index, owner)[:, :rows]
+    squares = places.squares
+    owner = person[squares.image, squares.row]
+    at = (squares.image, owner.clamp(min=0))
+    points = squares.inside(targets.poses[at])
+    known = targets.labelled[at] & (owner != NO_ONE)[:, None] & ((points > 0) & (points < CELLS)).all(-1)
+    entropy = -(place_target(points) * places.log_shares).sum(-1)
+    return masked_mean(entropy, known).sum()
 
 
 def _count(person: Tensor, people: int) -> Tensor:

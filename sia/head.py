@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from sia.layers import MLP
 from sia.outputs import Prediction
 
 SCORE_PRIOR = -4.0
@@ -37,16 +38,6 @@ def reference_from(prediction: Prediction) -> Reference:
     boxes = prediction.boxes.detach()
     size = boxes[..., None, 2:].clamp(min=1e-4)
     return Reference(boxes, (prediction.poses.detach() - boxes[..., None, :2]) / size)
-
-
-class MLP(nn.Sequential):
-    """Two linear layers with GELU between them; the last one starts near zero."""
-
-    def __init__(self, dim: int, hidden: int, out: int, bias: float = 0.0) -> None:
-        last = nn.Linear(hidden, out)
-        super().__init__(nn.Linear(dim, hidden), nn.GELU(), last)
-        nn.init.normal_(last.weight, std=1e-3)
-        nn.init.constant_(last.bias, bias)
 
 
 class PersonHead(nn.Module):

@@ -191,3 +191,12 @@ def _inside(centres: Tensor, targets: Targets) -> Tensor:
     nearest = (point - middle).square().sum(-1).argmin(1, keepdim=True)
     inside = inside.scatter(1, nearest, True)
     return inside & targets.people[:, None]
+
+
+def person_of_row(matched: Tensor, rows: int) -> Tensor:
+    """matched (B, G, P) rows of people -> (B, rows) person of each row, -1 for none."""
+    batch, groups, people = matched.shape
+    person = torch.full((batch, rows + 1), NO_ONE, dtype=torch.int64, device=matched.device)
+    index = torch.where(matched == NO_ONE, rows, matched).flatten(1)  # those without a row fall into the spare one
+    owner = torch.arange(people, device=matched.device).repeat(groups).expand(batch, -1)
+    return person.scatter(1, index, owner)[:, :rows]

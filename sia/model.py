@@ -14,12 +14,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sia.backbone import Backbone, ConvStem, Features
+from sia.glimpse import Glimpse, Squares, squares_around
 from sia.head import PersonHead, Reference, reference_from
-from sia.matcher import NO_ONE, match_patches, match_tokens, targets_from
+from sia.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_row, targets_from
 from sia.outputs import PoseOutput, Prediction, gather_rows, longer_side
-from sia.reader import KeypointReader
 from sia.rivalry import Rivalry
 from sia.tokens import DetectionTokens
+from utils.boxes import iou_and_giou, to_centres, to_corners
 from utils.structures import PoseBatch
 
 
@@ -33,8 +34,8 @@ class Widths:
         token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
         narrow: width of the light decoder and of the refiner.
         layers: layers of the light decoder and of the refiner.
-        people: R, the most people that can be found: the best tokens, whose keypoints are read from the map.
-        map: width of the map that keypoints are read from.
+        people: R, the most people that can be found: the best tokens, each of which gets a second look.
+        glimpse: channels of the glimpse at the resolution of its heat maps.
     """
 
     tokens: int = 60
@@ -43,7 +44,7 @@ class Widths:
     narrow: int = 256
     layers: int = 3
     people: int = 30
-    map: int = 128
+    glimpse: int = 64
 
 
 def trim(backbone: Backbone, depth: int, keep_norm: bool) -> None:
@@ -65,6 +66,36 @@ box AP 2.9 for 0, 2.2 for 1, and every loss lower for 0; a little is let through
 def soften(features: Tensor) -> Tensor:
     """The same values; the gradient is scaled by `TOKEN_GRADIENT`."""
     return features.detach() + TOKEN_GRADIENT * (features - features.detach())
+
+
+LIKELY = 0.01
+"""Logistic of the score from which on a person gets a second look: those below hardly count."""
+
+OTHERS = 1
+"""How many likely tokens an image that stand for nobody are looked at in training, to learn their score."""
+
+FAIR_BOX = 0.5
+"""IoU from which on a box is good enough to learn to look in."""
+
+SHIFT, GROWTH = 0.08, 0.15
+"""Standard deviations of what is done to true boxes, in shares of their size, where the model's are not yet fair."""
+
+
+def mend_boxes(boxes: Tensor, truth: Tensor) -> Tensor:
+    """boxes (n, 4) centres and sizes, truth (n, 4) corners -> the boxes; where they miss, disturbed true ones."""
+    corners = to_corners(boxes)
+    fair = iou_and_giou(corners, truth)[0] > FAIR_BOX
+    centre, size = to_centres(truth).chunk(2, dim=-1)
+    centre = centre + SHIFT * size * torch.randn_like(centre)
+    size = size * (GROWTH * torch.randn_like(size)).exp()
+    return torch.where(fair[:, None], boxes, torch.cat([centre, size], dim=-1))
+
+
+def _with_first(mask: Tensor) -> Tensor:
+    """A mask (B, R) with its first entry set, without asking whether any was: a graph can't."""
+    return mask | (
+        torch.arange(mask.shape[1], device=mask.device) + torch.arange(mask.shape[0], device=mask.device)[:, None] == 0
+    )
 
 
 class PoseModel(nn.Module, ABC):
@@ -89,7 +120,7 @@ class PoseModel(nn.Module, ABC):
         self.tokens = DetectionTokens(dim, len(mean_pose), widths.tokens, widths.groups)
         self.norm_patches = nn.LayerNorm(dim)
         self.rivalry = Rivalry(dim)
-        self.reader = KeypointReader(dim, dim, self.stem_dim, widths.map, len(mean_pose))
+        self.glimpse = Glimpse(dim, len(mean_pose), widths.glimpse)
         self.register_buffer("sigmas", sigmas.float())
 
     @abstractmethod
@@ -113,38 +144,67 @@ class PoseModel(nn.Module, ABC):
             `people` always; everything else in training. Units: the longer of H and W.
         """
         size = (images.shape[-2], images.shape[-1])
-        features, patches = self.encode(self.backbone.embed(self.normalise(images)))
+        pixels = self.normalise(images)
+        features, patches = self.encode(self.backbone.embed(pixels))
         start = self.patch_reference(features.grid, size, images.shape[0])
         scores, boxes = self.head.locate(patches, start.boxes)
         proposals = self.head.complete(patches, scores, boxes, start.poses)
         output = PoseOutput(proposals)
         sure = self._match_patches(output, batch, start.boxes[0, :, :2], size) if self.training else None
-        sharp = patches
         if self.training:
             features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
         tokens, reference = self.tokens(patches, self.head, proposals, sure)
         groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
+        truth = None
         if self.training and batch is not None:
-            targets = targets_from(batch, float(max(size)))
-            output.matched = match_tokens(output.layers[-1], targets, self.sigmas, groups)
-        people = self._place_keypoints(output, states[-1], sharp, features, size)
+            truth = targets_from(batch, float(max(size)))
+            output.matched = match_tokens(output.layers[-1], truth, self.sigmas, groups)
+        people = self._place_keypoints(output, states[-1], pixels, self.extent(features.grid, size), truth)
         self.refine(output, people, features, size)
         output.people = output.placed[-1]
         return output
 
     def _place_keypoints(
-        self, output: PoseOutput, tokens: Tensor, patches: Tensor, features: Features, size: tuple[int, int]
+        self, output: PoseOutput, tokens: Tensor, pixels: Tensor, extent: Tensor, truth: Targets | None
     ) -> Tensor:
-        """Reads the keypoints of the best people from the map; returns (B, R, dim), their tokens."""
+        """Looks at the best people once more; returns (B, R, dim), their tokens."""
         output.chosen = self._choose(output)
         people = gather_rows(tokens, output.chosen)
         seen = output.layers[-1].select(output.chosen)
-        placed, output.places = self.reader(
-            people, seen, self._as_map(patches, features.grid), features.stem8, self.extent(features.grid, size)
+        squares = self._squares(output, seen, truth)
+        at = (squares.image, squares.row)
+        found = self.glimpse(pixels, extent, people[at], seen.scores[at], squares)
+        output.places = found.places
+        placed = seen._replace(
+            scores=seen.scores.detach().index_put(at, found.scores),
+            poses=seen.poses.index_put(at, found.poses),
+            confidences=seen.confidences.index_put(at, found.confidences),
         )
         output.placed = [placed]
         return people
+
+    def _squares(self, output: PoseOutput, seen: Prediction, truth: Targets | None) -> Squares:
+        """Where to look: at everybody who is likely there; in training at those who stand for somebody, and few others.
+
+        At least one square, so that every parameter gets a gradient.
+        """
+        if truth is None or output.matched is None:
+            image, row = _with_first(seen.scores.sigmoid() > LIKELY).nonzero(as_tuple=True)
+            torch._check(image.shape[0] > 0)  # for the tracer, which knows no data
+            return squares_around(seen.boxes[image, row], image, row)
+        assert output.chosen is not None
+        person = person_of_row(output.matched, output.layers[-1].scores.shape[1]).gather(1, output.chosen)
+        owned = person != NO_ONE
+        other = ~owned & (seen.scores.sigmoid() > LIKELY)  # the best come first
+        looked = owned | (other & (other.cumsum(1) <= OTHERS))
+        image, row = (looked if looked.any() else _with_first(looked)).nonzero(as_tuple=True)
+        boxes = seen.boxes[image, row].detach()
+        if truth.people.shape[1]:
+            owner = person[image, row]
+            mended = mend_boxes(boxes, truth.corners[image, owner.clamp(min=0)])
+            boxes = torch.where((owner != NO_ONE)[:, None], mended, boxes)
+        return squares_around(boxes, image, row)
 
     def _choose(self, output: PoseOutput) -> Tensor:
         """(B, R) rows of the last layer: the best by score; in training those who are matched come first."""

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sia.glimpse import Places
+
 
 class Prediction(NamedTuple):
     """Q candidates an image.
@@ -49,20 +51,6 @@ def longer_side(size: tuple[int, int]) -> float:
     return length  # type: ignore[no-any-return]
 
 
-class Places(NamedTuple):
-    """Where R people's keypoints were looked for: N cells of a map.
-
-    Attributes:
-        log_shares: (B, R, K, N) float32, logarithms of shares that sum to 1 over the cells.
-        cells: (N, 2) centres.
-        step: () side of a cell.
-    """
-
-    log_shares: Tensor
-    cells: Tensor
-    step: Tensor
-
-
 @dataclass
 class PoseOutput:
     """Everything the criterion needs; inference reads `people` only.
@@ -74,8 +62,8 @@ class PoseOutput:
         stands_for: in training, (B, N) the person whom each patch stands for, -1 for none.
         matched: in training, (B, G, P) the row in `layers` of each person, -1 for none.
         chosen: (B, R) which rows of the last of `layers` became `people`.
-        placed: the candidates after the keypoint reader, and after each refiner layer where there is one, (B, R).
-        places: where the keypoint reader looked.
+        placed: the candidates after the glimpse, and after each refiner layer where there is one, (B, R).
+        places: where the glimpse looked.
     """
 
     people: Prediction

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sia.decoder import Attention, FeedForward
 from sia.fine_map import FineMap
-from sia.head import MLP
+from sia.layers import MLP
 from sia.outputs import Prediction
 
 POINTS = 4

@@ -25,12 +25,13 @@ MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
 }
 
 WIDTHS: dict[str, Widths] = {
-    "n16": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, map=64),
-    "ti16": Widths(narrow=128, layers=2, map=64),
+    "n16": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, glimpse=64),
+    "n32": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, glimpse=64),
+    "ti16": Widths(narrow=128, layers=2, glimpse=64),
     "s16": Widths(),
     "b16": Widths(),
     "l14": Widths(narrow=384),
-    "test": Widths(tokens=8, token_blocks=2, narrow=32, layers=1, people=4, map=16),
+    "test": Widths(tokens=8, token_blocks=2, narrow=32, layers=1, people=4, glimpse=8),
 }
 
 

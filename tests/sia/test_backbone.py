@@ -125,7 +125,13 @@ def test_layer_index_orders_the_parameters():
 
 
 def test_sizes_have_their_shapes():
-    expected = {"n16": (128, 8, 16), "ti16": (192, 12, 16), "s16": (384, 12, 16), "b16": (768, 12, 16)}
+    expected = {
+        "n16": (128, 8, 16),
+        "n32": (128, 8, 32),
+        "ti16": (192, 12, 16),
+        "s16": (384, 12, 16),
+        "b16": (768, 12, 16),
+    }
     expected |= {"l14": (1024, 24, 14), "test": (48, 4, 16)}
     for size, shape in expected.items():
         with torch.device("meta"):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sia.criterion import QUALITY_POWER, LossWeights, PoseCriterion
+from sia.glimpse import CELLS, Places, Squares
 from sia.matcher import NO_ONE, PATCHES_PER_PERSON, match_patches, match_tokens, targets_from
-from sia.outputs import Places, PoseOutput, Prediction
+from sia.outputs import PoseOutput, Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])
 TERMS = ("score", "box", "giou", "oks", "pose", "confidence")
@@ -53,8 +54,15 @@ def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, placed=1, 
         matched=match_tokens(stages[-1], targets, sigmas, groups),
         chosen=torch.stack([torch.randperm(tokens)[:rows] for _ in range(count)]),
         placed=[leaves(rows, 50 + i) for i in range(placed)],
-        places=Places((-5 * torch.rand(count, rows, len(sigmas), 12)).requires_grad_(), centres, torch.tensor(0.25)),
+        places=make_places(count, rows, len(sigmas)),
     )
+
+
+def make_places(count: int, rows: int, keypoints: int) -> Places:
+    """A square around the middle for every person but the first of the first image."""
+    image, row = (part[1:] for part in torch.ones(count, rows).nonzero(as_tuple=True))
+    squares = Squares(image, row, 0.3 + 0.4 * torch.rand(len(image), 2), 0.5 + 0.5 * torch.rand(len(image)))
+    return Places((-5 * torch.rand(len(image), keypoints, CELLS**2)).requires_grad_(), squares)
 
 
 def bce(logit: Tensor, target: float) -> Tensor:
@@ -94,6 +102,7 @@ def slow_losses(
     batch,
     shares: dict[tuple[int, int], float],
     shown: dict[tuple[int, int], Tensor] | None = None,
+    iou_share: float = 0.5,
 ) -> dict:
     """Sums over candidates.
 
@@ -124,7 +133,8 @@ def slow_losses(
                 area = float(batch.areas[b, p].double()) / length**2
                 oks, offset, near = slow_pose(prediction.poses[b, q].double(), keypoints, area, sigmas)
                 answered = (shown or {}).get((b, q), prediction.poses[b, q]).detach().double()
-                quality = (quality + float(slow_pose(answered, keypoints, area, sigmas)[0])) / 2
+                found = float(slow_pose(answered, keypoints, area, sigmas)[0])
+                quality = iou_share * quality + (1 - iou_share) * found
                 total["oks"] = total["oks"] + w.oks * share * (1 - oks)
                 total["pose"] = total["pose"] + w.pose * share * offset
                 seen = [bce(c.double(), t) for c, t in zip(prediction.confidences[b, q], near, strict=True)]
@@ -134,15 +144,24 @@ def slow_losses(
 
 
 def slow_place(places: Places, chosen: Tensor, batch) -> Tensor:
-    """Cross-entropy from a Gaussian of 0.6 cells around the label, over the labelled keypoints of each person."""
-    length, width, total = float(max(batch.images.shape[-2:])), 0.6 * float(places.step), torch.zeros(()).double()
-    for b, r in torch.nonzero(chosen != NO_ONE).tolist():
-        seen = [k for k, joint in enumerate(batch.keypoints[b, chosen[b, r]]) if joint[2] > 0]
-        for k in seen:
-            x, y = (batch.keypoints[b, chosen[b, r], k, :2].double() / length).tolist()
-            near = [math.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * width**2)) for u, v in places.cells.tolist()]
-            shares = zip(near, places.log_shares[b, r, k].double(), strict=True)
-            total = total - sum(share / sum(near) * found for share, found in shares) / len(seen)
+    """Cross-entropy from a Gaussian of 0.7 cells around the label, over the labelled keypoints inside each square."""
+    length, total = float(max(batch.images.shape[-2:])), torch.zeros(()).double()
+    for n, (b, r) in enumerate(zip(places.squares.image.tolist(), places.squares.row.tolist(), strict=True)):
+        if chosen[b, r] == NO_ONE:
+            continue
+        (x0, y0), side = places.squares.centre[n].tolist(), float(places.squares.side[n])
+        terms = []
+        for k, (x, y, v) in enumerate(batch.keypoints[b, chosen[b, r]].double().tolist()):
+            u, w = ((p / length - p0) / side * CELLS + CELLS / 2 for p, p0 in ((x, x0), (y, y0)))
+            if v > 0 and 0 < u < CELLS and 0 < w < CELLS:
+                near = [
+                    math.exp(-((u - i - 0.5) ** 2 + (w - j - 0.5) ** 2) / 0.98)
+                    for j in range(CELLS)
+                    for i in range(CELLS)
+                ]
+                shares = zip(near, places.log_shares[n, k].double(), strict=True)
+                terms.append(-sum(share / sum(near) * found for share, found in shares))
+        total = total + sum(terms) / max(1, len(terms))
     return total
 
 
@@ -154,12 +173,12 @@ def slow_criterion(output: PoseOutput, batch, num_people: float) -> dict[str, Te
     total = {name: torch.zeros((), dtype=torch.float64) for name in TERMS}
     placed = output.placed[0].poses
     shown = {(b, q): placed[b, r] for b, row in enumerate(output.chosen.tolist()) for r, q in enumerate(row)}
-    stages = [(layer, owners, groups, {}) for layer in output.layers]
-    stages[-1] = (*stages[-1][:3], shown)
+    stages = [(layer, owners, groups, {}, 0.5) for layer in output.layers]
+    stages[-1] = (*stages[-1][:3], shown, 0.5)
     chosen = torch.tensor([[owners[b, q] for q in row] for b, row in enumerate(output.chosen.tolist())])
-    stages += [(layer, chosen, 1, {}) for layer in output.placed]
-    for layer, owner, share, shown in stages:
-        for name, value in slow_losses(layer, owner, batch, {}, shown).items():
+    stages += [(layer, chosen, 1, {}, 0.0) for layer in output.placed]
+    for layer, owner, share, shown, iou_share in stages:
+        for name, value in slow_losses(layer, owner, batch, {}, shown, iou_share).items():
             total[name] = total[name] + value / share / num_people
     shares: dict[tuple[int, int], float] = {}
     for b, row in enumerate(output.stands_for.tolist()):
@@ -256,12 +275,19 @@ def test_images_of_two_ranks_count_as_in_one_batch(make_batch, make_prediction):
             matched=output.matched[row],
             chosen=output.chosen[row],
             placed=[cut(layer) for layer in output.placed],
-            places=output.places._replace(log_shares=output.places.log_shares[row]),
+            places=places_of(output.places, b),
         )
         names = ("images", "boxes", "keypoints", "areas", "people", "ignored")
         labels = replace(batch, **{name: getattr(batch, name)[row] for name in names})
         parts.append(total(criterion(own, labels, 4 / 2)))
     assert sum(parts) / 2 == pytest.approx(total(criterion(output, batch, 4.0)), rel=1e-5)
+
+
+def places_of(places: Places, image: int) -> Places:
+    """Those of one image, alone in its batch."""
+    own = places.squares.image == image
+    squares = Squares(*(part[own] for part in places.squares))
+    return Places(places.log_shares[own], squares._replace(image=torch.zeros_like(squares.image)))
 
 
 def test_equal_groups_count_as_one(make_batch, make_prediction):

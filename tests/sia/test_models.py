@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from sia.criterion import PoseCriterion
+from sia.glimpse import CELLS
 from sia.matcher import NO_ONE
-from sia.model import PoseModel
+from sia.model import OTHERS, PoseModel
 from sia.registry import MODELS, create_model
 from tests.processes import finish, start
 
@@ -103,7 +104,9 @@ def test_the_shapes_of_a_training_output(make_batch, make_config):
     assert all(layer.poses.shape == (2, rows, 17, 2) for layer in output.layers)
     assert all(layer.poses.shape == (2, widths.people, 17, 2) for layer in output.placed)
     assert output.people is output.placed[-1]
-    assert output.places.log_shares.shape == (2, widths.people, 17, 4 * 24)
+    count = len(output.places.squares.side)
+    assert 4 <= count <= 4 + 2 * OTHERS
+    assert output.places.log_shares.shape == (count, 17, CELLS**2)
     assert output.proposals.scores.shape == output.stands_for.shape == (2, 24)
     assert output.matched.shape == (2, widths.groups, 3)
     assert output.chosen.shape == (2, widths.people)

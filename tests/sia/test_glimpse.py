@@ -1,0 +1,103 @@
+"""The glimpse looks where it is told to, at one scale, and speaks the coordinates of the model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sia.glimpse import CELLS, SIDE, Glimpse, Squares, peaks, place_target, sample, squares_around
+
+EXTENT = torch.tensor([1.0, 0.5])
+
+
+def squares_at(*rows: tuple[int, float, float, float]) -> Squares:
+    """Rows of image, centre x, centre y, side."""
+    image, x, y, side = (torch.tensor(column) for column in zip(*rows, strict=True))
+    return Squares(image, torch.zeros_like(image), torch.stack([x, y], -1), side)
+
+
+def ramps(height: int = 100, width: int = 200) -> Tensor:
+    """An image whose channels are x and y of each pixel's centre, in units of the width, and 1."""
+    y, x = torch.meshgrid((torch.arange(height) + 0.5) / width, (torch.arange(width) + 0.5) / width, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)])[None]
+
+
+def test_a_square_surrounds_its_box():
+    squares = squares_around(torch.tensor([[0.4, 0.3, 0.1, 0.2]]), torch.tensor([0]), torch.tensor([3]))
+    torch.testing.assert_close(squares.side, torch.tensor([0.25]))
+    torch.testing.assert_close(squares.centre, torch.tensor([[0.4, 0.3]]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.0, 1.0), st.floats(0.0, 0.5), st.floats(0.02, 1.5))
+def test_inside_and_outside_are_inverse(x: float, y: float, side: float):
+    squares, points = squares_at((0, x, y, side)), torch.rand(1, 5, 2) * 3 - 1
+    torch.testing.assert_close(squares.outside(squares.inside(points)), points, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.3, 0.7), st.floats(0.2, 0.3), st.floats(0.05, 0.35))
+def test_samples_are_the_pixels_of_the_square(x: float, y: float, side: float):
+    """The image holds its own coordinates, so each sample tells where it was taken."""
+    squares = squares_at((0, x, y, side))
+    found = sample(ramps(), EXTENT, squares)[0]
+    assert found.shape == (3, SIDE, SIDE)
+    at = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
+    torch.testing.assert_close(found[0], (x + at * side).expand(SIDE, SIDE), atol=2e-4, rtol=0)
+    torch.testing.assert_close(found[1], (y + at * side)[:, None].expand(SIDE, SIDE), atol=2e-4, rtol=0)
+
+
+def test_each_square_is_of_its_own_image_and_nothing_lies_beyond():
+    images = torch.cat([ramps(), 5 * ramps()])
+    found = sample(images, EXTENT, squares_at((1, 0.5, 0.25, 0.1), (0, 0.5, 0.25, 0.1), (0, 2.0, 2.0, 0.1)))
+    torch.testing.assert_close(found[0], 5 * found[1])
+    assert not found[2].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(2.5, CELLS - 2.5), st.floats(2.5, CELLS - 2.5))
+def test_a_peak_is_found_to_a_fraction_of_a_cell(x: float, y: float):
+    points, mass = peaks(place_target(torch.tensor([[[x, y]]])).log())
+    torch.testing.assert_close(points[0, 0], torch.tensor([x, y]), atol=0.05, rtol=0)
+    assert float(mass[0, 0]) > 0.99
+
+
+def test_a_second_peak_far_away_does_not_move_the_keypoint():
+    near, far = place_target(torch.tensor([[[4.5, 4.5]], [[12.5, 9.5]]]))
+    points, mass = peaks((0.7 * near + 0.3 * far).log()[None])
+    torch.testing.assert_close(points[0, 0], torch.tensor([4.5, 4.5]), atol=0.01, rtol=0)
+    assert float(mass[0, 0]) == pytest.approx(0.7, abs=0.01)
+
+
+def test_people_of_one_look_and_different_sizes_are_read_alike():
+    """The same picture at twice the size, in a square of twice the size: the same heat map."""
+    torch.manual_seed(0)
+    glimpse = Glimpse(8, 3, 8).eval()
+    small = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 32), scale_factor=4, mode="bicubic")
+    large = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
+    canvas = torch.zeros(2, 3, 128, 256)
+    canvas[0, :, :64, :128], canvas[1] = small[0], large[0]
+    squares = squares_at((0, 0.25, 0.125, 0.25), (1, 0.5, 0.25, 0.5))
+    found = glimpse(canvas, EXTENT, torch.zeros(2, 8), torch.zeros(2), squares)
+    shares = found.places.log_shares.exp()
+    torch.testing.assert_close(shares[0], shares[1], atol=2e-3, rtol=0.1)
+    middle, side = squares.centre[:, None], squares.side[:, None, None]
+    relative = (found.poses - middle) / side
+    torch.testing.assert_close(relative[0], relative[1], atol=0.02, rtol=0)
+
+
+def test_gradients_reach_every_parameter():
+    glimpse = Glimpse(8, 3, 8)
+    torch.nn.init.normal_(glimpse.score[2].weight)
+    for residual in (module for module in glimpse.modules() if hasattr(module, "norm2")):
+        torch.nn.init.ones_(residual.norm2.weight)
+    found = glimpse(
+        ramps(), EXTENT, torch.rand(2, 8), torch.zeros(2), squares_at((0, 0.3, 0.2, 0.2), (0, 0.6, 0.3, 0.3))
+    )
+    (
+        found.scores.sum() + found.confidences.sum() + found.poses.sum() + found.places.log_shares[..., 5].sum()
+    ).backward()
+    assert all(p.grad is not None and p.grad.any() for p in glimpse.parameters())
