@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -24,11 +25,11 @@ class Handed:
 
 def stage_flags(config: TrainConfig, stage: str) -> dict[str, str]:
     """The flags that decide what a stage makes: all but those of other stages, and those that may change freely."""
-    others = [name for name in STAGES if name != stage]
+    others = set(STAGES) - {stage}
     return {
         entry.metadata["flag"]: format_value(getattr(config, entry.name))
         for entry in flag_fields()
-        if not entry.metadata["free"] and not any(name in entry.metadata["group"].split() for name in others)
+        if not entry.metadata["free"] and not set(re.findall(r"\w+", entry.metadata["group"])) & others
     }
 
 

@@ -48,7 +48,7 @@ def write_report(ledger: Ledger, parts: Mapping[str, Path], matches: Callable[[s
 
 def _entries(ledger: Ledger, data: CocoPose, matches: Callable[[str], Matches], folder: Path) -> list[Entry]:
     """One for each stage that has run."""
-    entries, current = [], None
+    entries, current, reached = list[Entry](), None, None
     for name in STAGES:
         record = ledger.manifest.stages.get(name)
         if record is None or not record.done:
@@ -56,9 +56,11 @@ def _entries(ledger: Ledger, data: CocoPose, matches: Callable[[str], Matches], 
         standing, decision = ledger.is_current(name, current), ledger.decision(name)
         changes = _changes(ledger, name, current, data, matches, folder) if standing else []
         files = [ledger.manifest.path(place) for place in record.pictures]
-        entries.append(Entry(name, record, decision, standing, changes, [path for path in files if path.is_file()]))
-        if standing and decision != "refused":
-            current = ledger.made(name, current)
+        files = [path for path in files if path.is_file()]
+        entries.append(Entry(name, record, decision, reached, standing, changes, files))
+        bar = entries[-1].bar()
+        if standing and decision != "refused" and bar is not None:
+            current, reached = ledger.made(name, current), bar.value.value
     return entries
 
 

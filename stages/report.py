@@ -38,6 +38,7 @@ class Entry:
         name: of the stage.
         record: what it did.
         decision: about it.
+        ap_in: AP on ``test`` of what came in; None for a first stage.
         current: false where what stands before it has changed since, so that it has to be run again.
         changes: drawings.
         files: of the stage itself, to show.
@@ -46,6 +47,7 @@ class Entry:
     name: str
     record: Record
     decision: str
+    ap_in: float | None
     current: bool
     changes: Sequence[Change] = ()
     files: Sequence[Path] = ()
@@ -65,7 +67,8 @@ class Entry:
         elif proof is not None:
             figures = (f"{100 * proof.before.value:.1f}", f"{100 * proof.after.value:.1f}", _change(proof))
         else:
-            figures = ("", "", "")
+            known = "" if self.ap_in is None else f"{100 * self.ap_in:.1f}"
+            figures = (known, known, "")
         verdict = self.decision if self.current else f"{self.decision} (out of date)"
         return (self.name, *figures, verdict, clock(self.record.seconds))
 

@@ -110,7 +110,7 @@ def draw_changes(
         DataError: a picture can't be read.
         OutputError: a drawing can't be written.
     """
-    gains = after[1].closeness - before[1].closeness
+    gains = np.where(_clear(before[1], data), after[1].closeness - before[1].closeness, 0.0)
     views = [_Shown(people, int(matches.people.sum())) for people, matches in (before, after)]
     return [
         _draw(
@@ -125,7 +125,7 @@ def draw_people(data: CocoPose, people: Predictions, matches: Matches, folder: P
     """The best and the worst pictures of a first stage: labels, and what it found; arguments as in `draw_changes`."""
     shown = _Shown(people, int(matches.people.sum()))
     labels = _labels(data)
-    middle = matches.closeness - np.nanmean(matches.closeness)
+    middle = np.where(_clear(matches, data), matches.closeness - np.nanmean(matches.closeness), 0.0)
     return [
         _draw(
             data, int(matches.image_ids[index]), folder / f"{stage}-{name}.jpg", [labels, shown.people],
@@ -133,6 +133,11 @@ def draw_people(data: CocoPose, people: Predictions, matches: Matches, folder: P
         )
         for name, kind, index in _extremes(middle, "best", "worst", above=0.0)
     ]  # fmt: skip
+
+
+def _clear(matches: Matches, data: CocoPose) -> NDArray[np.bool_]:
+    """(I,): pictures with more labels than a hand or an ear, on which something can be seen."""
+    return np.asarray(2 * matches.joints >= data.skeleton.num_keypoints)
 
 
 def _extremes(values: NDArray[np.float64], high: str, low: str, above: float) -> list[tuple[str, str, int]]:

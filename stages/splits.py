@@ -154,12 +154,11 @@ def cross_fit(
     names = sorted(set(of.values()), key=str)
     if len(names) < 2 or folds < 2:
         raise DataError(f"{len(names)} unrelated picture(s) can't be divided into {folds} folds. Calibrate with more.")
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold_of = {names[place]: number % min(folds, len(names)) for number, place in enumerate(order)}
-    numbers = range(min(folds, len(names)))
-    return [
-        ([i for i in of if fold_of[of[i]] != number], [i for i in of if fold_of[of[i]] == number]) for number in numbers
-    ]
+    members = {name: [image_id for image_id, of_it in of.items() if of_it == name] for name in names}
+    held: list[list[int]] = [[] for _ in range(min(folds, len(names)))]
+    for place in np.random.default_rng(seed).permutation(len(names)):
+        min(held, key=len).extend(members[names[place]])
+    return [([i for i in of if i not in set(fold)], sorted(fold)) for fold in held]
 
 
 def _read(coco_root: Path, annotations: Path) -> list[tuple[Picture, NDArray[np.uint64], str | None]]:

@@ -359,6 +359,7 @@ def test_one_process_at_a_time(start: Callable[..., int], tmp_path: Path, capsys
 
 def test_flags_belong_to_stages() -> None:
     config = pipeline_config({"coco_root": Path("a"), "train_ann": Path("b"), "stage": "all"}, None)
+    assert set(pipeline.MODULES) == set(STAGES)
     common = stage_flags(config, "prior")
     assert {"-SEED", "-EPOCH", "-MODEL"} <= common.keys()
     assert not {"-WORKERS", "-DEVICE", "-STAGE", "--FORCE_STAGE", "-CONFIG"} & common.keys()
