@@ -5,10 +5,13 @@ Paths in it are relative to the pipeline's folder where they lie in it, so that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from stages.proof import Interval, Proof
 from utils.coco_files import read_json
@@ -18,6 +21,19 @@ from utils.output import write_json
 
 FILE = "manifest.json"
 FORMAT = "sia_pose_pipeline/1"
+
+
+def plain(value: Any) -> Any:
+    """A figure of any library as JSON can hold it; what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 @dataclass(frozen=True)

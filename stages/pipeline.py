@@ -15,7 +15,7 @@ from typing import Any
 
 from stages import baseline_stage
 from stages.ledger import Handed, Ledger
-from stages.manifest import Manifest, Record
+from stages.manifest import Manifest, Record, plain
 from stages.matches import Matches, find_matches
 from stages.pipeline_data import part_files, prepare_data, splits_folder
 from stages.pipeline_report import write_report
@@ -180,7 +180,7 @@ class Pipeline:
         """Checks what a stage made, proves it, and notes everything."""
         after = self._checked(name, result)
         place = self.manifest.place
-        record.declined, record.figures = result.declined, dict(result.figures)
+        record.declined, record.figures = result.declined, plain(result.figures)
         record.after = {part: place(path) for part, path in after.items()}
         record.weights = place(result.weights) if result.weights is not None else None
         record.pictures = [place(path) for path in result.pictures]

@@ -69,7 +69,7 @@ def _changes(
 ) -> list[Change]:
     """Drawings of what a stage found or changed."""
     record, manifest = ledger.manifest.stages[name], ledger.manifest
-    if "test" not in record.after:
+    if record.proof is None and record.measured is None:  # it declined, and nobody looked at the labels of test
         return []
     truth = load_ground_truth(data.annotation_file, data.skeleton)
     found = matches(record.after["test"])

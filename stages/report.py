@@ -165,7 +165,12 @@ def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
         if isinstance(value, Mapping):
             rows += _flat(value, f"{prefix}{name}.")
         else:
-            rows.append((f"{prefix}{name}", f"{value:.4g}" if isinstance(value, float) else str(value)))
+            rows.append(
+                (
+                    f"{prefix}{name}",
+                    f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value),
+                )
+            )
     return rows
 
 

