@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import TrainConfig, build_config
+from utils.config_file import with_config_files
 from utils.errors import ConfigError, SiaError, WeightsError
 from utils.flags import parse_flags
 
@@ -38,15 +39,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     """Returns 0, or the number of the signal that ended the stage."""
-    given = parse_flags(arguments)
+    given = parse_flags(with_config_files(arguments))
     # Imported after the flags are read: a wrong one is answered at once, without loading all of torch.
+    if given.get("pipeline") is not None or given.get("stage", "baseline") != "baseline":
+        from stages import pipeline
+
+        return pipeline.run(given, ("train_pose.py", *arguments))
     from stages import baseline
     from utils.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(given["resume"]) if given.get("resume") else None
     config, changes = configure(given, checkpoint)
     start = baseline.Start(checkpoint, tuple(changes), ("train_pose.py", *arguments))
-    return {"baseline": baseline.run}[config.stage](config, start)
+    return baseline.run(config, start)
 
 
 def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tuple[TrainConfig, list[str]]:

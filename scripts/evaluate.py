@@ -3,6 +3,7 @@
 python scripts/evaluate.py --weight_path runs/.../weights/best.pt --coco_root pictures --ann_file val.json
 torchrun --nproc_per_node=4 scripts/evaluate.py --weight_path ... --coco_root ... --ann_file ...
 python scripts/evaluate.py --results results.json --ann_file val.json
+python scripts/evaluate.py --results before.json --compare after.json --ann_file val.json
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.coco_pose import CocoPose
 from datasets.loader import ValidationLoader, validation_loader
 from stages.evaluator import on_first_rank, predict_results
+from stages.matches import find_matches
 from stages.predictor import RUNTIMES, Predictor
+from stages.proof import prove
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, read_json, read_skeleton
 from utils.config import image_size
@@ -32,8 +35,11 @@ from utils.errors import ConfigError, SiaError
 from utils.keypoint_scores import csv_rows
 from utils.output import named_folder, numbered_folder, write_json, write_text
 from utils.results import write_coco_results
+from utils.skeleton import Skeleton
 
 SMALLEST_INPUT = 32
+SEED = 0
+"""Of the resamples of --compare: the same files give the same interval."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,6 +53,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--weight_path", type=Path, metavar="FILE", help="weights: best.pt or last.pt of a run, or an export"
     )
     what.add_argument("--results", type=Path, metavar="FILE", help="COCO keypoint results (json) of any program")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="results (json), or with --weight_path also weights: how much "
+        "better or worse they are, with the 95 %% interval over resampled pictures",
+    )  # fmt: skip
     data = parser.add_argument_group("data")
     data.add_argument("--ann_file", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations (json)")
     data.add_argument("--coco_root", type=Path, metavar="DIR", help="folder of the pictures; needed with --weight_path")
@@ -74,8 +84,14 @@ def check_args(args: argparse.Namespace) -> None:
     """
     if args.weight_path is not None and args.coco_root is None:
         raise ConfigError("--weight_path needs --coco_root, the folder of the pictures.")
+    if args.results is not None and args.compare is not None and _is_weights(args.compare):
+        raise ConfigError("--compare takes weights beside --weight_path only; name the results with --compare instead.")
     if args.imgsz is not None and min(args.imgsz) < SMALLEST_INPUT:
         raise ConfigError(f"--imgsz must be {SMALLEST_INPUT} pixels or more on both sides, but got {args.imgsz}.")
+
+
+def _is_weights(path: Path) -> bool:
+    return path.suffix.lower() != ".json"
 
 
 def evaluate_results(args: argparse.Namespace) -> None:
@@ -85,7 +101,20 @@ def evaluate_results(args: argparse.Namespace) -> None:
     metrics = evaluate(args.ann_file, results, skeleton)
     print(metrics.table(), flush=True)  # before the files, which may meet a full disk
     with output_folder(args.output_dir) as folder:
+        if args.compare is not None:
+            compare(args, results, read_json(args.compare, "results file"), skeleton, folder)
         report(metrics, folder, {"results": str(args.results), "annotations": str(args.ann_file)})
+
+
+def compare(args: argparse.Namespace, first: list[Row], second: list[Row], skeleton: Skeleton, folder: Path) -> None:
+    """Prints and writes how much better the second results are, on the same resampled pictures."""
+    before, after = (find_matches(args.ann_file, rows, skeleton) for rows in (first, second))
+    proof = prove(before, after, SEED)
+    word = "better" if proof.difference.low > 0 else "worse" if proof.difference.high < 0 else "no clear difference"
+    print(f"\n{args.results or args.weight_path}  AP {proof.before.percent()}")
+    print(f"{args.compare}  AP {proof.after.percent()}")
+    print(f"change of AP {proof.difference.percent(sign=True)} over {proof.images} pictures: {word}", flush=True)
+    write_json(folder / "comparison.json", {"with": str(args.compare), **proof.to_dict()}, indent=2)
 
 
 def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
@@ -99,14 +128,24 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
             predictor.runtime.find, loader, args.ann_file, predictor.skeleton,
             progress=lambda images: _advance(bar, images * ranks.world_size),
         )  # fmt: skip
-    on_first_rank(lambda: finish(args, predictor, results))
+    other = other_results(args, ranks) if args.compare is not None else []
+    on_first_rank(lambda: finish(args, predictor, results, other))
+
+
+def other_results(args: argparse.Namespace, ranks: Ranks) -> list[Row]:
+    """Those to compare with: of a file, or of other weights, which all ranks run."""
+    if not _is_weights(args.compare):
+        return on_first_rank(lambda: list(read_json(args.compare, "results file")))
+    second = argparse.Namespace(**{**vars(args), "weight_path": args.compare})
+    predictor, _, loader = prepare_together(second, ranks)
+    return predict_results(predictor.runtime.find, loader, args.ann_file, predictor.skeleton)
 
 
 def _advance(bar: Any, images: int) -> None:
     bar.update(min(images, bar.total - bar.n))
 
 
-def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row]) -> None:
+def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], other: list[Row]) -> None:
     """Scores and writes, on the first rank."""
     metrics = evaluate(args.ann_file, results, predictor.skeleton)
     print(metrics.table(), flush=True)
@@ -114,6 +153,8 @@ def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row]) -
     source = {"weights": str(args.weight_path), "annotations": str(args.ann_file), "image_size": size}
     with output_folder(args.output_dir) as folder:
         write_coco_results(folder / "results.json", results)
+        if args.compare is not None:
+            compare(args, results, other, predictor.skeleton, folder)
         report(metrics, folder, source)
 
 

@@ -22,7 +22,9 @@ import cv2
 import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["stages.baseline", "stages.predictor", "stages.evaluator", "torch.nn.parallel"])
+CONTEXT.set_forkserver_preload(
+    ["stages.baseline", "stages.pipeline", "stages.predictor", "stages.evaluator", "torch.nn.parallel"]
+)
 
 
 class Console:

@@ -13,8 +13,8 @@ from typing import Any
 
 from utils.errors import ConfigError
 
-STAGES = ("baseline",)
-"""What -STAGE takes. A stage joins this table when it works."""
+STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
+"""The stages of a pipeline, in their order."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -25,6 +25,11 @@ def image_size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.isdecimal() for part in parts):
         raise ValueError("give N or HxW in pixels, such as 256 or 192x256")
     return int(parts[0]), int(parts[-1])
+
+
+def name_list(text: str) -> tuple[str, ...]:
+    """``a,b`` -> ("a", "b"); ``none`` -> ()."""
+    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _flag(
@@ -44,6 +49,8 @@ def _flag(
 
 _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
+# A group whose title has the name of a stage holds the flags of that stage: changing one repeats that stage only.
+_PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,10 @@ class TrainConfig:
         "-IMGSZ", _WHAT, "Input size in pixels, N or HxW; pictures are letterboxed into it.", kind=image_size,
         default=(256, 256),
     )  # fmt: skip
-    stage: str = _flag("-STAGE", _WHAT, "Stage of the pipeline.", default="baseline", choices=STAGES)
+    stage: str = _flag(
+        "-STAGE", _WHAT, "Stage of the pipeline, or all of them; baseline without -PIPELINE is a plain training.",
+        default="baseline", choices=(*STAGES, "all"), free=True,
+    )  # fmt: skip
     resume: Path | None = _flag(
         "--RESUME", _WHAT, "A checkpoint. Of a training (last.pt): continues exactly that run, with its flags. "
         "Of weights only (best.pt): starts a new run from them.", kind=Path, default=None, free=True,
@@ -175,9 +185,39 @@ class TrainConfig:
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
 
+    pipeline: Path | None = _flag(
+        "-PIPELINE", _PIPELINE, "Folder of the pipeline, new or to go on with; flags left out are those it was started "
+        "with. With -STAGE all, none makes a new one below -OUTPUT.", kind=Path, default=None, free=True,
+    )  # fmt: skip
+    config_file: Path | None = _flag(
+        "-CONFIG", _PIPELINE, "YAML file of flags (without dashes, such as EPOCH: 50); those on the command line win.",
+        kind=Path, default=None, free=True,
+    )  # fmt: skip
+    calibrate: float = _flag(
+        "-CALIBRATE", _PIPELINE, "Share of the pictures of -TRAIN_ANN to calibrate with; without -VAL_ANN as many "
+        "again are set aside to prove on.", kind=float, default=0.15,
+    )  # fmt: skip
+    results_calibrate: Path | None = _flag(
+        "-RESULTS_CALIBRATE", _PIPELINE, "COCO results (json) of another program on -TRAIN_ANN, instead of a baseline; "
+        "those of the calibration pictures are used.", kind=Path, default=None, free=True,
+    )  # fmt: skip
+    results_test: Path | None = _flag(
+        "-RESULTS_TEST",
+        _PIPELINE,
+        "Its results on -VAL_ANN, or on -TRAIN_ANN where that is divided.",
+        kind=Path,
+        default=None,
+        free=True,
+    )
+    force_stage: tuple[str, ...] = _flag(
+        "--FORCE_STAGE", _PIPELINE, "Stages (such as ssl,prior) that are applied even where the proof refuses them; "
+        "the report says so. none takes it back.", kind=name_list, default=(), free=True,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             self._check_range(name, low, high)
+        self._check_pipeline()
         if self.scale_min > self.scale_max:
             raise ConfigError(f"-SCALE_MIN {self.scale_min} is above -SCALE_MAX {self.scale_max}.")
         if self.plain_epochs is not None and self.plain_epochs > self.epoch:
@@ -190,6 +230,16 @@ class TrainConfig:
             choices = entry.metadata["choices"]
             if choices and getattr(self, entry.name) not in choices:
                 raise ConfigError(unknown(entry.metadata["flag"], getattr(self, entry.name), choices))
+
+    def _check_pipeline(self) -> None:
+        for name in self.force_stage:
+            if name not in STAGES:
+                raise ConfigError(unknown("--FORCE_STAGE", name, STAGES))
+        if (self.results_calibrate is None) != (self.results_test is None):
+            raise ConfigError("-RESULTS_CALIBRATE and -RESULTS_TEST go together. Give both.")
+        given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
+        if any(given):
+            raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -208,7 +258,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("wd", 0, 10), ("clip", 0, math.inf), ("llrd", 0.01, 1), ("ema", 0, 0.999999), ("mosaic", 0, 1),
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("calibrate", 0.01, 0.45),
 )  # fmt: skip
 
 
@@ -222,7 +272,8 @@ def format_value(value: Any) -> str:
     if value is None:
         return "auto"
     if isinstance(value, (tuple, list)):
-        return "x".join(map(str, value))
+        numbers = all(isinstance(part, int) for part in value)
+        return ("x" if numbers else ",").join(map(str, value)) or "none"
     return str(value)
 
 
@@ -244,7 +295,7 @@ def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = Non
         if missing:
             raise ConfigError(f"{', '.join(missing)} must be given. See python train_pose.py --help.")
         return TrainConfig(**given), []
-    base = {f.name: _restore(f, saved[f.name]) for f in flag_fields() if f.name in saved}
+    base = _restored(saved)
     changed = [f for f in flag_fields() if f.name in given and f.name in base and given[f.name] != base[f.name]]
     changed = [f for f in changed if f.name != "resume"]
     lines = [f"{f.metadata['flag']} {format_value(base[f.name])} -> {format_value(given[f.name])}" for f in changed]
@@ -255,6 +306,21 @@ def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = Non
             "from the weights with --RESUME .../best.pt."
         )
     return TrainConfig(**{**base, **given}), lines
+
+
+def pipeline_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None) -> TrainConfig:
+    """Fills flags left out from the pipeline's earlier runs, or else by their defaults.
+
+    Without -VAL_ANN it is the file of -TRAIN_ANN: one file for all parts. Arguments and errors: see `build_config`.
+    """
+    if saved is not None:
+        kept = {name: value for name, value in _restored(saved).items() if name not in ("stage", "config_file")}
+        return TrainConfig(**{**kept, **given})
+    stage = given.get("stage", "baseline")
+    if stage != "all" and given.get("pipeline") is None:
+        raise ConfigError(f"-STAGE {stage} needs -PIPELINE, the folder of the pipeline that it belongs to.")
+    whole = {"val_ann": given.get("train_ann")} if "coco_root" in given and "train_ann" in given else {}
+    return build_config({"model": "sia_pose_simple", **whole, **given})[0]
 
 
 def unknown(what: str, value: str, known: Sequence[str]) -> str:
@@ -277,6 +343,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _restored(saved: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: _restore(f, saved[f.name]) for f in flag_fields() if f.name in saved}
 
 
 def _restore(entry: Field[Any], value: Any) -> Any:

@@ -139,6 +139,12 @@ def start_ranks(wanted_device: str) -> Ranks:
     return Ranks(rank, world_size, local_world_size, device)
 
 
+def leave_ranks() -> None:
+    """This process goes on alone: `start_ranks` gives one process from now on."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        os.environ.pop(name, None)
+
+
 def _environment(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal():

@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
 
-from utils.config import flag_fields, format_value, image_size, unknown
+from utils.config import flag_fields, format_value, image_size, name_list, unknown
 from utils.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="train_pose.py",
         description="Train a multi-person pose estimator on pictures with COCO keypoint annotations.",
         epilog="Several processes: torchrun --nproc_per_node=N train_pose.py ... (see docs/training.md).",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -60,11 +60,12 @@ def _declare(group: Any, entry: Field[Any]) -> None:
     )
 
 
-_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE"}
+_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE", name_list: "NAMES"}
 
 
 def _default_text(entry: Field[Any]) -> str:
-    return "none" if entry.name in ("backbone", "resume") else format_value(entry.default)
+    is_none = entry.name == "backbone" or (entry.default is None and entry.metadata["kind"] is Path)
+    return "none" if is_none else format_value(entry.default)
 
 
 def _reader(entry: Field[Any]) -> Callable[[str], Any]:

@@ -215,3 +215,27 @@ def test_no_abbreviations_and_one_of_two(files, tmp_path):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == 2
+
+
+def test_two_results_are_compared(files, tmp_path, capsys):
+    (tmp_path / "more.json").write_text(json.dumps([result(i) for i in (1, 2, 3, 4)]))
+    assert main(results_flags(files, tmp_path / "out", compare=tmp_path / "more.json")) == 0
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    printed = capsys.readouterr().out
+    assert found["after"]["value"] > 1 - 1e-9 and found["images"] == 5
+    assert found["difference"]["value"] == found["after"]["value"] - found["before"]["value"]
+    assert found["difference"]["low"] == 0.0  # some resamples lack the one picture that differs
+    assert "change of AP" in printed and "no clear difference" in printed
+
+
+def test_weights_are_compared_with_weights_and_with_their_own_results(files, tmp_path, capsys):
+    assert main(flags(files, tmp_path / "a", compare=files / "weights.pt")) == 0
+    assert main(flags(files, tmp_path / "b", compare=tmp_path / "a" / "results.json")) == 0
+    for name in "ab":
+        found = json.loads((tmp_path / name / "comparison.json").read_text())
+        assert found["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0} and not found["changed"]
+    capsys.readouterr()
+    assert main(results_flags(files, tmp_path / "c", compare=files / "weights.pt")) == 1
+    assert "name the results with --compare" in capsys.readouterr().err
+    assert main(results_flags(files, tmp_path / "d", compare=tmp_path / "none.json")) == 1
+    assert "none.json" in capsys.readouterr().err and not (tmp_path / "d").exists()

@@ -266,3 +266,14 @@ def test_ci_runs_the_tests() -> None:
     command = ROOT / ".ci" / "run"
     assert os.access(command, os.X_OK)
     assert "scripts/test.sh" in command.read_text()
+
+
+def test_the_pipeline_runs_on_drawn_people_or_on_what_is_named(checkout: Checkout) -> None:
+    checkout.run("run_pipeline.sh", "-EPOCH", "2")
+    made, trained = (next(line for line in checkout.log if name in line) for name in ("make_synthetic", "launch.py"))
+    assert "--close" in made and "-STAGE all" in trained and trained.endswith("-EPOCH 2")
+    checkout.run("run_pipeline.sh", "-PIPELINE", "runs/a", "-STAGE=prior")
+    assert not any("make_synthetic" in line for line in checkout.log)
+    assert checkout.log[-1].endswith("train_pose.py -PIPELINE runs/a -STAGE=prior")
+    checkout.run("run_pipeline.sh", "--help")
+    assert checkout.log[-1].endswith("train_pose.py --help")

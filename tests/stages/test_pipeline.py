@@ -1,0 +1,452 @@
+"""The frame around small stages that improve, hurt, decline or crash: what is decided, handed on, and repeated."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import train_pose
+from datasets.synthetic import write_dataset
+from stages import pictures, pipeline
+from stages.ledger import stage_flags
+from stages.manifest import Manifest
+from stages.pipeline_report import write_report
+from stages.stage import StageResult, StageWork
+from tests import processes
+from utils.coco_eval import evaluate
+from utils.config import STAGES, pipeline_config
+from utils.predictions import read_predictions
+from utils.skeleton import COCO_PERSON
+
+RNG = np.random.default_rng
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic people, and results for them like those of a fair model."""
+    folder = tmp_path_factory.mktemp("people")
+    write_dataset(folder, 30, 16, 64, 0, 0)
+    for split in ("train", "val"):
+        truth = json.loads((folder / f"{split}.json").read_text())
+        (folder / f"{split}-results.json").write_text(json.dumps(noisy(truth, 0.035)))
+    return folder
+
+
+def noisy(truth: dict[str, Any], share: float) -> list[dict[str, Any]]:
+    """A prediction of each labelled person, joints off by a share of the box."""
+    rng, rows = RNG(0), []
+    for entry in truth["annotations"]:
+        points = np.array(entry["keypoints"]).reshape(-1, 3)
+        points[:, :2] += rng.normal(size=(17, 2)) * share * max(entry["bbox"][2:])
+        points[:, 2] = 0.9
+        row = {"image_id": entry["image_id"], "category_id": 1, "keypoints": points.ravel().tolist()}
+        rows.append({**row, "bbox": entry["bbox"], "score": float(rng.random())})
+    return rows
+
+
+def moved(work: StageWork, share: float, **result: Any) -> StageResult:
+    """Moves all joints towards their labels by a share of the way: no real stage could do that on test."""
+    after = {}
+    for part, path in work.before.items():
+        truth = json.loads(work.parts[part].read_text())
+        labels = np.array([entry["keypoints"] for entry in truth["annotations"]]).reshape(-1, 17, 3)[..., :2]
+        people = read_predictions(path, pipeline.load_ground_truth(work.parts[part], COCO_PERSON), COCO_PERSON)
+        after[part] = work.folder / f"{part}.json"
+        replace(people, keypoints=people.keypoints + share * (labels - people.keypoints)).save(after[part])
+    return StageResult(after, **result)
+
+
+def improves(work: StageWork) -> StageResult:
+    return moved(work, 0.7, figures={"share": np.float32(0.7), "nested": {"joints": np.nan}})
+
+
+def hurts(work: StageWork) -> StageResult:
+    return moved(work, -1.0)
+
+
+def declines(work: StageWork) -> StageResult:
+    return StageResult({}, declined="no gain on calibrate")
+
+
+def nothing(work: StageWork) -> StageResult:
+    return moved(work, 0.0)
+
+
+@pytest.fixture
+def start(reported: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The same without the report, which would take most of the time."""
+    monkeypatch.setattr(pipeline, "write_report", lambda *_: None)
+    return reported
+
+
+@pytest.fixture
+def reported(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs train_pose.py in this process, with other stages; the results of another program are the baseline."""
+    data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json -CALIBRATE 0.2"
+    results = f"-RESULTS_CALIBRATE {people}/train-results.json -RESULTS_TEST {people}/val-results.json"
+
+    def run(flags: str, first: bool = True, **stages: Callable[[StageWork], StageResult]) -> int:
+        for name, function in stages.items():
+            (tmp_path / name).mkdir(exist_ok=True)
+            monkeypatch.setitem(pipeline.MODULES, name, f"tests.{name}")
+            monkeypatch.setitem(__import__("sys").modules, f"tests.{name}", SimpleNamespace(run=function))
+        more = f"{data} {results}" if first else ""
+        return train_pose.main(f"-PIPELINE {tmp_path}/p {flags} {more}".split())
+
+    return run
+
+
+@pytest.fixture
+def counted() -> tuple[list[str], Callable[[str, Callable[[StageWork], StageResult]], Any]]:
+    """A list of the stages that ran, and a function that makes a stage count itself."""
+    ran: list[str] = []
+
+    def count(name: str, stage: Callable[[StageWork], StageResult]) -> Callable[[StageWork], StageResult]:
+        def run(work: StageWork) -> StageResult:
+            ran.append(name)
+            return stage(work)
+
+        return run
+
+    return ran, count
+
+
+def manifest(tmp_path: Path) -> Manifest:
+    found = Manifest.read(tmp_path / "p")
+    assert found is not None
+    return found
+
+
+FOUR = {"ssl": hurts, "ensemble": improves, "prior": declines, "postprocess": nothing}
+
+
+def test_each_stage_is_decided_and_handed_on(
+    start: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], people: Path
+) -> None:
+    got: dict[str, StageWork] = {}
+    stages = {name: lambda work, n=name, s=stage: got.__setitem__(n, work) or s(work) for name, stage in FOUR.items()}
+    assert start("-STAGE all", **stages) == 0
+    records = manifest(tmp_path).stages
+    gains = {name: record.proof and record.proof.difference for name, record in records.items()}
+    assert gains["ssl"].high < 0 < gains["ensemble"].low
+    assert gains["prior"] is None and records["prior"].declined
+    assert gains["postprocess"].low == gains["postprocess"].high == 0 and not records["postprocess"].proof.changed
+    folder = tmp_path / "p"
+    assert got["ensemble"].before["test"] == folder / "1-baseline" / "test.json"  # that of ssl was refused
+    assert got["postprocess"].before["test"] == folder / "3-ensemble" / "test.json"
+    rows = json.loads((folder / "1-baseline" / "test.json").read_text())
+    assert records["baseline"].measured.value == evaluate(people / "val.json", rows, COCO_PERSON).AP
+    assert records["ensemble"].proof.before.value == records["baseline"].measured.value
+    printed = capsys.readouterr().out
+    assert "stage 2/5  ssl         refused: AP " in printed and "stage 3/5  ensemble    applied: AP " in printed
+    assert "stage 4/5  prior       refused: no gain on calibrate" in printed
+    assert str(folder / "report.html") in printed
+
+
+def test_the_report_tells_it_and_needs_no_other_file(reported: Callable[..., int], tmp_path: Path) -> None:
+    reported("-STAGE all", **FOUR)
+    page, text = ((tmp_path / "p" / f"report.{kind}").read_text() for kind in ("html", "md"))
+    for word in ("baseline", "ensemble", "applied", "no gain on calibrate", "changed no figure", "nested.joints"):
+        assert word in page and word in text
+    assert page.count("data:image/") > 8 and 'src="report' not in page and "http" not in page
+    for line in text.splitlines():
+        if line.startswith("!["):
+            picture = cv2.imread(str(tmp_path / "p" / line.split("](")[1].rstrip(")")))
+            assert picture.std() > 5
+    assert "better: mean OKS" in text and "worse: mean OKS" in text
+
+
+def test_what_stands_is_not_run_again(
+    start: Callable[..., int], tmp_path: Path, counted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran, count = counted
+    start("-STAGE all", **{name: count(name, stage) for name, stage in FOUR.items()})
+    before, _ = manifest(tmp_path).stages, capsys.readouterr()
+    assert start("-STAGE all", first=False) == 0
+    assert ran == list(FOUR)
+    assert manifest(tmp_path).stages == before
+    assert capsys.readouterr().out.count("as it was made before") == 5
+
+
+def test_an_altered_file_is_said_and_its_stage_repeated(
+    start: Callable[..., int], tmp_path: Path, counted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran, count = counted
+    start("-STAGE all", **{name: count(name, stage) for name, stage in FOUR.items()})
+    made = tmp_path / "p" / "3-ensemble" / "test.json"
+    good = made.read_bytes()
+    made.write_bytes(good.replace(b"0.9", b"0.8", 1))
+    capsys.readouterr()
+    assert start("-STAGE postprocess", first=False) == 1
+    assert "3-ensemble/test.json of the stage ensemble was altered" in capsys.readouterr().err
+    assert start("-STAGE all", first=False) == 0
+    assert "ensemble runs again: 3-ensemble/test.json was altered" in capsys.readouterr().out
+    assert ran == [*FOUR, "ensemble"]  # what it made is the same as before, so what follows stands
+    assert (tmp_path / "p" / "3-ensemble-2" / "test.json").read_bytes() == good
+    assert made.read_bytes() != good  # nothing is overwritten
+
+
+def test_a_crashed_stage_goes_on_in_its_folder(
+    start: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], counted: Any
+) -> None:
+    ran, count = counted
+    seen: list[list[str]] = []
+
+    def crashes(work: StageWork) -> StageResult:
+        seen.append(sorted(path.name for path in work.folder.iterdir()))
+        (work.folder / "half.txt").write_text("half")
+        if len(seen) == 1:
+            raise RuntimeError("midway")
+        return improves(work)
+
+    stages = {**FOUR, "ssl": count("ssl", FOUR["ssl"]), "ensemble": crashes}
+    with pytest.raises(RuntimeError, match="midway"):
+        start("-STAGE all", **stages)
+    assert not manifest(tmp_path).stages["ensemble"].done
+    assert start("-STAGE all", first=False) == 0
+    assert ran == ["ssl"] and seen == [[], ["half.txt"]]
+    assert manifest(tmp_path).stages["ensemble"].folder == "3-ensemble"
+
+
+def test_a_stage_that_makes_rubbish_is_an_error(start: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    def empty(work: StageWork) -> StageResult:
+        return StageResult({"test": work.before["test"]})
+
+    def broken(work: StageWork) -> StageResult:
+        (work.folder / "bad.json").write_text('[{"image_id": 1}]')
+        return StageResult({"calibrate": work.folder / "bad.json", "test": work.before["test"]})
+
+    assert start("-STAGE baseline") == 0
+    assert start("-STAGE ssl", first=False, ssl=empty) == 1
+    assert "made no results of calibrate" in capsys.readouterr().err
+    assert start("-STAGE ssl", first=False, ssl=broken) == 1
+    assert "Result 0" in capsys.readouterr().err
+
+
+def test_force_applies_and_marks(
+    start: Callable[..., int], tmp_path: Path, counted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, count = counted
+    got: list[Path] = []
+    last = {"postprocess": lambda work: got.append(work.before["test"]) or declines(work)}
+    stages = {"ssl": count("ssl", hurts), "ensemble": declines, "prior": declines, **last}
+    start("-STAGE all", **stages)
+    monkeypatch.setattr(pipeline, "write_report", write_report)
+    start("-STAGE postprocess --FORCE_STAGE ssl", first=False)
+    assert ran == ["ssl"]  # the proof was there already
+    folder = tmp_path / "p"
+    assert got == [folder / "1-baseline" / "test.json", folder / "2-ssl" / "test.json"]
+    for kind in ("html", "md"):
+        text = (folder / f"report.{kind}").read_text()
+        assert "Applied by --FORCE_STAGE against the proof: ssl" in text and "forced" in text
+    monkeypatch.setattr(pipeline, "write_report", lambda *_: None)
+    start("-STAGE postprocess --FORCE_STAGE none", first=False)
+    assert got[-1] == folder / "1-baseline" / "test.json"
+
+
+def test_a_stage_before_that_changes_makes_those_after_it_out_of_date(
+    start: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start("-STAGE all", **{**FOUR, "ssl": improves})
+    monkeypatch.setattr(pipeline, "write_report", write_report)
+    start("-STAGE ssl -BS 4", first=False, ssl=lambda work: moved(work, 0.3))
+    text = (tmp_path / "p" / "report.md").read_text()
+    assert "Out of date, as a stage before has changed: ensemble, prior, postprocess" in text
+    assert manifest(tmp_path).stages["ssl"].folder == "2-ssl-2"
+
+
+def test_a_new_model_is_handed_on_only_where_it_is_applied(start: Callable[..., int], tmp_path: Path) -> None:
+    got: list[Path | None] = []
+
+    def trains(share: float) -> Callable[[StageWork], StageResult]:
+        def stage(work: StageWork) -> StageResult:
+            (work.folder / "best.pt").write_bytes(b"weights")
+            return moved(work, share, weights=work.folder / "best.pt")
+
+        return stage
+
+    def looks(work: StageWork) -> StageResult:
+        got.append(work.weights)
+        return nothing(work)
+
+    start("-STAGE baseline")
+    start("-STAGE ssl", first=False, ssl=trains(-1.0))
+    start("-STAGE ensemble", first=False, ensemble=looks)
+    start("-STAGE ssl -BS 4", first=False, ssl=trains(0.7))
+    start("-STAGE ensemble", first=False)
+    assert got == [None, tmp_path / "p" / "2-ssl-2" / "best.pt"]
+
+
+def test_two_runs_are_the_same(start: Callable[..., int], tmp_path: Path) -> None:
+    start("-STAGE all", **FOUR)
+    first = manifest(tmp_path)
+    (tmp_path / "p").rename(tmp_path / "q")
+    start("-STAGE all", **FOUR)
+    second = manifest(tmp_path)
+    assert first.splits == second.splits and first.sources == second.sources
+    for name in STAGES:
+        one, two = (replace(found.stages[name], seconds=0.0) for found in (first, second))
+        assert one == two
+
+
+def test_a_pipeline_can_be_moved(start: Callable[..., int], tmp_path: Path, counted: Any) -> None:
+    ran, count = counted
+    start("-STAGE all", **{name: count(name, stage) for name, stage in FOUR.items()})
+    (tmp_path / "p").rename(tmp_path / "q")
+    assert train_pose.main(f"-STAGE all -PIPELINE {tmp_path}/q".split()) == 0
+    assert ran == list(FOUR)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-STAGE baseline -SEED 1", "-SEED 0 -> 1 would change the splits"),
+        ("-STAGE baseline -CALIBRATE 0.3", "-CALIBRATE 0.2 -> 0.3 would change the splits"),
+        ("-STAGE baseline -TRAIN_ANN {people}/val.json", "is not the file that .* began with"),
+    ],
+)
+def test_the_data_stays_what_it_was(
+    start: Callable[..., int], people: Path, flags: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start("-STAGE baseline") == 0
+    assert start(flags.format(people=people), first=False) == 1
+    import re
+
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_altered_splits_are_an_error(start: Callable[..., int], tmp_path: Path, capsys: Any) -> None:
+    assert start("-STAGE baseline") == 0
+    file = tmp_path / "p" / "splits" / "test.json"
+    file.write_text(file.read_text() + " ")
+    assert start("-STAGE baseline", first=False) == 1
+    assert "splits/test.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-STAGE ssl", "-STAGE ssl needs -PIPELINE"),
+        ("-STAGE basline -PIPELINE {tmp}/p {data}", "Did you mean baseline"),
+        ("-STAGE all -PIPELINE {tmp}/p --FORCE_STAGE sll {data}", "Did you mean ssl"),
+        ("-STAGE all -PIPELINE {tmp}/p -RESULTS_TEST x.json {data}", "go together"),
+        ("-STAGE prior -PIPELINE {tmp}/p {data}", "needs a baseline"),
+        ("-STAGE all -PIPELINE {tmp}/full {data}", "is no pipeline"),
+        ("-STAGE all -PIPELINE {tmp}/p", "-COCO_ROOT, -TRAIN_ANN, -VAL_ANN must be given"),
+        ("--FORCE_STAGE ssl -MODEL sia_pose {data}", "Name its folder with -PIPELINE"),
+    ],
+)
+def test_what_can_not_work_is_one_line(people: Path, tmp_path: Path, flags: str, message: str, capsys: Any) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
+    assert train_pose.main(flags.format(tmp=tmp_path, data=data).split()) == 1
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+
+
+def test_one_process_at_a_time(start: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start("-STAGE baseline") == 0
+    with pipeline.lock_folder(tmp_path / "p"):
+        assert start("-STAGE baseline", first=False) == 1
+    assert "Another process works in" in capsys.readouterr().err
+
+
+def test_flags_belong_to_stages() -> None:
+    config = pipeline_config({"coco_root": Path("a"), "train_ann": Path("b"), "stage": "all"}, None)
+    assert set(pipeline.MODULES) == set(STAGES)
+    common = stage_flags(config, "prior")
+    assert {"-SEED", "-EPOCH", "-MODEL"} <= common.keys()
+    assert not {"-WORKERS", "-DEVICE", "-STAGE", "--FORCE_STAGE", "-CONFIG"} & common.keys()
+
+
+def test_results_of_another_program_are_kept_as_they_are(
+    start: Callable[..., int], tmp_path: Path, people: Path
+) -> None:
+    start("-STAGE baseline")
+    part = json.loads((tmp_path / "p" / "splits" / "calibrate.json").read_text())
+    ids = {image["id"] for image in part["images"]}
+    given = {
+        json.dumps(r["keypoints"])
+        for r in json.loads((people / "train-results.json").read_text())
+        if r["image_id"] in ids
+    }
+    taken = {
+        json.dumps(r["keypoints"]) for r in json.loads((tmp_path / "p" / "1-baseline" / "calibrate.json").read_text())
+    }
+    assert given == taken and len(taken) > 3
+
+
+# ---- With a training ----
+
+TRAINING = "-SIZE test -IMGSZ 64 -BS 4 -WORKERS 0 -DEVICE cpu -EPOCH 2 -CALIBRATE 0.2"
+
+
+def ranked(rank: int, argv: str) -> int:
+    """One of torchrun's processes; it draws nothing, and its second stage does nothing."""
+    import sys
+
+    pictures.Pictures.epoch = lambda *_: None  # type: ignore[method-assign]
+    pictures.Pictures.training_batch = lambda *_: None  # type: ignore[method-assign]
+    pipeline.MODULES["ssl"] = "fake"
+    sys.modules["fake"] = SimpleNamespace(run=alone)  # type: ignore[assignment]
+    return train_pose.main(argv.split())
+
+
+def alone(work: StageWork) -> StageResult:
+    """Joins the ranks, as a stage that trains would: there must be one."""
+    with pipeline.start_ranks("cpu") as ranks:
+        return StageResult({}, declined=f"{ranks.world_size} process")
+
+
+def flags_of(people: Path, tmp_path: Path) -> str:
+    data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
+    return f"-PIPELINE {tmp_path}/p {TRAINING} {data}"
+
+
+def test_two_ranks_train_and_one_goes_on(people: Path, tmp_path: Path) -> None:
+    flags = flags_of(people, tmp_path)
+    assert processes.finish(processes.start(2, ranked, f"-STAGE baseline {flags}")) == [0, 0]
+    record = manifest(tmp_path).stages["baseline"]
+    assert record.done and record.measured is not None
+    assert record.weights == "1-baseline/training/weights/best.pt"
+    environment = json.loads((tmp_path / "p" / "1-baseline" / "training" / "environment.json").read_text())
+    assert environment[0]["processes"] == 2
+    assert processes.finish(processes.start(2, ranked, f"-STAGE ssl -PIPELINE {tmp_path}/p")) == [0, 0]
+    assert manifest(tmp_path).stages["ssl"].declined == "1 process"
+
+
+def test_an_error_of_the_first_rank_ends_both(people: Path, tmp_path: Path) -> None:
+    assert processes.finish(processes.start(2, ranked, f"-STAGE ssl {flags_of(people, tmp_path)}"))[0] == 1
+
+
+def test_a_kill_in_the_training_is_gone_on_from(people: Path, tmp_path: Path) -> None:
+    """The training saves itself after every step, and the pipeline finds it."""
+    flags = f"-STAGE baseline {flags_of(people, tmp_path)} -SAVE_MINUTES 0 -EPOCH 5 -EVAL_EVERY 5"
+    process = processes.start(1, ranked, flags)[0]
+    last = tmp_path / "p" / "1-baseline" / "training" / "weights" / "last.pt"
+    deadline = time.monotonic() + 60
+    while not last.is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    assert processes.finish([process]) == [-signal.SIGKILL]
+    assert not manifest(tmp_path).stages["baseline"].done
+    assert processes.finish(processes.start(1, ranked, f"-STAGE baseline -PIPELINE {tmp_path}/p -SAVE_MINUTES 9")) == [
+        0
+    ]
+    assert manifest(tmp_path).stages["baseline"].done
+    folders = [path.name for path in (tmp_path / "p" / "1-baseline").iterdir() if path.is_dir()]
+    assert folders == ["training"]
+    starts = json.loads((last.parent.parent / "environment.json").read_text())
+    assert len(starts) == 2  # the second one went on
