@@ -72,5 +72,6 @@ def plain_weights(model: nn.Module) -> dict[str, Tensor]:
         owner, _, kind = name.rpartition(".")
         if ".lora_" in name:
             continue
-        plain[name] = value.float() + deltas[owner] if kind == "weight" and owner in deltas else value
+        value = value.float() if value.dtype == torch.bfloat16 else value
+        plain[name] = value + deltas[owner] if kind == "weight" and owner in deltas else value
     return plain

@@ -36,6 +36,7 @@ from utils.distributed import Ranks, start_ranks, wrap
 from utils.ema import make_ema
 from utils.errors import ConfigError, WeightsError
 from utils.logger import Dashboards, Progress, ResultsFile
+from utils.optional import need
 from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
 
 
@@ -90,6 +91,8 @@ def run(config: TrainConfig, start: Start) -> int:
     """
     # The names are checked before minutes of reading.
     ModelConfig(config.model, config.size, 0, config.imgsz, (), ())
+    if config.lora:
+        need("peft", "-LORA")
     with start_ranks(config.device) as ranks:
         seed_everything(config.seed)
         with ranks.shared_errors():
@@ -289,6 +292,7 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         ("model", f"{config.model} {config.size}, {millions:.2f} M parameters, {size} pixels, "
                   f"{parts.skeleton.num_keypoints} keypoints"),
         ("weights", "; ".join(filter(None, [pretrained.source, loaded]))),
+        *_adapter_lines(parts),
         *parts.plan.lines,
         ("training", data.train.describe()),
         ("validation", data.val.describe()),
@@ -308,6 +312,18 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         print(f"warning: {text}", file=sys.stderr)
     for text in dashboards.lines if dashboards else []:
         parts.progress.say(text)
+
+
+def _adapter_lines(parts: Parts) -> list[tuple[str, str]]:
+    """What -LORA added."""
+    if not parts.config.lora:
+        return []
+    backbone = parts.state.model.backbone
+    count = sum(p.numel() for name, p in backbone.named_parameters() if ".lora_" in name)
+    kept = "bf16" if any(p.dtype == torch.bfloat16 for p in backbone.parameters()) else "fp32"
+    return [
+        ("adapters", f"rank {parts.config.lora}, {count / 1e6:.2f} M parameters; the matrices below them in {kept}")
+    ]
 
 
 def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:

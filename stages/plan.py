@@ -65,13 +65,23 @@ def make_plan(config: TrainConfig, ranks: Ranks, batches: int, workers: int, pre
     lines = (
         ("precision", precision),
         ("batch", f"{batch} = {config.bs} (-BS) x {config.accum} (-ACCUM) x {ranks.world_size} (processes)"),
-        ("steps", f"{total} = {config.epoch} epochs x {steps}"),
+        ("steps", f"{total} = {config.epoch} epochs x {steps}{_too_few(total, steps, pretrained)}"),
         *phase_lines,
         ("averaging", f"{ema:.6g} a step ({_asked('-EMA') if config.ema is not None else '1 - 10 / steps'})"),
         ("augmentation", f"mosaic {config.mosaic:g}; the last {plain} epochs without it"),
         ("loading", f"{workers} worker{'s' if workers != 1 else ''} a process"),
     )
     return Plan(phases, total, ema, plain, workers, dtype, lines)
+
+
+ENOUGH_STEPS = 3000
+"""Fewer are said to be few, however many the pictures: on 3,000 synthetic close-ups AP was 3.7 after as many."""
+
+
+def _too_few(total: int, steps: int, pretrained: Pretrained) -> str:
+    if total >= ENOUGH_STEPS or pretrained.is_whole:
+        return ""
+    return f"; few: heads from nothing want {ENOUGH_STEPS} (-EPOCH {math.ceil(ENOUGH_STEPS / steps)})"
 
 
 Lines = tuple[tuple[str, str], ...]

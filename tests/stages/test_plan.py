@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from stages.phases import freeze_epochs_of, phase_at
-from stages.plan import plan_phases
+from stages.plan import make_plan, plan_phases
 from stages.pretrained import Pretrained
 from utils.config import TrainConfig, build_config
+from utils.device import choose_device
+from utils.distributed import Ranks
 from utils.errors import ConfigError
 
 RANDOM, BACKBONE, WHOLE = Pretrained(), Pretrained(is_trained=True), Pretrained(is_trained=True, is_whole=True)
@@ -53,3 +55,11 @@ def test_adapters_have_no_layer_decay_and_need_trained_weights(config: TrainConf
     assert (first.learns, second.learns, second.llrd) == ("nothing", "adapters", 1.0)
     with pytest.raises(ConfigError, match=r"-LORA 8 would keep random weights.*-BACKBONE"):
         plan_phases(replace(config, lora=8), 60, 16, RANDOM)
+
+
+def test_few_steps_are_called_few(config: TrainConfig) -> None:
+    """150 pictures in batches of 16 are 9 steps an epoch."""
+    alone = Ranks(0, 1, 1, choose_device("cpu"))
+    said = {start: dict(make_plan(config, alone, 9, 0, start).lines)["steps"] for start in (RANDOM, BACKBONE, WHOLE)}
+    assert said[WHOLE] == "900 = 100 epochs x 9"
+    assert said[RANDOM] == said[BACKBONE] == "900 = 100 epochs x 9; few: heads from nothing want 3000 (-EPOCH 334)"
