@@ -17,13 +17,12 @@ import torch
 from datasets.coco_pose import CocoPose, mean_pose
 from datasets.loader import TrainingLoader, ValidationLoader, training_loader, validation_loader
 from datasets.transforms import Augmentation
-from sia.adapters import add_adapters, halve_frozen
 from sia.backbone_weights import resize_positions
 from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
 from stages.interruption import Interruption
-from stages.phases import phase_at, start_phase
+from stages.phases import adapt, adapter_lines, phase_at, start_phase
 from stages.pictures import Pictures
 from stages.plan import Plan, choose_workers, make_plan
 from stages.pretrained import Pretrained, load_pretrained
@@ -99,6 +98,7 @@ def run(config: TrainConfig, start: Start) -> int:
             data = load_data(config, ranks)
             model_config, pretrained = describe_model(config, data.train, start)
             model = build_model(model_config, pretrained, start)
+            pretrained = replace(pretrained, weights=None)  # the model has its own copy
             plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
         seed_everything(config.seed + ranks.rank)
         parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
@@ -191,7 +191,7 @@ def assemble(
 ) -> Parts:
     """Everything that the trainer needs, restored where a run is continued."""
     device = ranks.device.torch
-    adapt(model, plan, config)
+    adapt(model, config.lora, config.recompute, plan.dtype)
     model.to(device)
     # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
     if device.type == "cpu" and plan.dtype == torch.bfloat16:
@@ -211,15 +211,6 @@ def assemble(
         progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
         results=results, dashboards=dashboards, pictures=pictures,
     )  # fmt: skip
-
-
-def adapt(model: PoseModel, plan: Plan, config: TrainConfig) -> None:
-    """Adds what -LORA and --RECOMPUTE ask for."""
-    model.backbone.recompute = config.recompute
-    if config.lora:
-        add_adapters(model.backbone, config.lora)
-        if plan.dtype == torch.bfloat16:
-            halve_frozen(model.backbone)
 
 
 def _epoch_of(training: Mapping[str, Any]) -> int:
@@ -292,7 +283,7 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         ("model", f"{config.model} {config.size}, {millions:.2f} M parameters, {size} pixels, "
                   f"{parts.skeleton.num_keypoints} keypoints"),
         ("weights", "; ".join(filter(None, [pretrained.source, loaded]))),
-        *_adapter_lines(parts),
+        *adapter_lines(parts.state.model),
         *parts.plan.lines,
         ("training", data.train.describe()),
         ("validation", data.val.describe()),
@@ -312,18 +303,6 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         print(f"warning: {text}", file=sys.stderr)
     for text in dashboards.lines if dashboards else []:
         parts.progress.say(text)
-
-
-def _adapter_lines(parts: Parts) -> list[tuple[str, str]]:
-    """What -LORA added."""
-    if not parts.config.lora:
-        return []
-    backbone = parts.state.model.backbone
-    count = sum(p.numel() for name, p in backbone.named_parameters() if ".lora_" in name)
-    kept = "bf16" if any(p.dtype == torch.bfloat16 for p in backbone.parameters()) else "fp32"
-    return [
-        ("adapters", f"rank {parts.config.lora}, {count / 1e6:.2f} M parameters; the matrices below them in {kept}")
-    ]
 
 
 def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:

@@ -99,29 +99,34 @@ def plan_phases(config: TrainConfig, steps: int, batch: int, pretrained: Pretrai
     Raises:
         ConfigError: -LORA or -FREEZE_EPOCHS with a random start.
     """
+    frozen = _frozen_epochs(config, steps, pretrained)
+    muon = not pretrained.is_trained if config.optimizer == "auto" else config.optimizer == "muon"
+    learns: Learns = "adapters" if config.lora else "all"
+    llrd = config.llrd if config.llrd is not None else (0.8 if pretrained.is_trained and not config.lora else 1.0)
+    spans: list[tuple[Learns, int, int]] = [("nothing", 0, frozen), (learns, frozen, config.epoch)]
+    phases, lines = [], []
+    for what, first, end in spans:
+        if first == end:
+            continue
+        lr, why = _learning_rate(config, batch, pretrained, what)
+        count = (end - first) * steps
+        warmup = config.warmup if config.warmup is not None else warmup_of(count)
+        phases.append(Phase(what, end, count, warmup, lr, llrd, muon))
+        text = f"{_SPANS[what].format(first + 1, end)}{lr:.3g} ({why}); warm-up {warmup} steps, then cosine to 1 %"
+        lines.append(("learning rate", text))
+    return tuple(phases), (*lines, *_optimiser_lines(config, muon, llrd, pretrained))
+
+
+def _frozen_epochs(config: TrainConfig, steps: int, pretrained: Pretrained) -> int:
+    """How long the backbone is frozen; refuses to leave random weights as they are."""
     if not pretrained.is_trained and (config.lora or config.freeze_epochs):
         flag = f"-LORA {config.lora}" if config.lora else f"-FREEZE_EPOCHS {config.freeze_epochs}"
         raise ConfigError(
             f"{flag} would keep random weights as they are. Give trained ones with -BACKBONE or --RESUME."
         )
-    heads = pretrained.is_trained and not pretrained.is_whole
-    frozen = config.freeze_epochs if config.freeze_epochs is not None else 0
-    if config.freeze_epochs is None and heads:
-        frozen = freeze_epochs_of(config.epoch, steps)
-    muon = not pretrained.is_trained if config.optimizer == "auto" else config.optimizer == "muon"
-    learns: Learns = "adapters" if config.lora else "all"
-    llrd = config.llrd if config.llrd is not None else (0.8 if pretrained.is_trained and not config.lora else 1.0)
-    phases, lines = [], []
-    for kind, end, count in (("nothing", frozen, frozen), (learns, config.epoch, config.epoch - frozen)):
-        if not count:
-            continue
-        what: Learns = "nothing" if kind == "nothing" else learns
-        lr, why = _learning_rate(config, batch, pretrained, what)
-        warmup = config.warmup if config.warmup is not None else warmup_of(count * steps)
-        phases.append(Phase(what, end, count * steps, warmup, lr, llrd, muon))
-        lines.append(("learning rate", f"{_SPANS[what].format(end - count + 1, end)}{lr:.3g} ({why}); "
-                                       f"warm-up {warmup} steps, then cosine to 1 %"))  # fmt: skip
-    return tuple(phases), (*lines, *_optimiser_lines(config, muon, llrd, pretrained))
+    if config.freeze_epochs is not None:
+        return config.freeze_epochs
+    return freeze_epochs_of(config.epoch, steps) if pretrained.is_trained and not pretrained.is_whole else 0
 
 
 _SPANS: dict[str, str] = {

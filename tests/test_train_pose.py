@@ -128,7 +128,7 @@ def test_two_ranks_resume_exactly_across_phases(flags: str, tmp_path: Path) -> N
     assert finish(start(2, f"{phases} -EXP whole", with_vit)) == [0, 0]
     assert finish(start(2, f"{phases} -EXP parts", interrupted_vit)) == [143, 143]
     assert state_of(tmp_path / "parts")["cursor"]["step"] == 3
-    assert finish(start(2, f"--RESUME {tmp_path}/parts/weights/last.pt")) == [0, 0]
+    assert finish(start(2, f"--RESUME {tmp_path}/parts/weights/last.pt", with_vit)) == [0, 0]
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
