@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
@@ -17,7 +17,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from sia.sapiens import SAPIENS, build_sapiens
 from utils.errors import ConfigError
 
 OWN: dict[str, dict[str, int]] = {
@@ -34,6 +36,10 @@ SIZES: dict[str, str] = {
     "l14": "vit_large_patch14_dinov2",
     "test": "sia_vit_test_patch16",
 }
+
+
+Learns = Literal["all", "adapters", "nothing"]
+"""Which weights of a backbone are trained; adapters are those of `sia.adapters`."""
 
 
 class Features(NamedTuple):
@@ -126,6 +132,9 @@ class Backbone(nn.Module):
         prefix: number P of prefix tokens.
         name: the timm name, or ours, that builds the same architecture again.
         loaded: what was found in the file of weights that it was filled from; empty for none.
+        learns: which weights are trained, set by `learn`.
+        recompute: whether a block keeps its input only, and is computed again for the gradient (Chen et al., Training
+            Deep Nets with Sublinear Memory Cost, 2016). Frozen blocks that extra tokens run through always are.
         mean, std: buffers (3, 1, 1), the normalisation that the weights expect, for colours in [0, 1].
         grid: buffer (2,), the (h, w) for which the learned positions were made; weights need it to be resized.
     """
@@ -141,6 +150,8 @@ class Backbone(nn.Module):
         self.vit = vit
         self.name = name
         self.loaded = ""
+        self.learns: Learns = "all"
+        self.recompute = False
         self.dim = int(vit.embed_dim)
         self.depth = len(vit.blocks)
         self.patch = stride_of(vit)
@@ -156,6 +167,17 @@ class Backbone(nn.Module):
         """Sets the mean and the standard deviation per colour channel, for colours in [0, 1]."""
         self.mean.copy_(torch.tensor(mean).view(3, 1, 1))
         self.std.copy_(torch.tensor(std).view(3, 1, 1))
+
+    def learn(self, what: Learns) -> None:
+        """Sets which weights are trained; the others have no gradient. To be followed by `train` to train all."""
+        self.learns = what
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(what == "all" or (what == "adapters" and ".lora_" in name))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """As usual, but what isn't trained stays as in evaluation: batch normalisation keeps its statistics."""
+        return super().train(mode and self.learns == "all")
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), uint8 in [0, 255] or float in [0, 1], to what `embed` expects."""
@@ -201,10 +223,16 @@ class Backbone(nn.Module):
             tokens = torch.cat([tokens, extra.to(tokens.dtype)], dim=1)
         # As a sum: where its attention isn't fused, timm adds the mask to the logits, whatever its type.
         bias = None if mask is None else torch.zeros_like(mask, dtype=tokens.dtype).masked_fill(~mask, -torch.inf)
-        options: dict[str, Tensor | None] = {"attn_mask": bias}
+        options: dict[str, Any] = {"attn_mask": bias}
         if isinstance(self.vit, Eva):
             options["rope"] = self._rope_rows(index, features.rope, tokens.shape[1] - count)
-        tokens = self.vit.blocks[index](tokens, **options)
+        block = self.vit.blocks[index]
+        # Through a frozen block the gradient of the extra tokens passes, and nothing else that it computed is needed.
+        passed = self.learns == "nothing" and tokens.requires_grad
+        if (self.recompute or passed) and torch.is_grad_enabled():
+            tokens = checkpoint(block, tokens, use_reentrant=False, **options)
+        else:
+            tokens = block(tokens, **options)
         return features._replace(tokens=tokens[:, :count]), None if extra is None else tokens[:, count:]
 
     def _rope_rows(self, index: int, rope: Tensor | None, extra: int) -> Tensor | None:
@@ -288,7 +316,7 @@ def _build_own(size: str, image_size: tuple[int, int]) -> Backbone:
 
 def _unknown_backbone(name: str) -> ConfigError:
     bare = name.split(".")[0]
-    known = [*SIZES, *timm.list_models()]
+    known = [*SIZES, *SAPIENS, *timm.list_models()]
     close = difflib.get_close_matches(bare, known, n=4, cutoff=0.5)
     hint = f"; close names: {', '.join(close)}" if close else ""
     return ConfigError(f"unknown backbone '{name}': give a timm ViT name or a weights file{hint}")
@@ -327,7 +355,7 @@ def build_backbone(size: str, backbone: str | None, image_size: tuple[int, int])
 
     Args:
         size: a key of `SIZES`, used where `backbone` is None.
-        backbone: any timm VisionTransformer or Eva name, a value of `SIZES`, or None.
+        backbone: any timm VisionTransformer or Eva name, a key of `SAPIENS`, a value of `SIZES`, or None.
         image_size: (H, W) in pixels; learned positions are made for its grid, and interpolated for other sizes.
 
     Raises:
@@ -340,4 +368,6 @@ def build_backbone(size: str, backbone: str | None, image_size: tuple[int, int])
     own = {value: key for key, value in SIZES.items() if key in OWN}
     if backbone in own:
         return _build_own(own[backbone], image_size)
+    if backbone in SAPIENS:
+        return Backbone(build_sapiens(backbone, _grid_image(image_size, 16)), backbone)
     return _build_timm(backbone, image_size)

@@ -14,6 +14,7 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from torch import Tensor
 
+from sia.sapiens import sapiens_grid
 from utils.errors import WeightsError
 
 Renames = tuple[tuple[str, str], ...]
@@ -95,6 +96,24 @@ _TIMM: Renames = (
     (r"\.mlp\.w12\.", ".mlp.fc1."),
     (r"\.mlp\.w3\.", ".mlp.fc2."),
 )
+_MMPRETRAIN: Renames = (
+    (r"^patch_embed\.projection\.", "patch_embed.proj."),
+    (r"^layers\.", "blocks."),
+    (r"^ln1\.", "norm."),
+    (r"\.ln([12])\.", r".norm\1."),
+    (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+)
+_SAPIENS2: Renames = (
+    (r"^storage_tokens$", "reg_token"),
+    (r"^patch_embed\.projection\.", "patch_embed.proj."),
+    (r"^ln1\.", "norm."),
+    (r"\.ln([12])\.", r".norm\1."),
+    (r"\.attn\.w([qkv])\.", r".attn.\1_proj."),
+    (r"\.attn\.gamma\.weight$", ".gamma_1"),
+    (r"\.ffn\.w12\.", ".mlp.fc1."),
+    (r"\.ffn\.w3\.", ".mlp.fc2."),
+)
 _LAYOUTS = (
     Layout("timm", "patch_embed.proj.weight", "blocks.0.norm1.weight", _TIMM, None),
     Layout("timm", "patch_embed.proj.weight", "blocks.0.0.norm1.weight", _TIMM, None),
@@ -126,6 +145,8 @@ _LAYOUTS = (
         _HF_EMBEDDINGS + _HF_BLOCK,
         None,
     ),
+    Layout("Sapiens", "patch_embed.projection.weight", "layers.0.ln1.weight", _MMPRETRAIN, IMAGENET),
+    Layout("Sapiens2", "patch_embed.projection.weight", "blocks.0.attn.wq.weight", _SAPIENS2, IMAGENET),
     Layout("OpenAI CLIP", "conv1.weight", "transformer.resblocks.0.ln_1.weight", _OPENAI, CLIP),
 )
 _WRAPPERS = ("weights", "model_ema", "model", "state_dict", "teacher", "student", "target_encoder", "encoder", "module")
@@ -152,7 +173,8 @@ def parse(state: Mapping[str, Any]) -> BackboneFile:
     names = ", ".join(list(tensors)[:3]) or "no tensors"
     raise WeightsError(
         f"no backbone is recognised in these weights (they begin with {names}): give a plain ViT in the layout of "
-        "timm, MAE, DINO, Hugging Face's DINOv2, DINOv3, CLIP, ViT or ViT-MAE, OpenAI's CLIP, or ViCLIP"
+        "timm, MAE, DINO, Hugging Face's DINOv2, DINOv3, CLIP, ViT or ViT-MAE, OpenAI's CLIP, ViCLIP, Sapiens or "
+        "Sapiens2"
     )
 
 
@@ -188,6 +210,8 @@ def _special_cases(layout: Layout, tensors: dict[str, Tensor], prefix: str) -> B
     file = _convert(layout, tensors, prefix)
     if layout.name == "timm":
         return _timm_family(file, tensors, prefix)
+    if layout.name == "Sapiens":
+        return _sapiens(file, prefix)
     if layout.name == "HF ViT" and any(key.startswith("decoder.") for key in tensors):
         return file._replace(format="HF ViT-MAE", colours=IMAGENET)
     if layout.name == "OpenAI CLIP" and tensors[prefix + "conv1.weight"].ndim == 5:
@@ -195,6 +219,17 @@ def _special_cases(layout: Layout, tensors: dict[str, Tensor], prefix: str) -> B
     if layout.name == "HF CLIP" and "cls_token" not in file.weights:  # SigLIP's tower shares the names
         return file._replace(format="HF SigLIP", colours=((0.5,) * 3, (0.5,) * 3))
     return file
+
+
+def _sapiens(file: BackboneFile, prefix: str) -> BackboneFile:
+    """Only the pretraining has a class token, with a position; pose models are made without, as is the backbone."""
+    positions = file.weights.get("pos_embed")
+    if positions is None:
+        return file
+    if file.weights.pop("cls_token", None) is not None:
+        positions = file.weights["pos_embed"] = positions[:, 1:]
+        file.ignored.append(prefix + "cls_token")
+    return file._replace(grid=sapiens_grid(positions.shape[1]))
 
 
 def _viclip(file: BackboneFile, temporal: Tensor | None) -> BackboneFile:

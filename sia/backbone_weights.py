@@ -17,9 +17,19 @@ from torch import Tensor
 
 from sia.backbone import OWN, SIZES, Backbone, build_backbone
 from sia.backbone_formats import BackboneFile, parse
+from sia.sapiens import SAPIENS
 from utils.errors import WeightsError
 
-_WIDTH_NAMES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant", 4096: "7b"}
+_WIDTH_NAMES = {
+    192: "tiny",
+    384: "small",
+    768: "base",
+    1024: "large",
+    1280: "huge",
+    1536: "giant",
+    2432: "5b",
+    4096: "7b",
+}
 # The first that fits is taken. Nothing in CLIP's weights tells QuickGELU from GELU: OpenAI and ViCLIP use the former.
 _NAMES = (
     "vit_{width}_patch{patch}_224",
@@ -33,6 +43,7 @@ _NAMES = (
     "vit_{width}_patch{patch}_siglip_224",
     "deit3_{width}_patch{patch}_224",
     "eva02_{width}_patch{patch}_224",
+    "vit_{width}_patch{patch}_sapiens2",
 )
 _CLIP_FORMATS = ("HF CLIP", "OpenAI CLIP", "ViCLIP")
 
@@ -112,6 +123,8 @@ def _architecture(file: BackboneFile) -> str | None:
 
 def _candidates(file: BackboneFile) -> Iterator[str]:
     width, patch = _width(file), _patch(file)
+    if file.format == "Sapiens":
+        yield from (name for name in SAPIENS if SAPIENS[name]["embed_dim"] == width)
     yield from (SIZES[size] for size in OWN if OWN[size]["embed_dim"] == width)
     for template in _NAMES:
         name = template.format(width=_WIDTH_NAMES.get(width, "?"), patch=patch)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import shlex
 import shutil
 import signal
 import sys
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from datasets.coco_pose import CocoPose, mean_pose
 from datasets.loader import TrainingLoader, ValidationLoader, training_loader, validation_loader
@@ -26,6 +22,7 @@ from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
 from stages.interruption import Interruption
+from stages.phases import adapt, adapter_lines, phase_at, start_phase
 from stages.pictures import Pictures
 from stages.plan import Plan, choose_workers, make_plan
 from stages.pretrained import Pretrained, load_pretrained
@@ -34,13 +31,12 @@ from stages.training_state import TrainingState, seed_everything
 from stages.weights import load_weights, read_description
 from utils.coco_files import load_ground_truth
 from utils.config import TrainConfig
-from utils.distributed import Ranks, start_ranks
+from utils.distributed import Ranks, start_ranks, wrap
 from utils.ema import make_ema
-from utils.errors import ConfigError
+from utils.errors import ConfigError, WeightsError
 from utils.logger import Dashboards, Progress, ResultsFile
-from utils.optimizer import make_optimizer
+from utils.optional import need
 from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
-from utils.scheduler import make_scheduler
 
 
 @dataclass(frozen=True)
@@ -94,13 +90,16 @@ def run(config: TrainConfig, start: Start) -> int:
     """
     # The names are checked before minutes of reading.
     ModelConfig(config.model, config.size, 0, config.imgsz, (), ())
+    if config.lora:
+        need("peft", "-LORA")
     with start_ranks(config.device) as ranks:
         seed_everything(config.seed)
         with ranks.shared_errors():
             data = load_data(config, ranks)
             model_config, pretrained = describe_model(config, data.train, start)
             model = build_model(model_config, pretrained, start)
-            plan = make_plan(config, ranks, len(data.training), data.workers, pretrained.is_trained)
+            pretrained = replace(pretrained, weights=None)  # the model has its own copy
+            plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
         seed_everything(config.seed + ranks.rank)
         parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
         if ranks.is_main:
@@ -142,8 +141,8 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     pretrained = Pretrained() if start.checkpoint is not None else load_pretrained(config.backbone)
     if start.checkpoint is not None:
         saved, _ = read_description(start.checkpoint, config.resume)
-        trained = start.training is None or bool(start.training["pretrained"])
-        pretrained = Pretrained(saved.backbone, None, f"{config.resume}", trained)
+        trained, whole = (True, True) if start.training is None else _start_of(start.training, config.resume)
+        pretrained = Pretrained(saved.backbone, None, f"{config.resume}", trained, whole)
     model_config = ModelConfig(
         name=config.model,
         size=config.size,
@@ -156,6 +155,14 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     if start.checkpoint is not None and saved.num_keypoints == skeleton.num_keypoints:
         model_config = replace(model_config, mean_pose=saved.mean_pose)
     return model_config, pretrained
+
+
+def _start_of(training: Mapping[str, Any], source: object) -> tuple[bool, bool]:
+    """What the run started from, which its automatic choices depend on: `is_trained` and `is_whole`."""
+    saved = training.get("pretrained")
+    if not isinstance(saved, Mapping):
+        raise WeightsError(f"{source} is of an earlier version and can't be continued. Start anew from its best.pt.")
+    return bool(saved.get("is_trained")), bool(saved.get("is_whole"))
 
 
 def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:
@@ -184,25 +191,31 @@ def assemble(
 ) -> Parts:
     """Everything that the trainer needs, restored where a run is continued."""
     device = ranks.device.torch
+    adapt(model, config.lora, config.recompute, plan.dtype)
     model.to(device)
     # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
     if device.type == "cpu" and plan.dtype == torch.bfloat16:
         model.fuse_attention(False)
-    state = make_state(model, plan, config, device)
+    state = make_state(model, plan, config, device, 0 if start.training is None else _epoch_of(start.training))
     if start.training is not None and start.checkpoint is not None:
         check_identity(start.training["identity"], data.identity())
-        state.restore(dict(start.training), start.checkpoint["weights"], ranks)
+        state.restore(dict(start.training), ranks)
     folder = choose_folder(config, ranks, start)
     results, dashboards, pictures = _records(config, ranks, data, folder, state, start)
     return Parts(
-        config=config, plan=plan, ranks=ranks, network=_wrap(model, ranks), state=state,
+        config=config, plan=plan, ranks=ranks, network=wrap(model, ranks), state=state,
         criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
         training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
         description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
-        identity=data.identity(), pretrained=pretrained.is_trained,
+        identity=data.identity(), pretrained=pretrained,
         progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
         results=results, dashboards=dashboards, pictures=pictures,
     )  # fmt: skip
+
+
+def _epoch_of(training: Mapping[str, Any]) -> int:
+    cursor = training.get("cursor")
+    return int(cursor["epoch"]) if isinstance(cursor, Mapping) and "epoch" in cursor else 0
 
 
 def _records(
@@ -222,14 +235,11 @@ def _records(
     return ResultsFile(folder.results, state.cursor.epoch), dashboards, pictures
 
 
-def make_state(model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device) -> TrainingState:
-    """Average, optimiser, schedule and loss scale for a model on its device."""
-    backbone = model.backbone
-    optimizer = make_optimizer(
-        model, lr=plan.lr, weight_decay=config.wd, layer_decay=plan.llrd, layer_index=backbone.layer_index,
-        depth=backbone.depth, muon=plan.muon,
-    )  # fmt: skip
-    scheduler = make_scheduler(optimizer, plan.total_steps, plan.warmup)
+def make_state(
+    model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device, epoch: int = 0
+) -> TrainingState:
+    """Average, optimiser, schedule and loss scale for a model on its device, in the phase of an epoch."""
+    optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
     scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)
     return TrainingState(model, make_ema(model, plan.ema), optimizer, scheduler, scaler)
 
@@ -261,19 +271,6 @@ def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
     return RunFolder(Path(path))
 
 
-def _wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
-    if ranks.world_size == 1:
-        return model
-    # Said of kernels of 1x1, whose last strides mean nothing.
-    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    ids = [ranks.device.torch.index] if ranks.device.torch.type == "cuda" else None
-    # Buffers are averaged after each step instead of copied from rank 0, which would waste the others' statistics.
-    # torch 2.13 or so renamed the option and warns about the old name.
-    names = inspect.signature(DistributedDataParallel).parameters
-    option: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, **option)
-
-
 def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> None:
     """The start block: every automatic choice and its reason."""
     config, ranks, cursor = parts.config, parts.ranks, parts.state.cursor
@@ -286,6 +283,7 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         ("model", f"{config.model} {config.size}, {millions:.2f} M parameters, {size} pixels, "
                   f"{parts.skeleton.num_keypoints} keypoints"),
         ("weights", "; ".join(filter(None, [pretrained.source, loaded]))),
+        *adapter_lines(parts.state.model),
         *parts.plan.lines,
         ("training", data.train.describe()),
         ("validation", data.val.describe()),

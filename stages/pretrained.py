@@ -19,12 +19,14 @@ class Pretrained:
         weights: a state dict, or None for random weights.
         source: what it is, for the start block.
         is_trained: whether a training stands behind the weights.
+        is_whole: whether they are those of a whole model, not of its backbone alone.
     """
 
     architecture: str | None = None
     weights: Mapping[str, Any] | None = None
     source: str = "random (neither -BACKBONE nor --RESUME)"
     is_trained: bool = False
+    is_whole: bool = False
 
 
 def load_pretrained(backbone: str | None) -> Pretrained:

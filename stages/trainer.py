@@ -12,16 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from datasets.loader import TrainingLoader, ValidationLoader
+from sia.adapters import plain_weights
 from sia.criterion import PoseCriterion
 from stages.evaluator import evaluate_model
 from stages.interruption import Interruption
+from stages.phases import phase_at, start_phase
 from stages.pictures import Pictures
 from stages.plan import Plan
+from stages.pretrained import Pretrained
 from stages.training_state import TrainingState, plain
 from utils.checkpoint import FORMAT, save_checkpoint
 from utils.coco_eval import Metrics
 from utils.config import TrainConfig
-from utils.distributed import Ranks, running_statistics
+from utils.distributed import Ranks, running_statistics, wrap
 from utils.errors import SiaError, TrainingError
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.optimizer import learning_rates
@@ -58,7 +61,7 @@ class Parts:
         state: the model itself and all else that a checkpoint holds.
         description: the part of every checkpoint that says what it is: model_config and skeleton.
         identity: facts of the data that a resumed run must share.
-        pretrained: whether the run started from trained weights, which decides automatic choices.
+        pretrained: what the run started from, which decides automatic choices.
         results, dashboards, pictures: on the first rank only.
     """
 
@@ -74,7 +77,7 @@ class Parts:
     folder: RunFolder
     description: dict[str, Any]
     identity: dict[str, Any]
-    pretrained: bool
+    pretrained: Pretrained
     progress: Progress
     results: ResultsFile | None
     dashboards: Dashboards | None
@@ -91,7 +94,8 @@ class Trainer:
         self.metrics: Metrics | None = None
         self._measured: dict[str, Any] = {}  # the figures in the weights file, and when they were taken
         self._device = parts.ranks.device.torch
-        self._parameters = [p for p in parts.state.model.parameters() if p.requires_grad]
+        self._phase = phase_at(parts.plan.phases, self.cursor.epoch)
+        self._parameters = trained_parameters(parts.state.model)
         self._statistics = running_statistics(parts.state.model)
         self._saved = self._clock = time.monotonic()
 
@@ -245,8 +249,22 @@ class Trainer:
         with self.ranks.shared_errors():
             if self.ranks.is_main:
                 self._publish(row, improved, evaluated)
+        self._change_phase()
         self.save()
         self.parts.progress.pause()
+
+    def _change_phase(self) -> None:
+        """Enters the phase of the next epoch, before what is saved: a checkpoint holds the optimiser of its epoch."""
+        phase = phase_at(self.parts.plan.phases, self.cursor.epoch)
+        if phase is self._phase:
+            return
+        state, self._phase = self.state, phase
+        self.parts.network = state.model  # the wrap of the phase before goes first
+        state.optimizer, state.scheduler = start_phase(state.model, phase, self.config.wd)
+        state.ema.separate(state.model)
+        self._parameters = trained_parameters(state.model)
+        self.parts.network = wrap(state.model, self.ranks)
+        self.parts.progress.say(f"From epoch {self.cursor.epoch + 1} on the backbone learns too.")
 
     def _publish(self, row: dict[str, float | int | None], improved: bool, evaluated: bool) -> None:
         """The files of a finished epoch, on the first rank."""
@@ -296,10 +314,11 @@ class Trainer:
     def save(self) -> None:
         """last.pt; all ranks must call it."""
         self._tick()
+        pretrained = self.parts.pretrained
         training = {
             "config": self.config.to_dict(),
             "identity": self.parts.identity,
-            "pretrained": self.parts.pretrained,
+            "pretrained": {"is_trained": pretrained.is_trained, "is_whole": pretrained.is_whole},
             **self.state.to_dict(self.ranks),
         }
         with self.ranks.shared_errors():
@@ -311,7 +330,7 @@ class Trainer:
         return {
             "format": FORMAT,
             **self.parts.description,
-            "weights": self.state.ema.module.state_dict(),
+            "weights": plain_weights(self.state.ema.module),
             "metrics": self._measured,
         }
 
@@ -319,6 +338,11 @@ class Trainer:
         now = time.monotonic()
         self.cursor.seconds += now - self._clock
         self._clock = now
+
+
+def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Those that have a gradient."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _finite(value: float) -> bool:

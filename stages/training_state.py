@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
+from sia.model import PoseModel
 from utils.distributed import Ranks
+from utils.ema import Average
 from utils.errors import ConfigError, WeightsError
 
 
@@ -45,8 +45,8 @@ class Cursor:
 class TrainingState:
     """The parts of a training that change while it runs."""
 
-    model: nn.Module  # not wrapped
-    ema: AveragedModel
+    model: PoseModel  # not wrapped
+    ema: Average
     optimizer: Optimizer
     scheduler: LambdaLR
     scaler: torch.amp.GradScaler
@@ -57,6 +57,7 @@ class TrainingState:
         return {
             "cursor": {**asdict(self.cursor), "sums": ranks.gather(self.cursor.sums)},
             "model": self.model.state_dict(),
+            "averaged": self.ema.module.state_dict(),
             "averaged_steps": int(self.ema.n_averaged),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -65,7 +66,7 @@ class TrainingState:
             "random": ranks.gather(random_state(ranks.device.torch)),
         }
 
-    def restore(self, saved: dict[str, Any], weights: dict[str, Any], ranks: Ranks) -> None:
+    def restore(self, saved: dict[str, Any], ranks: Ranks) -> None:
         """Takes up where `to_dict` was called.
 
         Raises:
@@ -79,7 +80,7 @@ class TrainingState:
             )
         try:
             self.model.load_state_dict(saved["model"])
-            self.ema.module.load_state_dict(weights)
+            self.ema.module.load_state_dict(saved["averaged"])
             self.ema.n_averaged.fill_(saved["averaged_steps"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.scheduler.load_state_dict(saved["scheduler"])

@@ -117,6 +117,21 @@ def with_vit(rank: int) -> None:
     baseline.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
 
 
+def interrupted_vit(rank: int) -> None:
+    with_vit(rank)
+    interrupted(rank)
+
+
+def test_two_ranks_resume_exactly_across_phases(flags: str, tmp_path: Path) -> None:
+    """2 steps with the backbone frozen and one with it, then a signal; no rank waits for a gradient in vain."""
+    phases = f"{flags} -BS 1 -EPOCH 2 -FREEZE_EPOCHS 1 -BACKBONE test_vit"
+    assert finish(start(2, f"{phases} -EXP whole", with_vit)) == [0, 0]
+    assert finish(start(2, f"{phases} -EXP parts", interrupted_vit)) == [143, 143]
+    assert state_of(tmp_path / "parts")["cursor"]["step"] == 3
+    assert finish(start(2, f"--RESUME {tmp_path}/parts/weights/last.pt", with_vit)) == [0, 0]
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) -> None:
     """4 pictures: one batch, two batches in a row, or two ranks give one loss and one gradient.
 

@@ -99,10 +99,15 @@ class TrainConfig:
         kind=int, default=1,
     )  # fmt: skip
 
+    freeze_epochs: int | None = _flag(
+        "-FREEZE_EPOCHS", _LENGTH, "First epochs, in which the backbone is frozen and only the rest learns. auto: with "
+        "a pretrained backbone a tenth of them, at most 1000 steps; else 0.", kind=int, default=None,
+    )  # fmt: skip
+
     lr: float | None = _flag(
         "-LR", _OPTIMISER, "Peak learning rate of AdamW; Muon's is 2.5 times it. auto: 2e-3 from scratch (5e-4 from "
-        "s16 on), 1.5e-4 with a pretrained start, for an effective batch of 16; times the square root of the batch "
-        "over 16, at most 2.",
+        "s16 on), 1.5e-4 with a pretrained start, 1e-3 (5e-4) while its backbone is frozen, 5e-4 with -LORA, for an "
+        "effective batch of 16; times the square root of the batch over 16, at most 2.",
         kind=float, default=None,
     )  # fmt: skip
     optimizer: str = _flag(
@@ -111,7 +116,7 @@ class TrainConfig:
         default="auto", choices=("auto", "muon", "adamw"),
     )  # fmt: skip
     warmup: int | None = _flag(
-        "-WARMUP", _OPTIMISER, "Warm-up in steps of the optimiser. auto: 5 percent of the run, at most 1000.",
+        "-WARMUP", _OPTIMISER, "Warm-up in steps of the optimiser, in each phase. auto: 5 percent of it, at most 1000.",
         kind=int, default=None,
     )  # fmt: skip
     wd: float = _flag("-WD", _OPTIMISER, "Weight decay (not on norms, biases, tokens and positions).",
@@ -125,11 +130,16 @@ class TrainConfig:
     )
     llrd: float | None = _flag(
         "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this share of the learning rate of the "
-        "block above. auto: 1 from scratch, 0.8 with a pretrained start.", kind=float, default=None,
+        "block above. auto: 1 from scratch, 0.8 with a pretrained start, 1 with -LORA.", kind=float, default=None,
     )  # fmt: skip
     ema: float | None = _flag(
         "-EMA", _OPTIMISER, "Decay per step of the averaged weights, which are evaluated and saved; 0 averages "
         "nothing. auto: 1 - 10 / steps of the run.", kind=float, default=None,
+    )  # fmt: skip
+
+    lora: int = _flag(
+        "-LORA", _OPTIMISER, "Rank of low-rank adapters (needs peft), which then are all of the backbone that learns, "
+        "in far less memory; 0 trains all of it. Saved weights have them merged.", kind=int, default=0,
     )  # fmt: skip
 
     mosaic: float = _flag("-MOSAIC", _AUGMENTATION, "Share of pictures made of four.", kind=float, default=0.5)
@@ -159,6 +169,10 @@ class TrainConfig:
     precision: str = _flag(
         "-PRECISION", _MACHINE, "Arithmetic of the model in training. auto: bf16 on a GPU or CPU that has instructions "
         "for it, else fp32.", default="auto", choices=PRECISIONS,
+    )  # fmt: skip
+    recompute: bool = _flag(
+        "--RECOMPUTE", _MACHINE, "Compute the backbone's blocks again for the gradient instead of keeping what they "
+        "computed: a third slower, far less memory.", kind=bool, default=False,
     )  # fmt: skip
     seed: int = _flag("-SEED", _MACHINE, "Seed of the weights, the order of the data and the augmentation.", kind=int,
                       default=0)  # fmt: skip
@@ -222,6 +236,8 @@ class TrainConfig:
             raise ConfigError(f"-SCALE_MIN {self.scale_min} is above -SCALE_MAX {self.scale_max}.")
         if self.plain_epochs is not None and self.plain_epochs > self.epoch:
             raise ConfigError(f"-PLAIN_EPOCHS {self.plain_epochs} is more than -EPOCH {self.epoch}.")
+        if self.freeze_epochs is not None and self.freeze_epochs > self.epoch:
+            raise ConfigError(f"-FREEZE_EPOCHS {self.freeze_epochs} is more than -EPOCH {self.epoch}.")
         if min(self.imgsz) < 32 or max(self.imgsz) > 4096:
             raise ConfigError(f"-IMGSZ {format_value(self.imgsz)} must be between 32 and 4096 pixels a side.")
         if self.exp is not None and (self.exp in ("", ".", "..") or Path(self.exp).name != self.exp):
@@ -258,7 +274,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("wd", 0, 10), ("clip", 0, math.inf), ("llrd", 0.01, 1), ("ema", 0, 0.999999), ("mosaic", 0, 1),
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("calibrate", 0.01, 0.45),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("freeze_epochs", 0, math.inf), ("lora", 0, 1024),
+    ("calibrate", 0.01, 0.45),
 )  # fmt: skip
 
 

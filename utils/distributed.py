@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import inspect
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from utils.device import Device, choose_device
 from utils.errors import ConfigError, SiaError
@@ -110,6 +114,24 @@ class Ranks:
 def running_statistics(model: nn.Module) -> list[Tensor]:
     """The buffers of batch normalisation that each process estimates on its own part of the batch."""
     return [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+
+
+def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """The model as it is called in training; to be wrapped anew when other parameters are trained.
+
+    Parameters without gradient take no part in the exchange, so none is ever waited for in vain.
+    """
+    if ranks.world_size == 1:
+        return model
+    gc.collect()  # an earlier wrap takes its hooks off the parameters when it goes
+    # Said of kernels of 1x1, whose last strides mean nothing.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    ids = [ranks.device.torch.index] if ranks.device.torch.type == "cuda" else None
+    # Buffers are averaged after each step instead of copied from rank 0, which would waste the others' statistics.
+    # torch 2.13 or so renamed the option and warns about the old name.
+    names = inspect.signature(DistributedDataParallel).parameters
+    option: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
+    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, **option)
 
 
 def start_ranks(wanted_device: str) -> Ranks:

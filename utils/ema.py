@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+import copy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 
 def decay_for(total_steps: int) -> float:
@@ -16,15 +13,50 @@ def decay_for(total_steps: int) -> float:
     return max(0.0, 1 - 10 / max(total_steps, 10))
 
 
-def make_ema(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the parameters; buffers are copied, not averaged.
+class Average(nn.Module):
+    """An exponential moving average of a model's parameters; buffers are copied, not averaged.
+
+    Attributes:
+        module: the averaged model. Parameters that have no gradient now are the model's own: no second copy of a
+            frozen backbone.
+        n_averaged: how often it was updated.
+    """
+
+    n_averaged: Tensor
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__()
+        shared = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+        self.module: nn.Module = copy.deepcopy(model, shared)
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0))
+
+    def separate(self, model: nn.Module) -> None:
+        """Gives it a copy of its own of what is trained from now on."""
+        trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+        kept = {id(parameter): parameter for parameter in self.module.parameters() if id(parameter) not in trained}
+        self.module = copy.deepcopy(self.module, kept)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """To be called after every step of the optimiser."""
+        pairs = [
+            (own, new) for own, new in zip(self.module.parameters(), model.parameters(), strict=True) if own is not new
+        ]
+        if pairs:
+            own, new = (list(part) for part in zip(*pairs, strict=True))
+            n = int(self.n_averaged)
+            decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+            torch._foreach_lerp_(own, new, 1 - decay)
+        for kept, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+            kept.copy_(buffer)
+        self.n_averaged += 1
+
+
+def make_ema(model: nn.Module, decay: float) -> Average:
+    """The average of a model.
 
     The decay warms up as (1 + n) / (10 + n), so that the random start is forgotten soon. A decay of 0 keeps the
     newest weights.
     """
-    return AveragedModel(model, multi_avg_fn=partial(_average, decay))
-
-
-def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
-    n = int(count)
-    torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
+    return Average(model, decay)

@@ -19,7 +19,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sia.backbone import Backbone, build_backbone
-from sia.backbone_weights import load_backbone_weights
+from sia.backbone_weights import architecture_of, load_backbone_weights
+from sia.sapiens import SAPIENS
 from utils.errors import WeightsError
 
 DEPTH = 2
@@ -358,3 +359,133 @@ def test_dinov3_original():
     assert load_backbone_weights(backbone, state).startswith("DINOv3: ")
     images = torch.randn(2, 3, 64, 64)
     same(patches(backbone, images), timm_patches(model, images))
+
+
+SAPIENS_WIDTH, SAPIENS_HEADS = 1024, 16
+
+
+def sapiens_state(grid: tuple[int, int], prefix: str, pretraining: bool) -> dict[str, torch.Tensor]:
+    """Sapiens-0.3B as published (mmpretrain's names): the pretraining has a class token and a square grid."""
+    torch.manual_seed(2)
+    width = SAPIENS_WIDTH
+    shapes: dict[str, tuple[int, ...]] = {
+        "pos_embed": (1, grid[0] * grid[1] + pretraining, width),
+        "patch_embed.projection.weight": (width, 3, 16, 16),
+        "patch_embed.projection.bias": (width,),
+        "ln1.weight": (width,),
+        "ln1.bias": (width,),
+    }
+    if pretraining:
+        shapes["cls_token"] = (1, 1, width)
+    for index in range(DEPTH):
+        layer = f"layers.{index}."
+        for name, out, into in (
+            ("attn.qkv", 3, 1),
+            ("attn.proj", 1, 1),
+            ("ffn.layers.0.0", 4, 1),
+            ("ffn.layers.1", 1, 4),
+        ):
+            shapes |= {f"{layer}{name}.weight": (out * width, into * width), f"{layer}{name}.bias": (out * width,)}
+        shapes |= {f"{layer}ln{i}.{part}": (width,) for i in (1, 2) for part in ("weight", "bias")}
+    state = {prefix + key: torch.randn(shape) * 0.05 for key, shape in shapes.items()}
+    for key in state:
+        if re.search(r"ln\d\.weight$", key):
+            state[key] += 0.5
+    return state
+
+
+def sapiens_pose(state: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """The backbone of the published pose models, written out: padding 2, no class token, the last norm."""
+    w = {key.removeprefix("backbone."): value for key, value in state.items()}
+    x = F.conv2d(
+        images, w["patch_embed.projection.weight"], w["patch_embed.projection.bias"], stride=16, padding=2
+    )  # fmt: skip
+    x = x.flatten(2).transpose(1, 2) + w["pos_embed"]
+    norm = lambda x, name: F.layer_norm(x, x.shape[-1:], w[name + ".weight"], w[name + ".bias"], 1e-6)  # noqa: E731
+    for index in range(DEPTH):
+        layer = f"layers.{index}."
+        linear = lambda x, name, layer=layer: F.linear(x, w[f"{layer}{name}.weight"], w[f"{layer}{name}.bias"])  # noqa: E731
+        q, k, v = linear(norm(x, layer + "ln1"), "attn.qkv").unflatten(-1, (3, SAPIENS_HEADS, -1)).unbind(2)
+        y = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (q, k, v)))
+        x = x + linear(y.transpose(1, 2).flatten(2), "attn.proj")
+        x = x + linear(F.gelu(linear(norm(x, layer + "ln2"), "ffn.layers.0.0")), "ffn.layers.1")
+    return norm(x, "ln1")
+
+
+@pytest.fixture
+def few_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SAPIENS["sapiens_0.3b"], "depth", DEPTH)
+
+
+def test_sapiens_pose_model(few_layers):
+    state = sapiens_state((8, 6), "backbone.", pretraining=False)
+    head = {"head.deconv_layers.0.weight": torch.zeros(1024, 768, 4, 4), "head.final_layer.bias": torch.zeros(17)}
+    nested = {"meta": {"epoch": 210}, "state_dict": state | head}
+    assert architecture_of(nested) == "sapiens_0.3b"
+    backbone = build_backbone("", "sapiens_0.3b", (128, 96)).eval()
+    report = load_backbone_weights(backbone, nested)
+    assert report.startswith("Sapiens: a ViT of width 1024, 2 blocks, patch 16, 0 registers; 2 keys")
+    assert backbone.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    images = torch.randn(2, 3, 128, 96)
+    same(patches(backbone, images), sapiens_pose(state, images))
+
+
+def test_sapiens_pretraining_loses_its_class_token_and_takes_another_grid(few_layers):
+    state = sapiens_state((8, 8), "", pretraining=True)
+    square, tall = (build_backbone("", "sapiens_0.3b", size).eval() for size in ((128, 128), (128, 96)))
+    report = load_backbone_weights(square, state)
+    assert "1 keys that are not the backbone's ignored (cls_token)" in report
+    assert torch.equal(square.vit.pos_embed, state["pos_embed"][:, 1:])
+    load_backbone_weights(tall, state)
+    assert tall.vit.pos_embed.shape == (1, 48, 1024)
+    wide = F.interpolate(state["pos_embed"][0, 1:].T.unflatten(1, (8, 8))[None], (8, 6), mode="bicubic", antialias=True)
+    torch.testing.assert_close(tall.vit.pos_embed[0].T.unflatten(1, (8, 6)), wide[0], rtol=1e-4, atol=1e-5)
+
+
+def test_sapiens_that_does_not_fit_names_its_keys(few_layers):
+    state = sapiens_state((8, 6), "backbone.", pretraining=False)
+    del state["backbone.layers.1.attn.proj.bias"]
+    state["backbone.layers.0.attn.gamma"] = torch.zeros(3)
+    backbone = build_backbone("", "sapiens_0.3b", (128, 96))
+    with pytest.raises(
+        WeightsError, match=r"1 missing \(blocks\.1\.attn\.proj\.bias\); 1 unexpected \(blocks\.0\.attn\.g"
+    ):
+        load_backbone_weights(backbone, state)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_sapiens2(tmp_path, monkeypatch, whole):
+    """Sapiens2-0.4B: a block of all heads and one that shares keys and values."""
+    heads = {"num_key_value_heads_per_layer": [16, 8], "num_attention_heads": 16}
+    shape = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": DEPTH,
+        "image_size": [64, 48],
+        **heads,
+    }
+    if whole:
+        head = {"upsample_out_channels": [8], "conv_out_channels": [8]}
+        model = transformers.Sapiens2ForPoseEstimation(
+            transformers.Sapiens2Config(**shape, head_config=head, num_labels=3)
+        )
+    else:
+        model = transformers.Sapiens2Model(transformers.Sapiens2Config(**shape))
+    randomise(model.eval())
+    state = saved(model, tmp_path)
+    assert ("backbone." * whole) + "blocks.0.attn.wq.weight" in state
+    create = timm.create_model
+
+    def shallow(name: str, **options) -> nn.Module:
+        kind = {"num_kv_heads": (16, 8)} if "sapiens2" in name else {}
+        return create(name, depth=DEPTH, **kind, **options)
+
+    monkeypatch.setattr("timm.create_model", shallow)
+    assert architecture_of(state) == "vit_large_patch16_sapiens2"
+    backbone = build_backbone("", "vit_large_patch16_sapiens2", (64, 48)).eval()
+    report = load_backbone_weights(backbone, state)
+    assert report.startswith("Sapiens2: a ViT of width 1024, 2 blocks, patch 16, 8 registers")
+    images = torch.randn(2, 3, 64, 80)  # rotary positions know no training size
+    with torch.no_grad():
+        expected = (model.base_model if whole else model)(images).last_hidden_state[:, 9:]
+    same(patches(backbone, images), expected)

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from datasets.synthetic import write_dataset
 from sia.criterion import PoseCriterion
 from stages import pictures, plan, trainer
 from stages.plan import choose_precision, choose_workers
+from stages.runtime import TorchRuntime
 from stages.trainer import Trainer
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import ConfigError, OutputError
@@ -209,6 +211,79 @@ def test_weights_only_start_a_new_run(
     for name, value in first["weights"].items():
         if value.is_floating_point() and "running" not in name:
             torch.testing.assert_close(second["weights"][name], value, atol=1e-5, rtol=0)
+
+
+def backbone_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in weights.items() if key.startswith("backbone.")}
+
+
+def test_phases_resume_exactly(
+    train: Callable[..., int], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in each phase, and just after the second began: that is saved with the second's fresh optimiser."""
+    flags = f"--RESUME {finished}/best.pt -EPOCH 3 -FREEZE_EPOCHS 2 --SAVE"
+    assert train(f"-EXP whole {flags}") == 0
+    change = Trainer._change_phase
+
+    def signalled(self: Trainer) -> None:
+        change(self)
+        if self.cursor.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for step in (3, 8, 9):
+        with monkeypatch.context() as context:
+            if step == 8:
+                context.setattr(Trainer, "_change_phase", signalled)
+            else:
+                stop_after(context, step)
+            assert train(f"-EXP at-{step} {flags}") == 143
+        last = tmp_path / f"at-{step}" / "weights" / "last.pt"
+        assert load_checkpoint(last)["training"]["cursor"]["step"] == step
+        assert train(f"--RESUME {last}") == 0
+        assert_same_runs(tmp_path / "whole", tmp_path / f"at-{step}")
+
+
+def test_a_frozen_backbone_stays_what_it_was(train: Callable[..., int], finished: Path, tmp_path: Path) -> None:
+    """Its batch normalisation too; the heads learn, and in the second phase so does the backbone."""
+    assert train(f"-EXP run --RESUME {finished}/best.pt -EPOCH 2 -FREEZE_EPOCHS 1 --SAVE -LR 1e-2") == 0
+    run = tmp_path / "run" / "weights"
+    start, first, second = (load_checkpoint(path)["weights"] for path in (
+        finished / "best.pt", run / "epoch-001.pt", run / "epoch-002.pt"))  # fmt: skip
+    assert_same(backbone_of(start), backbone_of(first))
+    assert not torch.equal(start["norm_patches.weight"], first["norm_patches.weight"])
+    moved = [key for key, value in backbone_of(first).items() if not torch.equal(value, second[key])]
+    assert len(moved) > 0.8 * len(backbone_of(first))
+    rows = rows_of(tmp_path / "run")
+    assert [row["lr_backbone_first"] != "" for row in rows] == [False, True]
+
+
+def test_adapters_resume_exactly_and_publish_plain_weights(
+    train: Callable[..., int], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft")
+    flags = f"--RESUME {finished}/best.pt -LORA 2 -EPOCH 2 -FREEZE_EPOCHS 1 -EMA 0"
+    assert train(f"-EXP whole {flags}") == 0
+    with monkeypatch.context() as context:
+        stop_after(context, 7)
+        assert train(f"-EXP parts {flags}") == 143
+    assert train(f"--RESUME {tmp_path}/parts/weights/last.pt") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+    start, saved = load_checkpoint(finished / "best.pt"), load_checkpoint(tmp_path / "whole" / "weights" / "last.pt")
+    assert saved["weights"].keys() == start["weights"].keys()
+    moved = {k for k, v in backbone_of(start["weights"]).items() if not torch.equal(v, saved["weights"][k])}
+    matrix = re.compile(r"backbone\.vit\.blocks\.\d\.(attn|mlp)\.\w+\.weight")
+    assert moved
+    assert all(matrix.fullmatch(key) for key in moved)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    TorchRuntime.load(tmp_path / "whole" / "weights" / "best.pt", "cpu")
+    assert train(f"-EXP plain --RESUME {tmp_path}/whole/weights/best.pt -EPOCH 1") == 0
+
+
+def test_random_weights_are_not_frozen(train: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in ("-LORA 2", "-FREEZE_EPOCHS 1"):
+        assert train(f"-EXP run {flags}") == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{flags} would keep random weights as they are" in line
 
 
 @pytest.mark.parametrize(

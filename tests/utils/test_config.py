@@ -36,6 +36,8 @@ def test_missing_flags_are_named() -> None:
         ("scale_min", 3.0, "-SCALE_MIN 3.0 is above -SCALE_MAX 1.5"),
         ("plain_epochs", 101, "-PLAIN_EPOCHS 101 is more than -EPOCH 100"),
         ("imgsz", (16, 64), "-IMGSZ 16x64"),
+        ("freeze_epochs", 101, "-FREEZE_EPOCHS 101 is more than -EPOCH 100"),
+        ("lora", -1, "-LORA -1 must be from 0"),
         ("exp", "../x", "-EXP"),
         ("exp", "", "-EXP"),
         ("stage", "basline", "Did you mean baseline"),

@@ -40,3 +40,23 @@ def test_horizon_fits_the_run() -> None:
     assert decay_for(1) == 0
     assert decay_for(1000) == pytest.approx(0.99)
     assert decay_for(100_000) == pytest.approx(0.9999)
+
+
+def test_what_is_frozen_is_shared_until_it_learns() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    ema = make_ema(model, 0.5)
+    assert ema.module[0].weight is model[0].weight
+    assert ema.module[1].weight is not model[1].weight
+    ema.update_parameters(model)
+    model[0].requires_grad_(True)
+    average = ema.module[1].weight
+    ema.separate(model)
+    assert ema.module[1].weight is average
+    before = model[0].weight.detach().clone()
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    torch.testing.assert_close(ema.module[0].weight, before)
+    ema.update_parameters(model)
+    decay = 2 / 11  # after one update
+    torch.testing.assert_close(ema.module[0].weight, decay * before + (1 - decay) * model[0].weight)

@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLAGS = (
     "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-SIZE", "-BACKBONE", "-IMGSZ", "-STAGE", "--RESUME", "-EPOCH",
-    "-BS", "-ACCUM", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA", "-MOSAIC", "-ROTATE",
-    "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION",
-    "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD", "-PIPELINE",
-    "-CONFIG", "-CALIBRATE", "-RESULTS_CALIBRATE", "-RESULTS_TEST", "--FORCE_STAGE",
+    "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA", "-LORA",
+    "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS",
+    "-DEVICE", "-PRECISION", "--RECOMPUTE", "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE",
+    "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE", "-RESULTS_CALIBRATE", "-RESULTS_TEST",
+    "--FORCE_STAGE",
 )  # fmt: skip
 
 
