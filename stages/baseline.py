@@ -41,6 +41,7 @@ from utils.logger import Dashboards, Progress, ResultsFile
 from utils.optimizer import make_optimizer
 from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
 from utils.scheduler import make_scheduler
+from utils.structures import PoseBatch
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Data:
 
     train: CocoPose
     val: CocoPose
-    training: TrainingLoader
+    training: TrainingLoader[PoseBatch]
     validation: ValidationLoader
     workers: int
 

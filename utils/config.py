@@ -18,6 +18,9 @@ STAGES = ("baseline",)
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
+PATHS = ("geometry", "appearance", "occlusion")
+"""Ways to change an unlabelled picture (`datasets.paths`)."""
+
 
 def image_size(text: str) -> tuple[int, int]:
     """``256`` -> (256, 256); ``192x256`` -> height 192, width 256."""
@@ -25,6 +28,11 @@ def image_size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.isdecimal() for part in parts):
         raise ValueError("give N or HxW in pixels, such as 256 or 192x256")
     return int(parts[0]), int(parts[-1])
+
+
+def name_list(text: str) -> tuple[str, ...]:
+    """``a,b`` -> ("a", "b"); ``none`` -> ()."""
+    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _flag(
@@ -44,6 +52,7 @@ def _flag(
 
 _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
+_SSL = "semi-supervised learning (ssl)"
 
 
 @dataclass(frozen=True)
@@ -175,9 +184,33 @@ class TrainConfig:
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
 
+    unlabelled: tuple[str, ...] = _flag(
+        "-UNLABELLED", _SSL, "Folders or globs of pictures without labels, separated by commas. Those of the training, "
+        "calibration and test pictures that lie there too are left out.", kind=name_list, default=(),
+    )  # fmt: skip
+    ssl_epoch: int = _flag(
+        "-SSL_EPOCH", _SSL, "Epochs of the stage: passes over the labelled pictures, each step with -BS "
+        "unlabelled ones beside.", kind=int, default=30,
+    )  # fmt: skip
+    paths: tuple[str, ...] = _flag(
+        "-PATHS", _SSL, "How an unlabelled picture is changed for the student, once each way: of geometry, appearance "
+        "and occlusion.", kind=name_list, default=PATHS,
+    )  # fmt: skip
+    pseudo_precision: float = _flag(
+        "-PSEUDO_PRECISION", _SSL, "Share of the teacher's people, and of their joints, that must be right on the "
+        "calibration pictures for the teacher to be believed.", kind=float, default=0.7,
+    )  # fmt: skip
+    ssl_weight: float = _flag(
+        "-SSL_WEIGHT", _SSL, "What the losses of unlabelled pictures count after the ramp.", kind=float, default=1.0
+    )
+    ssl_ramp: float = _flag(
+        "-SSL_RAMP", _SSL, "Share of the steps in which that weight rises.", kind=float, default=0.3
+    )
+
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             self._check_range(name, low, high)
+        self._check_paths()
         if self.scale_min > self.scale_max:
             raise ConfigError(f"-SCALE_MIN {self.scale_min} is above -SCALE_MAX {self.scale_max}.")
         if self.plain_epochs is not None and self.plain_epochs > self.epoch:
@@ -190,6 +223,13 @@ class TrainConfig:
             choices = entry.metadata["choices"]
             if choices and getattr(self, entry.name) not in choices:
                 raise ConfigError(unknown(entry.metadata["flag"], getattr(self, entry.name), choices))
+
+    def _check_paths(self) -> None:
+        for name in self.paths:
+            if name not in PATHS:
+                raise ConfigError(unknown("-PATHS", name, PATHS))
+        if not self.paths or len(set(self.paths)) < len(self.paths):
+            raise ConfigError(f"-PATHS {format_value(self.paths)} must name one to three different paths.")
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -208,7 +248,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("wd", 0, 10), ("clip", 0, math.inf), ("llrd", 0.01, 1), ("ema", 0, 0.999999), ("mosaic", 0, 1),
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("ssl_epoch", 1, math.inf),
+    ("pseudo_precision", 0.05, 0.99), ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1),
 )  # fmt: skip
 
 
@@ -222,7 +263,8 @@ def format_value(value: Any) -> str:
     if value is None:
         return "auto"
     if isinstance(value, (tuple, list)):
-        return "x".join(map(str, value))
+        numbers = all(isinstance(part, int) for part in value)
+        return ("x" if numbers else ",").join(map(str, value)) or "none"
     return str(value)
 
 

@@ -112,6 +112,19 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
     return [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
 
+@contextlib.contextmanager
+def keep_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch normalisation still normalises by the batch here, but its running statistics don't learn from it."""
+    layers = [(layer, layer.momentum) for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer, _ in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in layers:
+            layer.momentum = momentum
+
+
 def start_ranks(wanted_device: str) -> Ranks:
     """Joins the process group that torchrun describes in the environment; alone without it.
 

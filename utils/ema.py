@@ -28,3 +28,8 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel:
 def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
     n = int(count)
     torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
+
+
+def skip_warm_up(averaged: AveragedModel) -> None:
+    """For a trained start, which is worth remembering: the full decay from the first step on."""
+    averaged.n_averaged.fill_(10**9)

@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
 
-from utils.config import flag_fields, format_value, image_size, unknown
+from utils.config import flag_fields, format_value, image_size, name_list, unknown
 from utils.errors import ConfigError
 
 
@@ -60,7 +60,7 @@ def _declare(group: Any, entry: Field[Any]) -> None:
     )
 
 
-_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE"}
+_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE", name_list: "NAMES"}
 
 
 def _default_text(entry: Field[Any]) -> str:
