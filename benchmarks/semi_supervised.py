@@ -1,6 +1,6 @@
 """What unlabelled pictures add: AP of supervised training alone, with one path, and with three, over several seeds.
 
-    python benchmarks/semi_supervised.py --start runs/DEMO/weights/best.pt --output runs/ssl                       # drawn people
+    python benchmarks/semi_supervised.py --start runs/DEMO/weights/best.pt --output runs/ssl          # drawn people
     python benchmarks/semi_supervised.py --start runs/DEMO/weights/best.pt --output runs/ssl-10 \
         --photographs DIR --share 0.1 --side 192 --baseline_epochs 30 --epochs 20
 
