@@ -29,7 +29,7 @@ class PseudoBatches:
     """A batch of V * U views a step, whose labels follow from seed, step and the teacher's weights alone.
 
     Attributes:
-        seen, trusted, doubtful: pictures, people who passed the gates, and ignored regions, in this process so far.
+        seen, trusted, doubtful: pictures, people who passed the gates, and ignored regions, since this process started.
     """
 
     def __init__(
@@ -80,6 +80,16 @@ class PseudoBatches:
         self.trusted += sum(len(labels) for labels in found)
         self.doubtful += sum(len(labels.ignored) for labels in found)
         return student_batch(views, found, self.paths, self.skeleton)
+
+    def describe(self) -> str:
+        """One line about the pseudo-labels since this process started."""
+        if not self.seen:
+            return "No unlabelled picture was needed: the training was finished before."
+        trusted, doubtful = self.trusted / self.seen, self.doubtful / self.seen
+        return (
+            f"In {self.seen} unlabelled pictures, {trusted:.2f} people a picture were taught, and {doubtful:.2f} "
+            "regions ignored."
+        )
 
     def _views(self, step: int) -> Views:
         """The pictures of a step; in another order than step after step, the loader starts anew."""

@@ -28,7 +28,7 @@ from stages.plan import make_plan
 from stages.pseudo_batches import PseudoBatches
 from stages.runtime import TorchRuntime
 from stages.stage import PARTS, StageResult, StageWork
-from stages.teacher import ask
+from stages.teacher import ask_all
 from stages.trainer import Trainer
 from stages.training_state import seed_everything
 from stages.weights import read_description
@@ -87,7 +87,8 @@ def run(work: StageWork) -> StageResult:
         except NoGateError as error:
             return _declined(work, str(error))
         _train(trainer, source)
-        return _conclude(work, material, trainer, source, facts)
+        trainer.parts.progress.say(source.describe())
+        return _conclude(work, material, trainer, facts)
 
 
 def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
@@ -105,7 +106,7 @@ def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
         test = CocoPose(work.coco_root, work.parts["test"], skeleton=data.train.skeleton)
         pictures = find_unlabelled(config.unlabelled, data.train, (data.val, test))
         config = replace(config, exp=_name(config, weights, pictures, ranks))
-    last = ranks.from_main(_unfinished(config))
+    last = ranks.from_main(_earlier(config))
     if last is not None:
         config, checkpoint = replace(config, resume=last), load_checkpoint(last)
     else:
@@ -123,7 +124,7 @@ def _name(config: TrainConfig, weights: Path, pictures: Unlabelled, ranks: Ranks
     return f"training-{content.hexdigest()[:8]}"
 
 
-def _unfinished(config: TrainConfig) -> Path | None:
+def _earlier(config: TrainConfig) -> Path | None:
     """The checkpoint of an earlier call with the same input."""
     return next(iter(sorted(config.output.glob(f"{config.exp}*/weights/last.pt"), reverse=True)), None)
 
@@ -166,11 +167,7 @@ def _gates(material: Material) -> Gates:
     loader = validation_loader(
         val, image_size=material.config.imgsz, batch_size=material.config.bs, workers=material.data.workers
     )
-    opinions = [
-        opinion
-        for batch in loader
-        for opinion in ask(runtime.find, batch.images, batch.letterboxes, batch.sizes, skeleton)
-    ]
+    opinions = ask_all(runtime.find, loader, skeleton)
     loader.close()
     sigmas = np.array(skeleton.sigmas)
     verdicts = [judge(opinion, val.annotation(i), sigmas) for i, opinion in enumerate(opinions)]
@@ -186,7 +183,8 @@ def _begin(trainer: Trainer, source: PseudoBatches, gates: Gates, note: Path) ->
         if trainer.ranks.is_main:
             write_json(note, facts, indent=2)
             picture = note.with_name("pseudo_labels.jpg")
-            training_batch_picture(source.batch(0), trainer.parts.skeleton, picture)
+            batch = source.batch(0)
+            training_batch_picture(batch, trainer.parts.skeleton, picture, most=len(batch.images))
     trainer.save()
     return facts
 
@@ -220,9 +218,7 @@ def _train(trainer: Trainer, source: PseudoBatches) -> None:
         signal.raise_signal(number)
 
 
-def _conclude(
-    work: StageWork, material: Material, trainer: Trainer, source: PseudoBatches, facts: dict[str, Any]
-) -> StageResult:
+def _conclude(work: StageWork, material: Material, trainer: Trainer, facts: dict[str, Any]) -> StageResult:
     """Takes the best weights, and predicts with them."""
     folder, cursor = trainer.parts.folder, trainer.cursor
     best = load_checkpoint(folder.best)["metrics"]
@@ -234,8 +230,6 @@ def _conclude(
         "epochs": cursor.epoch,
         "best epoch": best["epoch"],
         "gates": facts["gates"],
-        "trusted people a picture": source.trusted / max(source.seen, 1),
-        "doubtful regions a picture": source.doubtful / max(source.seen, 1),
     }
     drawn = [folder.path / name for name in ("results.png", "pseudo_labels.jpg", "val_labels_predictions.jpg")]
     pictures = [path for path in drawn if path.is_file()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from stages.runtime import Find
 from utils.coco_files import AREA_OF_BOX
 from utils.keypoint_scores import match_people, oks_terms
 from utils.skeleton import Skeleton
-from utils.structures import People
+from utils.structures import People, PoseBatch
 
 SAME_PERSON = 0.1
 """Least OKS of two findings that may be one person; whether they agree is for the gates to say."""
@@ -72,6 +73,13 @@ def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton
     plain = to_original(first, letterboxes, sizes)
     mirrored = to_original(mirror(second, images.shape[-1], skeleton), letterboxes, sizes)
     return [compare(a, b, skeleton) for a, b in zip(plain, mirrored, strict=True)]
+
+
+def ask_all(find: Find, batches: Iterable[PoseBatch], skeleton: Skeleton) -> list[Opinion]:
+    """`ask` about every picture of a validation loader, in its order."""
+    return [
+        opinion for batch in batches for opinion in ask(find, batch.images, batch.letterboxes, batch.sizes, skeleton)
+    ]
 
 
 def mirror(found: Decoded, width: int, skeleton: Skeleton) -> Decoded:
