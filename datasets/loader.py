@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -12,27 +13,29 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.coco_pose import CocoPose
 from datasets.geometry import Matrix, letterbox_matrix, scale_of
-from datasets.labels import Array, Sample
+from datasets.labels import Array, Labels, Sample
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
 from datasets.transforms import Augmentation, training_sample, validation_sample
 from utils.errors import ConfigError, DataError, SiaError
 from utils.structures import PoseBatch
 
+B = TypeVar("B")
 Item = tuple[SampleKey, Sample, Matrix]
 
 _ENDED = ("exited unexpectedly", "killed by signal", "No space left", "unable to allocate shared memory")
 """What torch says when a worker was ended from outside, or found no room in /dev/shm."""
 
 
-class TrainingLoader:
+class TrainingLoader(Generic[B]):
     """Iterate it once per epoch, after `set_epoch`.
 
     Every sample depends on seed, epoch and its position in the epoch only: not on the number of workers, nor on
     where a resumed epoch starts.
     """
 
-    def __init__(self, batches: TrainingBatches, loader: DataLoader[PoseBatch | str]) -> None:
-        self._batches, self._loader = batches, loader
+    def __init__(self, batches: TrainingBatches, samples: Samples[B], workers: int, pin_memory: bool) -> None:
+        self._batches = batches
+        self._loader: DataLoader[B | str] = _data_loader(samples, batches, workers, pin_memory)
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
@@ -50,15 +53,15 @@ class TrainingLoader:
         """False from the next iteration on: the last phase, with `Augmentation.plain`."""
         self._batches.mosaic = enabled
 
-    def __iter__(self) -> Iterator[PoseBatch]:
+    def __iter__(self) -> Iterator[B]:
         return _unwrapped(self._loader)
 
 
 class ValidationLoader:
     """Letterboxed images in file order; over all ranks each comes exactly once."""
 
-    def __init__(self, loader: DataLoader[PoseBatch | str]) -> None:
-        self._loader = loader
+    def __init__(self, batches: ValidationBatches, samples: Samples[PoseBatch], workers: int, pin_memory: bool) -> None:
+        self._loader: DataLoader[PoseBatch | str] = _data_loader(samples, batches, workers, pin_memory)
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -82,17 +85,17 @@ def training_loader(
     world_size: int = 1,
     augmentation: Augmentation | None = None,
     pin_memory: bool = False,
-) -> TrainingLoader:
+) -> TrainingLoader[PoseBatch]:
     """Shuffled, augmented batches of H, W; the same number on every rank, all of ``batch_size``.
 
     Raises:
         ConfigError: a number that makes no sense.
     """
-    _check(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
+    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
     batches = TrainingBatches(len(dataset), batch_size, seed=seed, rank=rank, world_size=world_size)
     full = augmentation or Augmentation()
     samples = _TrainingSamples(dataset, image_size, full, seed)
-    return TrainingLoader(batches, _data_loader(samples, batches, workers, pin_memory))
+    return TrainingLoader(batches, samples, workers, pin_memory)
 
 
 def validation_loader(
@@ -110,32 +113,50 @@ def validation_loader(
     Raises:
         ConfigError: a number that makes no sense.
     """
-    _check(batch_size=(batch_size, 1), workers=(workers, 0))
+    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0))
     batches = ValidationBatches(len(dataset), batch_size, rank=rank, world_size=world_size)
-    return ValidationLoader(_data_loader(_ValidationSamples(dataset, image_size), batches, workers, pin_memory))
+    return ValidationLoader(batches, _ValidationSamples(dataset, image_size), workers, pin_memory)
 
 
 def collate(dataset: CocoPose, items: Sequence[Item]) -> PoseBatch:
     """Stacks samples, padding people and ignored areas to the most that one of them has."""
     keys = [key for key, _, _ in items]
-    labels = [sample.labels for _, sample, _ in items]
     images = np.empty((len(items), 3, *items[0][1].image.shape[:2]), np.uint8)
     for channels, (_, sample, _) in zip(images, items, strict=True):
         cv2.split(sample.image, list(channels))  # fills the batch in place, ten times faster than a transpose
     rows = [(scale_of(matrix), matrix[0, 2], matrix[1, 2]) for _, _, matrix in items]
-    counts = torch.tensor([len(label) for label in labels])
-    most = int(counts.max())
-    return PoseBatch(
-        images=torch.from_numpy(images),
-        boxes=_padded([label.boxes for label in labels]),
-        keypoints=_padded([label.keypoints for label in labels]),
-        areas=_padded([label.areas for label in labels]),
-        people=torch.arange(most)[None] < counts[:, None],
-        ignored=_padded([label.ignored for label in labels]),
+    return batch_of(
+        torch.from_numpy(images),
+        [sample.labels for _, sample, _ in items],
         image_ids=torch.tensor([dataset.image_id(key.image) for key in keys]),
         letterboxes=torch.tensor(rows, dtype=torch.float32),
         sizes=torch.tensor([dataset.size(key.image) for key in keys]),
         files=[" + ".join(str(dataset.file(index)) for index in sample.sources) for _, sample, _ in items],
+    )
+
+
+def batch_of(
+    images: torch.Tensor,
+    labels: Sequence[Labels],
+    *,
+    image_ids: torch.Tensor,
+    letterboxes: torch.Tensor,
+    sizes: torch.Tensor,
+    files: list[str],
+) -> PoseBatch:
+    """A `PoseBatch` of images and the labels of each, in its pixels."""
+    counts = torch.tensor([len(label) for label in labels])
+    return PoseBatch(
+        images=images,
+        boxes=_padded([label.boxes for label in labels]),
+        keypoints=_padded([label.keypoints for label in labels]),
+        areas=_padded([label.areas for label in labels]),
+        people=torch.arange(int(counts.max()))[None] < counts[:, None],
+        ignored=_padded([label.ignored for label in labels]),
+        image_ids=image_ids,
+        letterboxes=letterboxes,
+        sizes=sizes,
+        files=files,
     )
 
 
@@ -147,23 +168,36 @@ def _padded(arrays: Sequence[Array]) -> torch.Tensor:
     return torch.from_numpy(padded)
 
 
-class _Samples(Dataset["PoseBatch | str"]):
+class Samples(Dataset["B | str"], Generic[B]):
     """Makes whole batches in the worker; an error becomes its message, which the main process raises."""
 
+    def __getitem__(self, keys: Sequence[SampleKey]) -> B | str:
+        try:
+            return self.batch(keys)
+        except SiaError as error:
+            return str(error)
+
+    def batch(self, keys: Sequence[SampleKey]) -> B:
+        """A batch.
+
+        Raises:
+            SiaError: a picture or its labels can't be used.
+        """
+        raise NotImplementedError
+
+
+class _LabelledSamples(Samples[PoseBatch]):
     def __init__(self, dataset: CocoPose, image_size: tuple[int, int]) -> None:
         self.dataset, self.image_size = dataset, image_size
 
-    def __getitem__(self, keys: Sequence[SampleKey]) -> PoseBatch | str:
-        try:
-            return collate(self.dataset, [self.make(key) for key in keys])
-        except SiaError as error:
-            return str(error)
+    def batch(self, keys: Sequence[SampleKey]) -> PoseBatch:
+        return collate(self.dataset, [self.make(key) for key in keys])
 
     def make(self, key: SampleKey) -> Item:
         raise NotImplementedError
 
 
-class _TrainingSamples(_Samples):
+class _TrainingSamples(_LabelledSamples):
     def __init__(self, dataset: CocoPose, image_size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
         super().__init__(dataset, image_size)
         self.augmentations = {True: augmentation, False: augmentation.plain()}
@@ -175,16 +209,16 @@ class _TrainingSamples(_Samples):
         return key, *training_sample(self.dataset, key.image, self.image_size, augmentation, rng)
 
 
-class _ValidationSamples(_Samples):
+class _ValidationSamples(_LabelledSamples):
     def make(self, key: SampleKey) -> Item:
         sample, letterbox = validation_sample(self.dataset, key.image, self.image_size)
         return key, sample, letterbox_matrix(letterbox)
 
 
 def _data_loader(
-    samples: _Samples, batches: TrainingBatches | ValidationBatches, workers: int, pin_memory: bool
-) -> DataLoader[PoseBatch | str]:
-    """Batches are made whole in `_Samples`, so the loader itself doesn't collate."""
+    samples: Samples[B], batches: TrainingBatches | ValidationBatches, workers: int, pin_memory: bool
+) -> DataLoader[Any]:
+    """Batches are made whole in `Samples`, so the loader itself doesn't collate."""
     return DataLoader(
         samples,
         sampler=batches,  # yields lists of keys, one per batch
@@ -203,7 +237,7 @@ def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _unwrapped(loader: DataLoader[PoseBatch | str]) -> Iterator[PoseBatch]:
+def _unwrapped(loader: DataLoader[B | str]) -> Iterator[B]:
     try:
         for batch in loader:
             if isinstance(batch, str):
@@ -220,7 +254,7 @@ def _unwrapped(loader: DataLoader[PoseBatch | str]) -> Iterator[PoseBatch]:
         ) from error
 
 
-def _end_workers(loader: DataLoader[PoseBatch | str]) -> None:
+def _end_workers(loader: DataLoader[B | str]) -> None:
     """Ends persistent workers now. Left to the garbage collector, each can cost five seconds after an error.
 
     An error's traceback keeps the loader in a reference cycle. When Python collects one, it closes the queues before
@@ -231,7 +265,12 @@ def _end_workers(loader: DataLoader[PoseBatch | str]) -> None:
         iterator._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
 
 
-def _check(**limits: tuple[int, int]) -> None:
+def check_numbers(**limits: tuple[int, int]) -> None:
+    """Whether each value is at least its limit.
+
+    Raises:
+        ConfigError: one isn't.
+    """
     for name, (value, least) in limits.items():
         if value < least:
             raise ConfigError(f"{name} must be at least {least}, but is {value}.")

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from stages.training_state import TrainingState, plain
 from utils.checkpoint import FORMAT, save_checkpoint
 from utils.coco_eval import Metrics
 from utils.config import TrainConfig
-from utils.distributed import Ranks, running_statistics, wrap
+from utils.distributed import Ranks, keep_statistics, running_statistics, wrap
 from utils.errors import SiaError, TrainingError
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.optimizer import learning_rates
@@ -52,6 +52,36 @@ class Agreement(NamedTuple):
     save: bool
 
 
+class Share(NamedTuple):
+    """One batch of a step and how it counts.
+
+    Attributes:
+        batch: on the CPU.
+        people: what its losses are divided by.
+        weight: what they count, 1 for labelled batches.
+        suffix: of their names.
+    """
+
+    batch: PoseBatch
+    people: float
+    weight: float = 1.0
+    suffix: str = ""
+
+
+class Unlabelled(Protocol):
+    """A second source of losses: a batch a step whose labels are made up on the way."""
+
+    def batch(self, step: int) -> PoseBatch:
+        """The batch of a step, as large on each rank; called once for each step, in their order.
+
+        Raises:
+            SiaError: a picture can't be used.
+        """
+
+    def weight(self, step: int) -> float:
+        """What its losses count in this step, above 0."""
+
+
 @dataclass
 class Parts:
     """What a trainer works with.
@@ -63,6 +93,8 @@ class Parts:
         identity: facts of the data that a resumed run must share.
         pretrained: what the run started from, which decides automatic choices.
         results, dashboards, pictures: on the first rank only.
+        unlabelled: what is learned from beside the labelled batches, if anything.
+        patience: evaluations without a new best AP that end the run; None for no end before the last epoch.
     """
 
     config: TrainConfig
@@ -71,7 +103,7 @@ class Parts:
     network: nn.Module
     state: TrainingState
     criterion: PoseCriterion
-    training: TrainingLoader
+    training: TrainingLoader[PoseBatch]
     validation: ValidationLoader
     skeleton: Skeleton
     folder: RunFolder
@@ -82,6 +114,8 @@ class Parts:
     results: ResultsFile | None
     dashboards: Dashboards | None
     pictures: Pictures | None
+    unlabelled: Unlabelled | None = None
+    patience: int | None = None
 
 
 class Trainer:
@@ -108,7 +142,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite.
         """
-        while self.cursor.epoch < self.config.epoch:
+        while self.cursor.epoch < self.config.epoch and not self.fell:
             try:
                 number = self._train_epoch(interruption) or self._agreed_signal(interruption)
                 if not number:
@@ -122,6 +156,20 @@ class Trainer:
                 return number
         return 0
 
+    @property
+    def fell(self) -> bool:
+        """Whether the held-out AP has stayed below its best for as long as is waited for it."""
+        return self.parts.patience is not None and self.cursor.stale >= self.parts.patience
+
+    def measure_start(self) -> None:
+        """Lets the weights that the run starts from take part in the choice of the best; all ranks must call it."""
+        metrics = self._evaluate()
+        self._measured = {"epoch": 0, "step": 0, **plain(metrics.to_dict())}
+        self.cursor.best = metrics.AP
+        with self.ranks.shared_errors():
+            if self.ranks.is_main:
+                save_checkpoint(self.parts.folder.best, self._weights())
+
     def _train_epoch(self, interruption: Interruption) -> int:
         """The rest of an epoch; returns a signal's number if one came."""
         loader, cursor = self.parts.training, self.cursor
@@ -133,15 +181,26 @@ class Trainer:
         stream = iter(loader)
         while cursor.batch < len(loader):
             count = min(self.config.accum, len(loader) - cursor.batch)
-            batches, error = _fetch(stream, count)
+            batches, extra, error = self._fetch(stream, count)
             agreed = self._agree(batches, error, interruption.signal)
             if agreed.signal:
                 return agreed.signal
-            self._step(batches, agreed)
+            self._step(batches, extra, agreed)
             cursor.batch += count
             if agreed.save:
                 self.save()
         return 0
+
+    def _fetch(
+        self, stream: Iterator[PoseBatch], count: int
+    ) -> tuple[list[PoseBatch], PoseBatch | None, SiaError | None]:
+        """The labelled batches of one step and the unlabelled one, or the error that one of them met."""
+        extra = self.parts.unlabelled
+        try:
+            batches = [next(stream) for _ in range(count)]
+            return batches, None if extra is None else extra.batch(self.cursor.step), None
+        except SiaError as error:
+            return [], None, error
 
     def _agree(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> Agreement:
         """One exchange for all that the ranks must agree upon before a step."""
@@ -154,19 +213,24 @@ class Trainer:
         number = max(self.ranks.gather(signal)) if totals[2] else 0
         return Agreement(max(totals[0] / self.ranks.world_size, 1.0), int(totals[1]), number, totals[3] > 0)
 
-    def _step(self, batches: list[PoseBatch], agreed: Agreement) -> None:
+    def _step(self, batches: list[PoseBatch], extra: PoseBatch | None, agreed: Agreement) -> None:
         """One step of the optimiser."""
         if self.cursor.step == 0 and self.parts.pictures is not None:
             self.parts.pictures.training_batch(batches[0])
-        losses = self._backward([batch.to(self._device) for batch in batches], agreed.people)
-        self._count(self._update(losses, batches), agreed.images)
+        shares = [Share(batch, agreed.people) for batch in batches]
+        if extra is not None and self.parts.unlabelled is not None:
+            # As many people a picture as the labelled ones have: the fewer are trusted, the less these pictures count.
+            people = agreed.people * len(extra.files) * self.ranks.world_size / agreed.images
+            shares.append(Share(extra, people, self.parts.unlabelled.weight(self.cursor.step), "_unlabelled"))
+        losses = self._backward(shares)
+        self._count(self._update(losses, [share.batch for share in shares]), agreed.images)
 
-    def _backward(self, batches: list[PoseBatch], people: float) -> dict[str, Tensor]:
+    def _backward(self, shares: list[Share]) -> dict[str, Tensor]:
         """Gradients of all batches of a step; DistributedDataParallel averages them over the ranks."""
         losses: dict[str, Tensor] = {}
-        for number, batch in enumerate(batches):
-            with self._quiet(number < len(batches) - 1):
-                parts = self._losses(batch, people)
+        for number, share in enumerate(shares):
+            with self._quiet(number < len(shares) - 1):
+                parts = self._losses(share)
                 torch.autograd.backward(self.state.scaler.scale(torch.stack(list(parts.values())).sum()))
             for name, value in parts.items():
                 losses[name] = losses[name] + value.detach() if name in losses else value.detach()
@@ -178,12 +242,13 @@ class Trainer:
             return self.parts.network.no_sync()
         return contextlib.nullcontext()
 
-    def _losses(self, batch: PoseBatch, people: float) -> dict[str, Tensor]:
-        dtype = self.parts.plan.dtype
-        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype != torch.float32):
+    def _losses(self, share: Share) -> dict[str, Tensor]:
+        dtype, batch = self.parts.plan.dtype, share.batch.to(self._device)
+        statistics = keep_statistics(self.state.model) if share.suffix else contextlib.nullcontext()
+        with statistics, torch.autocast(self._device.type, dtype=dtype, enabled=dtype != torch.float32):
             output = self.parts.network(batch.images, batch)
-        losses: dict[str, Tensor] = self.parts.criterion(output, batch, people)
-        return losses
+        losses: dict[str, Tensor] = self.parts.criterion(output, batch, share.people)
+        return {f"{name}{share.suffix}": share.weight * value for name, value in losses.items()}
 
     def _update(self, losses: dict[str, Tensor], batches: list[PoseBatch]) -> dict[str, float]:
         """Moves the weights, unless something is not finite on any rank."""
@@ -244,6 +309,7 @@ class Trainer:
         row = self._row(number, rates, self.metrics if evaluated else None)
         cursor.epoch, cursor.batch, cursor.sums, cursor.steps = number, 0, {}, 0
         improved = evaluated and self.metrics is not None and cursor.best < self.metrics.AP
+        cursor.stale = 0 if improved else cursor.stale + int(evaluated)
         if improved and self.metrics is not None:
             cursor.best = self.metrics.AP
         with self.ranks.shared_errors():
@@ -347,11 +413,3 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 def _finite(value: float) -> bool:
     return abs(value) < float("inf")
-
-
-def _fetch(batches: Iterator[PoseBatch], count: int) -> tuple[list[PoseBatch], SiaError | None]:
-    """The batches of one step, or the error that one of them met."""
-    try:
-        return [next(batches) for _ in range(count)], None
-    except SiaError as error:
-        return [], error

@@ -28,6 +28,7 @@ class Cursor:
         step: steps of the optimiser since the start.
         seconds: of training and evaluation since the start.
         best: highest AP so far, -2 before the first.
+        stale: evaluations since then.
         sums: of each loss over the steps of this epoch, on this rank.
         steps: of this epoch.
     """
@@ -37,6 +38,7 @@ class Cursor:
     step: int = 0
     seconds: float = 0.0
     best: float = -2.0
+    stale: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
 

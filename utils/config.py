@@ -18,6 +18,9 @@ STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
+PATHS = ("geometry", "appearance", "occlusion")
+"""Ways to change an unlabelled picture (`datasets.paths`)."""
+
 
 def image_size(text: str) -> tuple[int, int]:
     """``256`` -> (256, 256); ``192x256`` -> height 192, width 256."""
@@ -51,6 +54,7 @@ _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
 # A group whose title has the name of a stage holds the flags of that stage: changing one repeats that stage only.
 _PIPELINE = "pipeline"
+_SSL = "semi-supervised learning (ssl)"
 
 
 @dataclass(frozen=True)
@@ -227,11 +231,34 @@ class TrainConfig:
         "--FORCE_STAGE", _PIPELINE, "Stages (such as ssl,prior) that are applied even where the proof refuses them; "
         "the report says so. none takes it back.", kind=name_list, default=(), free=True,
     )  # fmt: skip
+    unlabelled: tuple[str, ...] = _flag(
+        "-UNLABELLED", _SSL, "Folders or globs of pictures without labels, separated by commas. Those of the training, "
+        "calibration and test pictures that lie there too are left out.", kind=name_list, default=(),
+    )  # fmt: skip
+    ssl_epoch: int = _flag(
+        "-SSL_EPOCH", _SSL, "Epochs of the stage: passes over the labelled pictures, each step with -BS "
+        "unlabelled ones beside.", kind=int, default=30,
+    )  # fmt: skip
+    paths: tuple[str, ...] = _flag(
+        "-PATHS", _SSL, "How an unlabelled picture is changed for the student, once each way: of geometry, appearance "
+        "and occlusion.", kind=name_list, default=PATHS,
+    )  # fmt: skip
+    pseudo_precision: float = _flag(
+        "-PSEUDO_PRECISION", _SSL, "Share of the teacher's people, and of their joints, that must be right on the "
+        "calibration pictures for the teacher to be believed.", kind=float, default=0.7,
+    )  # fmt: skip
+    ssl_weight: float = _flag(
+        "-SSL_WEIGHT", _SSL, "What the losses of unlabelled pictures count after the ramp.", kind=float, default=1.0
+    )
+    ssl_ramp: float = _flag(
+        "-SSL_RAMP", _SSL, "Share of the steps in which that weight rises.", kind=float, default=0.3
+    )
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             self._check_range(name, low, high)
         self._check_pipeline()
+        self._check_paths()
         if self.scale_min > self.scale_max:
             raise ConfigError(f"-SCALE_MIN {self.scale_min} is above -SCALE_MAX {self.scale_max}.")
         if self.plain_epochs is not None and self.plain_epochs > self.epoch:
@@ -256,6 +283,12 @@ class TrainConfig:
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
+    def _check_paths(self) -> None:
+        for name in self.paths:
+            if name not in PATHS:
+                raise ConfigError(unknown("-PATHS", name, PATHS))
+        if not self.paths or len(set(self.paths)) < len(self.paths):
+            raise ConfigError(f"-PATHS {format_value(self.paths)} must name one to three different paths.")
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -276,6 +309,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("freeze_epochs", 0, math.inf), ("lora", 0, 1024),
     ("calibrate", 0.01, 0.45),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("ssl_epoch", 1, math.inf),
+    ("pseudo_precision", 0.05, 0.99), ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1),
 )  # fmt: skip
 
 

@@ -132,6 +132,17 @@ def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
     names = inspect.signature(DistributedDataParallel).parameters
     option: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
     return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, **option)
+@contextlib.contextmanager
+def keep_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch normalisation still normalises by the batch here, but its running statistics don't learn from it."""
+    layers = [(layer, layer.momentum) for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer, _ in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in layers:
+            layer.momentum = momentum
 
 
 def start_ranks(wanted_device: str) -> Ranks:

@@ -60,3 +60,8 @@ def make_ema(model: nn.Module, decay: float) -> Average:
     newest weights.
     """
     return Average(model, decay)
+
+
+def skip_warm_up(averaged: Average) -> None:
+    """For a trained start, which is worth remembering: the full decay from the first step on."""
+    averaged.n_averaged.fill_(10**9)

@@ -44,6 +44,11 @@ def test_missing_flags_are_named() -> None:
         ("precision", "int8", "-PRECISION int8 is unknown"),
         ("seed", -1, "-SEED -1"),
         ("workers", -1, "-WORKERS -1"),
+        ("paths", ("geometri",), "-PATHS geometri is unknown. Did you mean geometry"),
+        ("paths", (), "-PATHS none must name one to three"),
+        ("paths", ("occlusion", "occlusion"), "-PATHS occlusion,occlusion must name"),
+        ("pseudo_precision", 1.0, "-PSEUDO_PRECISION 1.0 must be from 0.05 to 0.99"),
+        ("ssl_weight", 0.0, "-SSL_WEIGHT 0.0"),
     ],
 )
 def test_values_that_can_not_work(config: TrainConfig, name: str, value: object, message: str) -> None:
@@ -52,7 +57,7 @@ def test_values_that_can_not_work(config: TrainConfig, name: str, value: object,
 
 
 def test_survives_a_checkpoint(config: TrainConfig) -> None:
-    config = replace(config, imgsz=(192, 256), lr=0.1, resume=Path("x/last.pt"), exp="run")
+    config = replace(config, imgsz=(192, 256), lr=0.1, resume=Path("x/last.pt"), exp="run", unlabelled=("a", "b"))
     again, changes = build_config({}, config.to_dict())
     assert again == config
     assert changes == []

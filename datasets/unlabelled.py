@@ -1,0 +1,159 @@
+"""Pictures whose people are not, or not all, labelled: which they are, and how they reach teacher and student."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datasets.coco_pose import CocoPose
+from datasets.geometry import Matrix, letterbox_image
+from datasets.image_file import read_image
+from datasets.labels import Labels
+from datasets.loader import Samples, TrainingLoader, check_numbers
+from datasets.paths import path_view
+from datasets.sampler import SampleKey, TrainingBatches
+from utils.images import find_images
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """N pictures.
+
+    Attributes:
+        files: their paths.
+        known: labels of those that have some, by index, in pixels of the picture.
+        held_out: how many of the pictures that were named are left out, because they are labelled elsewhere.
+    """
+
+    files: tuple[Path, ...]
+    known: dict[int, Labels]
+    held_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass
+class Views:
+    """U pictures as the teacher sees them, and along V paths each as the student does.
+
+    Attributes:
+        teacher: (U, 3, H, W) uint8, letterboxed.
+        letterboxes: (U, 3) float32, rows of `utils.structures.Letterbox`.
+        sizes: (U, 2) int64, height and width of the pictures.
+        student: (V * U, 3, H, W) uint8, path after path.
+        matrices: V * U matrices from the pixels of the picture to those of the view.
+        known: for each of the U what is labelled, or None.
+        files: U names, for messages.
+        seed: of the draws that wait for the teacher.
+    """
+
+    teacher: Tensor
+    letterboxes: Tensor
+    sizes: Tensor
+    student: Tensor
+    matrices: list[Matrix]
+    known: list[Labels | None]
+    files: list[str]
+    seed: tuple[int, ...]
+
+
+def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[CocoPose]) -> Unlabelled:
+    """Pictures of the folders, and those of `fit` that show people without keypoints.
+
+    Args:
+        patterns: folders, files or globs.
+        fit: what is trained on; a picture of it with people lacking keypoints counts as partly labelled.
+        others: what is calibrated and proved on.
+
+    Pictures of the data sets that lie in the folders too, under whatever name, are left out: they are labelled, or must
+    not be seen.
+
+    Raises:
+        DataError: a pattern that names no picture, or a file that can't be read.
+    """
+    found = list(dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern)))
+    labelled = [path for dataset in (fit, *others) for path in dataset.files] if found else []
+    kept = _without(found, labelled)
+    partly = {i: fit.annotation(i) for i in range(len(fit))}
+    partly = {i: labels for i, labels in partly.items() if not _posed(labels).all()}
+    files = (*kept, *(fit.file(i) for i in partly))
+    return Unlabelled(files, dict(enumerate(partly.values(), len(kept))), len(found) - len(kept))
+
+
+def _posed(labels: Labels) -> NDArray[np.bool_]:
+    """(N,) who has a labelled keypoint."""
+    return np.asarray((labels.keypoints[..., 2] > 0).any(axis=1))
+
+
+def _without(files: Sequence[Path], excluded: Sequence[Path]) -> list[Path]:
+    """Leaves out equal contents; only files of equal length are read."""
+    lengths = {path.stat().st_size for path in files}
+    sums = {_checksum(path) for path in excluded if path.stat().st_size in lengths}
+    taken = {path.stat().st_size for path in excluded}
+    return [path for path in files if path.stat().st_size not in taken or _checksum(path) not in sums]
+
+
+def _checksum(path: Path) -> int:
+    return zlib.crc32(path.read_bytes())
+
+
+def unlabelled_loader(
+    pictures: Unlabelled,
+    *,
+    paths: Sequence[str],
+    image_size: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TrainingLoader[Views]:
+    """Shuffled batches of `Views`; as with labelled ones, seed, epoch and position decide everything.
+
+    Raises:
+        ConfigError: a number that makes no sense.
+    """
+    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
+    batches = TrainingBatches(len(pictures), batch_size, seed=seed, rank=rank, world_size=world_size)
+    return TrainingLoader(batches, _ViewSamples(pictures, tuple(paths), image_size, seed), workers, False)
+
+
+class _ViewSamples(Samples[Views]):
+    def __init__(self, pictures: Unlabelled, paths: tuple[str, ...], size: tuple[int, int], seed: int) -> None:
+        self.pictures, self.paths, self.size, self.seed = pictures, paths, size, seed
+
+    def batch(self, keys: Sequence[SampleKey]) -> Views:
+        images = [read_image(self.pictures.files[key.image]) for key in keys]
+        teacher = [letterbox_image(image, self.size) for image in images]
+        draws = [np.random.default_rng((*self._seed(key), 1)) for key in keys]
+        views = [
+            path_view(image, path, self.size, rng)
+            for path in self.paths
+            for image, rng in zip(images, draws, strict=True)
+        ]
+        return Views(
+            teacher=_stacked([image for image, _ in teacher]),
+            letterboxes=torch.tensor([letterbox for _, letterbox in teacher], dtype=torch.float32),
+            sizes=torch.tensor([image.shape[:2] for image in images]),
+            student=_stacked([image for image, _ in views]),
+            matrices=[matrix for _, matrix in views],
+            known=[self.pictures.known.get(key.image) for key in keys],
+            files=[str(self.pictures.files[key.image]) for key in keys],
+            seed=(*self._seed(keys[0]), 2),
+        )
+
+    def _seed(self, key: SampleKey) -> tuple[int, ...]:
+        return self.seed, key.epoch, key.position
+
+
+def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Images (H, W, 3) -> (N, 3, H, W)."""
+    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))
