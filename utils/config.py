@@ -44,6 +44,7 @@ def _flag(
 
 _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
+_ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,15 @@ class TrainConfig:
                         "set.", kind=bool, default=False, free=True)  # fmt: skip
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
+
+    members: str | None = _flag(
+        "-MEMBERS", _ENSEMBLE, "Models beside the pipeline's own, as KIND:PATH,KIND:PATH with the kinds own, vitpose, "
+        "sapiens, sapiens2, dwpose, rtmpose.", default=None,
+    )  # fmt: skip
+    tta: str = _flag(
+        "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
+        choices=("none", "flip", "flip,scale"),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
