@@ -6,7 +6,7 @@ taught. Its results there are therefore as honest as those on ``test``, and late
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def run(work: StageWork) -> StageResult:
     if len(calibrate.labels) < FEWEST_PEOPLE:
         reason = f"the calibrate part has {len(calibrate.labels)} labelled people, but {FEWEST_PEOPLE} are needed"
         return _declined(gathered, reason, {})
-    choice = choose(gathered.calibrate, calibrate, work)
+    choice = choose(gathered.calibrate, calibrate, work.say)
     figures = choice.figures()
     if choice.fused <= choice.alone[INPUT]:
         return _declined(gathered, "no fusion is better than its input on the calibrate part", figures)
@@ -116,7 +116,7 @@ class Choice:
         }
 
 
-def choose(members: Members, calibrate: Calibrate, work: StageWork) -> Choice:
+def choose(members: Members, calibrate: Calibrate, say: Callable[[str], object]) -> Choice:
     """Adds members, the best first, as long as the cross-fitted AP rises.
 
     The input, the first of `members`, always takes part.
@@ -132,7 +132,7 @@ def choose(members: Members, calibrate: Calibrate, work: StageWork) -> Choice:
     for name in ranked:
         people = cross_fitted(calibrated, (*taken, name), calibrate)
         steps[name] = calibrate.precision(people)
-        work.say(f"ensemble: {', '.join((*taken, name))}: {100 * steps[name]:.1f} AP on calibrate, cross-fitted")
+        say(f"ensemble: {', '.join((*taken, name))}: {100 * steps[name]:.1f} AP on calibrate, cross-fitted")
         if steps[name] > score:
             taken, best, score = (*taken, name), people, steps[name]
     return Choice(taken, best, score, alone, steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,9 +79,11 @@ def _is_script(path: Path) -> bool:
 
 
 def _scripted(path: Path, device: torch.device) -> HeatmapPartner:
-    """TorchScript holds a program of tensor operations only: its interpreter reaches neither files nor network."""
+    """A TorchScript file is a program, if only one of tensor operations: take it from its authors."""
     try:
-        model: Any = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():  # torch would rather have others' models exported anew
+            warnings.simplefilter("ignore")
+            model: Any = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path} is broken or no TorchScript file. Copy or download it again.") from error
     with torch.inference_mode():
