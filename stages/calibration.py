@@ -38,8 +38,8 @@ def units_of(boxes: Floats, skeleton: Skeleton) -> Floats:
 class ScoreCurve:
     """Score -> the share of COCO's OKS thresholds at which such a person is right.
 
-    Logistic regression on the score's logit (Platt, 1999): two numbers to learn, so that a hundred pictures will do.
-    Isotonic regression needs more: with 80 pictures its steps cost 0.3 AP.
+    Logistic regression on the score's logit (Platt, 1999): two numbers to learn, so that a hundred pictures will do;
+    isotonic regression has more to learn.
 
     Attributes:
         slope: at least 0, so that the order stays.

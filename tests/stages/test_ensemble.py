@@ -125,3 +125,12 @@ def test_boxes_that_overlap_are_one() -> None:
     assert sorted(boxes.corners.tolist()) == sorted(people.boxes.tolist())
     assert boxes.fingerprint() != shared_boxes([other], [1]).fingerprint()
     assert len(as_predictions([], [], 17)) == 0
+
+
+def test_a_partner_poses_the_people_in_the_boxes_of_the_others(pictures: Path, tmp_path: Path) -> None:
+    write_model = pytest.importorskip("tests.stages.partners.test_simcc").write_model
+    text = f"rtmpose:{write_model(tmp_path / 'end2end.onnx')}"
+    lines: list[str] = []
+    result = run(work(tmp_path / "stage", pictures, lines.append, tta="none", members=text))
+    assert set(result.figures["AP of each member"]) == {INPUT, "rtmpose1"}
+    assert "ensemble: rtmpose1 looks at 3 pictures of test" in lines
