@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def plain_mean(members: Members) -> Predictions:
     return join(parts)
 
 
-def views(photographs: Path, weights: Path, folder: Path) -> Members:
+def views(photographs: Path, weights: Path) -> Members:
     """What a model finds in all of val.json, by view."""
     predictor = Predictor.load(weights, "cpu")
     pictures = CocoPose(photographs / "images", photographs / "val.json", skeleton=predictor.skeleton)
@@ -167,17 +167,14 @@ def main(arguments: argparse.Namespace) -> None:
     folder = named_folder(arguments.output_dir)
     content = read_json(arguments.photographs / "val.json", "annotation file")
     truth = labelled_people(load_ground_truth(content, COCO_PERSON))
-    kinds: dict[str, Callable[[int], Members]] = {
-        kind: lambda seed, kind=kind: simulated(truth, seed)[kind] for kind in simulated(truth, 0)
-    }
     if arguments.weights:
-        own = views(arguments.photographs, arguments.weights, folder)
-        kinds = {f"views of {arguments.weights.name}": lambda seed: own}
+        own = {f"views of {arguments.weights.name}": views(arguments.photographs, arguments.weights)}
+    ensembles = [own if arguments.weights else simulated(truth, seed) for seed in range(arguments.seeds)]
     print(
         "| members | input | best member | plain mean | fusion | taken | gain over the best, by seed |\n|-|-|-|-|-|-|-|"
     )
-    for kind, make in kinds.items():
-        rows = [compare(make(seed), content, seed, folder) for seed in range(arguments.seeds)]
+    for kind in ensembles[0]:
+        rows = [compare(members[kind], content, seed, folder) for seed, members in enumerate(ensembles)]
         mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         cells = " | ".join(f"{value:.1f}" for value in mean.values())
         gains = ", ".join(f"{row['fusion'] - row['best member']:+.1f}" for row in rows)

@@ -52,8 +52,9 @@ def group_people(members: Sequence[Predictions], skeleton: Skeleton) -> NDArray[
         group = np.full(len(members), ABSENT)
         for m in range(len(members)):
             mine = np.where(free & (owners == m), alike[start], -1.0)
-            best = int(start) if m == owners[start] else int(mine.argmax())
-            if best == start or mine[best] >= LIKENESS:
+            mine[start] = np.inf if m == owners[start] else -1.0
+            best = int(mine.argmax())
+            if mine[best] >= LIKENESS:
                 group[m], free[best] = rows[best], False
         groups.append(group)
     return np.array(groups, dtype=np.int64).reshape(-1, len(members))

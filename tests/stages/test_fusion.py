@@ -104,6 +104,7 @@ def test_nobody_is_taken_twice_and_strangers_stand_alone() -> None:
     assert len(groups) == 4 and ((groups == ABSENT).sum(1) == 1).all()
     nobody = first.map(lambda rows: rows[:0])
     assert group_people([nobody, nobody], COCO_PERSON).shape == (0, 2)
+    assert group_people([first, nobody], COCO_PERSON)[:, 1].tolist() == [ABSENT, ABSENT]
 
 
 def test_soft_suppression_equals_the_slow_version() -> None:
