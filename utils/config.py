@@ -55,6 +55,7 @@ _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machin
 # A group whose title has the name of a stage holds the flags of that stage: changing one repeats that stage only.
 _PIPELINE = "pipeline"
 _SSL = "semi-supervised learning (ssl)"
+_ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,14 @@ class TrainConfig:
     ssl_ramp: float = _flag(
         "-SSL_RAMP", _SSL, "Share of the steps in which that weight rises.", kind=float, default=0.3
     )
+    members: str | None = _flag(
+        "-MEMBERS", _ENSEMBLE, "Models beside the pipeline's own, as KIND:PATH,KIND:PATH with the kinds own, vitpose, "
+        "sapiens, sapiens2, dwpose, rtmpose.", default=None,
+    )  # fmt: skip
+    tta: str = _flag(
+        "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
+        choices=("none", "flip", "flip,scale"),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

@@ -1,0 +1,198 @@
+"""What the fusion of several members is worth: python benchmarks/ensemble.py --photographs DIR/coco_person.
+
+Half of the photographs are for choosing (cross-fitted), the other half is for the figures; the halves change with the
+seed. The members are views of one model of ours, or simulated: labels with errors of a known kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.coco_pose import CocoPose
+from stages.calibration import units_of
+from stages.ensemble import Calibrate, choose, fused_test
+from stages.fusion import ABSENT, group_people
+from stages.gather import INPUT, VIEWS, Gathering
+from stages.members import find_everybody, join
+from stages.partners.own import OwnPartner, View
+from stages.pose_labels import LabelledPeople, labelled_people
+from stages.predictor import Predictor
+from utils.coco_eval import evaluate
+from utils.coco_files import Row, load_ground_truth, read_json
+from utils.errors import exit_status
+from utils.output import named_folder, write_json
+from utils.predictions import Predictions
+from utils.skeleton import COCO_PERSON
+
+Floats = NDArray[np.float64]
+Members = dict[str, Predictions]
+
+NEAR, FAR = 0.5, 2.5
+"""Spread of a simulated keypoint that is found, and of one that is not, in units of OKS."""
+
+
+def simulate(
+    truth: LabelledPeople, rng: np.random.Generator, shared: Floats, alike: float, spread: float
+) -> Predictions:
+    """A member that finds nine of ten people and one that isn't there for each five; 8 % of keypoints are far off.
+
+    Args:
+        truth: who is there.
+        rng: of this member's own errors.
+        shared: (M, K, 2) errors that all members have in common, standard normal.
+        alike: correlation with the other members.
+        spread: of the keypoints, as a multiple of `NEAR`.
+    """
+    units = units_of(truth.boxes, COCO_PERSON)
+    lost = rng.random(units.shape) < 0.08
+    noise = np.sqrt(alike) * shared + np.sqrt(1 - alike) * rng.standard_normal(shared.shape)
+    points = truth.keypoints + noise * (np.where(lost, FAR, NEAR * spread) * units)[..., None]
+    middle = (truth.boxes[:, None, :2] + truth.boxes[:, None, 2:]) / 2
+    points = np.where(truth.labelled[..., None], points, middle + 5 * noise * units[..., None])
+    trust = np.where(lost, -0.5, 1.5) + rng.standard_normal(units.shape)
+    confidences = 1 / (1 + np.exp(-trust))
+    blank = np.full(units.shape, np.nan)
+    people = Predictions(truth.image_ids, truth.boxes, confidences.mean(-1), points, confidences, blank)
+    false = people.map(lambda rows: rows[: len(truth) // 5])
+    away = (false.boxes[:, 2:] - false.boxes[:, :2])[:, [0, 1, 0, 1]]
+    false = replace(
+        false,
+        boxes=false.boxes + away,
+        keypoints=false.keypoints + away[:, None, :2],
+        scores=false.scores * rng.random(),
+    )
+    found = rng.random(len(truth)) < 0.9
+    everybody = join([people.map(lambda rows: rows[found]), false])
+    order = np.argsort(everybody.image_ids, kind="stable")
+    return everybody.map(lambda rows: rows[order])
+
+
+def exchange(people: Predictions, share: float, rng: np.random.Generator) -> Predictions:
+    """Left and right of some people."""
+    chosen = (rng.random(len(people)) < share)[:, None, None]
+    return replace(people, keypoints=np.where(chosen, people.keypoints[:, COCO_PERSON.flip_order], people.keypoints))
+
+
+def simulated(truth: LabelledPeople, seed: int) -> dict[str, Members]:
+    """Ensembles of three members by what is special about them."""
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal((*truth.labelled.shape, 2))
+
+    def three(alike: float, spreads: Sequence[float]) -> list[Predictions]:
+        return [simulate(truth, rng, shared, alike, spread) for spread in spreads]
+
+    equal = three(0.0, (1, 1, 1))
+    kinds = {
+        "three equal": equal,
+        "errors 0.7 alike": three(0.7, (1, 1, 1)),
+        "one half as precise": three(0.0, (1, 1, 2)),
+        "one with 30 % of people's sides exchanged": [*equal[:2], exchange(equal[2], 0.3, rng)],
+        "all with 15 % of people's sides exchanged": [exchange(people, 0.15, rng) for people in equal],
+    }
+    return {kind: dict(zip((INPUT, "second", "third"), members, strict=True)) for kind, members in kinds.items()}
+
+
+def plain_mean(members: Members) -> Predictions:
+    """Grouped, then averaged: what the fusion has to beat."""
+    parts = []
+    for image_id in np.unique(np.concatenate([people.image_ids for people in members.values()])):
+        people = [part.of_image(int(image_id)) for part in members.values()]
+        for group in group_people(people, COCO_PERSON):
+            rows = join([part.map(lambda a, r=r: a[[r]]) for part, r in zip(people, group, strict=True) if r != ABSENT])  # type: ignore[misc]
+            mean = rows.map(lambda a: a.astype(np.float64).mean(0, keepdims=True))
+            mean = replace(mean, image_ids=rows.image_ids[:1], scores=rows.scores.sum(keepdims=True) / len(people))
+            parts.append(mean)
+    return join(parts)
+
+
+def views(photographs: Path, weights: Path) -> Members:
+    """What a model finds in all of val.json, by view."""
+    predictor = Predictor.load(weights, "cpu")
+    pictures = CocoPose(photographs / "images", photographs / "val.json", skeleton=predictor.skeleton)
+    found = {INPUT: View()} | {str(view): view for view in VIEWS["flip,scale"]}
+    return {name: find_everybody(OwnPartner(predictor, view), pictures) for name, view in found.items()}
+
+
+def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
+    """Chooses on one half, measures on the other."""
+    ids = np.random.default_rng(seed).permutation(sorted(image["id"] for image in content["images"]))
+    halves = {"calibrate": ids[: len(ids) // 2], "test": ids[len(ids) // 2 :]}
+    paths = {part: folder / f"{part}-{seed}.json" for part in halves}
+    for part, path in paths.items():
+        write_json(path, part_of(content, set(halves[part].tolist())))
+    parts = {
+        part: {name: select(people, chosen) for name, people in members.items()} for part, chosen in halves.items()
+    }
+    calibrate = Calibrate.open(paths["calibrate"], COCO_PERSON, seed)
+    choice = choose(parts["calibrate"], calibrate, lambda line: None)
+    fused = fused_test(Gathering(parts["calibrate"], parts["test"], {}), choice.members, calibrate)
+    alone = [score(paths["test"], people) for people in parts["test"].values()]
+    figures = {
+        "input": alone[0],
+        "best member": max(alone),
+        "plain mean": score(paths["test"], plain_mean(parts["test"])),
+    }
+    return {**figures, "fusion": score(paths["test"], fused), "members": len(choice.members)}
+
+
+def part_of(content: Row, ids: set[int]) -> Row:
+    """Some of the pictures."""
+    images = [image for image in content["images"] if image["id"] in ids]
+    return {**content, "images": images, "annotations": [a for a in content["annotations"] if a["image_id"] in ids]}
+
+
+def select(people: Predictions, ids: NDArray[np.int64]) -> Predictions:
+    """Those of some pictures."""
+    chosen = np.isin(people.image_ids, ids)
+    return people.map(lambda rows: rows[chosen])
+
+
+def score(path: Path, people: Predictions) -> float:
+    """AP in percent."""
+    return 100 * evaluate(path, people.rows(), COCO_PERSON).AP
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prints a line for each ensemble: the mean over the seeds, and each seed's gain."""
+    folder = named_folder(arguments.output_dir)
+    content = read_json(arguments.photographs / "val.json", "annotation file")
+    truth = labelled_people(load_ground_truth(content, COCO_PERSON))
+    if arguments.weights:
+        own = {f"views of {arguments.weights.name}": views(arguments.photographs, arguments.weights)}
+    ensembles = [own if arguments.weights else simulated(truth, seed) for seed in range(arguments.seeds)]
+    print(
+        "| members | input | best member | plain mean | fusion | taken | gain over the best, by seed |\n|-|-|-|-|-|-|-|"
+    )
+    for kind in ensembles[0]:
+        rows = [compare(members[kind], content, seed, folder) for seed, members in enumerate(ensembles)]
+        mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        cells = " | ".join(f"{value:.1f}" for value in mean.values())
+        gains = ", ".join(f"{row['fusion'] - row['best member']:+.1f}" for row in rows)
+        print(f"| {kind} | {cells} | {gains} |", flush=True)
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--photographs", type=Path, required=True, help="folder with val.json and images/")
+    parser.add_argument(
+        "--weights", type=Path, help="a model of ours, whose views to fuse; without it, simulated members"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/ensemble"), help="for the halves' annotations")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(exit_status(lambda: main(parse())))

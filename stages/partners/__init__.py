@@ -1,0 +1,1 @@
+"""Pose estimators of other people behind one interface: boxes of people in, COCO's 17 keypoints out."""

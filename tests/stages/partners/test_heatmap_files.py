@@ -1,0 +1,280 @@
+"""Files in the formats of ViTPose, Sapiens and Sapiens2, made from their published key names."""
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    Sapiens2Config,
+    Sapiens2ForPoseEstimation,
+    VitPoseBackboneConfig,
+    VitPoseConfig,
+    VitPoseForPoseEstimation,
+)
+
+from sia.sapiens_pose import Sapiens, SapiensSizes
+from stages.partners.partner import COCO_JOINTS
+from stages.partners.published import read_weights
+from stages.partners.sapiens import load_sapiens
+from stages.partners.sapiens2 import load_sapiens2
+from stages.partners.vitpose import load_vitpose
+from utils.errors import WeightsError
+
+CROPS = torch.randn(1, 3, 256, 192, generator=torch.Generator().manual_seed(0))
+
+
+def vitpose(simple: bool = True, experts: int = 1) -> VitPoseForPoseEstimation:
+    torch.manual_seed(0)
+    backbone = VitPoseBackboneConfig(
+        hidden_size=384, num_hidden_layers=2, num_attention_heads=12, num_experts=experts,
+        part_features=96 if experts > 1 else 0, layer_norm_eps=1e-6, out_indices=[2],
+    )  # fmt: skip
+    return VitPoseForPoseEstimation(
+        VitPoseConfig(backbone_config=backbone, use_simple_decoder=simple, num_labels=17)
+    ).eval()
+
+
+def official(model: VitPoseForPoseEstimation) -> dict[str, torch.Tensor]:
+    """In the names of the authors' .pth, written down from their files."""
+    state, out = model.state_dict(), {}
+    for name in ("weight", "bias"):
+        out[f"backbone.patch_embed.proj.{name}"] = state[f"backbone.embeddings.patch_embeddings.projection.{name}"]
+        out[f"backbone.last_norm.{name}"] = state[f"backbone.layernorm.{name}"]
+        out[f"keypoint_head.final_layer.{name}"] = state[f"head.conv.{name}"]
+        for i in range(2):
+            old, new = f"backbone.encoder.layer.{i}", f"backbone.blocks.{i}"
+            parts = [state[f"{old}.attention.attention.{part}.{name}"] for part in ("query", "key", "value")]
+            out[f"{new}.attn.qkv.{name}"] = torch.cat(parts)
+            out[f"{new}.attn.proj.{name}"] = state[f"{old}.attention.output.dense.{name}"]
+            out[f"{new}.norm1.{name}"] = state[f"{old}.layernorm_before.{name}"]
+            out[f"{new}.norm2.{name}"] = state[f"{old}.layernorm_after.{name}"]
+            for key in state:
+                if key.startswith(f"{old}.mlp.") and key.endswith(name):
+                    out[key.replace(old, new)] = state[key]
+    out["backbone.pos_embed"] = state["backbone.embeddings.position_embeddings"]
+    for key in state:
+        for i, (deconv, norm) in enumerate((("deconv1", "batchnorm1"), ("deconv2", "batchnorm2"))):
+            for part, place in ((deconv, 3 * i), (norm, 3 * i + 1)):
+                if key.startswith(f"head.{part}."):
+                    out[f"keypoint_head.deconv_layers.{place}.{key.rsplit('.', 1)[1]}"] = state[key]
+    return out
+
+
+def newer(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """In the names of MMPose 1; it keeps the sum of the first place and the others."""
+    renamed = {}
+    for key, tensor in weights.items():
+        for old, new in (
+            ("keypoint_head.", "head."), (".blocks.", ".layers."), (".norm1.", ".ln1."), (".norm2.", ".ln2."),
+            (".mlp.fc1.", ".ffn.layers.0.0."), (".mlp.fc2.", ".ffn.layers.1."), (".last_norm.", ".ln1."),
+            (".patch_embed.proj.", ".patch_embed.projection."),
+        ):  # fmt: skip
+            key = key.replace(old, new)
+        renamed[key] = tensor
+    places = renamed["backbone.pos_embed"]
+    return {**renamed, "backbone.pos_embed": places[:, 1:] + places[:, :1]}
+
+
+@torch.inference_mode()
+def heatmaps(model: VitPoseForPoseEstimation) -> torch.Tensor:
+    index = torch.zeros(1, dtype=torch.long)
+    return model(CROPS, dataset_index=index).heatmaps
+
+
+@pytest.mark.parametrize(("simple", "experts"), [(True, 1), (False, 1), (True, 6)])
+def test_vitpose_of_every_head_is_read_from_both_formats(tmp_path: Path, simple: bool, experts: int) -> None:
+    model = vitpose(simple, experts)
+    model.save_pretrained(tmp_path / "folder")
+    extra = {"associate_keypoint_heads.0.final_layer.weight": torch.zeros(14, 384, 3, 3)} if experts > 1 else {}
+    torch.save({"meta": {"epoch": 210}, "state_dict": official(model) | extra}, tmp_path / "vitpose.pth")
+    for path in (tmp_path / "folder", tmp_path / "vitpose.pth"):
+        partner = load_vitpose(path, "cpu")
+        with torch.inference_mode():
+            assert torch.allclose(partner.network(CROPS), heatmaps(model), atol=1e-5), path
+    poses = partner.predict(np.zeros((64, 48, 3), np.uint8), np.array([[5.0, 5, 40, 60]]))
+    assert poses.keypoints.shape == (1, 17, 2) and np.isfinite(poses.keypoints).all()
+
+
+def test_vitpose_of_mmpose_1_is_read(tmp_path: Path) -> None:
+    model = vitpose(simple=False)
+    torch.save({"state_dict": newer(official(model))}, tmp_path / "td-hm_ViTPose-small.pth")
+    with torch.inference_mode():
+        found = load_vitpose(tmp_path / "td-hm_ViTPose-small.pth", "cpu").network(CROPS)
+    assert torch.allclose(found, heatmaps(model), atol=1e-5)
+
+
+def test_vitpose_that_does_not_fit_is_refused_by_key_and_shape(tmp_path: Path) -> None:
+    weights = official(vitpose())
+    path = tmp_path / "weights.pth"
+    without = {key: value for key, value in weights.items() if key != "backbone.blocks.1.norm1.bias"}
+    torch.save({"state_dict": without}, path)
+    with pytest.raises(WeightsError, match=r"missing: backbone\.encoder\.layer\.1\.layernorm_before\.bias"):
+        load_vitpose(path, "cpu")
+    torch.save({"state_dict": {**weights, "backbone.pos_embed": torch.zeros(1, 50, 384)}}, path)
+    with pytest.raises(WeightsError, match=r"\(1, 50, 384\) instead of \(1, 193, 384\)"):
+        load_vitpose(path, "cpu")
+    torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}}, path)
+    with pytest.raises(WeightsError, match=r"backbone\.patch_embed\.proj\.weight"):
+        load_vitpose(path, "cpu")
+
+
+def test_a_folder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    vitpose().save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    key = "backbone.encoder.layer.0.mlp.fc1.weight"
+    save_file({**weights, key: torch.zeros(8, 384)}, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"mlp\.fc1\.weight.*\(8, 384\)"):
+        load_vitpose(folder, "cpu")
+    save_file({k: v for k, v in weights.items() if k != key}, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"missing: .*mlp\.fc1\.weight"):
+        load_vitpose(folder, "cpu")
+    with pytest.raises(WeightsError, match="'vitpose', not a 'sapiens2'"):
+        load_sapiens2(folder, "cpu")
+    (folder / "config.json").unlink()
+    with pytest.raises(WeightsError, match="no folder of a model"):
+        load_vitpose(folder, "cpu")
+
+
+def sapiens_sizes(**changes: object) -> SapiensSizes:
+    usual = {"width": 1024, "depth": 24, "heads": 16, "hidden": 4096, "grid": (64, 48)}
+    head = {"deconvolutions": (768, 768), "convolutions": (768, 768), "joints": 17}
+    return SapiensSizes(**{**usual, **head, **changes})  # type: ignore[arg-type]
+
+
+def test_sapiens_has_the_published_names_and_size() -> None:
+    with torch.device("meta"):
+        state = Sapiens(sapiens_sizes()).state_dict()
+    assert state["backbone.pos_embed"].shape == (1, 3072, 1024)
+    for key in (
+        "backbone.patch_embed.projection.weight", "backbone.layers.23.ln1.bias", "backbone.layers.0.attn.qkv.weight",
+        "backbone.layers.0.attn.proj.bias", "backbone.layers.0.ffn.layers.0.0.weight", "backbone.ln1.weight",
+        "backbone.layers.0.ffn.layers.1.bias", "head.deconv_layers.0.weight", "head.deconv_layers.4.running_var",
+        "head.conv_layers.0.bias", "head.conv_layers.4.num_batches_tracked", "head.final_layer.weight",
+    ):  # fmt: skip
+        assert key in state, key
+    assert sum(tensor.numel() for tensor in state.values()) * 4 == pytest.approx(1.32e9, rel=0.02)
+
+
+def test_a_layer_of_sapiens_is_that_of_timm() -> None:
+    torch.manual_seed(0)
+    model = Sapiens(sapiens_sizes(width=64, heads=4, depth=1, hidden=128, grid=(2, 2), deconvolutions=(8, 8),
+                                  convolutions=(8, 8)))  # fmt: skip
+    layer = model.backbone.layers[0]
+    ours = layer.state_dict()
+    block = timm.models.vision_transformer.Block(64, 4, mlp_ratio=2, qkv_bias=True, norm_layer=nn.LayerNorm)
+    names = (("ln1", "norm1"), ("ln2", "norm2"), ("ffn.layers.0.0", "mlp.fc1"), ("ffn.layers.1", "mlp.fc2"))
+    for old, new in names:
+        ours = {key.replace(old, new): value for key, value in ours.items()}
+    block.load_state_dict(ours)
+    tokens = torch.randn(1, 4, 64)
+    assert torch.allclose(layer(tokens), block(tokens), atol=1e-4)
+    assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 17, 8, 8)
+
+
+def small_sapiens() -> dict[str, torch.Tensor]:
+    return Sapiens(sapiens_sizes(depth=1, hidden=8, deconvolutions=(8, 8), convolutions=(8, 8))).state_dict()
+
+
+def test_sapiens_pth_is_read_beside_objects_of_its_framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ConfigDict(dict):
+        def __reduce_ex__(self, _: object) -> tuple:
+            return ConfigDict, (dict(self),)
+
+    module = types.ModuleType("mmengine.config.config")
+    module.ConfigDict = ConfigDict
+    ConfigDict.__module__, ConfigDict.__qualname__ = "mmengine.config.config", "ConfigDict"
+    for name in ("mmengine", "mmengine.config", "mmengine.config.config"):
+        monkeypatch.setitem(sys.modules, name, module if name.endswith(".config") else types.ModuleType(name))
+    module.config = module
+    sys.modules["mmengine"].config = module
+    weights = small_sapiens()
+    path = tmp_path / "sapiens_0.3b_coco_best_coco_AP_796.pth"
+    message = {"cfg": ConfigDict(a=1), "score": np.float64(0.796), "losses": np.zeros(3)}
+    torch.save({"meta": message, "state_dict": weights}, path)
+    for name in ("mmengine", "mmengine.config", "mmengine.config.config"):
+        monkeypatch.delitem(sys.modules, name)
+    partner = load_sapiens(path, "cpu")
+    found = partner.network.state_dict()
+    assert all(torch.equal(found[key], weights[key]) for key in weights) and len(found) == len(weights)
+
+
+def test_sapiens_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    weights, path = small_sapiens(), tmp_path / "sapiens.pth"
+    torch.save({"state_dict": {k: v for k, v in weights.items() if k != "head.conv_layers.3.bias"}}, path)
+    with pytest.raises(WeightsError, match=r"missing: head\.conv_layers\.3\.bias"):
+        load_sapiens(path, "cpu")
+    torch.save({"state_dict": {**weights, "backbone.pos_embed": torch.zeros(1, 4096, 1024)}}, path)
+    with pytest.raises(WeightsError, match=r"pos_embed \(1, 4096, 1024\) instead of \(1, 3072, 1024\)"):
+        load_sapiens(path, "cpu")
+
+
+def test_a_pickle_that_runs_a_program_is_refused(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
+    torch.save({"meta": Trap(), "state_dict": {"a": torch.zeros(1)}}, tmp_path / "trap.pth")
+    with pytest.raises(WeightsError, match="could run a program"):
+        read_weights(tmp_path / "trap.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.parametrize("joints", [17, 308])
+def test_sapiens_torchscript_is_read(tmp_path: Path, joints: int) -> None:
+    path = tmp_path / "sapiens_torchscript.pt2"
+    torch.jit.trace(nn.Conv2d(3, joints, 4, 4).eval(), torch.zeros(1, 3, 64, 64)).save(str(path))
+    partner = load_sapiens(path, "cpu")
+    assert partner.joints == list(COCO_JOINTS[joints]) and partner.style.colours[0] == (123.5, 116.5, 103.5)
+    torch.jit.trace(nn.Conv2d(3, joints, 2, 2).eval(), torch.zeros(1, 3, 64, 64)).save(str(path))
+    with pytest.raises(WeightsError, match=r"\(1, keypoints, 256, 192\), but gives \(1, \d+, 512, 384\)"):
+        load_sapiens(path, "cpu")
+
+
+def sapiens2() -> Sapiens2ForPoseEstimation:
+    torch.manual_seed(0)
+    head = {"upsample_out_channels": [8, 8], "conv_out_channels": [8, 8, 8]}
+    return Sapiens2ForPoseEstimation(
+        Sapiens2Config(
+            hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, image_size=[1024, 768],
+            num_key_value_heads_per_layer=[4, 2, 4], num_labels=308, head_config=head, key_bias=False,
+        )
+    ).eval()  # fmt: skip
+
+
+def test_sapiens2_is_read_from_both_formats(tmp_path: Path) -> None:
+    model = sapiens2()
+    model.save_pretrained(tmp_path)  # writes the published names
+    weights = load_file(tmp_path / "model.safetensors")
+    assert "backbone.blocks.1.attn.wq.weight" in weights and "decode_head.conv_pose.bias" in weights
+    path = tmp_path / "sapiens2_0.4b_pose.safetensors"
+    save_file({**weights, "backbone.rope_embed.periods": torch.ones(4)}, path)
+    crops = torch.randn(1, 3, 64, 48)
+    with torch.inference_mode():
+        expected = model(crops).heatmaps
+        for source in (path, tmp_path):
+            partner = load_sapiens2(source, "cpu")
+            assert torch.allclose(partner.network(crops), expected, atol=1e-5)
+    assert partner.joints[9:11] == [62, 41] and partner.style.size == (1024, 768)
+
+
+def test_sapiens2_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    sapiens2().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    path = tmp_path / "sapiens2.safetensors"
+    save_file({k: v for k, v in weights.items() if k != "backbone.blocks.2.ln2.weight"}, path)
+    with pytest.raises(WeightsError, match=r"missing: .*2\.norm2\.weight"):
+        load_sapiens2(path, "cpu")
+    save_file({k: v for k, v in weights.items() if "storage" not in k}, path)
+    with pytest.raises(WeightsError, match=r"backbone\.storage_tokens"):
+        load_sapiens2(path, "cpu")
+    save_file({**weights, "backbone.blocks.0.attn.proj.weight": torch.zeros(64, 32)}, path)
+    with pytest.raises(WeightsError, match=r"\(64, 32\)"):
+        load_sapiens2(path, "cpu")
