@@ -95,7 +95,7 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
     """
     truth = load_ground_truth(ground_truth, skeleton)
     rows = check_results(results, truth, skeleton)
-    scored = _run("keypoints", truth, rows, skeleton)
+    scored = run_coco("keypoints", truth, rows, skeleton)
     matched, labelled = _match(scored, skeleton)
     boxes = _box_figures(truth, rows, skeleton)
     return Metrics(
@@ -110,8 +110,11 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
     )
 
 
-def _run(kind: str, truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> COCOeval_faster:
-    """One evaluation by the library, which alters what it is given and must not print."""
+def run_coco(kind: str, truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> COCOeval_faster:
+    """One evaluation (``keypoints`` or ``bbox``) by the library, which alters what it is given and must not print.
+
+    `rows` are from `check_results`.
+    """
     annotations = COCO(truth.coco(), print_function=_silence)
     predictions = COCO({**truth.coco(), "annotations": []}, print_function=_silence)
     if rows:  # older releases of the library can't load an empty list
@@ -133,7 +136,7 @@ def _silence(*_: object) -> None:
 def _box_figures(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> tuple[float | None, float | None]:
     if any("bbox" not in row for row in rows):
         return None, None
-    figures = _run("bbox", truth, rows, skeleton).stats
+    figures = run_coco("bbox", truth, rows, skeleton).stats
     return float(figures[0]), float(figures[1])
 
 
