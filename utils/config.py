@@ -43,6 +43,7 @@ def _flag(
 
 
 _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
+_PRIOR = "pose prior"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
 
 
@@ -175,6 +176,16 @@ class TrainConfig:
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
 
+    prior_poses: Path | None = _flag(
+        "-PRIOR_POSES", _PRIOR, "More poses to learn from than the labels of the fit part: COCO annotations (json), "
+        "or an npz of image_id, bbox, keypoints and keypoint_names. No pictures needed.", kind=Path, default=None,
+        free=True,
+    )  # fmt: skip
+    prior_steps: int = _flag(
+        "-PRIOR_STEPS", _PRIOR, "Most steps, of 512 poses, that each of the two priors is trained; few poses take "
+        "fewer.", kind=int, default=3000, free=True,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             self._check_range(name, low, high)
@@ -208,7 +219,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("wd", 0, 10), ("clip", 0, math.inf), ("llrd", 0.01, 1), ("ema", 0, 0.999999), ("mosaic", 0, 1),
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("prior_steps", 1, math.inf),
 )  # fmt: skip
 
 

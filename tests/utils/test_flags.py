@@ -18,6 +18,7 @@ FLAGS = (
     "-BS", "-ACCUM", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA", "-MOSAIC", "-ROTATE",
     "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION",
     "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD",
+    "-PRIOR_POSES", "-PRIOR_STEPS",
 )  # fmt: skip
 
 
