@@ -28,12 +28,14 @@ class Repaired(NamedTuple):
     """What the prior makes of N poses; coordinates in the frame of the input.
 
     Attributes:
-        moves: (N, K, 2) what to add to the keypoints.
-        log_spreads: (N, K) logarithm of the expected distance between the moved keypoint and the truth, in units.
+        decoded: (N, K, 2) the pose as the latents tell it, coarse.
+        moves: (N, K, 2) what to add to the keypoints: a share of the way to the decoded pose.
+        log_spreads: (N, K) logarithm of the scatter of the truth around the decoded pose, in units.
         mean: (N, L) of the latents.
         log_variance: (N, L) of the latents.
     """
 
+    decoded: Tensor
     moves: Tensor
     log_spreads: Tensor
     mean: Tensor
@@ -45,12 +47,13 @@ class Repaired(NamedTuple):
 
 
 class PosePrior(nn.Module):
-    """3K -> latent -> 3K: x, y and confidence in, a move in x and y and an uncertainty out.
+    """3K -> latent -> 3K: x, y and confidence in, x, y and uncertainty out.
 
     The variational autoencoder (Kingma & Welling, ICLR 2014) is trained to undo errors (Im et al., "Denoising Criterion
-    for Variational Auto-Encoding Framework", AAAI 2017). Its output is added to its input and its last layer starts at
-    zero, so it changes nothing before it has learnt what to change: the latents need not carry the pose itself, which
-    thirty-two numbers can't do to within a keypoint's own spread.
+    for Variational Auto-Encoding Framework", AAAI 2017). Thirty-two numbers can't hold a pose to within a keypoint's
+    own spread, so what they tell never replaces a keypoint: the output is residual. A keypoint goes a share of the way
+    to where the latents see it, which depends on its confidence, on how far that is, and on how sure the latents are.
+    All shares start at zero: untrained, the prior changes nothing.
     """
 
     def __init__(self, num_keypoints: int, latent: int = 32, width: int = 256) -> None:
@@ -58,9 +61,8 @@ class PosePrior(nn.Module):
         size = 3 * num_keypoints
         self.encoder = _mlp(size, width, 2 * latent)
         self.decoder = _mlp(latent, width, size)
-        last = self.decoder[-1]
-        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.share = nn.Parameter(torch.zeros(num_keypoints))
+        self.doubt = nn.Parameter(torch.zeros(num_keypoints, 4))
 
     def forward(self, poses: Tensor, units: Tensor) -> Repaired:
         """Repairs poses; while training the latents are sampled, otherwise they are their means.
@@ -68,17 +70,18 @@ class PosePrior(nn.Module):
         Args:
             poses: (N, K, 3) float32: x, y relative to the person's box, (keypoint - centre) / longer side, and a
                 standardised confidence.
-            units: (N, K) float32, each keypoint's standard deviation in OKS, in the same frame; moves are learnt in
-                units, so that every keypoint counts as it does in OKS.
+            units: (N, K) float32, each keypoint's standard deviation in OKS, in the same frame.
         """
         mean, log_variance = self.encoder(poses.clamp(-4, 4).flatten(1)).chunk(2, dim=-1)
         log_variance = log_variance.clamp(-10, 4)
-        latent = mean
-        if self.training:
-            latent = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-        decoded = self.decoder(latent).unflatten(1, poses.shape[1:])
-        log_spreads = decoded[..., 2].clamp(-LOG_SPREAD_LIMIT, LOG_SPREAD_LIMIT)
-        return Repaired(decoded[..., :2] * units[..., None], log_spreads, mean, log_variance)
+        latent = mean + (0.5 * log_variance).exp() * torch.randn_like(mean) if self.training else mean
+        decoded, log_spreads = self.decoder(latent).unflatten(1, poses.shape[1:]).split([2, 1], dim=-1)
+        log_spreads = log_spreads.squeeze(-1).clamp(-LOG_SPREAD_LIMIT, LOG_SPREAD_LIMIT)
+        way = decoded - poses[..., :2]
+        far = (way / units[..., None]).square().sum(-1).log1p()
+        reasons = torch.stack([torch.ones_like(far), poses[..., 2], far, log_spreads.detach()], dim=-1)
+        shares = self.share * (reasons * self.doubt).sum(-1).sigmoid()
+        return Repaired(decoded, shares[..., None] * way, log_spreads, mean, log_variance)
 
 
 def _mlp(size: int, width: int, out: int) -> nn.Sequential:
@@ -97,8 +100,29 @@ def negative_log_likelihood(distances: Tensor, log_spreads: Tensor) -> Tensor:
     return rounded * (-log_spreads).exp() + 2 * log_spreads
 
 
+def surprise(repaired: Repaired, poses: Tensor, units: Tensor) -> Tensor:
+    """How implausible poses are: the negative evidence lower bound a keypoint, up to a constant.
+
+    Args:
+        repaired: what the prior made of `poses`.
+        poses: (N, K, 3) its input.
+        units: (N, K) as there.
+
+    Returns:
+        (N,) nats a keypoint.
+    """
+    distances = _distances(poses[..., :2], repaired.decoded, units)
+    divergence = repaired.divergence().sum(-1) / poses.shape[1]
+    return negative_log_likelihood(distances, repaired.log_spreads).mean(-1) + KL_WEIGHT * divergence
+
+
+def _distances(points: Tensor, others: Tensor, units: Tensor) -> Tensor:
+    squared = ((points - others) / units[..., None]).square().sum(-1)
+    return squared.clamp(min=1e-12).sqrt()
+
+
 def prior_loss(repaired: Repaired, poses: Tensor, targets: Tensor, units: Tensor, labelled: Tensor) -> Tensor:
-    """Reconstruction of the labelled keypoints and a small KL divergence.
+    """Likelihood of the labelled keypoints, their distance after the moves, and a small KL divergence.
 
     Args:
         repaired: what the prior made of `poses`.
@@ -110,8 +134,8 @@ def prior_loss(repaired: Repaired, poses: Tensor, targets: Tensor, units: Tensor
     Returns:
         The loss, a scalar.
     """
-    offsets = (poses[..., :2] + repaired.moves - targets) / units[..., None]
-    each = negative_log_likelihood(offsets.square().sum(-1).clamp(min=1e-12).sqrt(), repaired.log_spreads)
-    reconstruction = (each * labelled).sum() / labelled.sum().clamp(min=1)
+    decoded = negative_log_likelihood(_distances(repaired.decoded, targets, units), repaired.log_spreads)
+    moved = _distances(poses[..., :2] + repaired.moves, targets, units)
+    reconstruction = ((decoded + moved) * labelled).sum() / labelled.sum().clamp(min=1)
     divergence = repaired.divergence().mean(0).clamp(min=FREE_NATS).sum()
     return reconstruction + KL_WEIGHT * divergence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,10 +42,14 @@ class Scene:
         weights = np.stack([self.excluded != number for number in range(len(parts))]).astype(np.float64)
         return Advice.mean(parts, weights)
 
+    @cached_property
+    def broken(self) -> Array:
+        """(N,) how many limits of anatomy the people break."""
+        return self.anatomy.broken(self.people.keypoints, self.people.boxes).sum(1).astype(np.float64)
+
     def worse(self, people: Predictions) -> Mask:
-        """(N,) whether another version of the people breaks more limits of anatomy."""
-        after, before = (self.anatomy.broken(group.keypoints, group.boxes) for group in (people, self.people))
-        return np.asarray(after.sum(1) > before.sum(1))
+        """(N,) whether another version of the people breaks more of them."""
+        return np.asarray(self.anatomy.broken(people.keypoints, people.boxes).sum(1) > self.broken)
 
 
 @dataclass(frozen=True)

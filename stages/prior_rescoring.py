@@ -50,10 +50,9 @@ class Rescoring:
         self.scene = scene
         people, advice = scene.people, scene.advise(scene.people)
         sizes = (people.boxes[:, 2:] - people.boxes[:, :2]).clip(min=1.0)
-        broken = scene.anatomy.broken(people.keypoints, people.boxes).sum(1)
         columns = [
             logit(people.scores), logit(people.confidences).mean(1), advice.surprise, advice.log_spreads.mean(1),
-            np.log(sizes).mean(1), np.sqrt(broken),
+            np.log(sizes).mean(1), np.sqrt(scene.broken),
         ]  # fmt: skip
         self.table = np.stack(columns, axis=1)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sia.pose_prior import PosePrior, Repaired, negative_log_likelihood, prior_loss
+from sia.pose_prior import PosePrior, Repaired, prior_loss, surprise
 from stages.pose_errors import Drawn, PoseErrors, draw_errors, frame_of, logit, to_box
 from stages.pose_labels import LabelledPeople
 from utils.coco_files import AREA_OF_BOX
@@ -52,7 +52,7 @@ class TrainedPrior:
         self.network.eval()
         with torch.inference_mode():
             repaired = self.network(poses, units)
-        return _advice(repaired, units, boxes)
+            return _advice(repaired, poses, units, boxes)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Advice:
 
     Attributes:
         moves: (N, K, 2) what to add to the keypoints, pixels.
-        log_spreads: (N, K) logarithm of the distance to the truth to expect afterwards, units.
+        log_spreads: (N, K) logarithm of the scatter of the truth around the decoded pose, units.
         surprise: (N,) negative evidence lower bound of the pose as it is: how implausible it is.
     """
 
@@ -81,12 +81,10 @@ class Advice:
         return Advice(average("moves"), average("log_spreads"), average("surprise"))
 
 
-def _advice(repaired: Repaired, units: Tensor, boxes: Array) -> Advice:
-    sides = frame_of(boxes)[1]
-    distances = (repaired.moves / units[..., None]).norm(dim=-1)
-    surprise = negative_log_likelihood(distances, repaired.log_spreads).mean(-1) + 0.01 * repaired.divergence().sum(-1)
-    arrays = [part.double().numpy() for part in (repaired.moves, repaired.log_spreads, surprise)]
-    return Advice(arrays[0] * sides, arrays[1], arrays[2])
+def _advice(repaired: Repaired, poses: Tensor, units: Tensor, boxes: Array) -> Advice:
+    parts = repaired.moves, repaired.log_spreads, surprise(repaired, poses, units)
+    moves, log_spreads, surprises = (part.double().numpy() for part in parts)
+    return Advice(moves * frame_of(boxes)[1], log_spreads, surprises)
 
 
 def network_input(people: Drawn, scale: ConfidenceScale, skeleton: Skeleton) -> tuple[Tensor, Tensor]:

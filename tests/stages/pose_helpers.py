@@ -48,10 +48,11 @@ def write_annotations(path: Path, labels: LabelledPeople) -> Path:
     triples = np.concatenate([labels.keypoints, 2.0 * labels.labelled[..., None]], axis=-1).reshape(len(labels), -1)
     rows = [
         {"id": i + 1, "image_id": int(labels.image_ids[i]), "category_id": 1, "bbox": boxes[i], "iscrowd": 0,
-         "area": float(labels.areas[i]), "keypoints": triples[i].tolist(), "num_keypoints": int(labels.labelled[i].sum())}
+         "area": float(labels.areas[i]), "keypoints": triples[i].tolist()}
         for i in range(len(labels))
     ]  # fmt: skip
-    images = [{"id": int(i), "file_name": f"{i}.jpg", "width": 512, "height": 512} for i in np.unique(labels.image_ids)]
+    ids = np.unique(labels.image_ids).tolist()
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 512, "height": 512} for i in ids]
     names, edges = list(COCO_PERSON.names), [[a + 1, b + 1] for a, b in COCO_PERSON.edges]
     category = {"id": 1, "name": "person", "keypoints": names, "skeleton": edges}
     path.write_text(json.dumps({"images": images, "annotations": rows, "categories": [category]}))

@@ -25,7 +25,8 @@ def known_errors(seed: int, spread: float) -> PoseErrors:
         inverted=rng.uniform(0.02, 0.12, 17) * PAIRED, swapped=rng.uniform(0, 0.08, 17),
         missed=rng.uniform(0.05, 0.2, 17), turned=0.08, correlation=np.full((17, 17), 0.4) + 0.6 * np.eye(17),
         confidence=np.tile([1.5, 0.7, 0.5], (17, 1)), guess=np.tile([[0.1, 0.2], [-0.2, 0.3]], (17, 1, 1)),
-        guess_confidence=np.tile([-1.0, 0.6], (17, 1)), box=np.array([[0.02, 0.05], [-0.03, 0.06], [0.04, 0.1], [0, 0.08]]),
+        guess_confidence=np.tile([-1.0, 0.6], (17, 1)),
+        box=np.array([[0.02, 0.05], [-0.03, 0.06], [0.04, 0.1], [0, 0.08]]),
     )  # fmt: skip
 
 
