@@ -38,6 +38,7 @@ class Matches:
         counted: (T, N) bool, right or wrong; the others lie on a crowd or on somebody without keypoints.
         recalls: (R,) at which precision is read.
         closeness: (I,) mean OKS of a picture's labelled people, 0 for those not found; NaN without people.
+        joints: (I,) int64, labelled joints of its people.
     """
 
     image_ids: NDArray[np.int64]
@@ -47,6 +48,7 @@ class Matches:
     counted: NDArray[np.bool_]
     recalls: Floats
     closeness: Floats
+    joints: NDArray[np.int64]
 
     def average_precision(self, weights: NDArray[np.int64]) -> Floats:
         """AP over OKS 0.50:0.05:0.95 of resamples.
@@ -114,8 +116,14 @@ def find_matches(ground_truth: Path | Row, rows: list[Row], skeleton: Skeleton) 
     order = np.argsort(-scores, kind="stable")  # ties stay in the order of the pictures, as in COCO's code
     people = np.array([len(picture.labelled) for picture in pictures], dtype=np.int64)
     closeness = np.array([picture.closeness() for picture in pictures])
+    joints = np.array([_labelled_joints(scored, int(image_id)) for image_id in image_ids], dtype=np.int64)
     recalls = np.asarray(scored.params.recThrs, dtype=np.float64)
-    return Matches(image_ids, people, owners[order], right[:, order], counted[:, order], recalls, closeness)
+    return Matches(image_ids, people, owners[order], right[:, order], counted[:, order], recalls, closeness, joints)
+
+
+def _labelled_joints(scored: Any, image_id: int) -> int:
+    people = scored.cocoGt.imgToAnns.get(image_id, [])
+    return sum(int(v > 0) for row in people if is_labelled(row) for v in row["keypoints"][2::3])
 
 
 @dataclass(frozen=True)

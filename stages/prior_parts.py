@@ -45,7 +45,7 @@ class Scene:
     @cached_property
     def broken(self) -> Array:
         """(N,) how many limits of anatomy the people break."""
-        return self.anatomy.broken(self.people.keypoints, self.people.boxes).sum(1).astype(np.float64)
+        return np.asarray(self.anatomy.broken(self.people.keypoints, self.people.boxes).sum(1), dtype=np.float64)
 
     def worse(self, people: Predictions) -> Mask:
         """(N,) whether another version of the people breaks more of them."""

@@ -35,13 +35,13 @@ class Interval:
 
     def percent(self, sign: bool = False) -> str:
         """Such as ``12.3 [10.1, 14.5]``."""
-        form = "+.1f" if sign else ".1f"
-        value, low, high = (_rounded(100 * number) for number in (self.value, self.low, self.high))
-        return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+        value, low, high = (_percent(number, sign) for number in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
 
-def _rounded(value: float) -> float:
-    return round(value, 1) + 0.0  # without the sign of -0.0
+def _percent(value: float, sign: bool) -> str:
+    rounded = round(100 * value, 1)
+    return f"{rounded:{'+' if sign else ''}.1f}" if rounded else "0.0"  # never -0.0
 
 
 @dataclass(frozen=True)
