@@ -149,6 +149,8 @@ def shared_pictures(ids: Rows, other_ids: Rows) -> list[tuple[Rows, Rows]]:
 
 
 def _by_picture(ids: Rows) -> dict[int, Rows]:
+    if not len(ids):  # np.split has one part, however few rows there are
+        return {}
     order = np.argsort(ids, kind="stable")
     values, starts = np.unique(ids[order], return_index=True)
     return dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True))

@@ -88,6 +88,14 @@ def test_too_few_people_are_a_reason_not_an_error(tmp_path: Path) -> None:
     assert not result.after
 
 
+def test_nobody_found_is_a_reason_not_an_error(tmp_path: Path) -> None:
+    work = work_of(tmp_path / "a", 0.5, count=30)
+    for file in work.before.values():
+        file.write_text("[]")
+        file.with_suffix(".npz").unlink()
+    assert "only 0 labelled people" in run(work).declined
+
+
 def test_a_missing_file_of_poses(tmp_path: Path) -> None:
     work = work_of(tmp_path / "a", 0.5, count=30)
     config = replace(work.config, prior_poses=tmp_path / "none.npz")
