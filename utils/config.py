@@ -51,6 +51,7 @@ def _flag(
 
 
 _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
+_PRIOR = "pose prior"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
 # A group whose title has the name of a stage holds the flags of that stage: changing one repeats that stage only.
 _PIPELINE = "pipeline"
@@ -261,6 +262,14 @@ class TrainConfig:
     tta: str = _flag(
         "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
         choices=("none", "flip", "flip,scale"),
+    prior_poses: Path | None = _flag(
+        "-PRIOR_POSES", _PRIOR, "More poses to learn from than the labels of the fit part: COCO annotations (json), "
+        "or an npz of image_id, bbox, keypoints and keypoint_names. No pictures needed.", kind=Path, default=None,
+        free=True,
+    )  # fmt: skip
+    prior_steps: int = _flag(
+        "-PRIOR_STEPS", _PRIOR, "Most steps, of 512 poses, that each of the two priors is trained; few poses take "
+        "fewer.", kind=int, default=3000, free=True,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -320,6 +329,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("calibrate", 0.01, 0.45),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("ssl_epoch", 1, math.inf),
     ("pseudo_precision", 0.05, 0.99), ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("prior_steps", 1, math.inf),
 )  # fmt: skip
 
 

@@ -1,0 +1,182 @@
+"""Trains the pose prior: true poses, spoilt as the model at hand spoils them, and made whole again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sia.pose_prior import PosePrior, Repaired, prior_loss, surprise
+from stages.pose_errors import Drawn, PoseErrors, draw_errors, frame_of, logit, to_box
+from stages.pose_labels import LabelledPeople
+from utils.coco_files import AREA_OF_BOX
+from utils.predictions import Array, Predictions
+from utils.skeleton import Skeleton
+
+BATCH = 512
+LEARNING_RATE = 2e-3
+FEWEST_STEPS = 300
+PASSES = 40
+"""Over the poses, but at least `FEWEST_STEPS`."""
+
+TILT = 15.0
+"""Standard deviation of the rotation of training poses, degrees."""
+
+
+@dataclass(frozen=True)
+class ConfidenceScale:
+    """Mean and standard deviation (K,) of the logits of confidences: what the prior sees is standardised."""
+
+    mean: Array
+    deviation: Array
+
+    def __call__(self, confidences: Array) -> Array:
+        """(N, K) confidences -> (N, K) within -3 and 3."""
+        return np.asarray(((logit(confidences) - self.mean) / self.deviation).clip(-3, 3))
+
+
+@dataclass(frozen=True)
+class TrainedPrior:
+    """A prior, with what its input needs."""
+
+    network: PosePrior
+    scale: ConfidenceScale
+    skeleton: Skeleton
+
+    def repair(self, boxes: Array, keypoints: Array, confidences: Array) -> Advice:
+        """What the prior advises for N predicted people, in their pixels."""
+        poses, units = network_input(Drawn(boxes, keypoints, confidences), self.scale, self.skeleton)
+        self.network.eval()
+        with torch.inference_mode():
+            repaired = self.network(poses, units)
+            return _advice(repaired, poses, units, boxes)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What priors say about N people.
+
+    Attributes:
+        moves: (N, K, 2) what to add to the keypoints, pixels.
+        log_spreads: (N, K) logarithm of the scatter of the truth around the decoded pose, units.
+        surprise: (N,) negative evidence lower bound of the pose as it is: how implausible it is.
+    """
+
+    moves: Array
+    log_spreads: Array
+    surprise: Array
+
+    @staticmethod
+    def mean(parts: Sequence[Advice], weights: Array) -> Advice:
+        """Of several priors; weights (priors, N)."""
+
+        def average(name: str) -> Array:
+            stacked = np.stack([getattr(part, name) for part in parts])
+            share = (weights / weights.sum(0)).reshape(*weights.shape, *(1,) * (stacked.ndim - 2))
+            return np.asarray((stacked * share).sum(0))
+
+        return Advice(average("moves"), average("log_spreads"), average("surprise"))
+
+
+def _advice(repaired: Repaired, poses: Tensor, units: Tensor, boxes: Array) -> Advice:
+    parts = repaired.moves, repaired.log_spreads, surprise(repaired, poses, units)
+    moves, log_spreads, surprises = (part.double().numpy() for part in parts)
+    return Advice(moves * frame_of(boxes)[1], log_spreads, surprises)
+
+
+def network_input(people: Drawn, scale: ConfidenceScale, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """(N, K, 3) poses and (N, K) units relative to the boxes, float32; the person's area is guessed from the box."""
+    relative = to_box(people.keypoints, people.boxes)
+    poses = np.concatenate([relative, scale(people.confidences)[..., None]], axis=-1)
+    size = (people.boxes[:, 2:] - people.boxes[:, :2]).clip(min=1.0)
+    areas = AREA_OF_BOX * size.prod(-1) / size.max(-1) ** 2
+    units = 2 * np.asarray(skeleton.sigmas) * np.sqrt(areas)[:, None]
+    return torch.from_numpy(poses).float(), torch.from_numpy(units).float()
+
+
+def confidence_scale(people: Predictions) -> ConfidenceScale:
+    """Of some predictions; a confidence that never changes says nothing, and becomes 0."""
+    logits = logit(people.confidences)
+    return ConfidenceScale(logits.mean(0), logits.std(0).clip(min=0.1))
+
+
+def train_prior(
+    poses: LabelledPeople,
+    errors: PoseErrors,
+    scale: ConfidenceScale,
+    skeleton: Skeleton,
+    seed: int,
+    most_steps: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> TrainedPrior:
+    """Fits a prior; the same seed gives the same weights.
+
+    Args:
+        poses: to learn from.
+        errors: how they are spoilt.
+        scale: of the confidences of the predictions that it will see.
+        skeleton: of both.
+        seed: of weights, order and errors.
+        most_steps: of the optimiser.
+        say: prints a line.
+    """
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = PosePrior(skeleton.num_keypoints)
+        steps = int(min(max(PASSES * len(poses) / BATCH, FEWEST_STEPS), most_steps))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.05)
+        network.train()
+        losses = []
+        for _ in range(steps):
+            batch = augment(poses.select(rng.integers(len(poses), size=BATCH)), skeleton, rng)
+            losses.append(_step(network, optimizer, batch, errors, scale, skeleton, rng))
+            schedule.step()
+    network.eval()
+    say(f"prior: {steps} steps on {len(poses)} poses, loss {np.mean(losses[:20]):.3f} -> {np.mean(losses[-100:]):.3f}")
+    return TrainedPrior(network, scale, skeleton)
+
+
+def _step(
+    network: PosePrior,
+    optimizer: torch.optim.Optimizer,
+    batch: LabelledPeople,
+    errors: PoseErrors,
+    scale: ConfidenceScale,
+    skeleton: Skeleton,
+    rng: np.random.Generator,
+) -> float:
+    drawn = draw_errors(errors, batch, skeleton, rng)
+    poses, guessed = network_input(drawn, scale, skeleton)
+    targets = torch.from_numpy(
+        to_box(np.where(batch.labelled[..., None], batch.keypoints, drawn.keypoints), drawn.boxes)
+    )
+    units = torch.from_numpy(batch.units(skeleton.sigmas) / frame_of(drawn.boxes)[1][..., 0]).float()
+    loss = prior_loss(network(poses, guessed), poses, targets.float(), units, torch.from_numpy(batch.labelled))
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def augment(people: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator) -> LabelledPeople:
+    """Half of them mirrored, left and right exchanged, and all tilted, about the centres of their boxes."""
+    centres, _ = frame_of(people.boxes)
+    angles = np.radians(rng.normal(0, TILT, len(people)))
+    turn = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], -1).reshape(-1, 2, 2)
+    mirrored = rng.random(len(people)) < 0.5
+    turn = np.where(mirrored[:, None, None], -turn * [[1.0], [-1.0]], turn)  # negates x
+    order = np.where(mirrored[:, None], skeleton.flip_order, np.arange(skeleton.num_keypoints))
+    rows = np.arange(len(people))[:, None]
+
+    def moved(points: Array) -> Array:
+        return np.asarray(np.einsum("mij,mkj->mki", turn, points[rows, order] - centres) + centres)
+
+    return replace(
+        people, keypoints=moved(people.keypoints), rivals=moved(people.rivals), labelled=people.labelled[rows, order]
+    )

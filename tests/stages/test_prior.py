@@ -1,0 +1,126 @@
+"""The stage as the pipeline runs it: it gains where there is something to gain, and declines where there isn't."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.pose_errors import draw_errors
+from stages.pose_labels import LabelledPeople
+from stages.prior import run
+from stages.prior_training import augment, confidence_scale, train_prior
+from stages.stage import StageResult, StageWork
+from tests.stages.pose_helpers import people, predictions, write_annotations
+from tests.stages.test_pose_errors import known_errors
+from utils.coco_eval import evaluate
+from utils.coco_files import load_ground_truth
+from utils.config import TrainConfig
+from utils.errors import DataError
+from utils.predictions import Predictions, read_predictions
+from utils.skeleton import COCO_PERSON
+
+
+def spoilt(labels: LabelledPeople, seed: int, spread: float) -> Predictions:
+    rng = np.random.default_rng(seed)
+    drawn = draw_errors(known_errors(0, spread), labels, COCO_PERSON, rng)
+    people = predictions(labels, drawn.keypoints, drawn.confidences)
+    return replace(people, boxes=drawn.boxes, scores=rng.uniform(0.3, 0.9, len(labels)))
+
+
+def work_of(folder: Path, spread: float, count: int = 160, steps: int = 10) -> StageWork:
+    """Three parts; no errors at all for a spread of 0."""
+    folder.mkdir()
+    parts, before = {}, {}
+    for seed, (part, size) in enumerate((("fit", 400), ("calibrate", count), ("test", count))):
+        labels = people(size, seed)
+        parts[part] = write_annotations(folder / f"{part}-labels.json", labels)
+        if part != "fit":
+            found = spoilt(labels, seed, spread) if spread else predictions(labels, labels.keypoints)
+            before[part] = folder / f"{part}-before.json"
+            found.save(before[part])
+    config = TrainConfig("sia_pose_simple", folder, parts["fit"], parts["test"], prior_steps=steps)
+    (folder / "out").mkdir()
+    return StageWork(folder / "out", config, folder, parts, before, None, lambda line: None)
+
+
+def ap(work: StageWork, file: Path) -> float:
+    people = read_predictions(file, load_ground_truth(work.parts["test"], COCO_PERSON), COCO_PERSON)
+    return evaluate(work.parts["test"], people.rows(), COCO_PERSON).AP
+
+
+@pytest.fixture(scope="module")
+def improved(tmp_path_factory: pytest.TempPathFactory) -> tuple[StageWork, StageResult]:
+    work = work_of(tmp_path_factory.mktemp("prior") / "a", 0.6, count=120, steps=60)
+    return work, run(work)
+
+
+def test_ap_of_poor_predictions_rises(improved: tuple[StageWork, StageResult]) -> None:
+    work, result = improved
+    assert not result.declined
+    assert ap(work, result.after["test"]) > ap(work, work.before["test"]) + 0.01
+    assert len(result.figures["parts"]) == 3
+    assert any(line.endswith("kept") for line in result.figures["parts"])
+
+
+def test_the_same_input_gives_the_same_files(tmp_path: Path) -> None:
+    work = work_of(tmp_path / "a", 0.6, count=50, steps=2)
+    (tmp_path / "again").mkdir()
+    first, second = run(work), run(replace(work, folder=tmp_path / "again"))
+    assert first.figures == second.figures
+    for part, file in first.after.items():
+        assert file.read_bytes() == second.after[part].read_bytes()
+
+
+def test_perfect_predictions_are_left_alone(tmp_path: Path) -> None:
+    work = work_of(tmp_path / "a", 0.0, count=50, steps=2)
+    result = run(work)
+    assert "no part raises AP" in result.declined
+    assert ap(work, result.after["test"]) > 0.9  # even when forced
+
+
+def test_too_few_people_are_a_reason_not_an_error(tmp_path: Path) -> None:
+    result = run(work_of(tmp_path / "a", 0.5, count=12))
+    assert "too few" in result.declined
+    assert not result.after
+
+
+def test_nobody_found_is_a_reason_not_an_error(tmp_path: Path) -> None:
+    work = work_of(tmp_path / "a", 0.5, count=30)
+    for file in work.before.values():
+        file.write_text("[]")
+        file.with_suffix(".npz").unlink()
+    assert "only 0 labelled people" in run(work).declined
+
+
+def test_a_missing_file_of_poses(tmp_path: Path) -> None:
+    work = work_of(tmp_path / "a", 0.5, count=30)
+    config = replace(work.config, prior_poses=tmp_path / "none.npz")
+    with pytest.raises(DataError, match=r"-PRIOR_POSES .*none\.npz"):
+        run(replace(work, config=config))
+
+
+def test_augmentation_keeps_bodies() -> None:
+    labels = people(200, unlabelled=0)
+    moved = augment(labels, COCO_PERSON, np.random.default_rng(0))
+    for a, b in COCO_PERSON.edges:
+        twin = COCO_PERSON.flip_order
+        length = np.linalg.norm(moved.keypoints[:, a] - moved.keypoints[:, b], axis=-1)
+        own = np.linalg.norm(labels.keypoints[:, a] - labels.keypoints[:, b], axis=-1)
+        other = np.linalg.norm(labels.keypoints[:, twin[a]] - labels.keypoints[:, twin[b]], axis=-1)
+        assert (np.isclose(length, own) | np.isclose(length, other)).all()
+    left_is_right_of_right = (moved.keypoints[:, 5, 0] > moved.keypoints[:, 6, 0]).mean()
+    assert left_is_right_of_right > 0.95  # mirrored people still face us
+
+
+def test_training_leaves_the_random_numbers_of_others_alone() -> None:
+    labels = people(100)
+    found = spoilt(labels, 0, 0.5)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train_prior(labels, known_errors(0, 0.5), confidence_scale(found), COCO_PERSON, 0, 3)
+    assert torch.equal(torch.rand(3), expected)
