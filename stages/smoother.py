@@ -57,14 +57,15 @@ class Online(Generic[T]):
     def _smooth(self, tracked: TrackedPeople, time: float) -> TrackedPeople:
         self._filters = {i: entry for i, entry in self._filters.items() if time - entry[1] <= PATIENCE}
         people = tracked.people
-        points = people.keypoints.astype(np.float64)
+        points = _with_boxes(people)
+        confidences = np.pad(people.confidences.astype(np.float64), ((0, 0), (0, 2)), constant_values=1.0)
         for row in np.flatnonzero(tracked.ids):
             number = int(tracked.ids[row])
             one_euro = self._filters[number][0] if number in self._filters else OneEuro()
-            size = _size(people.boxes[row])
-            points[row] = one_euro(points[row], people.confidences[row].astype(np.float64), size, time)
+            points[row] = one_euro(points[row], confidences[row], _size(people.boxes[row]), time)
             self._filters[number] = one_euro, time
-        return replace(tracked, people=replace(people, keypoints=points.astype(np.float32)))
+        smooth = points.astype(np.float32)
+        return replace(tracked, people=replace(people, keypoints=smooth[:, :-2], boxes=smooth[:, -2:].reshape(-1, 4)))
 
 
 class Offline(Generic[T]):
@@ -117,22 +118,16 @@ class Offline(Generic[T]):
     def _person(self, number: int, at: int, rows: list[dict[int, int]]) -> _Person | None:
         present = np.array([number in row for row in rows])
         found = [(seen.people, row.get(number)) for seen, row in zip(self._seen, rows, strict=True)]
-        first = next(people for people, row in found if row is not None)
-        blank = np.zeros(first.keypoints.shape[1:])
-        points = np.stack([blank if row is None else people.keypoints[row] for people, row in found])
-        index = rows[at].get(number)
-        near = self._neighbours(present, at)
-        boxes = [found[t][0].boxes[found[t][1]].astype(np.float64) for t in near]
+        near = [found[t] for t in self._neighbours(present, at)]
+        boxes = [people.boxes[row] for people, row in near]
+        blank = np.zeros((near[0][0].keypoints.shape[1] + 2, 2))
+        points = np.stack([blank if row is None else _with_boxes(people)[row] for people, row in found])
         smooth, bridged = smooth_track(points, present, _size(boxes[0]), self.window, self.gap)
-        if index is None and not bridged[at]:
+        if not present[at] and not bridged[at]:
             return None
-        share = 0.0 if near[0] == near[1] else (at - near[0]) / (near[1] - near[0])
-        scores = [float(found[t][0].scores[found[t][1]]) for t in near]
-        confidences = [found[t][0].confidences[found[t][1]].astype(np.float64) for t in near]
-        return _Person(
-            number, smooth[at], (1 - share) * boxes[0] + share * boxes[1], min(scores),
-            np.minimum(*confidences), index is None,
-        )  # fmt: skip
+        score = min(float(people.scores[row]) for people, row in near)
+        confidences = np.min([people.confidences[row] for people, row in near], axis=0)
+        return _Person(number, smooth[at, :-2], smooth[at, -2:].ravel(), score, confidences, bool(bridged[at]))
 
     @staticmethod
     def _neighbours(present: NDArray[np.bool_], at: int) -> tuple[int, int]:
@@ -151,6 +146,12 @@ class _Person(NamedTuple):
     score: float
     confidences: Floats
     bridged: bool
+
+
+def _with_boxes(people: People) -> Floats:
+    """(N, K + 2, 2) keypoints and the two corners of the box."""
+    corners = people.boxes.reshape(-1, 2, 2)
+    return np.concatenate([people.keypoints, corners], axis=1).astype(np.float64)
 
 
 def _rows(tracked: TrackedPeople) -> dict[int, int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import ConfigError
+from utils.llm_flags import check_llm
 
 STAGES = ("baseline",)
 """What -STAGE takes. A stage joins this table when it works."""
@@ -44,6 +45,7 @@ def _flag(
 
 _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
+_WORDS = "postprocess: words"
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,19 @@ class TrainConfig:
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
 
+    llm: str | None = _flag(
+        "-LLM", _WORDS, "Language model that describes people: a folder or a hub name for transformers; with -LLM_URL the "
+        "model's name on that server. Without it, template sentences.", default=None,
+    )  # fmt: skip
+    llm_url: str | None = _flag(
+        "-LLM_URL", _WORDS, "OpenAI-compatible server, such as http://127.0.0.1:8000/v1; its key is read from the "
+        "environment variable SIA_LLM_KEY.", default=None,
+    )  # fmt: skip
+    llm_people: int = _flag(
+        "-LLM_PEOPLE", _WORDS, "Most people that the language model describes; the rest get template sentences.",
+        kind=int, default=50,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             self._check_range(name, low, high)
@@ -186,6 +201,7 @@ class TrainConfig:
             raise ConfigError(f"-IMGSZ {format_value(self.imgsz)} must be between 32 and 4096 pixels a side.")
         if self.exp is not None and (self.exp in ("", ".", "..") or Path(self.exp).name != self.exp):
             raise ConfigError(f"-EXP '{self.exp}' must be a plain name; -OUTPUT sets the folder it lies in.")
+        check_llm(self.llm, self.llm_url)
         for entry in flag_fields():
             choices = entry.metadata["choices"]
             if choices and getattr(self, entry.name) not in choices:
@@ -208,7 +224,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("wd", 0, 10), ("clip", 0, math.inf), ("llrd", 0.01, 1), ("ema", 0, 0.999999), ("mosaic", 0, 1),
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("llm_people", 0, math.inf),
 )  # fmt: skip
 
 

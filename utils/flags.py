@@ -64,7 +64,7 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SI
 
 
 def _default_text(entry: Field[Any]) -> str:
-    return "none" if entry.name in ("backbone", "resume") else format_value(entry.default)
+    return "none" if entry.name in ("backbone", "resume", "llm", "llm_url") else format_value(entry.default)
 
 
 def _reader(entry: Field[Any]) -> Callable[[str], Any]:
