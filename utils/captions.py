@@ -11,6 +11,7 @@ import numpy as np
 from utils.drawing import Image
 
 _SIZE, _LINE, _MARGIN = 0.42, 17, 8
+_SAMPLE = "The left elbow is bent at 85 degrees, the right wrist is above the face."
 
 
 def with_caption(image: Image, paragraphs: Sequence[str], most: int = 14) -> Image:
@@ -22,8 +23,8 @@ def with_caption(image: Image, paragraphs: Sequence[str], most: int = 14) -> Ima
         most: lines; what is longer ends in dots.
     """
     width = max(image.shape[1], 320)
-    (letter, _), _ = cv2.getTextSize("n", cv2.FONT_HERSHEY_SIMPLEX, _SIZE, 1)
-    columns = max(20, (width - 2 * _MARGIN) // letter)
+    (sample, _), _ = cv2.getTextSize(_SAMPLE, cv2.FONT_HERSHEY_SIMPLEX, _SIZE, 1)
+    columns = max(20, int(0.97 * (width - 2 * _MARGIN) * len(_SAMPLE) / sample))
     lines = [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, columns)]
     lines = [*lines[: most - 1], "..."] if len(lines) > most else lines
     panel = np.full((image.shape[0] + 2 * _MARGIN + _LINE * len(lines), width, 3), 255, np.uint8)

@@ -178,9 +178,12 @@ class TrainConfig:
                               free=True)  # fmt: skip
 
     llm: str | None = _flag(
-        "-LLM", _WORDS, "Language model that describes people: a folder or a hub name for transformers; with -LLM_URL the "
-        "model's name on that server. Without it, template sentences.", default=None,
-    )  # fmt: skip
+        "-LLM",
+        _WORDS,
+        "Language model that describes people: a folder or hub name for transformers; with -LLM_URL, the "
+        "model's name on that server. Without it, template sentences.",
+        default=None,
+    )
     llm_url: str | None = _flag(
         "-LLM_URL", _WORDS, "OpenAI-compatible server, such as http://127.0.0.1:8000/v1; its key is read from the "
         "environment variable SIA_LLM_KEY.", default=None,

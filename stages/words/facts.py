@@ -89,7 +89,7 @@ def _whole(body: Body) -> Iterator[_Entry]:
     for group, parts in GROUPS.items():
         names = tuple(f"{side}_{part}" for side in SIDES for part in parts)
         if body.knows(*names) and found and not any(body.has(name) for name in names):
-            yield "hidden", group, "", "out of view", "word", 1.0, names
+            yield "hidden", group, "", "not found", "word", 1.0, names
 
 
 def _angles(body: Body) -> Iterator[_Entry]:

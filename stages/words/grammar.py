@@ -18,7 +18,7 @@ _MIDDLE = {"face": "face", "head": "face", "nose": "face", "person": "person"}
 _PLURALS = {**{f"{part}s": part for part in SIDED if part not in ("foot",)}, "feet": "foot"}
 _LABELS: dict[str, tuple[str, str]] = {
     "straight": ("bend", "straight"), "bent": ("bend", "bent"), "symmetric": ("symmetric", "symmetric"),
-    "symmetrical": ("symmetric", "symmetric"), "level": ("level", "level"), "out of view": ("hidden", "out of view"),
+    "symmetrical": ("symmetric", "symmetric"), "level": ("level", "level"), "not found": ("hidden", "not found"),
     "sideways": ("facing", "sideways"), "seen sideways": ("facing", "sideways"), "standing": ("posture", "standing"),
     "stands": ("posture", "standing"), "sitting": ("posture", "sitting"), "sits": ("posture", "sitting"),
     "crouching": ("posture", "crouching"), "crouches": ("posture", "crouching"), "lying": ("posture", "lying"),
