@@ -1,7 +1,7 @@
 """Gives the people of a video ids: who of this frame is who of the frames before.
 
 Two passes as in ByteTrack (Zhang et al., ECCV 2022, section 3): people found for sure choose first, then the doubtful
-ones continue tracks that are left. Someone found twice in a frame counts once. What is compared is the pose (OKS)
+ones continue tracks that are left. Someone found twice in a frame starts one track. What is compared is the pose (OKS)
 together with the box (IoU), both moved along with the person's speed; the assignment is SciPy's.
 """
 
@@ -23,8 +23,8 @@ Ids = NDArray[np.int64]
 
 LEAST = 0.15
 """Least similarity of the same person in two frames."""
-SAME = 0.6
-"""Similarity from which two people of one frame are the same one, found twice."""
+SAME = 0.75
+"""Similarity from which someone new is someone of the same frame, found twice."""
 PATIENCE = 1.0
 """Seconds that a track waits for its person."""
 DOUBTFUL = 1 / 3
@@ -104,25 +104,27 @@ class Tracker:
             time: seconds, later than that of the frame before.
         """
         self._tracks = [t for t in self._tracks if time - t.time <= (PATIENCE if t.number else 0.2)]
-        people = self._once(people.above(DOUBTFUL * self.sure))
+        people = people.above(DOUBTFUL * self.sure)
         sure = people.scores >= self.sure
         ids = np.full(len(people), -1, dtype=np.int64)
         free = self._continue(people, np.flatnonzero(sure), self._tracks, ids, time)
         self._continue(people, np.flatnonzero(~sure), [track for track in free if track.number], ids, time)
-        for row in np.flatnonzero(sure & (ids < 0)):
-            ids[row] = self._start(people, int(row), time)
+        for row in self._new(people, sure & (ids < 0), ids >= 0):
+            ids[row] = self._start(people, row, time)
         self._first = False
         kept = ids >= 0
         return TrackedPeople(_chosen(people, kept), ids[kept], np.zeros(int(kept.sum()), dtype=bool))
 
-    def _once(self, people: People) -> People:
-        """Without the worse one of two that are the same."""
+    def _new(self, people: People, candidates: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int]:
+        """Candidates, best first, without those who are someone known, or a better candidate, found twice."""
         points, boxes = people.keypoints.astype(np.float64), people.boxes.astype(np.float64)
         alike = self._similarity(points, boxes, people.confidences.astype(np.float64), people)
-        kept = np.zeros(len(people), dtype=bool)
-        for row in np.argsort(-people.scores, kind="stable"):
-            kept[row] = not (alike[row, kept] >= SAME).any()
-        return _chosen(people, kept)
+        kept, new = known.copy(), []
+        for row in np.flatnonzero(candidates)[np.argsort(-people.scores[candidates], kind="stable")].tolist():
+            if not (alike[row, kept] >= SAME).any():
+                kept[row] = True
+                new.append(row)
+        return new
 
     def _continue(
         self, people: People, rows: NDArray[np.intp], free: list[_Track], ids: Ids, time: float

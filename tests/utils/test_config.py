@@ -42,6 +42,8 @@ def test_missing_flags_are_named() -> None:
         ("precision", "int8", "-PRECISION int8 is unknown"),
         ("seed", -1, "-SEED -1"),
         ("workers", -1, "-WORKERS -1"),
+        ("llm_url", "http://127.0.0.1:1/v1", "-LLM_URL needs -LLM"),
+        ("llm_people", -1, "-LLM_PEOPLE -1"),
     ],
 )
 def test_values_that_can_not_work(config: TrainConfig, name: str, value: object, message: str) -> None:

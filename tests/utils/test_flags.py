@@ -17,7 +17,8 @@ FLAGS = (
     "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-SIZE", "-BACKBONE", "-IMGSZ", "-STAGE", "--RESUME", "-EPOCH",
     "-BS", "-ACCUM", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA", "-MOSAIC", "-ROTATE",
     "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION",
-    "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD",
+    "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD", "-LLM",
+    "-LLM_URL", "-LLM_PEOPLE",
 )  # fmt: skip
 
 
