@@ -9,7 +9,7 @@ from datasets.synthetic.motion import moving_people
 
 
 def test_smoother_people_are_no_worse() -> None:
-    clip = moving_people(50, 3, 3.0)
+    clip = moving_people(50, 2, 2.0)
     for quality in ("strong", "middle"):
         tracked = ours(clip, detections(clip, JITTER[quality], np.random.default_rng(0)))
         raw, online, offline = (measure(clip, smoothed(clip, tracked, kind)) for kind in ("none", "online", "offline"))
