@@ -15,9 +15,12 @@ from pathlib import Path
 from stages.inference_run import add_common_flags, announce, describe_run, output_folder, remove_if_empty
 from stages.interruption import Interruption
 from stages.predictor import Predictor
+from stages.words.picture import describe_picture, make_model, write_words
+from stages.words.writer import Writer
 from utils.drawing import Image, PoseArtist
-from utils.errors import DataError, exit_status
+from utils.errors import ConfigError, DataError, exit_status
 from utils.images import find_images, read_image, write_image
+from utils.llm_flags import KEY, check_llm
 from utils.output import write_json
 from utils.results import Row, coco_rows, number_images, write_coco_results
 from utils.structures import People
@@ -32,6 +35,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="PATH",
         help="a picture, a folder of pictures, or a glob in quotes such as 'shots/**/*.jpg'",
     )
+    parser.add_argument(
+        "--describe", action="store_true",
+        help="write what can be measured of each person (facts.json), and sentences made of it (text/)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM", dest="llm", metavar="NAME",
+        help="with --describe: a language model that writes the sentences, a folder or hub name for transformers; with "
+        "-LLM_URL, the model's name on that server",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM_URL", dest="llm_url", metavar="URL",
+        help=f"an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; its key is read from ${KEY}",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM_PEOPLE", dest="llm_people", type=int, default=50, metavar="N",
+        help="most people that the language model describes (default: %(default)s)",
+    )  # fmt: skip
     add_common_flags(parser, "inference-image")
     return parser.parse_args(argv)
 
@@ -43,6 +63,7 @@ class Tally:
     rows: list[Row] = field(default_factory=list)
     images: list[Row] = field(default_factory=list)
     unreadable: list[Row] = field(default_factory=list)
+    described: list[Row] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     people: int = 0
     milliseconds: float = 0.0
@@ -56,10 +77,19 @@ class ImageJob:
         predictor: the model.
         files: the pictures.
         folder: of the output; exists and is empty.
+        writer: puts people into words; None without --describe.
     """
 
-    def __init__(self, args: argparse.Namespace, predictor: Predictor, files: Sequence[Path], folder: Path) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        predictor: Predictor,
+        files: Sequence[Path],
+        folder: Path,
+        writer: Writer | None = None,
+    ) -> None:
         self.args = args
+        self.writer = writer
         self.predictor = predictor
         self.files = files
         self.folder = folder
@@ -110,20 +140,28 @@ class ImageJob:
         self.tally.rows += coco_rows(people, self.ids[number])
         self.tally.written.append(path)
         self.tally.people += len(people)
+        if self.writer is not None:
+            rows = describe_picture(self.writer, self.predictor.skeleton, people, self.args.kpt_thresh)
+            described = {"image_id": self.ids[number], "name": path.name, "file_name": str(self.files[number])}
+            self.tally.described.append({**described, "people": rows})
 
     def save_results(self, complete: bool) -> None:
         """results.json, for COCO's tools, and run.json, which says how to read it."""
         results, sidecar = self.folder / "results.json", self.folder / "run.json"
         write_coco_results(results, self.tally.rows)
         header = describe_run(self.predictor, self.args)
+        if self.writer is not None and self.writer.model is not None:
+            header["words"] = self.writer.tally.figures()
         state = {"complete": complete, "unreadable": self.tally.unreadable, "images": self.tally.images}
         write_json(sidecar, {**header, **state}, indent=1)
+        if self.writer is not None:
+            write_words(self.folder, self.tally.described)
         self.tally.written += [results, sidecar]
 
 
 def _output_names(files: Sequence[Path]) -> list[str]:
     """The pictures' own names, as .png or .jpg, told apart where two of different folders or formats are the same."""
-    taken = {"results.json", "run.json"}
+    taken = {"results.json", "run.json", "facts.json"}
     names = []
     for file in files:
         suffix = ".png" if file.suffix.lower() == ".png" else ".jpg"
@@ -142,11 +180,16 @@ def _count(people: int) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
+    check_llm(args.llm, args.llm_url)
+    if args.llm is not None and not args.describe:
+        raise ConfigError("-LLM is for --describe. Give both.")
     files = find_images(args.image_path)
+    model = make_model(args.llm, args.llm_url)
     predictor = Predictor.load(args.weight_path, args.device)
     announce(predictor)
     folder = output_folder(args.output_dir, "inference-image")
-    job = ImageJob(args, predictor, files, folder)
+    writer = Writer(model, folder / "answers", args.llm_people, _warn) if args.describe else None
+    job = ImageJob(args, predictor, files, folder, writer)
     with Interruption() as interruption, remove_if_empty(folder):
         job.run(interruption)
         done = len(job.tally.images) + len(job.tally.unreadable)
@@ -156,6 +199,10 @@ def run(args: argparse.Namespace) -> int:
         print("Stopped early; the results so far are complete files.", file=sys.stderr)
         return 130
     return 1 if job.tally.unreadable else 0
+
+
+def _warn(line: str) -> None:
+    print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
 def _summarise(job: ImageJob) -> None:
@@ -168,6 +215,8 @@ def _summarise(job: ImageJob) -> None:
     paths, results = [str(path.resolve()) for path in tally.written[:-2]], tally.written[-2:]
     print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} pictures in {job.folder.resolve()}"]))
     print("\n".join(str(path.resolve()) for path in results))
+    if job.writer is not None:
+        print(f"{(job.folder / 'facts.json').resolve()}\n{(job.folder / 'text').resolve()}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,10 +17,13 @@ from tqdm import tqdm
 from stages.inference_run import add_common_flags, announce, describe_run, output_folder, remove_if_empty
 from stages.interruption import Interruption
 from stages.predictor import Predictor
+from stages.smoother import KINDS, Smoother, make_smoother
+from stages.tracking import TrackedPeople, Tracker, untracked
 from utils.drawing import PoseArtist
 from utils.errors import ConfigError, exit_status
 from utils.output import write_json
 from utils.results import JsonLines, person_rows
+from utils.trails import TrackArtist
 from utils.video import READERS, DecordReader, Frame, VideoReader, is_address, open_reader
 from utils.video_writer import VideoWriter
 
@@ -36,6 +39,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=READERS,
         default="av",
         help="decoder; decord is an extra package (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--track", action="store_true",
+        help="give people ids that stay, and draw the way they came; doubtful people continue a track",
+    )  # fmt: skip
+    parser.add_argument(
+        "--smooth",
+        choices=KINDS,
+        default="none",
+        help="smooth the keypoints of each id, which implies --track: online as they come, offline with a view of the "
+        "frames ahead, which also bridges short gaps (default: %(default)s)",
     )
     add_common_flags(parser, "inference-video")
     return parser.parse_args(argv)
@@ -58,7 +72,12 @@ class VideoJob:
         self.args = args
         self.predictor = predictor
         self.reader = reader
+        self.tracks = args.track or args.smooth != "none"
+        self.tracker = Tracker(predictor.skeleton, args.conf_thresh)
+        self.smoother: Smoother[Frame] = make_smoother(args.smooth, float(reader.info.rate))
         self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
+        self.track_artist = TrackArtist(predictor.skeleton, args.kpt_thresh)
+        self.ids: set[int] = set()
         self.video_path = folder / f"{stem}.mp4"
         self.rows_path = folder / f"{stem}.jsonl"
         self.sidecar_path = folder / "run.json"
@@ -82,6 +101,8 @@ class VideoJob:
                 self._batch(batch, video, rows)
                 bar.update(len(batch))
                 batch = next(batches, [])
+            for done in self.smoother.finish():
+                self._write(*done, video, rows)
             video.finish(complete=not interruption.signal)
         self.seconds = time.perf_counter() - begin
         self.warnings = [*self.reader.warnings, *video.warnings]
@@ -89,12 +110,23 @@ class VideoJob:
     def _batch(self, frames: Sequence[Frame], video: VideoWriter, rows: JsonLines) -> None:
         found = self.predictor.predict([frame.image for frame in frames])
         for frame, people in zip(frames, found, strict=True):
-            kept = people.above(self.args.conf_thresh)
-            seconds = float(frame.pts * self.reader.info.time_base)
-            rows.write({"frame": frame.number, "time": round(seconds, 6), "people": person_rows(kept)})
-            video.write(self.artist.draw(frame.image, kept), frame.pts, frame.duration)
-            self.frames += 1
-            self.people += len(kept)
+            time = float(frame.pts * self.reader.info.time_base)
+            tracked = self.tracker.update(people, time) if self.tracks else untracked(people, self.args.conf_thresh)
+            for done in self.smoother.push(frame, tracked, time):
+                self._write(*done, video, rows)
+
+    def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> None:
+        people, ids, bridged = person_rows(tracked.people), tracked.ids.tolist(), tracked.bridged.tolist()
+        if self.tracks:
+            people = [{"id": i or None, "bridged": b, **p} for i, b, p in zip(ids, bridged, people, strict=True)]
+            drawn = self.track_artist.draw(frame.image, tracked.people, ids, bridged, time)
+        else:
+            drawn = self.artist.draw(frame.image, tracked.people)
+        rows.write({"frame": frame.number, "time": round(time, 6), "people": people})
+        video.write(drawn, frame.pts, frame.duration)
+        self.frames += 1
+        self.people += len(people)
+        self.ids.update(filter(None, ids))
 
     def save_description(self, complete: bool) -> None:
         """run.json, which says how to read the rows."""
@@ -108,6 +140,11 @@ class VideoJob:
             "frames": self.frames,
             "rows": "frame counts from 0; time is in seconds from the start of the video",
         }
+        if self.tracks:
+            video["ids"] = (
+                "id stays with a person, null where it was seen in one frame so far; bridged people were not found in "
+                "this frame, but lie between two in which they were"
+            )
         state = {"complete": complete, "warnings": self.warnings, **video}
         write_json(self.sidecar_path, {**describe_run(self.predictor, self.args), **state}, indent=1)
 
@@ -117,9 +154,10 @@ class VideoJob:
             print(f"WARNING: {warning}", file=sys.stderr)
         each = 1000 * self.seconds / max(self.frames, 1)
         average = self.people / max(self.frames, 1)
+        ids = f", {len(self.ids)} ids" if self.tracks else ""
         print(
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
-            f"{each:.0f} ms a frame in all ({self.frames / max(self.seconds, 1e-9):.1f} frames/s). Written:"
+            f"{each:.0f} ms a frame in all ({self.frames / max(self.seconds, 1e-9):.1f} frames/s){ids}. Written:"
         )
         for path in (self.video_path, self.rows_path, self.sidecar_path):
             if path.exists():

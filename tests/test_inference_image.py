@@ -15,6 +15,7 @@ from datasets.synthetic.dataset import write_dataset
 from inference_image_pose import main
 from stages.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
+from tests.stages.words.chat import running, sentences
 from utils.errors import DataError
 from utils.images import find_images, read_image
 
@@ -237,3 +238,53 @@ def test_a_picture_that_may_be_an_attack(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
     path = picture(tmp_path / "a[1].png")
     assert find_images(str(path)) == [path]
+
+
+def test_describe_writes_facts_and_text(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "b.jpg")
+    flags = ("--conf_thresh", "0", "--kpt_thresh", "0", "--output_dir")
+    assert run(weights, tmp_path / "in", *flags, "out", "--describe") == 0
+    told = json.loads((tmp_path / "out" / "facts.json").read_text())
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [picture["image_id"] for picture in told] == [1, 2]
+    assert sum(len(picture["people"]) for picture in told) == len(results) > 0
+    assert {path.name for path in (tmp_path / "out" / "text").iterdir()} == {"a.png.txt", "b.jpg.txt"}
+    assert told[0]["people"][0]["words"]["text"] in (tmp_path / "out" / "text" / "a.png.txt").read_text()
+    assert "facts.json" in capsys.readouterr().out
+    assert run(weights, tmp_path / "in", *flags, "plain") == 0
+    assert (tmp_path / "plain" / "results.json").read_bytes() == (tmp_path / "out" / "results.json").read_bytes()
+
+
+def test_describe_with_a_model_on_a_server(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = picture(tmp_path / "a.png")
+    with running() as chat:
+        chat.answers.append(sentences(("17 keypoints are in view.", ["p1.seen.person"])))
+        chat.answers.append(401)
+        flags = ("--conf_thresh", "0", "--kpt_thresh", "0", "--output_dir", "out", "--describe")
+        assert run(weights, path, *flags, "-LLM", "tiny", "-LLM_URL", chat.address, "-LLM_PEOPLE", "2") == 0
+    words = json.loads((tmp_path / "out" / "run.json").read_text())["words"]
+    assert (words["llm_asked"], words["llm_kept"], words["llm_failed"]) == (2, 1, 1)
+    people = json.loads((tmp_path / "out" / "facts.json").read_text())[0]["people"]
+    assert people[0]["words"]["source"] == "model"
+    assert {person["words"]["source"] for person in people[1:]} <= {"templates"}
+    assert "SIA_LLM_KEY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("-LLM", "x"), "-LLM is for --describe"),
+        (("--describe", "-LLM_URL", "http://127.0.0.1:9"), "needs -LLM"),
+        (("--describe", "-LLM", "x", "-LLM_URL", "ftp://x"), "no http"),
+        (("--describe", "-LLM", "x", "-LLM_URL", "http://me:secret@x/v1"), "SIA_LLM_KEY"),
+    ],
+)
+def test_flags_of_words_that_can_not_work(
+    tmp_path: Path, weights: Path, flags: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(weights, picture(tmp_path / "a.png"), *flags) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

@@ -157,6 +157,42 @@ def test_a_stream_by_its_address(tmp_path: Path, weights: Path) -> None:
     assert len(rows_of(tmp_path / "out" / "stream.jsonl")) == 5
 
 
+@pytest.mark.parametrize("flags", [("--track",), ("--smooth", "online"), ("--smooth", "offline")])
+def test_ids_and_smoothing_keep_every_frame_in_its_place(
+    tmp_path: Path, weights: Path, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [0, 30, 100, 120, 200, 230, 300, 390, 400, 500]
+    source = save_video(tmp_path / "a.mp4", frames=10, times=times)
+    assert run(weights, source, "--conf_thresh", "0.01", "--batch_size", "4", "--output_dir", "out", *flags) == 0
+    rows = rows_of(tmp_path / "out" / "a.jsonl")
+    assert [row["frame"] for row in rows] == list(range(10))
+    assert [row["time"] for row in rows] == [time / 1000 for time in times]
+    assert frame_times(tmp_path / "out" / "a.mp4") == frame_times(source)
+    people = [person for row in rows for person in row["people"]]
+    assert people
+    assert all(list(person) == ["id", "bridged", "score", "bbox", "keypoints"] for person in people)
+    numbers = {person["id"] for person in people} - {None}
+    assert f"{len(numbers)} ids" in capsys.readouterr().out
+    assert "ids" in json.loads((tmp_path / "out" / "run.json").read_text())
+
+
+def test_stopping_while_frames_are_held_back_loses_none(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = save_video(tmp_path / "a.mp4", frames=30)
+    predict, calls = Predictor.predict, []
+
+    def interrupted(self: Predictor, images: list[np.ndarray]) -> list:
+        calls.append(len(images))
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return predict(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    assert run(weights, source, "--batch_size", "4", "--output_dir", "out", "--smooth", "offline") == 130
+    assert [row["frame"] for row in rows_of(tmp_path / "out" / "a.jsonl")] == list(range(8))
+
+
 def test_real_clips(photographs: Path, weights: Path, tmp_path: Path) -> None:
     clip = photographs / "videos" / "intel_classroom_480x270.mp4"
     if not clip.is_file():

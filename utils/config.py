@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import ConfigError
+from utils.llm_flags import check_llm
 
 STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
 """The stages of a pipeline, in their order."""
@@ -57,6 +58,7 @@ _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machin
 _PIPELINE = "pipeline"
 _SSL = "semi-supervised learning (ssl)"
 _ENSEMBLE = "ensemble"
+_WORDS = "postprocess: words"
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,20 @@ class TrainConfig:
     prior_steps: int = _flag(
         "-PRIOR_STEPS", _PRIOR, "Most steps, of 512 poses, that each of the two priors is trained; few poses take "
         "fewer.", kind=int, default=3000, free=True,
+    llm: str | None = _flag(
+        "-LLM",
+        _WORDS,
+        "Language model that describes people: a folder or hub name for transformers; with -LLM_URL, the "
+        "model's name on that server. Without it, template sentences.",
+        default=None,
+    )
+    llm_url: str | None = _flag(
+        "-LLM_URL", _WORDS, "OpenAI-compatible server, such as http://127.0.0.1:8000/v1; its key is read from the "
+        "environment variable SIA_LLM_KEY.", default=None,
+    )  # fmt: skip
+    llm_people: int = _flag(
+        "-LLM_PEOPLE", _WORDS, "Most people that the language model describes; the rest get template sentences.",
+        kind=int, default=50,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -287,6 +303,7 @@ class TrainConfig:
             raise ConfigError(f"-IMGSZ {format_value(self.imgsz)} must be between 32 and 4096 pixels a side.")
         if self.exp is not None and (self.exp in ("", ".", "..") or Path(self.exp).name != self.exp):
             raise ConfigError(f"-EXP '{self.exp}' must be a plain name; -OUTPUT sets the folder it lies in.")
+        check_llm(self.llm, self.llm_url)
         for entry in flag_fields():
             choices = entry.metadata["choices"]
             if choices and getattr(self, entry.name) not in choices:
@@ -330,6 +347,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("ssl_epoch", 1, math.inf),
     ("pseudo_precision", 0.05, 0.99), ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("prior_steps", 1, math.inf),
+    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("llm_people", 0, math.inf),
 )  # fmt: skip
 
 

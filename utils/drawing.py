@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +23,13 @@ _HUES = {"left": (0.50, 0.64), "right": (0.12, -0.04), "middle": (0.30, 0.38)}
 """First and last hue of each side, from the first keypoint (head) to the last (feet)."""
 _OUTLINE: Colour = (24, 24, 28)
 _PAPER: Colour = (255, 255, 255)
+
+
+class Label(NamedTuple):
+    """What stands at a person's box, and the colour of the box."""
+
+    text: str
+    colour: Colour
 
 
 @dataclass(frozen=True)
@@ -67,33 +76,38 @@ class PoseArtist:
         skeleton: what the keypoints mean.
         kpt_thresh: keypoints less confident than this, 0 to 1, and limbs that end there, are left out.
         boxes: whether to draw boxes with scores.
+        fade: whether limbs and keypoints are the darker the less confident they are.
     """
 
-    def __init__(self, skeleton: Skeleton, kpt_thresh: float = 0.3, boxes: bool = True) -> None:
+    def __init__(self, skeleton: Skeleton, kpt_thresh: float = 0.3, boxes: bool = True, fade: bool = False) -> None:
         self.skeleton = skeleton
         self.kpt_thresh = kpt_thresh
         self.boxes = boxes
+        self.fade = fade
         self.palette = Palette.of(skeleton)
 
-    def draw(self, image: Image, people: People) -> Image:
+    def draw(self, image: Image, people: People, labels: Sequence[Label] | None = None) -> Image:
         """A new picture with the people on it.
 
         Args:
             image: (H, W, 3) uint8, RGB; stays as it is.
             people: in pixels of the image.
+            labels: of each person; by default the category and the score, and a white box.
         """
         canvas = np.array(image, order="C")
+        if labels is None:
+            labels = [Label(f"{self.skeleton.category} {score:.2f}", _PAPER) for score in people.scores]
         order = range(len(people) - 1, -1, -1)  # the best on top
         if self.boxes and len(people):
             overlay = canvas.copy()
             for i in order:
-                _draw_box(overlay, people.boxes[i])
+                _draw_box(overlay, people.boxes[i], labels[i].colour)
             cv2.addWeighted(overlay, 0.6, canvas, 0.4, 0, dst=canvas)
         for i in order:
             self._draw_person(canvas, people.boxes[i], people.keypoints[i], people.confidences[i])
         if self.boxes:
             for i in order:
-                _draw_tag(canvas, people.boxes[i], f"{self.skeleton.category} {people.scores[i]:.2f}")
+                _draw_tag(canvas, people.boxes[i], labels[i].text)
         return canvas
 
     def _draw_person(
@@ -103,7 +117,7 @@ class PoseArtist:
         shown = (confidences >= self.kpt_thresh) & np.isfinite(points).all(axis=1)
         fixed = _fixed_point(points, canvas)
         limbs = [
-            (fixed[a], fixed[b], colour)
+            (fixed[a], fixed[b], self._shade(colour, min(confidences[a], confidences[b])))
             for (a, b), colour in zip(self.skeleton.edges, self.palette.limbs, strict=True)
             if shown[a] and shown[b]
         ]
@@ -114,7 +128,14 @@ class PoseArtist:
         for start, end, colour in limbs:
             _line(canvas, start, end, colour, thickness)
         for index in np.flatnonzero(shown):
-            _joint(canvas, fixed[index], self.palette.joints[index], thickness)
+            colour = self._shade(self.palette.joints[index], confidences[index])
+            _joint(canvas, fixed[index], colour, thickness)
+
+    def _shade(self, colour: Colour, confidence: float) -> Colour:
+        if not self.fade:
+            return colour
+        red, green, blue = (round(part * (0.3 + 0.7 * float(np.clip(confidence, 0, 1)))) for part in colour)
+        return red, green, blue
 
 
 def _joint(canvas: Image, centre: NDArray[np.int64], colour: Colour, thickness: int) -> None:
@@ -155,14 +176,14 @@ def _disc(canvas: Image, centre: NDArray[np.int64], colour: Colour, radius: floa
     cv2.circle(canvas, (int(centre[0]), int(centre[1])), fixed_radius, colour, -1, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_box(overlay: Image, box: NDArray[np.float32]) -> None:
+def _draw_box(overlay: Image, box: NDArray[np.float32], colour: Colour) -> None:
     if not np.isfinite(box).all():
         return
     thickness = max(1, round(max(overlay.shape[:2]) / 700))
     corners = _fixed_point(box.reshape(2, 2), overlay)
     first, last = ((int(x), int(y)) for x, y in corners)
     cv2.rectangle(overlay, first, last, _OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
-    cv2.rectangle(overlay, first, last, _PAPER, thickness, cv2.LINE_AA, _SHIFT)
+    cv2.rectangle(overlay, first, last, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_tag(canvas: Image, box: NDArray[np.float32], text: str) -> None:

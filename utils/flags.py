@@ -64,7 +64,7 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SI
 
 
 def _default_text(entry: Field[Any]) -> str:
-    is_none = entry.name in ("backbone", "members") or (entry.default is None and entry.metadata["kind"] is Path)
+    is_none = entry.name in ("backbone", "members", "llm", "llm_url") or (entry.default is None and entry.metadata["kind"] is Path)
     return "none" if is_none else format_value(entry.default)
 
 

@@ -48,13 +48,14 @@ def build_person(
     spheres, normals = build.place(rotations, origins)
     move = np.asarray(position, dtype=float) + np.array((0.0, lift - ground, 0.0))
     spheres[:, :3] += move
-    keypoints, key_normals = _keypoints(shape, rotations, origins)
+    keypoints, key_normals = keypoints_of(shape, rotations, origins)
     head = rotations[FRAME["head"]]
     ways = np.stack((head[:, 2], head[:, 0], -head[:, 0]))
     return Figure(spheres, normals, build.parts, build.bias, keypoints + move, key_normals, ways)
 
 
-def _keypoints(shape: Shape, rotations: Array, origins: Array) -> tuple[Array, Array]:
+def keypoints_of(shape: Shape, rotations: Array, origins: Array) -> tuple[Array, Array]:
+    """COCO's keypoints (17, 3) in world metres, and the directions (17, 3) in which those of the face look."""
     head = FRAME["head"]
     face = np.array(FACE_POINTS) * shape.head @ rotations[head].T + origins[head]
     key_normals = np.zeros((17, 3))

@@ -49,6 +49,8 @@ def test_missing_flags_are_named() -> None:
         ("paths", ("occlusion", "occlusion"), "-PATHS occlusion,occlusion must name"),
         ("pseudo_precision", 1.0, "-PSEUDO_PRECISION 1.0 must be from 0.05 to 0.99"),
         ("ssl_weight", 0.0, "-SSL_WEIGHT 0.0"),
+        ("llm_url", "http://127.0.0.1:1/v1", "-LLM_URL needs -LLM"),
+        ("llm_people", -1, "-LLM_PEOPLE -1"),
     ],
 )
 def test_values_that_can_not_work(config: TrainConfig, name: str, value: object, message: str) -> None:

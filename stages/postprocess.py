@@ -1,0 +1,120 @@
+"""Stage 5 for pictures: clipping, scores, thresholds for showing people, and people in words.
+
+Words and thresholds change no prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.coco_pose import CocoPose
+from stages.display import Display, choose_display
+from stages.stage import StageResult, StageWork
+from stages.tidying import choose_rule, clip
+from stages.words.picture import describe_picture, make_model, write_words
+from stages.words.writer import Writer
+from utils.captions import with_caption
+from utils.coco_eval import evaluate
+from utils.coco_files import GroundTruth, load_ground_truth
+from utils.drawing import PoseArtist
+from utils.errors import ConfigError
+from utils.images import write_image
+from utils.predictions import Predictions, read_predictions
+from utils.skeleton import Skeleton
+from utils.structures import People
+
+SHOWN = 6
+"""Pictures for the report."""
+
+
+def run(work: StageWork) -> StageResult:
+    """Tidies predictions by a rule chosen on ``calibrate``, and describes the people of ``test``.
+
+    Raises:
+        ConfigError: there are no predictions to work on, or the flags of the language model are wrong.
+        DataError: predictions or pictures that can't be read.
+        LanguageModelError: the local model can't be loaded.
+        OutputError: a file can't be written.
+    """
+    parts = {name: Part(work, name) for name in ("calibrate", "test")}
+    model = make_model(work.config.llm, work.config.llm_url, work.config.seed)
+    calibrate = parts["calibrate"]
+    rule, gain = choose_rule(calibrate.clipped, calibrate.truth, calibrate.skeleton)
+    tidied = {name: rule.apply(part.clipped, part.skeleton) for name, part in parts.items()}
+    after = {name: work.folder / f"{name}.json" for name in parts}
+    for name, people in tidied.items():
+        people.save(after[name], parts[name].truth.category)
+    change = calibrate.ap(tidied["calibrate"]) - calibrate.ap(calibrate.people)
+    display = choose_display(tidied["calibrate"], calibrate.truth, calibrate.skeleton)
+    writer = Writer(model, work.folder / "answers", work.config.llm_people, work.say)
+    pictures = describe(work, parts["test"], tidied["test"], display, writer)
+    figures: dict[str, Any] = {
+        "score_weight": rule.weight, "same_person": rule.limit, "ap_calibrate_change": round(change, 5),
+        "ap_crossfit_gain": round(gain, 5), "display": display.to_dict(), **writer.tally.figures(),
+    }  # fmt: skip
+    declined = "" if change > 0 else "neither clipping nor another score raises AP on calibrate"
+    return StageResult(after, declined=declined, figures=figures, pictures=pictures)
+
+
+class Part:
+    """The pictures of one part and what was predicted for them.
+
+    Attributes:
+        pictures: the data set; the labels of ``test`` are not looked at.
+        people: as they come in.
+        clipped: with keypoints inside their pictures.
+    """
+
+    def __init__(self, work: StageWork, name: str) -> None:
+        if name not in work.before:
+            raise ConfigError(f"The stage postprocess has no predictions of '{name}'. Run an earlier stage first.")
+        self.pictures = CocoPose(work.coco_root, work.parts[name])
+        self.skeleton: Skeleton = self.pictures.skeleton
+        self.truth: GroundTruth = load_ground_truth(work.parts[name], self.skeleton)
+        self.people = read_predictions(work.before[name], self.truth, self.skeleton)
+        self.clipped = clip(self.people, self._sizes())
+        self._file = work.parts[name]
+
+    def _sizes(self) -> Mapping[int, tuple[int, int]]:
+        return {image_id: self.pictures.size(i) for i, image_id in enumerate(self.pictures.image_ids)}
+
+    def ap(self, people: Predictions) -> float:
+        """COCO's AP."""
+        return evaluate(self._file, people.rows(self.truth.category), self.skeleton).AP
+
+
+def describe(work: StageWork, part: Part, people: Predictions, display: Display, writer: Writer) -> list[Path]:
+    """facts.json, text/ID.txt and a few pictures with their text; everyone above the threshold is in them."""
+    rows = []
+    for index, image_id in enumerate(part.pictures.image_ids):
+        shown, variances = _shown(people.of_image(image_id), display)
+        described = describe_picture(writer, part.skeleton, shown, display.keypoint, variances)
+        name = part.pictures.files[index].name
+        rows.append({"image_id": image_id, "name": str(image_id), "file_name": name, "people": described})
+    write_words(work.folder, rows)
+    peopled = [index for index, row in enumerate(rows) if row["people"]]
+    step = max(1, len(peopled) // SHOWN)
+    return [_picture(work.folder, part, people, display, rows[i], i) for i in peopled[::step][:SHOWN]]
+
+
+def _shown(people: Predictions, display: Display) -> tuple[People, np.ndarray[Any, np.dtype[np.float64]]]:
+    """People above the threshold, best first, and their variances."""
+    order = np.argsort(-people.scores, kind="stable")
+    order = order[people.scores[order] >= display.score]
+    chosen = people.map(lambda rows: rows[order])
+    columns = (chosen.boxes, chosen.scores, chosen.keypoints, chosen.confidences)
+    return People(*(column.astype(np.float32) for column in columns)), chosen.variances
+
+
+def _picture(
+    folder: Path, part: Part, people: Predictions, display: Display, row: Mapping[str, Any], index: int
+) -> Path:
+    shown, _ = _shown(people.of_image(row["image_id"]), display)
+    drawn = PoseArtist(part.skeleton, display.keypoint).draw(part.pictures.read_image(index), shown)
+    path = folder / f"words-{row['name']}.jpg"
+    write_image(path, with_caption(drawn, [person["words"]["text"] for person in row["people"]]))
+    return path
