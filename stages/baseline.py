@@ -37,7 +37,6 @@ from utils.errors import ConfigError, WeightsError
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.optional import need
 from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
-from utils.scheduler import make_scheduler
 from utils.structures import PoseBatch
 
 

@@ -136,7 +136,7 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     with ranks.shared_errors():
         model_config, pretrained = describe_model(config, data.train, start)
         model = build_model(model_config, pretrained, start)
-        plan = make_plan(config, ranks, len(data.training), data.workers, pretrained.is_trained)
+        plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
     seed_everything(config.seed + ranks.rank)
     parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
     note = parts.folder.path / "start.json"

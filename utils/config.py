@@ -52,12 +52,12 @@ def _flag(
 
 
 _WHAT, _DATA, _LENGTH = "what to train", "data", "length and batch"
-_PRIOR = "pose prior"
 _OPTIMISER, _AUGMENTATION, _MACHINE, _RUN = "optimiser", "augmentation", "machine", "run folder and logging"
 # A group whose title has the name of a stage holds the flags of that stage: changing one repeats that stage only.
 _PIPELINE = "pipeline"
 _SSL = "semi-supervised learning (ssl)"
 _ENSEMBLE = "ensemble"
+_PRIOR = "pose prior"
 _WORDS = "postprocess: words"
 
 
@@ -264,14 +264,15 @@ class TrainConfig:
     tta: str = _flag(
         "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
         choices=("none", "flip", "flip,scale"),
+    )  # fmt: skip
     prior_poses: Path | None = _flag(
         "-PRIOR_POSES", _PRIOR, "More poses to learn from than the labels of the fit part: COCO annotations (json), "
         "or an npz of image_id, bbox, keypoints and keypoint_names. No pictures needed.", kind=Path, default=None,
-        free=True,
     )  # fmt: skip
     prior_steps: int = _flag(
         "-PRIOR_STEPS", _PRIOR, "Most steps, of 512 poses, that each of the two priors is trained; few poses take "
-        "fewer.", kind=int, default=3000, free=True,
+        "fewer.", kind=int, default=3000,
+    )  # fmt: skip
     llm: str | None = _flag(
         "-LLM",
         _WORDS,
@@ -318,6 +319,7 @@ class TrainConfig:
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
+
     def _check_paths(self) -> None:
         for name in self.paths:
             if name not in PATHS:
@@ -343,11 +345,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("freeze_epochs", 0, math.inf), ("lora", 0, 1024),
-    ("calibrate", 0.01, 0.45),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("ssl_epoch", 1, math.inf),
-    ("pseudo_precision", 0.05, 0.99), ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("prior_steps", 1, math.inf),
-    ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("llm_people", 0, math.inf),
+    ("calibrate", 0.01, 0.45), ("ssl_epoch", 1, math.inf), ("pseudo_precision", 0.05, 0.99),
+    ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1), ("prior_steps", 1, math.inf), ("llm_people", 0, math.inf),
 )  # fmt: skip
 
 

@@ -132,6 +132,8 @@ def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
     names = inspect.signature(DistributedDataParallel).parameters
     option: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
     return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, **option)
+
+
 @contextlib.contextmanager
 def keep_statistics(model: nn.Module) -> Iterator[None]:
     """Batch normalisation still normalises by the batch here, but its running statistics don't learn from it."""

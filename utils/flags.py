@@ -63,8 +63,12 @@ def _declare(group: Any, entry: Field[Any]) -> None:
 _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE", name_list: "NAMES"}
 
 
+_NONE = ("backbone", "members", "llm", "llm_url")
+"""Texts whose default None means none, not auto."""
+
+
 def _default_text(entry: Field[Any]) -> str:
-    is_none = entry.name in ("backbone", "members", "llm", "llm_url") or (entry.default is None and entry.metadata["kind"] is Path)
+    is_none = entry.default is None and (entry.metadata["kind"] is Path or entry.name in _NONE)
     return "none" if is_none else format_value(entry.default)
 
 
