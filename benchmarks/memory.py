@@ -30,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.train_step import make_batch
 from sia.adapters import add_adapters, halve_frozen
 from sia.criterion import PoseCriterion
-from sia.model import PoseModel
+from sia.glimpse import Squares, squares_around
+from sia.model import OTHERS, PoseModel
 from sia.registry import ModelConfig, create_model
 from utils.ema import make_ema
 from utils.optimizer import make_optimizer
@@ -108,7 +109,8 @@ def count_without_numbers(build: Callable[[], PoseModel], batch: PoseBatch, dtyp
     with torch.device("meta"):
         model = build()
     matched: dict[str, Any] = {"match_patches": _match_patches, "match_tokens": _match_tokens}
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake, mock.patch.multiple("sia.model", **matched):
+    looked = mock.patch.object(PoseModel, "_squares", _squares)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, mock.patch.multiple("sia.model", **matched), looked:
         parts: dict[str, Any] = {k: fake.from_tensor(v) if isinstance(v, Tensor) else v for k, v in vars(batch).items()}
         return count(model.to_empty(device="cpu"), PoseBatch(**parts), dtype)
 
@@ -117,6 +119,14 @@ def _match_patches(people: Any, centres: Any, targets: Any, sigmas: Any) -> Any:
     images, patches = people.scores.shape
     best = torch.zeros(images, targets.people.shape[1], dtype=torch.long)
     return mock.Mock(person=torch.zeros(images, patches, dtype=torch.long), best=best)
+
+
+def _squares(model: PoseModel, output: Any, seen: Any, truth: Any) -> Squares:
+    """As many as in a real step: one for each person, and for `OTHERS` an image."""
+    images, people = truth.people.shape
+    image = torch.arange(images).repeat_interleave(people + OTHERS)
+    row = torch.arange(people + OTHERS).repeat(images)
+    return squares_around(seen.boxes[image, row], image, row)
 
 
 def _match_tokens(layer: Any, targets: Any, sigmas: Any, groups: int) -> Tensor:

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import nn
 
 import train_pose
 from datasets.synthetic import write_dataset
-from sia import tokens
+from sia import model, tokens
 from sia.criterion import PoseCriterion
 from stages import baseline, pictures
 from stages.pretrained import Pretrained
@@ -110,8 +111,17 @@ def test_two_ranks_resume_exactly(flags: str, tmp_path: Path) -> None:
     assert not torch.equal(ranks[0]["torch"], ranks[1]["torch"])
 
 
+class OneGroup(nn.GroupNorm):
+    """In the place of batch normalisation, which sees only its own part of a batch."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(1, width)
+
+
 def with_vit(rank: int) -> None:
     torch.manual_seed(0)
+    nn.BatchNorm2d = OneGroup  # type: ignore[assignment,misc]
+    model.SHIFT = model.GROWTH = 0.0
     weights = timm.create_model("test_vit", num_classes=0, img_size=64).state_dict()
     tokens.REFERENCE_NOISE = 0.0
     baseline.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
@@ -135,8 +145,7 @@ def test_two_ranks_resume_exactly_across_phases(flags: str, tmp_path: Path) -> N
 def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) -> None:
     """4 pictures: one batch, two batches in a row, or two ranks give one loss and one gradient.
 
-    The miniature timm ViT has no batch normalisation, which sees only its own part of a batch; and the noise on the
-    references, which each rank draws for itself, is off.
+    Without batch normalisation, which sees its own part of a batch only, and noise, which each rank draws for itself.
     """
     common = f"{flags} -EPOCH 1 -BACKBONE test_vit -CLIP 0 -LR 1e-5 -PRECISION fp32"
     divided = {"one": (1, "-BS 4"), "accumulated": (1, "-BS 2 -ACCUM 2"), "ranks": (2, "-BS 2")}

@@ -51,9 +51,9 @@ def test_only_what_learns_changes_its_statistics(make_config, make_batch, learns
     model = create_model(make_config())
     model.backbone.learn(learns)
     model.train()
-    before = {key: value.clone() for key, value in model.named_buffers()}
+    before = {key: value.clone() for key, value in model.backbone.named_buffers()}
     step(model, make_batch([1, 1]))
-    moved = {key for key, value in model.named_buffers() if not torch.equal(value, before[key])}
+    moved = {key for key, value in model.backbone.named_buffers() if not torch.equal(value, before[key])}
     assert all("running" in key or "tracked" in key for key in moved)
     assert bool(moved) == (learns == "all")
     model.backbone.learn("all")
@@ -90,7 +90,7 @@ def test_a_deeper_frozen_backbone_keeps_no_more(make_config, make_batch):
 
     assert kept(3, "nothing") == kept(5, "nothing")
     assert kept(5, "all") > 1.2 * kept(3, "all")
-    assert kept(3, "nothing") < 0.5 * kept(3, "all")
+    assert kept(3, "nothing") < 0.6 * kept(3, "all")
 
 
 def test_computing_blocks_again_changes_no_gradient_and_keeps_less(make_config, make_batch):

@@ -177,6 +177,7 @@ def test_a_stopped_training_goes_on_exactly(people: Path, tmp_path: Path, monkey
     for step in (1, 2):
         work = work_of(people, tmp_path / f"at-{step}")
         with monkeypatch.context() as context:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background ignore it
             stop_after(context, step, signal.SIGINT)
             with pytest.raises(KeyboardInterrupt):
                 ssl.run(work)
