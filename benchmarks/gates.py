@@ -1,6 +1,6 @@
 """How many of a model's people and joints pass at each precision, and what agreement adds to the score.
 
-    python benchmarks/gates.py --weight_path weights/sia_pose_simple-n16.pt --photographs DIR/coco_person
+    python benchmarks/gates.py --weight_path weights/sia_pose_simple-n32.pt --photographs DIR/coco_person
 
 For the choice of -PSEUDO_PRECISION: run it on labelled pictures that the model was not trained on.
 """

@@ -1,6 +1,6 @@
 """Makes a small file of weights to pass on: half precision, without the state of the training.
 
-python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output weights/sia_pose_simple-n16.pt
+python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output weights/sia_pose_simple-n32.pt
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ class PoseModel(nn.Module, ABC):
             poses=seen.poses.index_put(at, found.poses),
             confidences=seen.confidences.index_put(at, found.confidences),
         )
-        output.placed = [placed]
+        output.placed = [self.rivalry(people, placed, 1)]
         return people
 
     def _squares(self, output: PoseOutput, seen: Prediction, truth: Targets | None) -> Squares:

@@ -13,7 +13,7 @@ from stages.predictor import Predictor
 from utils.output import named_folder, numbered_folder
 from utils.results import describe_rows
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "sia_pose_simple-n16.pt"
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "sia_pose_simple-n32.pt"
 """The weights that come with the project; weights/README.md says what they were trained on."""
 
 
