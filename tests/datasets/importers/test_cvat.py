@@ -215,5 +215,5 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 def test_several_skeletons_need_a_choice(read):
     two = labels(["a"]) + labels(["b"]).replace("person", "dog")
-    with pytest.raises(DataError, match="several skeletons: person, dog"):
+    with pytest.raises(DataError, match="several skeletons: 'person', 'dog'"):
         read(f"<annotations><meta>{two}</meta></annotations>")
