@@ -75,8 +75,8 @@ def _skeleton(file: Path, root: Element) -> Skeleton:
     children = [(label.findtext("parent"), label.findtext("name") or "") for label in labels]
     parents = list(dict.fromkeys(parent for parent, _ in children if parent))
     if len(parents) > 1:
-        names = ", ".join(map(repr, parents))
-        raise DataError(f"{file}: it has several skeletons: {names}. Name one with --category FILE.")
+        several = ", ".join(map(repr, parents))
+        raise DataError(f"{file}: it has several skeletons: {several}. Name one with --category FILE.")
     if not parents:
         return COCO_PERSON
     names = [name for parent, name in children if parent == parents[0]]
