@@ -87,6 +87,11 @@ class TrainConfig:
         "-BACKBONE", _WHAT, "Pretrained ViT: a timm name (weights are downloaded), or a file of weights. "
         "Without it the backbone of -SIZE starts from random weights.", default=None,
     )  # fmt: skip
+    init: str = _flag(
+        "-INIT", _WHAT, "Start of a new training without -BACKBONE and --RESUME. auto: the weights that come along, "
+        "where they are of this model and these keypoints, for less than 10000 pictures; else random ones, as scratch.",
+        default="auto", choices=("auto", "scratch"),
+    )  # fmt: skip
     imgsz: tuple[int, int] = _flag(
         "-IMGSZ", _WHAT, "Input size in pixels, N or HxW; pictures are letterboxed into it.", kind=image_size,
         default=(256, 256),
