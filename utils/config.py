@@ -120,7 +120,8 @@ class TrainConfig:
     lr: float | None = _flag(
         "-LR", _OPTIMISER, "Peak learning rate of AdamW; Muon's is 2.5 times it. auto: 2e-3 from scratch (5e-4 from "
         "s16 on), 1.4e-3 from a small model of ours, 1.5e-4 with another pretrained start, 1e-3 (5e-4) "
-        "while its backbone is frozen, 5e-4 with -LORA, for an effective batch of 16; times the square root of the batch over 16, at most 2.",
+        "while its backbone is frozen, 5e-4 with -LORA, for an effective batch of 16; times the square root "
+        "of the batch over 16, at most 2.",
         kind=float, default=None,
     )  # fmt: skip
     optimizer: str = _flag(
