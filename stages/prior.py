@@ -120,14 +120,13 @@ def _write(folder: Path, changed: Mapping[str, Predictions]) -> dict[str, Path]:
 
 
 def _draw(work: StageWork, moves: Moves, outcome: Outcome, truth: Truth) -> list[Path]:
-    """Sheets of what was moved; of what the prior advises, if nothing was."""
-    before, after = moves.scene.people, outcome.calibrate.people
+    """Sheets of what was moved; of what the prior advises, where too little was to be seen."""
+    before, data = moves.scene.people, CocoPose(work.coco_root, work.parts["calibrate"])
     title = f"People of calibrate whom the stage {'changed' if outcome.raises_ap else 'would change'}"
-    moved = Moved("moved", title, before, after, truth)
-    if not (before.keypoints != after.keypoints).any():
-        title = "No keypoint of calibrate was changed; this is the prior's advice, all of it"
-        moved = Moved("advice", title, before, moves.advised(), truth)
-    return draw_sheets(CocoPose(work.coco_root, work.parts["calibrate"]), moved, work.folder)
+    moved = Moved("moved", title, before, outcome.calibrate.people, truth)
+    title = "People of calibrate, next to none of whom was changed, if the prior's advice were followed in full"
+    advice = Moved("advice", title, before, moves.advised(), truth)
+    return draw_sheets(data, moved, work.folder) or draw_sheets(data, advice, work.folder)
 
 
 def _declined(outcome: Outcome) -> str:

@@ -26,6 +26,8 @@ MARGIN = 0.2
 """Around a person, as a share of the longer side."""
 FEWEST_JOINTS = 9
 """Labelled keypoints of a person worth showing."""
+LEAST_CHANGE = 0.01
+"""Of OKS; less can't be seen."""
 _GAP, _PAPER = 6, 255
 
 
@@ -55,7 +57,7 @@ class Moved:
         gains = np.where(self._clear(), np.diff(self.oks(), axis=0)[0], 0.0)
         order = np.argsort(-gains, kind="stable")
         better, worse = order[:SHOWN], order[::-1][:SHOWN]
-        return better[gains[better] > 0], worse[gains[worse] < 0]
+        return better[gains[better] > LEAST_CHANGE], worse[gains[worse] < -LEAST_CHANGE]
 
     def _clear(self) -> Mask:
         """(N,) people of whom enough is labelled."""
@@ -113,7 +115,8 @@ def _tile(artist: PoseArtist, image: Image, boxes: Array, points: Array, labelle
         ((points - start) * scale).astype(np.float32), labelled.astype(np.float32),
     )  # fmt: skip
     tile: Image = np.full((TILE, TILE, 3), _PAPER, np.uint8)
-    tile[: size[1], : size[0]] = artist.draw(resized, person)
+    left, top = (TILE - size[0]) // 2, (TILE - size[1]) // 2
+    tile[top : top + size[1], left : left + size[0]] = artist.draw(resized, person)
     return tile
 
 
