@@ -54,9 +54,10 @@ class Row:
     def cells(self) -> list[str]:
         """A line of the table."""
         proven = self.stage if self.decision == "applied" else self.before
-        kept = " ".join(line.split(":")[0] for line in self.parts if line.endswith(", kept")) or "-"
+        kept = [line.split(":")[0] for line in self.parts if line.endswith(", kept")]
+        shown = ", ".join(kept) if kept and self.decision != "declined" else "-"
         return [
-            self.kind, str(self.seed), f"{self.before:.1f}", f"{self.stage:.1f}", self.gain, kept, self.decision,
+            self.kind, str(self.seed), f"{self.before:.1f}", f"{self.stage:.1f}", self.gain, shown, self.decision,
             f"{proven:.1f}", f"{self.seconds:.0f}",
         ]  # fmt: skip
 

@@ -124,7 +124,7 @@ def _draw(work: StageWork, moves: Moves, outcome: Outcome, truth: Truth) -> list
     before, data = moves.scene.people, CocoPose(work.coco_root, work.parts["calibrate"])
     title = f"People of calibrate whom the stage {'changed' if outcome.raises_ap else 'would change'}"
     moved = Moved("moved", title, before, outcome.calibrate.people, truth)
-    title = "People of calibrate, next to none of whom was changed, if the prior's advice were followed in full"
+    title = "People of calibrate as the prior advises in full, which the stage did not do"
     advice = Moved("advice", title, before, moves.advised(), truth)
     return draw_sheets(data, moved, work.folder) or draw_sheets(data, advice, work.folder)
 

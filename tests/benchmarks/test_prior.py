@@ -41,6 +41,7 @@ def test_the_table_tells_the_worst_case(tmp_path: Path) -> None:
     assert "in 3 runs: -0.40 AP (weak, seed 1, refused)" in text
     assert "| weak | 0 | 2.0 | 2.5 | +0.5 [+0.1, +0.9] | moves | applied | 2.5 | 12 |" in text
     assert "| weak | 1 | 2.0 | 1.6 | +0.5 [+0.1, +0.9] | moves | refused | 2.0 | 12 |" in text
+    assert "| strong | 0 | 2.0 | 2.0 | +0.5 [+0.1, +0.9] | - | declined | 2.0 | 12 |" in text
     assert "| weak | 37.0 | 46.0 |" in text
 
 
