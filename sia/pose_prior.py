@@ -111,12 +111,13 @@ def surprise(repaired: Repaired, poses: Tensor, units: Tensor) -> Tensor:
     Returns:
         (N,) nats a keypoint.
     """
-    distances = _distances(poses[..., :2], repaired.decoded, units)
+    distances = distances_between(poses[..., :2], repaired.decoded, units)
     divergence = repaired.divergence().sum(-1) / poses.shape[1]
     return negative_log_likelihood(distances, repaired.log_spreads).mean(-1) + KL_WEIGHT * divergence
 
 
-def _distances(points: Tensor, others: Tensor, units: Tensor) -> Tensor:
+def distances_between(points: Tensor, others: Tensor, units: Tensor) -> Tensor:
+    """(N, K) in units, from points (N, K, 2) and units (N, K) of one frame."""
     squared = ((points - others) / units[..., None]).square().sum(-1)
     return squared.clamp(min=1e-12).sqrt()
 
@@ -134,8 +135,8 @@ def prior_loss(repaired: Repaired, poses: Tensor, targets: Tensor, units: Tensor
     Returns:
         The loss, a scalar.
     """
-    decoded = negative_log_likelihood(_distances(repaired.decoded, targets, units), repaired.log_spreads)
-    moved = _distances(poses[..., :2] + repaired.moves, targets, units)
+    decoded = negative_log_likelihood(distances_between(repaired.decoded, targets, units), repaired.log_spreads)
+    moved = distances_between(poses[..., :2] + repaired.moves, targets, units)
     reconstruction = ((decoded + moved) * labelled).sum() / labelled.sum().clamp(min=1)
     divergence = repaired.divergence().mean(0).clamp(min=FREE_NATS).sum()
     return reconstruction + KL_WEIGHT * divergence

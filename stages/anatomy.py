@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from stages.pose_errors import to_box
+from stages.box_frame import to_box
 from stages.pose_labels import LabelledPeople, Mask, Rows
 from utils.predictions import Array
 from utils.skeleton import Skeleton

@@ -34,6 +34,14 @@ def units_of(boxes: Floats, skeleton: Skeleton) -> Floats:
     return np.asarray(2 * np.asarray(skeleton.sigmas) * np.sqrt(areas)[:, None])
 
 
+def variances_of(confidences: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
+    """(N, K) pixels^2: Gaussian errors of x, and of y, at which these (N, K) confidences are the expected terms of OKS.
+
+    With variance v the expected term is ``1 / (1 + v / unit^2)``, which is what a fusion hands on as confidence.
+    """
+    return np.asarray((1 / confidences.clip(1e-3, 1 - 1e-3) - 1) * units_of(boxes, skeleton) ** 2)
+
+
 @dataclass(frozen=True)
 class ScoreCurve:
     """Score -> the share of COCO's OKS thresholds at which such a person is right.

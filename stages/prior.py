@@ -1,81 +1,37 @@
 """Stage 4, the pose prior: makes poses plausible where that brings them nearer to the truth, and scores them anew.
 
 Three parts, one after the other: left/right swaps (`stages.prior_swaps`), moved keypoints (`stages.prior_moves`) and
-new scores (`stages.prior_rescoring`). Each is cross-fitted on the calibrate part and stays only if AP rises there.
+new scores (`stages.prior_rescoring`). Each is cross-fitted on the calibrate part and stays only if AP rises there. Last
+come new confidences of the keypoints (`stages.prior_confidences`), which AP doesn't see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datasets.coco_pose import CocoPose
 from stages.anatomy import learn_anatomy
-from stages.matches import find_matches
 from stages.pose_errors import FEWEST_PEOPLE, PoseErrors, errors_of_pairs
 from stages.pose_labels import LabelledPeople, Rows, labelled_people
 from stages.prior_moves import Moves
-from stages.prior_parts import Part, Scene, Truth, cross_fitted
+from stages.prior_parts import Scene, Truth
+from stages.prior_pictures import Moved, draw_sheets
 from stages.prior_poses import training_poses
-from stages.prior_rescoring import Rescoring
-from stages.prior_swaps import Swaps
 from stages.prior_training import TrainedPrior, confidence_scale, train_prior
-from stages.proof import Proof, prove
+from stages.prior_trials import Bench, Outcome, Trial, try_all
 from stages.stage import StageResult, StageWork
 from utils.coco_files import load_ground_truth, read_json, read_skeleton
 from utils.output import write_json
 from utils.predictions import Predictions, read_predictions
 from utils.skeleton import Skeleton
 
-PARTS: tuple[type[Part], ...] = (Swaps, Moves, Rescoring)
-
 FOLDS = 6
 """Of the calibrate part's pictures: even ones ask the prior of the odd ones, and the other way round."""
-
-SURE = 1.0
-"""Standard errors by which a part has to raise AP on the calibrate part. The proof on the test part asks for two."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The calibrate part, on which everything is chosen.
-
-    Attributes:
-        annotations: its file.
-        truth: labels of the predictions.
-        folds: (N,) of each prediction.
-        seed: of the resamples.
-    """
-
-    annotations: Path
-    truth: Truth
-    folds: Rows
-    seed: int
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One part, tried.
-
-    Attributes:
-        name: of the part.
-        proof: AP on the calibrate part before and after, cross-fitted.
-        kept: whether the gain is sure enough.
-        chosen: what the part chose on the whole calibrate part, as plain types.
-    """
-
-    name: str
-    proof: Proof
-    kept: bool
-    chosen: Mapping[str, Any]
-
-    def line(self) -> str:
-        """Such as ``swaps: AP on calibrate +0.3 [0.1, 0.5], kept``."""
-        verdict = "kept" if self.kept else "left out"
-        return f"{self.name}: AP on calibrate {self.proof.difference.percent(sign=True)}, {verdict}"
 
 
 def run(work: StageWork) -> StageResult:
@@ -85,6 +41,7 @@ def run(work: StageWork) -> StageResult:
 
     Raises:
         DataError: files that can't be read or don't fit together.
+        OutputError: a file can't be written.
     """
     skeleton = _skeleton_of(work.parts["calibrate"])
     people = {part: _read(work, part, skeleton) for part in ("calibrate", "test")}
@@ -97,9 +54,13 @@ def run(work: StageWork) -> StageResult:
     priors = _train(work, people["calibrate"], bench, poses, skeleton)
     first = Scene(people["calibrate"], bench.folds % 2, priors, learn_anatomy(poses, skeleton), skeleton)
     second = replace(first, people=people["test"], excluded=np.full(len(people["test"]), -1))
-    changed, trials = apply_parts(first, second, bench, work)
-    after = _write(work.folder, changed)
-    return StageResult(after, declined=_declined(trials), figures=_figures(trials, poses, bench))
+    outcome = try_all(first, second, bench, work.say)
+    after = _write(work.folder, {"calibrate": outcome.calibrate.people, "test": outcome.test.people})
+    moves = Moves(first)
+    worth = {"mean OKS term by share of the advised move": moves.worth(bench.truth)}
+    figures = _figures(outcome.trials, poses, bench) | worth
+    pictures = _draw(work, moves, outcome, bench.truth)
+    return StageResult(after, declined=_declined(outcome), figures=figures, pictures=pictures)
 
 
 def _skeleton_of(annotations: Path) -> Skeleton:
@@ -151,41 +112,6 @@ def measure_half(people: Predictions, truth: Truth, rows: Rows, skeleton: Skelet
     return errors_of_pairs(people.map(lambda a: a[chosen]), truth.labels.select(truth.found[chosen]), skeleton)
 
 
-def apply_parts(
-    calibrate: Scene, test: Scene, bench: Bench, work: StageWork
-) -> tuple[dict[str, Predictions], list[Trial]]:
-    """Tries each part on what the parts kept before it left; if none is kept, the people returned have all of them."""
-    here, there, trials = calibrate, test, []
-    before = find_matches(bench.annotations, calibrate.people.rows(), calibrate.skeleton)
-    for part in PARTS:
-        new_here, new_there, chosen = change(part, here, there, bench)
-        after = find_matches(bench.annotations, new_here.people.rows(), calibrate.skeleton)
-        proof = prove(before, after, bench.seed)
-        trials.append(Trial(part.name, proof, gains(proof), chosen))
-        work.say(f"prior, {trials[-1].line()}")
-        if trials[-1].kept:
-            here, there, before = new_here, new_there, after
-    if not any(trial.kept for trial in trials):
-        for part in PARTS:
-            here, there, _ = change(part, here, there, bench)
-    return {"calibrate": here.people, "test": there.people}, trials
-
-
-def change(part: type[Part], calibrate: Scene, test: Scene, bench: Bench) -> tuple[Scene, Scene, dict[str, Any]]:
-    """Both scenes with the part applied, cross-fitted on the first; and what it chose on the whole of the first."""
-    fitted = part(calibrate)
-    chosen = fitted.fit(bench.truth, np.ones(len(bench.folds), dtype=bool))
-    changed = cross_fitted(fitted, bench.truth, bench.folds)
-    new_test = replace(test, people=part(test).apply(chosen))
-    return replace(calibrate, people=changed), new_test, fitted.describe(chosen)
-
-
-def gains(proof: Proof) -> bool:
-    """Whether AP rose by more than `SURE` standard errors."""
-    interval = proof.difference
-    return proof.changed and interval.value > max(SURE * (interval.high - interval.low) / 3.92, 1e-6)
-
-
 def _write(folder: Path, changed: Mapping[str, Predictions]) -> dict[str, Path]:
     after = {part: folder / f"{part}.json" for part in changed}
     for part, people in changed.items():
@@ -193,13 +119,23 @@ def _write(folder: Path, changed: Mapping[str, Predictions]) -> dict[str, Path]:
     return after
 
 
-def _declined(trials: list[Trial]) -> str:
-    if any(trial.kept for trial in trials):
+def _draw(work: StageWork, moves: Moves, outcome: Outcome, truth: Truth) -> list[Path]:
+    """Sheets of what was moved; of what the prior advises, where too little was to be seen."""
+    before, data = moves.scene.people, CocoPose(work.coco_root, work.parts["calibrate"])
+    title = f"People of calibrate whom the stage {'changed' if outcome.raises_ap else 'would change'}"
+    moved = Moved("moved", title, before, outcome.calibrate.people, truth)
+    title = "People of calibrate as the prior advises in full, which the stage did not do"
+    advice = Moved("advice", title, before, moves.advised(), truth)
+    return draw_sheets(data, moved, work.folder) or draw_sheets(data, advice, work.folder)
+
+
+def _declined(outcome: Outcome) -> str:
+    if outcome.raises_ap:
         return ""
-    return "no part raises AP on calibrate surely enough; " + "; ".join(trial.line() for trial in trials)
+    return "no part raises AP on calibrate surely enough; " + "; ".join(trial.line() for trial in outcome.trials)
 
 
-def _figures(trials: list[Trial], poses: LabelledPeople, bench: Bench) -> dict[str, Any]:
+def _figures(trials: Sequence[Trial], poses: LabelledPeople, bench: Bench) -> dict[str, Any]:
     return {
         "training poses": len(poses),
         "people found in calibrate": int(bench.truth.matched.sum()),

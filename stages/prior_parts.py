@@ -43,6 +43,11 @@ class Scene:
         return Advice.mean(parts, weights)
 
     @cached_property
+    def advice(self) -> Advice:
+        """What the priors say of the people as they are."""
+        return self.advise(self.people)
+
+    @cached_property
     def broken(self) -> Array:
         """(N,) how many limits of anatomy the people break."""
         return np.asarray(self.anatomy.broken(self.people.keypoints, self.people.boxes).sum(1), dtype=np.float64)

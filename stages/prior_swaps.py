@@ -41,7 +41,7 @@ class Swaps:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         limbs, body = proposals(scene.skeleton)
-        before = scene.advise(scene.people).surprise
+        before = scene.advice.surprise
         self.limb, self.limb_fall = self._best(limbs, before)
         self.body, self.body_fall = self._best([body], before)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sia.pose_prior import PosePrior, Repaired, prior_loss, surprise
-from stages.pose_errors import Drawn, PoseErrors, draw_errors, frame_of, logit, to_box
+from sia.pose_prior import PosePrior, Repaired, distances_between, prior_loss, surprise
+from stages.box_frame import frame_of, to_box
+from stages.error_drawing import Drawn, draw_errors
+from stages.logistic import logit
+from stages.pose_errors import PoseErrors
 from stages.pose_labels import LabelledPeople
 from utils.coco_files import AREA_OF_BOX
 from utils.predictions import Array, Predictions
@@ -62,11 +65,13 @@ class Advice:
     Attributes:
         moves: (N, K, 2) what to add to the keypoints, pixels.
         log_spreads: (N, K) logarithm of the scatter of the truth around the decoded pose, units.
+        gaps: (N, K) how far the keypoints are from the decoded pose, units.
         surprise: (N,) negative evidence lower bound of the pose as it is: how implausible it is.
     """
 
     moves: Array
     log_spreads: Array
+    gaps: Array
     surprise: Array
 
     @staticmethod
@@ -78,13 +83,14 @@ class Advice:
             share = (weights / weights.sum(0)).reshape(*weights.shape, *(1,) * (stacked.ndim - 2))
             return np.asarray((stacked * share).sum(0))
 
-        return Advice(average("moves"), average("log_spreads"), average("surprise"))
+        return Advice(*(average(entry.name) for entry in fields(Advice)))
 
 
 def _advice(repaired: Repaired, poses: Tensor, units: Tensor, boxes: Array) -> Advice:
-    parts = repaired.moves, repaired.log_spreads, surprise(repaired, poses, units)
-    moves, log_spreads, surprises = (part.double().numpy() for part in parts)
-    return Advice(moves * frame_of(boxes)[1], log_spreads, surprises)
+    gaps = distances_between(poses[..., :2], repaired.decoded, units)
+    parts = repaired.moves, repaired.log_spreads, gaps, surprise(repaired, poses, units)
+    moves, *others = (part.double().numpy() for part in parts)
+    return Advice(moves * frame_of(boxes)[1], *others)
 
 
 def network_input(people: Drawn, scale: ConfidenceScale, skeleton: Skeleton) -> tuple[Tensor, Tensor]:

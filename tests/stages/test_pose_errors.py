@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.pose_errors import PoseErrors, draw_errors, errors_of_pairs, measure_errors
+from stages.error_drawing import draw_errors
+from stages.pose_errors import PoseErrors, errors_of_pairs, measure_errors
 from stages.pose_labels import LabelledPeople
 from tests.stages.pose_helpers import people, predictions
 from utils.errors import DataError

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from stages.pose_errors import draw_errors
+from stages.error_drawing import draw_errors
 from stages.pose_labels import LabelledPeople
 from stages.prior import run
 from stages.prior_training import augment, confidence_scale, train_prior
@@ -42,6 +43,9 @@ def work_of(folder: Path, spread: float, count: int = 160, steps: int = 10) -> S
             found = spoilt(labels, seed, spread) if spread else predictions(labels, labels.keypoints)
             before[part] = folder / f"{part}-before.json"
             found.save(before[part])
+    picture = cv2.imencode(".jpg", np.full((512, 512, 3), 90, np.uint8))[1].tobytes()
+    for number in range(1, count // 2 + 1):
+        (folder / f"{number}.jpg").write_bytes(picture)
     config = TrainConfig("sia_pose_simple", folder, parts["fit"], parts["test"], prior_steps=steps)
     (folder / "out").mkdir()
     return StageWork(folder / "out", config, folder, parts, before, None, lambda line: None)
@@ -62,8 +66,26 @@ def test_ap_of_poor_predictions_rises(improved: tuple[StageWork, StageResult]) -
     work, result = improved
     assert not result.declined
     assert ap(work, result.after["test"]) > ap(work, work.before["test"]) + 0.01
-    assert len(result.figures["parts"]) == 3
-    assert any(line.endswith("kept") for line in result.figures["parts"])
+    *by_ap, confidences = result.figures["parts"]
+    assert len(by_ap) == 3
+    assert any(line.endswith("kept") for line in by_ap)
+    assert confidences.startswith("confidences: Brier score on calibrate")
+
+
+def test_what_moved_is_shown(improved: tuple[StageWork, StageResult]) -> None:
+    work, result = improved
+    assert "moved-better.jpg" in {path.name for path in result.pictures}
+    assert all(path.is_file() and path.parent == work.folder for path in result.pictures)
+    worth = result.figures["mean OKS term by share of the advised move"]
+    assert list(worth) == ["0", "0.25", "0.5", "0.75", "1"]
+    assert worth["0.5"] > worth["0"]
+
+
+def test_confidences_and_variances_that_are_handed_on_agree(improved: tuple[StageWork, StageResult]) -> None:
+    work, result = improved
+    found = read_predictions(result.after["test"], load_ground_truth(work.parts["test"], COCO_PERSON), COCO_PERSON)
+    kept = result.figures["parts"][-1].endswith(", kept")
+    assert np.isfinite(found.variances).all() == kept
 
 
 def test_the_same_input_gives_the_same_files(tmp_path: Path) -> None:
@@ -80,6 +102,7 @@ def test_perfect_predictions_are_left_alone(tmp_path: Path) -> None:
     result = run(work)
     assert "no part raises AP" in result.declined
     assert ap(work, result.after["test"]) > 0.9  # even when forced
+    assert all(path.name.startswith("advice-") for path in result.pictures)
 
 
 def test_too_few_people_are_a_reason_not_an_error(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ class KnowingScene(Scene):
         way = self.labels.keypoints - people.keypoints
         noise = np.random.default_rng(0).normal(0, 30, way.shape) * (1 - self.knowledge)
         distance = np.linalg.norm(way, axis=-1)
-        return Advice(self.knowledge * way + noise, np.zeros(distance.shape), self.knowledge * distance.mean(1) / 10)
+        gaps = self.knowledge * distance / 10
+        return Advice(self.knowledge * way + noise, np.zeros(distance.shape), gaps, gaps.mean(1))
 
 
 def scene(labels: LabelledPeople, found: Predictions, knowledge: float = 1.0) -> tuple[KnowingScene, Truth]:
@@ -104,6 +105,15 @@ def test_moves_that_harm_are_not_made() -> None:
     gate = moves.fit(truth, ALL)
     assert moves.describe(gate) == {}
     np.testing.assert_array_equal(moves.apply(gate).keypoints, here.people.keypoints)
+
+
+def test_the_worth_of_all_moves_is_told_whatever_is_chosen() -> None:
+    labels = people(120)
+    here, truth = scene(labels, jittered(labels, 8))
+    worth = Moves(here).worth(truth)
+    assert list(worth) == ["0", "0.25", "0.5", "0.75", "1"]
+    assert list(worth.values()) == sorted(worth.values())
+    assert worth["1"] == 100
 
 
 def test_only_doubtful_keypoints_are_moved_where_only_those_gain() -> None:
