@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.coco_pose import CocoPose
 from stages.calibration import units_of
-from stages.ensemble import Calibrate, choose, fused_test
+from stages.ensemble import choose, fused_test
+from stages.folds import Calibrate
 from stages.fusion import ABSENT, group_people
 from stages.gather import INPUT, VIEWS, Gathering
 from stages.members import find_everybody, join

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from datasets.synthetic.dataset import write_dataset
-from stages.ensemble import Calibrate, choose, fused_test, run
+from stages.ensemble import choose, fused_test, run
+from stages.folds import Calibrate
 from stages.gather import INPUT, Gathering, fingerprint
 from stages.members import as_predictions, shared_boxes
 from stages.partners.loading import parse_members
