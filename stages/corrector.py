@@ -97,7 +97,7 @@ def correct(work: StageWork, people: People, calibrate: Calibrate) -> Correction
         )
     if len(lessons) < FEWEST_PEOPLE:
         return _refuse(people, f"the corrector would have to learn from {len(lessons)} labelled people of fit: too few")
-    moves = _moves(work, people, calibrate, train(work, halves, lessons, calibrate))
+    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate))
     correction = choose(people, moves, calibrate)
     work.say(f"ensemble, corrector: {_line(correction.figures)}")
     return correction
@@ -141,7 +141,7 @@ def _digest(work: StageWork, errors: PoseErrors, scale: ConfidenceScale) -> str:
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
 
 
-def _moves(
+def moves_of(
     work: StageWork, people: People, calibrate: Calibrate, correctors: Sequence[TrainedCorrector]
 ) -> dict[str, Array]:
     """(N, K, 2) of each part, pixels; in ``calibrate``, who measured a picture's errors isn't asked about it."""

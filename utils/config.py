@@ -266,8 +266,8 @@ class TrainConfig:
         choices=("none", "flip", "flip,scale"),
     )  # fmt: skip
     corrector_steps: int = _flag(
-        "-CORRECTOR_STEPS", _ENSEMBLE, "Steps, of 32 people, that each of the two networks is trained that correct poses by "
-        "looking at the picture once more; 0 leaves them out.", kind=int, default=1500,
+        "-CORRECTOR_STEPS", _ENSEMBLE, "Training steps, of 32 people, of each of the two networks that look at the "
+        "picture once more and correct the poses; 0 leaves them out.", kind=int, default=1500,
     )  # fmt: skip
     prior_poses: Path | None = _flag(
         "-PRIOR_POSES", _PRIOR, "More poses to learn from than the labels of the fit part: COCO annotations (json), "
