@@ -60,7 +60,8 @@ class TrainedCorrector:
         poses, units = network_input(drawn, self.scale, self.skeleton)
         self.network.eval()
         with torch.inference_mode():
-            moves = self.network(view_crops(crops, people.boxes), poses, units)[-1] - poses[..., :2]
+            corrected = self.network(view_crops(crops, people.boxes), poses, units)
+            moves = corrected.stages[-1] - poses[..., :2]
         return np.asarray(moves.double().numpy() * frame_of(people.boxes)[1])
 
 

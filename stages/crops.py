@@ -12,8 +12,8 @@ from torch import Tensor
 
 from datasets.coco_pose import CocoPose
 from datasets.geometry import FILL, affine, warp_image
-from sia.pose_corrector import MARGIN
-from sia.pose_corrector import SIDE as VIEW
+from sia.glimpse import MARGIN
+from sia.glimpse import SIDE as VIEW
 from stages.pose_errors import frame_of
 from stages.pose_labels import Rows
 from utils.predictions import Array

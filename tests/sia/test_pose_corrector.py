@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sia import pose_corrector
-from sia.pose_corrector import LOOKS, MARGIN, SIDE, PoseCorrector, SqueezeExcitation, correction_loss
+from sia.glimpse import CELLS, MARGIN, SIDE
+from sia.pose_corrector import LOOKS, Corrected, PoseCorrector, SqueezeExcitation, correction_loss
 
 
 def inputs(people: int, keypoints: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -26,7 +27,7 @@ def stirred(keypoints: int) -> PoseCorrector:
 @pytest.mark.parametrize("keypoints", [1, 5, 17])
 def test_untrained_it_changes_nothing(keypoints: int) -> None:
     pixels, poses, units = inputs(3, keypoints)
-    stages = PoseCorrector(keypoints)(pixels, poses, units)
+    stages = PoseCorrector(keypoints)(pixels, poses, units).stages
     assert len(stages) == LOOKS == 3
     assert all(torch.equal(points, poses[..., :2]) for points in stages)
 
@@ -43,12 +44,12 @@ def test_the_gradient_reaches_every_parameter() -> None:
 def test_all_looks_share_their_weights_but_not_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     network, given = stirred(5).eval(), inputs(2, 5)
-    three = network(*given)
+    three = network(*given).stages
     monkeypatch.setattr(pose_corrector, "LOOKS", 1)
     assert {name: p.shape for name, p in network.named_parameters()} == {
         name: p.shape for name, p in PoseCorrector(5, width=16, dim=16).named_parameters()
     }
-    assert torch.equal(network(*given)[0], three[0])
+    assert torch.equal(network(*given).stages[0], three[0])
     first, second = three[0] - given[1][..., :2], three[1] - three[0]
     assert not torch.allclose(first, second, atol=1e-4)
 
@@ -69,18 +70,25 @@ def test_keypoints_far_outside_the_square_are_no_fault() -> None:
     torch.manual_seed(0)
     network, (pixels, poses, units) = stirred(5).eval(), inputs(2, 5)
     poses[0, 0, :2] = torch.tensor([1e6, -1e6])
-    assert all(points.isfinite().all() for points in network(pixels, poses, units))
+    assert all(points.isfinite().all() for points in network(pixels, poses, units).stages)
 
 
 def test_what_is_not_labelled_costs_nothing() -> None:
     torch.manual_seed(0)
-    stages, targets, units = [torch.randn(4, 5, 2) for _ in range(3)], torch.randn(4, 5, 2), torch.full((4, 5), 0.1)
-    labelled = torch.rand(4, 5) < 0.5
+    shares = torch.randn(4, 5, CELLS**2).log_softmax(-1)
+    corrected, targets = Corrected([torch.randn(4, 5, 2) for _ in range(3)], shares), torch.randn(4, 5, 2) * 0.3
+    labelled, units = torch.rand(4, 5) < 0.5, torch.full((4, 5), 0.1)
     changed = torch.where(labelled[..., None], targets, targets + 100)
-    assert correction_loss(stages, targets, units, labelled) == correction_loss(stages, changed, units, labelled)
-    assert correction_loss(stages, targets, units, torch.zeros_like(labelled)) == 0
-    exact = correction_loss([targets] * 3, targets, units, labelled)
-    assert exact == 0
+    assert correction_loss(corrected, targets, units, labelled) == correction_loss(corrected, changed, units, labelled)
+    assert correction_loss(corrected, targets, units, torch.zeros_like(labelled)) == 0
+
+
+def test_the_loss_is_least_at_the_truth_and_beyond_the_square_only_distances_count() -> None:
+    targets, units, labelled = torch.full((1, 1, 2), 5.0), torch.full((1, 1), 0.1), torch.ones(1, 1, dtype=torch.bool)
+    flat = torch.zeros(1, 1, CELLS**2).log_softmax(-1)
+    assert correction_loss(Corrected([targets] * 3, flat), targets, units, labelled) == 0
+    far = correction_loss(Corrected([targets + 10.0] * 3, flat), targets, units, labelled)
+    assert far == pytest.approx(3 * 100 * 2**0.5, rel=0.02)  # units, three looks
 
 
 def dots(people: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,6 +117,6 @@ def test_it_learns_to_go_where_the_dots_are() -> None:
     pixels, poses, points = batch()
     network.eval()
     with torch.no_grad():
-        stages = network(pixels, poses, units)
+        stages = network(pixels, poses, units).stages
     errors = [(where - points).norm(dim=-1).mean() for where in (poses[..., :2], *stages)]
     assert errors[-1] < 0.6 * errors[0], errors
