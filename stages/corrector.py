@@ -104,7 +104,7 @@ def correct(work: StageWork, people: People, calibrate: Calibrate) -> Correction
 
 
 def _refuse(people: People, reason: str) -> Correction:
-    return Correction(people, reason, {"left out": reason})
+    return Correction(people, reason, {"decision": f"left out: {reason}"})
 
 
 def train(
@@ -175,8 +175,10 @@ def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> 
     crossed = _moved(here, moves["calibrate"], shares)
     share = best(np.zeros(0, np.int64))
     before, after = calibrate.precision(here), calibrate.precision(crossed)
-    figures = {"AP before": before, "AP after": after, "share of its moves": share}
-    if after <= before or not share:
+    kept = after > before and share > 0
+    decision = "kept" if kept else "left out"
+    figures = {"AP before": before, "AP after": after, "share of its moves": share, "decision": decision}
+    if not kept:
         return Correction(people, "the corrector does not raise AP on the calibrate part", figures)
     moved = {"calibrate": crossed, "test": _moved(people["test"], moves["test"], np.full(len(people["test"]), share))}
     return Correction(moved, "", figures)
@@ -188,4 +190,5 @@ def _moved(people: Predictions, moves: Array, shares: Array) -> Predictions:
 
 def _line(figures: Mapping[str, Any]) -> str:
     before, after = (f"{100 * figures[name]:.1f}" for name in ("AP before", "AP after"))
-    return f"{before} -> {after} AP on calibrate, cross-fitted, with {figures['share of its moves']:g} of its moves"
+    share, decision = figures["share of its moves"], figures["decision"]
+    return f"{before} -> {after} AP on calibrate, cross-fitted, with {share:g} of its moves; {decision}"

@@ -113,7 +113,7 @@ def test_moves_anywhere_are_left_out(work: StageWork) -> None:
     rng = np.random.default_rng(0)
     dropped = choose(people, {p: rng.normal(0, 20, found.keypoints.shape) for p, found in people.items()}, calibrate)
     assert "does not raise AP" in dropped.refused
-    assert dropped.people is people
+    assert dropped.people is people and dropped.figures["decision"] == "left out"
 
 
 def test_an_untrained_corrector_moves_nothing_and_is_left_out(work: StageWork) -> None:
@@ -124,7 +124,7 @@ def test_an_untrained_corrector_moves_nothing_and_is_left_out(work: StageWork) -
 
 
 def test_a_short_training_brings_keypoints_nearer(tmp_path: Path) -> None:
-    path, other = write_part(tmp_path, "fit", 150, 0), write_part(tmp_path, "other", 40, 1)
+    path, other = write_part(tmp_path, "fit", 100, 0), write_part(tmp_path, "other", 40, 1)
     skeleton, truth = open_part(path)
     labels = labelled_people(truth)
     lessons = Lessons.read(CocoPose(tmp_path, path), labels, 0)
@@ -148,7 +148,7 @@ def test_the_stage_uses_it_on_its_input_where_there_is_one_member(work: StageWor
     """Here nothing was learnt, so everything is declined, with both reasons."""
     result = run(work)
     assert "one member only" in result.declined and "the corrector does not raise AP" in result.declined
-    assert set(result.figures["corrector"]) == {"AP before", "AP after", "share of its moves"}
+    assert set(result.figures["corrector"]) == {"AP before", "AP after", "share of its moves", "decision"}
     assert result.after["test"] == work.before["test"]
 
 

@@ -24,7 +24,7 @@ from utils.skeleton import COCO_PERSON
 
 def config(root: Path, **changes: object) -> TrainConfig:
     paths = {"coco_root": root, "train_ann": root / "train.json", "val_ann": root / "val.json"}
-    return TrainConfig(model="sia_pose_simple", device="cpu", **{**paths, **changes})
+    return TrainConfig(model="sia_pose_simple", device="cpu", corrector_steps=1, **{**paths, **changes})
 
 
 def work(folder: Path, root: Path, say: Callable[[str], None], **changes: object) -> StageWork:
