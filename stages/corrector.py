@@ -53,25 +53,24 @@ class Correction:
 
 @dataclass(frozen=True)
 class Half:
-    """What the people found in one half of ``calibrate`` tell.
+    """What one half of ``calibrate`` tells.
 
     Attributes:
-        found: (F,) those who are somebody.
+        people: everybody found.
+        found: (F,) those of them who are somebody.
         labels: (F,) who they are.
-        scale: of the confidences of everybody.
     """
 
+    people: Predictions
     found: Predictions
     labels: LabelledPeople
-    scale: ConfidenceScale
 
     @classmethod
     def of(cls, people: Predictions, image_ids: Rows, calibrate: Calibrate) -> Half:
         """Matches the people of some pictures with their labels."""
         inside = in_pictures(people, image_ids)
         rows = match_labels(inside, calibrate.labels, calibrate.skeleton.sigmas)
-        found = inside.map(lambda a: a[rows >= 0])
-        return cls(found, calibrate.labels.select(rows[rows >= 0]), confidence_scale(inside))
+        return cls(inside, inside.map(lambda a: a[rows >= 0]), calibrate.labels.select(rows[rows >= 0]))
 
 
 def correct(work: StageWork, people: People, calibrate: Calibrate) -> Correction:
@@ -89,18 +88,23 @@ def correct(work: StageWork, people: People, calibrate: Calibrate) -> Correction
     if not work.config.corrector_steps:
         return _refuse(people, "the corrector is off (-CORRECTOR_STEPS 0)")
     lessons = labelled_people(load_ground_truth(work.parts["fit"], calibrate.skeleton))
-    halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves() if len(people["calibrate"])]
-    fewest = min([len(half.labels) for half in halves], default=0)
-    if fewest < FEWEST_PEOPLE:
-        return _refuse(
-            people, f"only {fewest} labelled people are found in a half of calibrate: too few for a corrector"
-        )
-    if len(lessons) < FEWEST_PEOPLE:
-        return _refuse(people, f"the corrector would have to learn from {len(lessons)} labelled people of fit: too few")
+    halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
+    lacking = _lacking(min(len(half.labels) for half in halves), len(lessons))
+    if lacking:
+        return _refuse(people, lacking)
     moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate))
     correction = choose(people, moves, calibrate)
     work.say(f"ensemble, corrector: {_line(correction.figures)}")
     return correction
+
+
+def _lacking(found: int, labelled: int) -> str:
+    """What there is too little of, if anything: people found in a half of ``calibrate``, or labelled in ``fit``."""
+    if found < FEWEST_PEOPLE:
+        return f"only {found} labelled people are found in a half of calibrate: too few for a corrector"
+    if labelled < FEWEST_PEOPLE:
+        return f"only {labelled} people are labelled in fit: too few for a corrector"
+    return ""
 
 
 def _refuse(people: People, reason: str) -> Correction:
@@ -124,14 +128,14 @@ def _train(
     work: StageWork, number: int, half: Half, lessons: Callable[[], Lessons], calibrate: Calibrate
 ) -> TrainedCorrector:
     skeleton, seed, steps = calibrate.skeleton, work.config.seed + number, work.config.corrector_steps
-    errors = errors_of_pairs(half.found, half.labels, skeleton)
-    path = work.folder / f"corrector-{number}-{_digest(work, errors, half.scale)}.pt"
+    errors, scale = errors_of_pairs(half.found, half.labels, skeleton), confidence_scale(half.people)
+    path = work.folder / f"corrector-{number}-{_digest(work, errors, scale)}.pt"
     if not path.is_file():
-        trained = train_corrector(lessons(), errors, half.scale, skeleton, seed, steps, work.say)
+        trained = train_corrector(lessons(), errors, scale, skeleton, seed, steps, work.say)
         save_checkpoint(path, trained.network.state_dict())
     network = PoseCorrector(skeleton.num_keypoints)
     load_weights(network, read_state_dict(path), path, "Delete the file: it is made again.")
-    return TrainedCorrector(network, half.scale, skeleton)
+    return TrainedCorrector(network, scale, skeleton)
 
 
 def _digest(work: StageWork, errors: PoseErrors, scale: ConfidenceScale) -> str:
@@ -159,29 +163,32 @@ def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> 
         moves: (N, K, 2) of each of them, pixels.
         calibrate: the labels.
     """
-    here = people["calibrate"]
-    versions = [_moved(here, moves["calibrate"], np.full(len(here), share)) for share in SHARES]
-    matches = [
-        find_matches(calibrate.path, version.rows(calibrate.category), calibrate.skeleton) for version in versions
-    ]
-
-    def best(without: Rows) -> float:
-        weights = (~np.isin(matches[0].image_ids, without)).astype(np.int64)[None]
-        return SHARES[int(np.argmax([np.nan_to_num(one.average_precision(weights)[0]) for one in matches]))]
-
-    shares = np.zeros(len(here))
-    for fold in calibrate.folds:
-        shares[np.isin(here.image_ids, fold)] = best(fold)
+    here, there = people["calibrate"], people["test"]
+    shares, share = _best_shares(here, moves["calibrate"], calibrate)
     crossed = _moved(here, moves["calibrate"], shares)
-    share = best(np.zeros(0, np.int64))
     before, after = calibrate.precision(here), calibrate.precision(crossed)
     kept = after > before and share > 0
     decision = "kept" if kept else "left out"
     figures = {"AP before": before, "AP after": after, "share of its moves": share, "decision": decision}
     if not kept:
         return Correction(people, "the corrector does not raise AP on the calibrate part", figures)
-    moved = {"calibrate": crossed, "test": _moved(people["test"], moves["test"], np.full(len(people["test"]), share))}
-    return Correction(moved, "", figures)
+    moved = _moved(there, moves["test"], np.full(len(there), share))
+    return Correction({"calibrate": crossed, "test": moved}, "", figures)
+
+
+def _best_shares(people: Predictions, moves: Array, calibrate: Calibrate) -> tuple[Array, float]:
+    """(N,) each person's share, as the other folds say; and the share that all of ``calibrate`` says."""
+    versions = [_moved(people, moves, np.full(len(people), share)).rows(calibrate.category) for share in SHARES]
+    matches = [find_matches(calibrate.path, rows, calibrate.skeleton) for rows in versions]
+
+    def best(without: Rows) -> float:
+        weights = (~np.isin(matches[0].image_ids, without)).astype(np.int64)[None]
+        return SHARES[int(np.argmax([np.nan_to_num(one.average_precision(weights)[0]) for one in matches]))]
+
+    shares = np.zeros(len(people))
+    for fold in calibrate.folds:
+        shares[np.isin(people.image_ids, fold)] = best(fold)
+    return shares, best(np.zeros(0, np.int64))
 
 
 def _moved(people: Predictions, moves: Array, shares: Array) -> Predictions:
