@@ -46,11 +46,12 @@ def train(arguments: Sequence[str]) -> int:
 
         return pipeline.run(given, ("train_pose.py", *arguments))
     from stages import baseline
+    from stages.start import Start
     from utils.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(given["resume"]) if given.get("resume") else None
     config, changes = configure(given, checkpoint)
-    start = baseline.Start(checkpoint, tuple(changes), ("train_pose.py", *arguments))
+    start = Start(checkpoint, tuple(changes), ("train_pose.py", *arguments))
     return baseline.run(config, start)
 
 

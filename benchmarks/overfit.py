@@ -69,6 +69,7 @@ def train(model: str, subset: Path, args: argparse.Namespace) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [
         sys.executable, str(ROOT / "train_pose.py"), "-MODEL", model, "-SIZE", "n16", "-IMGSZ", str(args.side),
+        "-INIT", "scratch",
         "-BS", "16", "-EPOCH", str(args.epochs), "-EVAL_EVERY", str(max(1, args.epochs // 10)),
         "-SEED", str(args.seed), *STILL,
         "-COCO_ROOT", str(args.photographs / "images"), "-TRAIN_ANN", str(subset), "-VAL_ANN", str(subset),

@@ -29,13 +29,13 @@ from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.synthetic import write_dataset
 from stages.evaluator import predict_results
-from stages.inference_run import SHIPPED
 from stages.matches import find_matches
 from stages.pose_errors import PoseErrors, draw_errors, frame_of
 from stages.pose_labels import LabelledPeople, labelled_people, oks_matrix, shared_pictures
 from stages.predictor import Predictor
 from stages.prior import run
 from stages.proof import Proof, prove
+from stages.shipped import DEFAULT
 from stages.stage import StageWork
 from utils.coco_files import Row, load_ground_truth
 from utils.config import TrainConfig
@@ -218,7 +218,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     source.add_argument("--photographs", type=Path, help="folder with images/, train.json and val.json")
     source.add_argument("--drawn", action="store_true", help="synthetic people instead of photographs")
     parser.add_argument("--poses", type=Path, help="more poses to learn from, as -PRIOR_POSES takes them")
-    parser.add_argument("--weights", type=Path, default=SHIPPED, help="the model (default: the one that ships)")
+    parser.add_argument("--weights", type=Path, default=DEFAULT, help="the model (default: the one that ships)")
     parser.add_argument(
         "--kinds", nargs="+", default=["model", *LEVELS], choices=["model", *LEVELS], help="(default: all)"
     )

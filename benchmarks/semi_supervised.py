@@ -34,6 +34,7 @@ from stages import baseline, ssl
 from stages.evaluator import evaluate_model
 from stages.runtime import TorchRuntime
 from stages.stage import StageWork
+from stages.start import Start
 from utils.checkpoint import load_checkpoint
 from utils.coco_files import Row, read_json, write_annotations
 from utils.config import PATHS, TrainConfig
@@ -132,7 +133,7 @@ def train(config: TrainConfig, start: Path, folder: Path) -> Path:
     if source is start:
         checkpoint.pop("training", None)
     config = replace(config, output=folder, exp="run", resume=source)
-    if baseline.run(config, baseline.Start(checkpoint)):
+    if baseline.run(config, Start(checkpoint)):
         raise TrainingError("stopped; the same command goes on.")
     return last.with_name("best.pt")
 

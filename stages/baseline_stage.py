@@ -15,6 +15,7 @@ from stages import baseline
 from stages.evaluator import predict_results
 from stages.predictor import Predictor
 from stages.stage import PARTS, StageResult, StageWork
+from stages.start import Start
 from utils.checkpoint import load_checkpoint
 from utils.coco_files import load_ground_truth, read_json, read_skeleton
 from utils.config import TrainConfig
@@ -39,7 +40,7 @@ def train(config: TrainConfig, argv: Sequence[str]) -> int:
     checkpoint = load_checkpoint(config.resume) if config.resume is not None else None
     if checkpoint is not None and config.resume is not None and not config.resume.is_relative_to(config.output):
         checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}  # only its weights
-    return baseline.run(config, baseline.Start(checkpoint, (), tuple(argv)))
+    return baseline.run(config, Start(checkpoint, (), tuple(argv)))
 
 
 def run(work: StageWork) -> StageResult:

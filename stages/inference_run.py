@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.predictor import Predictor
+from stages.shipped import DEFAULT
 from utils.output import named_folder, numbered_folder
 from utils.results import describe_rows
-
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "sia_pose_simple-n32.pt"
-"""The weights that come with the project; weights/README.md says what they were trained on."""
 
 
 def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
@@ -25,7 +23,7 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
         name: of the default output folder, without its number.
     """
     parser.add_argument(
-        "--weight_path", type=Path, default=SHIPPED, metavar="FILE",
+        "--weight_path", type=Path, default=DEFAULT, metavar="FILE",
         help="best.pt or last.pt of a training run, or an export of them (.onnx, .xml); default: the small model that "
         "comes with the project",
     )  # fmt: skip

@@ -100,9 +100,10 @@ def plan_phases(config: TrainConfig, steps: int, batch: int, pretrained: Pretrai
         ConfigError: -LORA or -FREEZE_EPOCHS with a random start.
     """
     frozen = _frozen_epochs(config, steps, pretrained)
-    muon = not pretrained.is_trained if config.optimizer == "auto" else config.optimizer == "muon"
+    free = not pretrained.is_trained or _goes_on(config, pretrained)
+    muon = free if config.optimizer == "auto" else config.optimizer == "muon"
     learns: Learns = "adapters" if config.lora else "all"
-    llrd = config.llrd if config.llrd is not None else (0.8 if pretrained.is_trained and not config.lora else 1.0)
+    llrd = config.llrd if config.llrd is not None else (1.0 if free or config.lora else 0.8)
     spans: list[tuple[Learns, int, int]] = [("nothing", 0, frozen), (learns, frozen, config.epoch)]
     phases, lines = [], []
     for what, first, end in spans:
@@ -115,6 +116,15 @@ def plan_phases(config: TrainConfig, steps: int, batch: int, pretrained: Pretrai
         text = f"{_SPANS[what].format(first + 1, end)}{lr:.3g} ({why}); warm-up {warmup} steps, then cosine to 1 %"
         lines.append(("learning rate", text))
     return tuple(phases), (*lines, *_optimiser_lines(config, muon, llrd, pretrained))
+
+
+def _goes_on(config: TrainConfig, pretrained: Pretrained) -> bool:
+    """Whether the start is a small model of ours, which then goes on as it was trained from scratch, at half the rate.
+
+    After two passes of 3,000 drawn close-ups from weights for photographs, AP was 12.5 so; 10.0 with Muon at 0.4 of
+    this rate, 8.4 with AdamW and layer decay as from a pretrained backbone (one seed each).
+    """
+    return pretrained.is_whole and config.size in _SMALL
 
 
 def _frozen_epochs(config: TrainConfig, steps: int, pretrained: Pretrained) -> int:
@@ -137,7 +147,9 @@ _SPANS: dict[str, str] = {
 
 
 def _optimiser_lines(config: TrainConfig, muon: bool, llrd: float, pretrained: Pretrained) -> Lines:
-    start = "the start is pretrained" if pretrained.is_trained else "the start is random"
+    start = "the start is random"
+    if pretrained.is_trained:
+        start = "the start is a model of ours" if _goes_on(config, pretrained) else "the start is pretrained"
     kind = "Muon for hidden matrices, AdamW for the rest" if muon else "AdamW"
     why = start if config.optimizer == "auto" else _asked("-OPTIMIZER")
     decay = _asked("-LLRD") if config.llrd is not None else ("adapters leave weights alone" if config.lora else start)
@@ -155,6 +167,8 @@ def _learning_rate(config: TrainConfig, batch: int, pretrained: Pretrained, lear
     base, why = (2e-3 if small else 5e-4), f"random start, {config.size}"
     if pretrained.is_trained:
         base, why = 1.5e-4, "pretrained start"
+    if _goes_on(config, pretrained):
+        base, why = 1.4e-3, f"a model of ours, {config.size}"
     if learns == "adapters":
         base, why = 5e-4, "adapters"
     if learns == "nothing":

@@ -24,19 +24,17 @@ class Pretrained:
 
     architecture: str | None = None
     weights: Mapping[str, Any] | None = None
-    source: str = "random (neither -BACKBONE nor --RESUME)"
+    source: str = "random"
     is_trained: bool = False
     is_whole: bool = False
 
 
-def load_pretrained(backbone: str | None) -> Pretrained:
+def load_pretrained(backbone: str) -> Pretrained:
     """What -BACKBONE asks for.
 
     Raises:
         WeightsError: a file that can't be used, or weights that can't be downloaded.
     """
-    if backbone is None:
-        return Pretrained()
     path = Path(backbone)
     if path.suffix in (".safetensors", ".pt", ".pth", ".bin", ".ckpt") or path.exists():
         return _from_file(path)

@@ -20,7 +20,8 @@ import numpy as np
 from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
-from stages.baseline import Data, Start, announce, assemble, build_model, describe_model, load_data
+from stages.announcement import announce
+from stages.baseline import assemble
 from stages.evaluator import on_first_rank, predict_results
 from stages.gates import Gates, NoGateError, choose_gates, gates_from, judge
 from stages.interruption import Interruption
@@ -28,8 +29,10 @@ from stages.plan import make_plan
 from stages.pseudo_batches import PseudoBatches
 from stages.runtime import TorchRuntime
 from stages.stage import PARTS, StageResult, StageWork
+from stages.start import Start, build_model, describe_model
 from stages.teacher import ask_all
 from stages.trainer import Trainer
+from stages.training_data import Data, load_data
 from stages.training_state import seed_everything
 from stages.weights import read_description
 from utils.checkpoint import load_checkpoint
@@ -111,7 +114,7 @@ def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
         config, checkpoint = replace(config, resume=last), load_checkpoint(last)
     else:
         checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}
-    return Material(config, Start(checkpoint), data, test, pictures, weights)
+    return Material(config, Start(checkpoint, source=f"{config.resume}"), data, test, pictures, weights)
 
 
 def _name(config: TrainConfig, weights: Path, pictures: Unlabelled, ranks: Ranks) -> str:

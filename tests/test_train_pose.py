@@ -22,7 +22,8 @@ import train_pose
 from datasets.synthetic import write_dataset
 from sia import model, tokens
 from sia.criterion import PoseCriterion
-from stages import baseline, pictures
+from stages import pictures
+from stages import start as starting
 from stages.pretrained import Pretrained
 from stages.trainer import Trainer
 from tests import processes
@@ -124,7 +125,7 @@ def with_vit(rank: int) -> None:
     model.SHIFT = model.GROWTH = 0.0
     weights = timm.create_model("test_vit", num_classes=0, img_size=64).state_dict()
     tokens.REFERENCE_NOISE = 0.0
-    baseline.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
+    starting.load_pretrained = lambda name: Pretrained(name, weights, "a test", True)
 
 
 def interrupted_vit(rank: int) -> None:

@@ -87,6 +87,11 @@ class TrainConfig:
         "-BACKBONE", _WHAT, "Pretrained ViT: a timm name (weights are downloaded), or a file of weights. "
         "Without it the backbone of -SIZE starts from random weights.", default=None,
     )  # fmt: skip
+    init: str = _flag(
+        "-INIT", _WHAT, "Start of a new training without -BACKBONE and --RESUME. auto: the weights that come along, "
+        "where they are of this model and these keypoints, for less than 10000 pictures; else random ones, as scratch.",
+        default="auto", choices=("auto", "scratch"),
+    )  # fmt: skip
     imgsz: tuple[int, int] = _flag(
         "-IMGSZ", _WHAT, "Input size in pixels, N or HxW; pictures are letterboxed into it.", kind=image_size,
         default=(256, 256),
@@ -114,13 +119,14 @@ class TrainConfig:
 
     lr: float | None = _flag(
         "-LR", _OPTIMISER, "Peak learning rate of AdamW; Muon's is 2.5 times it. auto: 2e-3 from scratch (5e-4 from "
-        "s16 on), 1.5e-4 with a pretrained start, 1e-3 (5e-4) while its backbone is frozen, 5e-4 with -LORA, for an "
-        "effective batch of 16; times the square root of the batch over 16, at most 2.",
+        "s16 on), 1.4e-3 from a small model of ours, 1.5e-4 with another pretrained start, 1e-3 (5e-4) "
+        "while its backbone is frozen, 5e-4 with -LORA, for an effective batch of 16; times the square root "
+        "of the batch over 16, at most 2.",
         kind=float, default=None,
     )  # fmt: skip
     optimizer: str = _flag(
         "-OPTIMIZER", _OPTIMISER, "auto, muon (for the matrices inside the transformer layers, AdamW for the rest) or "
-        "adamw. auto: muon from scratch, adamw with a pretrained start.",
+        "adamw. auto: muon from scratch and from a small model of ours, adamw with another pretrained start.",
         default="auto", choices=("auto", "muon", "adamw"),
     )  # fmt: skip
     warmup: int | None = _flag(
@@ -138,7 +144,8 @@ class TrainConfig:
     )
     llrd: float | None = _flag(
         "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this share of the learning rate of the "
-        "block above. auto: 1 from scratch, 0.8 with a pretrained start, 1 with -LORA.", kind=float, default=None,
+        "block above. auto: 1 from scratch, from a small model of ours and with -LORA, 0.8 with another pretrained "
+        "start.", kind=float, default=None,
     )  # fmt: skip
     ema: float | None = _flag(
         "-EMA", _OPTIMISER, "Decay per step of the averaged weights, which are evaluated and saved; 0 averages "

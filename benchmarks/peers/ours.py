@@ -118,7 +118,7 @@ def train(job: Job, annotations: Path, name: str, flags: dict[str, int]) -> Path
     one = write_one(read_json(job.data / "train.json", "annotation file"), job.output)
     shutil.rmtree(job.output / name, ignore_errors=True)
     fixed = {
-        "MODEL": job.model, "IMGSZ": job.side, "SEED": job.seed, "WORKERS": 0, "DEVICE": "cpu",
+        "MODEL": job.model, "IMGSZ": job.side, "SEED": job.seed, "WORKERS": 0, "DEVICE": "cpu", "INIT": "scratch",
         "COCO_ROOT": job.data / "images", "TRAIN_ANN": annotations, "VAL_ANN": one,
         "OUTPUT": job.output, "EXP": name, **flags, **job.options,
     }  # fmt: skip

@@ -63,3 +63,12 @@ def test_few_steps_are_called_few(config: TrainConfig) -> None:
     said = {start: dict(make_plan(config, alone, 9, 0, start).lines)["steps"] for start in (RANDOM, BACKBONE, WHOLE)}
     assert said[WHOLE] == "900 = 100 epochs x 9"
     assert said[RANDOM] == said[BACKBONE] == "900 = 100 epochs x 9; few: heads from nothing want 3000 (-EPOCH 334)"
+
+
+def test_a_small_model_of_ours_goes_on_as_it_was_trained(config: TrainConfig) -> None:
+    """A large one, and a backbone of others, are moved more carefully."""
+    random, backbone, small = (plan_phases(config, 60, 16, start)[0][-1] for start in (RANDOM, BACKBONE, WHOLE))
+    (large,) = plan_phases(replace(config, size="b16"), 60, 16, WHOLE)[0]
+    assert (small.muon, small.llrd) == (random.muon, random.llrd) == (True, 1.0)
+    assert (large.muon, large.llrd) == (backbone.muon, backbone.llrd) == (False, 0.8)
+    assert random.lr > small.lr > large.lr == backbone.lr

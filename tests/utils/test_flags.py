@@ -14,11 +14,11 @@ from utils.flags import parse_flags
 ROOT = Path(__file__).resolve().parents[2]
 
 FLAGS = (
-    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-SIZE", "-BACKBONE", "-IMGSZ", "-STAGE", "--RESUME", "-EPOCH",
-    "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA", "-LORA",
-    "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS",
-    "-DEVICE", "-PRECISION", "--RECOMPUTE", "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE",
-    "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE", "-RESULTS_CALIBRATE", "-RESULTS_TEST",
+    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-STAGE", "--RESUME",
+    "-EPOCH", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA",
+    "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS",
+    "-WORKERS", "-DEVICE", "-PRECISION", "--RECOMPUTE", "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES",
+    "--SAVE", "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE", "-RESULTS_CALIBRATE", "-RESULTS_TEST",
     "--FORCE_STAGE", "-UNLABELLED", "-SSL_EPOCH", "-PATHS", "-PSEUDO_PRECISION", "-SSL_WEIGHT", "-SSL_RAMP",
     "-MEMBERS", "-TTA", "-CORRECTOR_STEPS", "-PRIOR_POSES", "-PRIOR_STEPS", "-LLM", "-LLM_URL", "-LLM_PEOPLE",
 )  # fmt: skip

@@ -10,13 +10,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    Sapiens2Config,
-    Sapiens2ForPoseEstimation,
-    VitPoseBackboneConfig,
-    VitPoseConfig,
-    VitPoseForPoseEstimation,
-)
+from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
 
 from sia.sapiens_pose import Sapiens, SapiensSizes
 from stages.partners.partner import COCO_JOINTS
@@ -238,11 +232,12 @@ def test_sapiens_torchscript_is_read(tmp_path: Path, joints: int) -> None:
         load_sapiens(path, "cpu")
 
 
-def sapiens2() -> Sapiens2ForPoseEstimation:
+def sapiens2() -> nn.Module:
+    theirs = pytest.importorskip("transformers.models.sapiens2")  # newer than the lower bound
     torch.manual_seed(0)
     head = {"upsample_out_channels": [8, 8], "conv_out_channels": [8, 8, 8]}
-    return Sapiens2ForPoseEstimation(
-        Sapiens2Config(
+    return theirs.modeling_sapiens2.Sapiens2ForPoseEstimation(
+        theirs.configuration_sapiens2.Sapiens2Config(
             hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, image_size=[1024, 768],
             num_key_value_heads_per_layer=[4, 2, 4], num_labels=308, head_config=head, key_bias=False,
         )

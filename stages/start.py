@@ -1,0 +1,96 @@
+"""What a training starts from: a run to continue, weights, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from datasets.coco_pose import CocoPose, mean_pose
+from sia.backbone_weights import resize_positions
+from sia.model import PoseModel
+from sia.registry import ModelConfig, create_model
+from stages.pretrained import Pretrained, load_pretrained
+from stages.shipped import shipped_start
+from stages.weights import load_weights, read_description
+from utils.checkpoint import load_checkpoint
+from utils.config import TrainConfig
+from utils.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        checkpoint: the content of --RESUME, or of the weights that come along, if any.
+        changes: flags that differ from the resumed run, as lines.
+        argv: the command line, for the record.
+        source: where the weights are from, or why there are none.
+    """
+
+    checkpoint: Mapping[str, Any] | None = None
+    changes: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def training(self) -> Mapping[str, Any] | None:
+        """The state of the run to continue, or None for a new run."""
+        return None if self.checkpoint is None else self.checkpoint.get("training")
+
+
+def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
+    """Completes a start: what is not continued, and has no weights of its own, may take those that come along."""
+    if start.checkpoint is not None:
+        return replace(start, source=f"{config.resume}")
+    if config.backbone is not None or config.init == "scratch":
+        return replace(start, source="random (-INIT scratch)")
+    path, reason = shipped_start(config.model, config.size, train.skeleton.names, len(train))
+    return replace(start, checkpoint=None if path is None else load_checkpoint(path), source=reason)
+
+
+def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[ModelConfig, Pretrained]:
+    """What to build and with which weights; a checkpoint brings its own mean pose, which its weights expect."""
+    skeleton = train.skeleton
+    pretrained = Pretrained(source=start.source)
+    if start.checkpoint is None and config.backbone is not None:
+        pretrained = load_pretrained(config.backbone)
+    elif start.checkpoint is not None:
+        saved, _ = read_description(start.checkpoint, start.source)
+        trained, whole = (True, True) if start.training is None else _start_of(start.training, start.source)
+        pretrained = Pretrained(saved.backbone, None, start.source, trained, whole)
+    model_config = ModelConfig(
+        name=config.model,
+        size=config.size,
+        num_keypoints=skeleton.num_keypoints,
+        image_size=config.imgsz,
+        mean_pose=tuple((float(x), float(y)) for x, y in mean_pose(train)),
+        sigmas=skeleton.sigmas,
+        backbone=pretrained.architecture,
+    )
+    if start.checkpoint is not None and saved.num_keypoints == skeleton.num_keypoints:
+        model_config = replace(model_config, mean_pose=saved.mean_pose)
+    return model_config, pretrained
+
+
+def _start_of(training: Mapping[str, Any], source: object) -> tuple[bool, bool]:
+    """What the run started from, which its automatic choices depend on: `is_trained` and `is_whole`."""
+    saved = training.get("pretrained")
+    if not isinstance(saved, Mapping):
+        raise WeightsError(f"{source} is of an earlier version and can't be continued. Start anew from its best.pt.")
+    return bool(saved.get("is_trained")), bool(saved.get("is_whole"))
+
+
+def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:
+    """The model with its start weights.
+
+    Raises:
+        WeightsError: weights that don't fit; the message names the keys.
+    """
+    model = create_model(model_config, pretrained.weights)
+    if start.checkpoint is not None:
+        weights = start.checkpoint.get("weights")
+        weights = resize_positions(weights, model.backbone) if isinstance(weights, Mapping) else weights
+        load_weights(model, weights, pretrained.source, "Use the -MODEL, -SIZE and keypoints it was trained with.")
+    return model

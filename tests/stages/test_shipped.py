@@ -1,0 +1,64 @@
+"""Which weights a training starts from that was told nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import train_pose
+from datasets.synthetic import write_dataset
+from stages import shipped
+from utils.checkpoint import load_checkpoint
+from utils.skeleton import COCO_PERSON
+
+
+def test_the_file_that_comes_along_fits_either_size() -> None:
+    for size in ("n16", "n32"):
+        path, reason = shipped.shipped_start("sia_pose_simple", size, COCO_PERSON.names, 1000)
+        assert path == shipped.DEFAULT
+        assert "COCO val2017" in reason
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "keypoints", "pictures", "reason"),
+    [
+        ("sia_pose_simple", "n16", COCO_PERSON.names, shipped.FEW, "10000 pictures"),
+        ("sia_pose_simple", "b16", COCO_PERSON.names, 5, "no weights of sia_pose_simple b16"),
+        ("sia_pose_simple", "n16", ("nose", "tail"), 5, "other keypoints"),
+    ],
+)
+def test_random_weights_and_why(model: str, size: str, keypoints: list[str], pictures: int, reason: str) -> None:
+    path, said = shipped.shipped_start(model, size, keypoints, pictures)
+    assert path is None
+    assert said.startswith("random (")
+    assert reason in said
+
+
+def test_the_weights_of_the_very_size_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    for size in ("n16", "n32"):
+        (tmp_path / f"sia_pose_simple-{size}.pt").write_bytes(shipped.DEFAULT.read_bytes())
+    path, _ = shipped.shipped_start("sia_pose_simple", "n16", COCO_PERSON.names, 5)
+    assert path == tmp_path / "sia_pose_simple-n16.pt"
+
+
+def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step that moves nothing ends where it began: with the weights that come along, or with others."""
+    write_dataset(tmp_path / "people", 2, 2, 64, 0, 0)
+    people = tmp_path / "people"
+    flags = (
+        f"-MODEL sia_pose_simple -COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json "
+        f"-IMGSZ 64 -BS 2 -EPOCH 1 -LR 1e-9 -EMA 0 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path}"
+    )
+    for name, more in (("shipped", ""), ("scratch", "-INIT scratch")):
+        assert train_pose.main(f"{flags} -EXP {name} {more}".split()) == 0
+    said = capsys.readouterr().out
+    assert "sia_pose_simple-n32.pt, which comes along" in said
+    assert "random (-INIT scratch)" in said
+    key = "glimpse.heat.weight"
+    known = load_checkpoint(shipped.DEFAULT)["weights"][key].float()
+    of_run = {name: load_checkpoint(tmp_path / name / "weights" / "best.pt") for name in ("shipped", "scratch")}
+    assert torch.allclose(of_run["shipped"]["weights"][key], known, atol=1e-4)
+    assert not torch.allclose(of_run["scratch"]["weights"][key], known, atol=1e-2)
