@@ -32,12 +32,12 @@ from stages.ensemble import choose, fused_test
 from stages.folds import Calibrate
 from stages.fusion import ABSENT, group_people
 from stages.gather import INPUT, VIEWS, Gathering
-from stages.inference_run import SHIPPED
 from stages.members import find_everybody, join
 from stages.partners.own import OwnPartner, View
 from stages.pose_labels import LabelledPeople, labelled_people
 from stages.predictor import Predictor
 from stages.prior_parts import Truth
+from stages.shipped import DEFAULT
 from stages.stage import StageWork
 from utils.coco_eval import evaluate
 from utils.coco_files import Row, load_ground_truth, read_json
@@ -197,7 +197,7 @@ def correct_all(arguments: argparse.Namespace, folder: Path) -> None:
 def _predictions(kind: str, annotations: Path, arguments: argparse.Namespace, seed: int) -> Predictions:
     """Of a simulated model, or of --weights."""
     if kind == "model":
-        predictor = Predictor.load(arguments.weights or SHIPPED, "cpu")
+        predictor = Predictor.load(arguments.weights or DEFAULT, "cpu")
         pictures = CocoPose(arguments.photographs / "images", annotations, skeleton=predictor.skeleton)
         return find_everybody(OwnPartner(predictor, View()), pictures)
     return simulate_model(labelled_people(load_ground_truth(annotations, COCO_PERSON)), kind, COCO_PERSON, seed)
