@@ -7,28 +7,41 @@ seed. The members are views of one model of ours, or simulated: labels with erro
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.prior import simulate as simulate_model
+from benchmarks.prior import split
 from datasets.coco_pose import CocoPose
+from datasets.geometry import FILL
 from stages.calibration import units_of
-from stages.ensemble import Calibrate, choose, fused_test
+from stages.corrector import Half, moves_of, train
+from stages.corrector import choose as choose_share
+from stages.ensemble import choose, fused_test
+from stages.folds import Calibrate
 from stages.fusion import ABSENT, group_people
 from stages.gather import INPUT, VIEWS, Gathering
 from stages.members import find_everybody, join
 from stages.partners.own import OwnPartner, View
 from stages.pose_labels import LabelledPeople, labelled_people
 from stages.predictor import Predictor
+from stages.prior_parts import Truth
+from stages.shipped import DEFAULT
+from stages.stage import StageWork
 from utils.coco_eval import evaluate
 from utils.coco_files import Row, load_ground_truth, read_json
+from utils.config import TrainConfig
 from utils.errors import exit_status
 from utils.output import named_folder, write_json
 from utils.predictions import Predictions
@@ -36,6 +49,9 @@ from utils.skeleton import COCO_PERSON
 
 Floats = NDArray[np.float64]
 Members = dict[str, Predictions]
+
+KINDS = ("strong", "medium", "weak", "strong-grey", "medium-grey", "weak-grey", "model")
+"""Predictions for the corrector: simulated ones of `benchmarks.prior`, also with grey pictures, or a model's."""
 
 NEAR, FAR = 0.5, 2.5
 """Spread of a simulated keypoint that is found, and of one that is not, in units of OKS."""
@@ -162,9 +178,76 @@ def score(path: Path, people: Predictions) -> float:
     return 100 * evaluate(path, people.rows(), COCO_PERSON).AP
 
 
+def correct_all(arguments: argparse.Namespace, folder: Path) -> None:
+    """Prints a line for each seed and kind of predictions: AP on one half before and after the corrector."""
+    photographs, kinds = arguments.photographs, arguments.corrector
+    content = read_json(photographs / "val.json", "annotation file")
+    print("| predictions | seed | AP before | after | all moves | share | on calibrate | OKS term | CPU s |")
+    print("|-|-|-|-|-|-|-|-|-|")
+    for seed, kind in itertools.product(range(arguments.seeds), kinds):
+        halves = dict(zip(("calibrate", "test"), split(content, folder, seed), strict=True))
+        name, _, pictures = kind.partition("-")
+        people = {part: _predictions(name, path, arguments, seed) for part, path in halves.items()}
+        root = _grey(folder / "grey", photographs) if pictures == "grey" else photographs / "images"
+        parts = {"fit": photographs / "train.json", **halves}
+        row = _row(_work(folder / f"{kind}-{seed}", root, parts, arguments.steps, seed), people)
+        print(f"| {kind} | {seed} | " + " | ".join(row) + " |", flush=True)
+
+
+def _predictions(kind: str, annotations: Path, arguments: argparse.Namespace, seed: int) -> Predictions:
+    """Of a simulated model, or of --weights."""
+    if kind == "model":
+        predictor = Predictor.load(arguments.weights or DEFAULT, "cpu")
+        pictures = CocoPose(arguments.photographs / "images", annotations, skeleton=predictor.skeleton)
+        return find_everybody(OwnPartner(predictor, View()), pictures)
+    return simulate_model(labelled_people(load_ground_truth(annotations, COCO_PERSON)), kind, COCO_PERSON, seed)
+
+
+def _grey(folder: Path, photographs: Path) -> Path:
+    """Pictures of the same names and sizes without anything in them: what the corrector learns of poses alone."""
+    if folder.is_dir():
+        return folder
+    folder.mkdir()
+    for part in ("train.json", "val.json"):
+        for image in read_json(photographs / part, "annotation file")["images"]:
+            blank = np.full((image["height"], image["width"], 3), FILL, np.uint8)
+            cv2.imwrite(str(folder / image["file_name"]), blank)
+    return folder
+
+
+def _work(folder: Path, root: Path, parts: dict[str, Path], steps: int, seed: int) -> StageWork:
+    folder.mkdir()
+    config = TrainConfig("sia_pose_simple", root, parts["fit"], parts["test"], seed=seed, corrector_steps=steps)
+    return StageWork(
+        folder, config, root, parts, {}, None, lambda line: print(f"  {line}", file=sys.stderr, flush=True)
+    )
+
+
+def _row(work: StageWork, people: dict[str, Predictions]) -> list[str]:
+    """The cells of a row."""
+    start = time.process_time()
+    calibrate = Calibrate.open(work.parts["calibrate"], COCO_PERSON, work.config.seed)
+    halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
+    lessons = labelled_people(load_ground_truth(work.parts["fit"], COCO_PERSON))
+    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate))
+    correction, before = choose_share(people, moves, calibrate), people["test"]
+    whole = replace(before, keypoints=before.keypoints + moves["test"])
+    truth = Truth.of(before, labelled_people(load_ground_truth(work.parts["test"], COCO_PERSON)), COCO_PERSON)
+    versions = (before, correction.people["test"], whole)
+    terms = [float(np.nanmean(truth.terms(version))) for version in versions[:2]]
+    figures = correction.figures
+    return [
+        *(f"{score(work.parts['test'], version):.1f}" for version in versions), f"{figures['share of its moves']:g}",
+        f"{100 * figures['AP before']:.1f} -> {100 * figures['AP after']:.1f}",
+        f"{terms[0]:.3f} -> {terms[1]:.3f}", f"{time.process_time() - start:.0f}",
+    ]  # fmt: skip
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Prints a line for each ensemble: the mean over the seeds, and each seed's gain."""
     folder = named_folder(arguments.output_dir)
+    if arguments.corrector:
+        return correct_all(arguments, folder)
     content = read_json(arguments.photographs / "val.json", "annotation file")
     truth = labelled_people(load_ground_truth(content, COCO_PERSON))
     if arguments.weights:
@@ -189,6 +272,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--weights", type=Path, help="a model of ours, whose views to fuse; without it, simulated members"
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--corrector", nargs="+", choices=KINDS, help="instead, what the corrector makes of such predictions"
+    )
+    parser.add_argument("--steps", type=int, default=1500, help="of training each of its two networks")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/ensemble"), help="for the halves' annotations")
     return parser.parse_args(argv)
 

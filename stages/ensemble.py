@@ -1,68 +1,37 @@
 """Stage 3: several models, and several views of one, are worth more together; how much each is worth is measured.
 
-Everything is chosen on ``calibrate``, cross-fitted: each fifth of its pictures is fused with what the other four
-taught. Its results there are therefore as honest as those on ``test``, and later stages can learn from them.
+They are fused, and then a small network that looks at the picture once more corrects the poses. Everything is chosen on
+``calibrate``, cross-fitted: each fifth of its pictures is fused with what the other four taught. Its results there are
+therefore as honest as those on ``test``, and later stages can learn from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stages.blend import Blend
 from stages.calibration import Calibration
+from stages.corrector import correct
+from stages.folds import FOLDS, Calibrate, in_pictures
 from stages.gather import INPUT, Gathering, gather
 from stages.members import join
-from stages.pose_labels import LabelledPeople, labelled_people
+from stages.pose_labels import LabelledPeople, Rows
 from stages.stage import StageResult, StageWork
-from utils.coco_eval import evaluate
 from utils.coco_files import load_ground_truth, read_json, read_skeleton
 from utils.predictions import Predictions
-from utils.skeleton import Skeleton
 
-FOLDS = 5
 FEWEST_PEOPLE = 20
 """Labelled people in ``calibrate``; with fewer, nothing can be chosen."""
 
 Members = Mapping[str, Predictions]
-Ids = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Calibrate:
-    """The pictures that everything is chosen with.
-
-    Attributes:
-        path: their annotations.
-        labels: of the people.
-        folds: picture ids of each fifth.
-        skeleton: of all.
-    """
-
-    path: Path
-    labels: LabelledPeople
-    folds: tuple[Ids, ...]
-    skeleton: Skeleton
-
-    @classmethod
-    def open(cls, path: Path, skeleton: Skeleton, seed: int) -> Calibrate:
-        """Reads the labels, and deals the pictures into folds."""
-        truth = load_ground_truth(path, skeleton)
-        order = np.random.default_rng(seed).permutation(np.array(sorted(set(truth.images)), np.int64))
-        return cls(path, labelled_people(truth), tuple(np.array_split(order, FOLDS)), skeleton)
-
-    def precision(self, people: Predictions) -> float:
-        """AP."""
-        return max(0.0, evaluate(self.path, people.rows(), self.skeleton).AP)
 
 
 def run(work: StageWork) -> StageResult:
-    """Fuses the members of -MEMBERS and the views of -TTA with what came in, or declines.
+    """Fuses the members of -MEMBERS and the views of -TTA with what came in, corrects the poses, or declines.
 
     Raises:
         ConfigError: there is no model to start from, or -MEMBERS can't be used.
@@ -72,20 +41,46 @@ def run(work: StageWork) -> StageResult:
     skeleton = read_skeleton(read_json(work.parts["calibrate"], "annotation file"), str(work.parts["calibrate"]))
     calibrate = Calibrate.open(work.parts["calibrate"], skeleton, work.config.seed)
     gathered = gather(work, skeleton)
-    if len(gathered.calibrate) < 2:
-        return _declined(gathered, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
     if len(calibrate.labels) < FEWEST_PEOPLE:
         reason = f"the calibrate part has {len(calibrate.labels)} labelled people, but {FEWEST_PEOPLE} are needed"
-        return _declined(gathered, reason, {})
-    choice = choose(gathered.calibrate, calibrate, work.say)
-    figures = choice.figures()
-    if choice.fused <= choice.alone[INPUT]:
-        return _declined(gathered, "no fusion is better than its input on the calibrate part", figures)
-    after = {"calibrate": choice.people, "test": fused_test(gathered, choice.members, calibrate)}
-    paths = {part: work.folder / f"{part}.json" for part in after}
-    for part, people in after.items():
+        return StageResult(gathered.before, declined=reason)
+    fusion = fuse(gathered, calibrate, work.say)
+    correction = correct(work, fusion.people, calibrate)
+    figures = {**fusion.figures, "corrector": dict(correction.figures)}
+    if fusion.refused and correction.refused:
+        reason = f"{fusion.refused}; {correction.refused}"
+        return StageResult(gathered.before, declined=reason, figures=figures)
+    paths = {part: work.folder / f"{part}.json" for part in correction.people}
+    for part, people in correction.people.items():
         people.save(paths[part], load_ground_truth(work.parts[part], skeleton).category)
     return StageResult(paths, figures=figures)
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What the fusion left.
+
+    Attributes:
+        people: of ``calibrate``, cross-fitted, and of ``test``; as they came in where it was refused.
+        refused: why it was; empty otherwise.
+        figures: for the report.
+    """
+
+    people: Members
+    refused: str
+    figures: Mapping[str, Any]
+
+
+def fuse(gathered: Gathering, calibrate: Calibrate, say: Callable[[str], object]) -> Fusion:
+    """Fuses the members that raise AP with the input, or refuses."""
+    before = {"calibrate": gathered.calibrate[INPUT], "test": gathered.test[INPUT]}
+    if len(gathered.calibrate) < 2:
+        return Fusion(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
+    choice = choose(gathered.calibrate, calibrate, say)
+    if choice.fused <= choice.alone[INPUT]:
+        return Fusion(before, "no fusion is better than its input on the calibrate part", choice.figures())
+    people = {"calibrate": choice.people, "test": fused_test(gathered, choice.members, calibrate)}
+    return Fusion(people, "", choice.figures())
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,8 @@ def _calibrated(members: Members, calibrate: Calibrate, fold: int) -> dict[str, 
     """All members in all pictures, their numbers calibrated without the pictures of the fold."""
     inside, labels = _without(calibrate, fold)
     calibrations = {
-        name: Calibration.fit(_in(people, inside), labels, calibrate.skeleton) for name, people in members.items()
+        name: Calibration.fit(in_pictures(people, inside), labels, calibrate.skeleton)
+        for name, people in members.items()
     }
     return {name: calibrations[name].apply(people, calibrate.skeleton) for name, people in members.items()}
 
@@ -154,8 +150,8 @@ def cross_fitted(
     parts = []
     for fold, members in enumerate(calibrated):
         inside, labels = _without(calibrate, fold)
-        blend = Blend.fit([_in(members[name], inside) for name in names], labels, calibrate.skeleton)
-        outside = [_in(members[name], calibrate.folds[fold]) for name in names]
+        blend = Blend.fit([in_pictures(members[name], inside) for name in names], labels, calibrate.skeleton)
+        outside = [in_pictures(members[name], calibrate.folds[fold]) for name in names]
         parts.append(blend.apply(outside, calibrate.skeleton))
     people = join(parts)
     order = np.argsort(people.image_ids, kind="stable")
@@ -173,15 +169,6 @@ def fused_test(gathered: Gathering, names: Sequence[str], calibrate: Calibrate) 
     return Blend.fit(known, labels, skeleton).apply(unknown, skeleton)
 
 
-def _without(calibrate: Calibrate, fold: int) -> tuple[Ids, LabelledPeople]:
+def _without(calibrate: Calibrate, fold: int) -> tuple[Rows, LabelledPeople]:
     inside = np.concatenate([ids for i, ids in enumerate(calibrate.folds) if i != fold])
     return inside, calibrate.labels.select(np.isin(calibrate.labels.image_ids, inside))
-
-
-def _in(people: Predictions, image_ids: Ids) -> Predictions:
-    chosen = np.isin(people.image_ids, image_ids)
-    return people.map(lambda rows: rows[chosen])
-
-
-def _declined(gathered: Gathering, reason: str, figures: Mapping[str, Any]) -> StageResult:
-    return StageResult(gathered.before, declined=reason, figures=figures)

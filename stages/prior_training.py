@@ -172,16 +172,25 @@ def _step(
 
 def augment(people: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator) -> LabelledPeople:
     """Half of them mirrored, left and right exchanged, and all tilted, about the centres of their boxes."""
-    centres, _ = frame_of(people.boxes)
-    angles = np.radians(rng.normal(0, TILT, len(people)))
+    return turn_people(people, draw_turns(len(people), rng), skeleton)
+
+
+def draw_turns(count: int, rng: np.random.Generator) -> Array:
+    """(count, 2, 2) rotations; half of them mirror, too."""
+    angles = np.radians(rng.normal(0, TILT, count))
     turn = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], -1).reshape(-1, 2, 2)
-    mirrored = rng.random(len(people)) < 0.5
-    turn = np.where(mirrored[:, None, None], -turn * [[1.0], [-1.0]], turn)  # negates x
-    order = np.where(mirrored[:, None], skeleton.flip_order, np.arange(skeleton.num_keypoints))
+    mirrored = rng.random(count) < 0.5
+    return np.where(mirrored[:, None, None], -turn * [[1.0], [-1.0]], turn)  # negates x
+
+
+def turn_people(people: LabelledPeople, turns: Array, skeleton: Skeleton) -> LabelledPeople:
+    """Turned about the centres of their boxes; where a turn mirrors, left and right are exchanged."""
+    centres, _ = frame_of(people.boxes)
+    order = np.where(np.linalg.det(turns)[:, None] < 0, skeleton.flip_order, np.arange(skeleton.num_keypoints))
     rows = np.arange(len(people))[:, None]
 
     def moved(points: Array) -> Array:
-        return np.asarray(np.einsum("mij,mkj->mki", turn, points[rows, order] - centres) + centres)
+        return np.asarray(np.einsum("mij,mkj->mki", turns, points[rows, order] - centres) + centres)
 
     return replace(
         people, keypoints=moved(people.keypoints), rivals=moved(people.rivals), labelled=people.labelled[rows, order]

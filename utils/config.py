@@ -272,6 +272,10 @@ class TrainConfig:
         "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
         choices=("none", "flip", "flip,scale"),
     )  # fmt: skip
+    corrector_steps: int = _flag(
+        "-CORRECTOR_STEPS", _ENSEMBLE, "Training steps, of 32 people, of each of the two networks that look at the "
+        "picture once more and correct the poses; 0 leaves them out.", kind=int, default=1500,
+    )  # fmt: skip
     prior_poses: Path | None = _flag(
         "-PRIOR_POSES", _PRIOR, "More poses to learn from than the labels of the fit part: COCO annotations (json), "
         "or an npz of image_id, bbox, keypoints and keypoint_names. No pictures needed.", kind=Path, default=None,
@@ -353,7 +357,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("freeze_epochs", 0, math.inf), ("lora", 0, 1024),
     ("calibrate", 0.01, 0.45), ("ssl_epoch", 1, math.inf), ("pseudo_precision", 0.05, 0.99),
-    ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1), ("prior_steps", 1, math.inf), ("llm_people", 0, math.inf),
+    ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1), ("corrector_steps", 0, math.inf), ("prior_steps", 1, math.inf),
+    ("llm_people", 0, math.inf),
 )  # fmt: skip
 
 

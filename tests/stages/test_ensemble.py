@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from datasets.synthetic.dataset import write_dataset
-from stages.ensemble import Calibrate, choose, fused_test, run
+from stages.ensemble import choose, fused_test, run
+from stages.folds import Calibrate
 from stages.gather import INPUT, Gathering, fingerprint
 from stages.members import as_predictions, shared_boxes
 from stages.partners.loading import parse_members
@@ -23,7 +24,7 @@ from utils.skeleton import COCO_PERSON
 
 def config(root: Path, **changes: object) -> TrainConfig:
     paths = {"coco_root": root, "train_ann": root / "train.json", "val_ann": root / "val.json"}
-    return TrainConfig(model="sia_pose_simple", device="cpu", **{**paths, **changes})
+    return TrainConfig(model="sia_pose_simple", device="cpu", corrector_steps=1, **{**paths, **changes})
 
 
 def work(folder: Path, root: Path, say: Callable[[str], None], **changes: object) -> StageWork:

@@ -1,0 +1,201 @@
+"""The last part of the ensemble: poses corrected by a small network that looks at the picture once more.
+
+It learns to undo, in the pictures of ``fit``, the errors that are measured on ``calibrate``: two networks, each with
+the errors of one half of ``calibrate``, of which each corrects the other half, and both correct ``test``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from datasets.coco_pose import CocoPose
+from sia.pose_corrector import PoseCorrector
+from stages.corrector_training import Lessons, TrainedCorrector, moves_in, train_corrector
+from stages.folds import Calibrate, in_pictures
+from stages.matches import find_matches
+from stages.pose_errors import FEWEST_PEOPLE, PoseErrors, errors_of_pairs
+from stages.pose_labels import LabelledPeople, Rows, labelled_people, match_labels
+from stages.prior_training import ConfidenceScale, confidence_scale
+from stages.stage import StageWork
+from stages.weights import load_weights
+from utils.checkpoint import read_state_dict, save_checkpoint
+from utils.coco_files import load_ground_truth
+from utils.model_store import sha256_of
+from utils.predictions import Array, Predictions
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the corrector's moves, one of which is chosen."""
+
+People = Mapping[str, Predictions]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the corrector left.
+
+    Attributes:
+        people: of ``calibrate``, cross-fitted, and of ``test``; as they came in where it was refused.
+        refused: why it was; empty otherwise.
+        figures: for the report.
+    """
+
+    people: People
+    refused: str
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Half:
+    """What one half of ``calibrate`` tells.
+
+    Attributes:
+        people: everybody found.
+        found: (F,) those of them who are somebody.
+        labels: (F,) who they are.
+    """
+
+    people: Predictions
+    found: Predictions
+    labels: LabelledPeople
+
+    @classmethod
+    def of(cls, people: Predictions, image_ids: Rows, calibrate: Calibrate) -> Half:
+        """Matches the people of some pictures with their labels."""
+        inside = in_pictures(people, image_ids)
+        rows = match_labels(inside, calibrate.labels, calibrate.skeleton.sigmas)
+        return cls(inside, inside.map(lambda a: a[rows >= 0]), calibrate.labels.select(rows[rows >= 0]))
+
+
+def correct(work: StageWork, people: People, calibrate: Calibrate) -> Correction:
+    """Trains the correctors, and applies them where the cross-fitted AP on ``calibrate`` rises.
+
+    Args:
+        work: of the stage.
+        people: of ``calibrate`` and ``test``.
+        calibrate: the labels.
+
+    Raises:
+        DataError: pictures or annotations can't be read.
+        WeightsError: a corrector of an earlier call, in the stage's folder, is broken.
+    """
+    if not work.config.corrector_steps:
+        return _refuse(people, "the corrector is off (-CORRECTOR_STEPS 0)")
+    lessons = labelled_people(load_ground_truth(work.parts["fit"], calibrate.skeleton))
+    halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
+    lacking = _lacking(min(len(half.labels) for half in halves), len(lessons))
+    if lacking:
+        return _refuse(people, lacking)
+    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate))
+    correction = choose(people, moves, calibrate)
+    work.say(f"ensemble, corrector: {_line(correction.figures)}")
+    return correction
+
+
+def _lacking(found: int, labelled: int) -> str:
+    """What there is too little of, if anything: people found in a half of ``calibrate``, or labelled in ``fit``."""
+    if found < FEWEST_PEOPLE:
+        return f"only {found} labelled people are found in a half of calibrate: too few for a corrector"
+    if labelled < FEWEST_PEOPLE:
+        return f"only {labelled} people are labelled in fit: too few for a corrector"
+    return ""
+
+
+def _refuse(people: People, reason: str) -> Correction:
+    return Correction(people, reason, {"decision": f"left out: {reason}"})
+
+
+def train(
+    work: StageWork, halves: Sequence[Half], people: LabelledPeople, calibrate: Calibrate
+) -> list[TrainedCorrector]:
+    """A corrector with the errors of each half; the stage's folder keeps them."""
+
+    @cache
+    def lessons() -> Lessons:
+        pictures = CocoPose(work.coco_root, work.parts["fit"], skeleton=calibrate.skeleton)
+        return Lessons.read(pictures, people, work.config.seed)
+
+    return [_train(work, number, half, lessons, calibrate) for number, half in enumerate(halves)]
+
+
+def _train(
+    work: StageWork, number: int, half: Half, lessons: Callable[[], Lessons], calibrate: Calibrate
+) -> TrainedCorrector:
+    skeleton, seed, steps = calibrate.skeleton, work.config.seed + number, work.config.corrector_steps
+    errors, scale = errors_of_pairs(half.found, half.labels, skeleton), confidence_scale(half.people)
+    path = work.folder / f"corrector-{number}-{_digest(work, errors, scale)}.pt"
+    if not path.is_file():
+        trained = train_corrector(lessons(), errors, scale, skeleton, seed, steps, work.say)
+        save_checkpoint(path, trained.network.state_dict())
+    network = PoseCorrector(skeleton.num_keypoints)
+    load_weights(network, read_state_dict(path), path, "Delete the file: it is made again.")
+    return TrainedCorrector(network, scale, skeleton)
+
+
+def _digest(work: StageWork, errors: PoseErrors, scale: ConfidenceScale) -> str:
+    """Of all that a corrector is made from."""
+    numbers = [errors.to_dict(), scale.mean.tolist(), scale.deviation.tolist()]
+    made_of = [sha256_of(work.parts["fit"]), work.config.seed, work.config.corrector_steps, numbers]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+
+
+def moves_of(
+    work: StageWork, people: People, calibrate: Calibrate, correctors: Sequence[TrainedCorrector]
+) -> dict[str, Array]:
+    """(N, K, 2) of each part, pixels; in ``calibrate``, who measured a picture's errors isn't asked about it."""
+    first = set(calibrate.halves()[0].tolist())
+    asked = {"calibrate": lambda image_id: [correctors[image_id in first]], "test": lambda image_id: correctors}
+    pictures = {part: CocoPose(work.coco_root, work.parts[part], skeleton=calibrate.skeleton) for part in asked}
+    return {part: moves_in(pictures[part], people[part], asked[part]) for part in asked}
+
+
+def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> Correction:
+    """The share of the moves with the highest AP, each fold of ``calibrate`` by what the others say.
+
+    Args:
+        people: of ``calibrate`` and ``test``.
+        moves: (N, K, 2) of each of them, pixels.
+        calibrate: the labels.
+    """
+    here, there = people["calibrate"], people["test"]
+    shares, share = _best_shares(here, moves["calibrate"], calibrate)
+    crossed = _moved(here, moves["calibrate"], shares)
+    before, after = calibrate.precision(here), calibrate.precision(crossed)
+    kept = after > before and share > 0
+    decision = "kept" if kept else "left out"
+    figures = {"AP before": before, "AP after": after, "share of its moves": share, "decision": decision}
+    if not kept:
+        return Correction(people, "the corrector does not raise AP on the calibrate part", figures)
+    moved = _moved(there, moves["test"], np.full(len(there), share))
+    return Correction({"calibrate": crossed, "test": moved}, "", figures)
+
+
+def _best_shares(people: Predictions, moves: Array, calibrate: Calibrate) -> tuple[Array, float]:
+    """(N,) each person's share, as the other folds say; and the share that all of ``calibrate`` says."""
+    versions = [_moved(people, moves, np.full(len(people), share)).rows(calibrate.category) for share in SHARES]
+    matches = [find_matches(calibrate.path, rows, calibrate.skeleton) for rows in versions]
+
+    def best(without: Rows) -> float:
+        weights = (~np.isin(matches[0].image_ids, without)).astype(np.int64)[None]
+        return SHARES[int(np.argmax([np.nan_to_num(one.average_precision(weights)[0]) for one in matches]))]
+
+    shares = np.zeros(len(people))
+    for fold in calibrate.folds:
+        shares[np.isin(people.image_ids, fold)] = best(fold)
+    return shares, best(np.zeros(0, np.int64))
+
+
+def _moved(people: Predictions, moves: Array, shares: Array) -> Predictions:
+    return replace(people, keypoints=people.keypoints + shares[:, None, None] * moves)
+
+
+def _line(figures: Mapping[str, Any]) -> str:
+    before, after = (f"{100 * figures[name]:.1f}" for name in ("AP before", "AP after"))
+    share, decision = figures["share of its moves"], figures["decision"]
+    return f"{before} -> {after} AP on calibrate, cross-fitted, with {share:g} of its moves; {decision}"

@@ -1,0 +1,57 @@
+"""The calibrate part, dealt into folds: what is applied to one was chosen on the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.pose_labels import LabelledPeople, Rows, labelled_people
+from utils.coco_eval import evaluate
+from utils.coco_files import load_ground_truth
+from utils.predictions import Predictions
+from utils.skeleton import Skeleton
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """The pictures that everything is chosen with.
+
+    Attributes:
+        path: their annotations.
+        labels: of the people.
+        folds: picture ids of each fifth.
+        skeleton: of all.
+        category: that results are written under.
+    """
+
+    path: Path
+    labels: LabelledPeople
+    folds: tuple[Rows, ...]
+    skeleton: Skeleton
+    category: int
+
+    @classmethod
+    def open(cls, path: Path, skeleton: Skeleton, seed: int) -> Calibrate:
+        """Reads the labels, and deals the pictures into folds."""
+        truth = load_ground_truth(path, skeleton)
+        order = np.random.default_rng(seed).permutation(np.array(sorted(set(truth.images)), np.int64))
+        return cls(path, labelled_people(truth), tuple(np.array_split(order, FOLDS)), skeleton, truth.category)
+
+    def precision(self, people: Predictions) -> float:
+        """AP."""
+        return max(0.0, evaluate(self.path, people.rows(self.category), self.skeleton).AP)
+
+    def halves(self) -> tuple[Rows, Rows]:
+        """Picture ids of either half."""
+        order = np.concatenate(self.folds)
+        return order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def in_pictures(people: Predictions, image_ids: Rows) -> Predictions:
+    """The people of some pictures."""
+    chosen = np.isin(people.image_ids, image_ids)
+    return people.map(lambda rows: rows[chosen])
