@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.prior import simulate as simulate_model
 from benchmarks.prior import split
+from benchmarks.prior_simulated import simulate as simulate_model
 from datasets.coco_pose import CocoPose
 from datasets.geometry import FILL
 from stages.calibration import units_of
@@ -185,7 +185,7 @@ def correct_all(arguments: argparse.Namespace, folder: Path) -> None:
     print("| predictions | seed | AP before | after | all moves | share | on calibrate | OKS term | CPU s |")
     print("|-|-|-|-|-|-|-|-|-|")
     for seed, kind in itertools.product(range(arguments.seeds), kinds):
-        halves = dict(zip(("calibrate", "test"), split(content, folder, seed), strict=True))
+        halves = split(content, folder, seed)
         name, _, pictures = kind.partition("-")
         people = {part: _predictions(name, path, arguments, seed) for part, path in halves.items()}
         root = _grey(folder / "grey", photographs) if pictures == "grey" else photographs / "images"

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from datasets.coco_pose import CocoPose
 from sia.pose_corrector import PoseCorrector, correction_loss
+from stages.box_frame import frame_of, to_box
 from stages.crops import Crops, crop_people, read_crops, view_crops
-from stages.pose_errors import Drawn, PoseErrors, draw_errors, frame_of, to_box
+from stages.error_drawing import Drawn, draw_errors
+from stages.pose_errors import PoseErrors
 from stages.pose_labels import LabelledPeople
 from stages.prior_training import ConfidenceScale, draw_turns, network_input, turn_people
 from utils.predictions import Array, Predictions
