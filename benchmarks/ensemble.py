@@ -175,7 +175,7 @@ def select(people: Predictions, ids: NDArray[np.int64]) -> Predictions:
 
 def score(path: Path, people: Predictions) -> float:
     """AP in percent."""
-    return 100 * evaluate(path, people.rows(), COCO_PERSON).AP
+    return 100 * evaluate(path, people.rows(1), COCO_PERSON).AP
 
 
 def correct_all(arguments: argparse.Namespace, folder: Path) -> None:

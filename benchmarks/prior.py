@@ -101,7 +101,7 @@ def measure(
     folder.mkdir()
     before = {part: folder / f"before-{part}.json" for part in PARTS}
     for part, path in before.items():
-        people[part].save(path)
+        people[part].save(path, 1)
     config = TrainConfig(
         model="sia_pose_simple", coco_root=data.images, train_ann=data.fit, val_ann=halves["test"], seed=seed,
         prior_poses=args.poses, prior_steps=args.steps,

@@ -45,8 +45,7 @@ def run(work: StageWork) -> StageResult:
     """
     skeleton = _skeleton_of(work.parts["calibrate"])
     people = {part: _read(work, part, skeleton) for part in ("calibrate", "test")}
-    labels = labelled_people(load_ground_truth(work.parts["calibrate"], skeleton))
-    bench = _bench(work, people["calibrate"], labels, skeleton)
+    bench = _bench(work, people["calibrate"], skeleton)
     poses = training_poses(work.parts["fit"], work.config.prior_poses, skeleton)
     lacking = _lacking(bench, poses)
     if lacking:
@@ -55,7 +54,7 @@ def run(work: StageWork) -> StageResult:
     first = Scene(people["calibrate"], bench.folds % 2, priors, learn_anatomy(poses, skeleton), skeleton)
     second = replace(first, people=people["test"], excluded=np.full(len(people["test"]), -1))
     outcome = try_all(first, second, bench, work.say)
-    after = _write(work.folder, {"calibrate": outcome.calibrate.people, "test": outcome.test.people})
+    after = _write(work.folder, {"calibrate": outcome.calibrate.people, "test": outcome.test.people}, bench.category)
     moves = Moves(first)
     worth = {"mean OKS term by share of the advised move": moves.worth(bench.truth)}
     figures = _figures(outcome.trials, poses, bench) | worth
@@ -71,13 +70,14 @@ def _read(work: StageWork, part: str, skeleton: Skeleton) -> Predictions:
     return read_predictions(work.before[part], load_ground_truth(work.parts[part], skeleton), skeleton)
 
 
-def _bench(work: StageWork, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> Bench:
+def _bench(work: StageWork, people: Predictions, skeleton: Skeleton) -> Bench:
     """Folds by picture, in an order of the seed's."""
+    labels = load_ground_truth(work.parts["calibrate"], skeleton)
     images = np.unique(people.image_ids)
     order = np.random.default_rng(work.config.seed).permutation(len(images))
     folds = order[np.searchsorted(images, people.image_ids)] % FOLDS
-    truth = Truth.of(people, labels, skeleton)
-    return Bench(work.parts["calibrate"], truth, folds, work.config.seed)
+    truth = Truth.of(people, labelled_people(labels), skeleton)
+    return Bench(work.parts["calibrate"], labels.category, truth, folds, work.config.seed)
 
 
 def _lacking(bench: Bench, poses: LabelledPeople) -> str:
@@ -112,10 +112,10 @@ def measure_half(people: Predictions, truth: Truth, rows: Rows, skeleton: Skelet
     return errors_of_pairs(people.map(lambda a: a[chosen]), truth.labels.select(truth.found[chosen]), skeleton)
 
 
-def _write(folder: Path, changed: Mapping[str, Predictions]) -> dict[str, Path]:
+def _write(folder: Path, changed: Mapping[str, Predictions], category: int) -> dict[str, Path]:
     after = {part: folder / f"{part}.json" for part in changed}
     for part, people in changed.items():
-        people.save(after[part])
+        people.save(after[part], category)
     return after
 
 

@@ -30,12 +30,14 @@ class Bench:
 
     Attributes:
         annotations: its file.
+        category: id of people in it.
         truth: labels of the predictions.
         folds: (N,) of each prediction.
         seed: of the resamples.
     """
 
     annotations: Path
+    category: int
     truth: Truth
     folds: Rows
     seed: int
@@ -106,10 +108,10 @@ def try_all(calibrate: Scene, test: Scene, bench: Bench, say: Callable[[str], No
 def try_parts(calibrate: Scene, test: Scene, bench: Bench, say: Callable[[str], None]) -> Outcome:
     """Tries each part on what the parts kept before it left."""
     here, there, trials = calibrate, test, list[Trial]()
-    before = find_matches(bench.annotations, calibrate.people.rows(), calibrate.skeleton)
+    before = find_matches(bench.annotations, calibrate.people.rows(bench.category), calibrate.skeleton)
     for part in PARTS:
         new_here, new_there, chosen = change(part, here, there, bench)
-        after = find_matches(bench.annotations, new_here.people.rows(), calibrate.skeleton)
+        after = find_matches(bench.annotations, new_here.people.rows(bench.category), calibrate.skeleton)
         proof = prove(before, after, bench.seed)
         trials.append(Trial(part.name, proof, gains(proof), chosen))
         say(f"prior, {trials[-1].line()}")

@@ -53,7 +53,7 @@ class Predictions:
         chosen = self.image_ids == image_id
         return self.map(lambda rows: rows[chosen])
 
-    def rows(self, category_id: int = 1) -> list[Row]:
+    def rows(self, category_id: int) -> list[Row]:
         """COCO keypoint results."""
         triples = np.concatenate([self.keypoints, self.confidences[..., None]], axis=-1)
         triples = triples.reshape(len(self), 3 * self.keypoints.shape[1])
@@ -65,7 +65,7 @@ class Predictions:
             for i, box, s, points in zip(*columns, strict=True)
         ]
 
-    def save(self, path: Path, category_id: int = 1) -> None:
+    def save(self, path: Path, category_id: int) -> None:
         """Writes `path` (JSON) and the npz of the same name, each whole or not at all.
 
         Raises:

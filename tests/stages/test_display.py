@@ -37,7 +37,7 @@ def test_people_found_are_those_of_the_evaluation() -> None:
     people = predict(annotations, jitter=1.2, ghosts=1.0)
     truth = load_ground_truth(annotations, COCO_PERSON)
     found = len(list(matches(people, truth, COCO_PERSON)))
-    assert found == evaluate(annotations, people.rows(), COCO_PERSON).found
+    assert found == evaluate(annotations, people.rows(1), COCO_PERSON).found
 
 
 def test_nobody_found() -> None:

@@ -60,8 +60,8 @@ def test_three_independent_members_are_better_than_each(tmp_path: Path) -> None:
     choice = choose(gathered.calibrate, calibrate, lines.append)
     assert choice.members[0] == INPUT and len(choice.members) == 3 and len(lines) == 2
     assert choice.fused > max(choice.alone.values()) + 0.05
-    fused = evaluate(test, fused_test(gathered, choice.members, calibrate).rows(), COCO_PERSON).AP
-    alone = [evaluate(test, people.rows(), COCO_PERSON).AP for people in gathered.test.values()]
+    fused = evaluate(test, fused_test(gathered, choice.members, calibrate).rows(1), COCO_PERSON).AP
+    alone = [evaluate(test, people.rows(1), COCO_PERSON).AP for people in gathered.test.values()]
     assert fused > max(alone) + 0.05
     assert sorted(set(choice.people.image_ids)) == list(range(1, 31))
     assert np.isfinite(choice.people.variances).all()

@@ -62,7 +62,7 @@ def moved(work: StageWork, share: float, **result: Any) -> StageResult:
         labels = np.array([entry["keypoints"] for entry in truth["annotations"]]).reshape(-1, 17, 3)[..., :2]
         people = read_predictions(path, pipeline.load_ground_truth(work.parts[part], COCO_PERSON), COCO_PERSON)
         after[part] = work.folder / f"{part}.json"
-        replace(people, keypoints=people.keypoints + share * (labels - people.keypoints)).save(after[part])
+        replace(people, keypoints=people.keypoints + share * (labels - people.keypoints)).save(after[part], 1)
     return StageResult(after, **result)
 
 

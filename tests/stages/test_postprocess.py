@@ -34,7 +34,9 @@ def work(people: Path, tmp_path: Path) -> StageWork:
     for name in ("calibrate", "test"):
         truth = json.loads(parts[name].read_text())
         labelled = [person for person in truth["annotations"] if person["num_keypoints"]]
-        predict({**truth, "annotations": labelled}, jitter=0.4, ghosts=0.3, blind=0.3).save(tmp_path / f"{name}.json")
+        predict({**truth, "annotations": labelled}, jitter=0.4, ghosts=0.3, blind=0.3).save(
+            tmp_path / f"{name}.json", 1
+        )
         before[name] = tmp_path / f"{name}.json"
     folder = tmp_path / "stage"
     folder.mkdir()

@@ -13,7 +13,7 @@ from utils.skeleton import COCO_PERSON
 
 
 def ap(truth: dict, people) -> float:
-    return evaluate(truth, people.rows(), COCO_PERSON).AP
+    return evaluate(truth, people.rows(1), COCO_PERSON).AP
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

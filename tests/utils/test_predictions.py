@@ -25,7 +25,7 @@ def people() -> Predictions:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    people().save(tmp_path / "test.json")
+    people().save(tmp_path / "test.json", 1)
     again = read_predictions(tmp_path / "test.json", TRUTH, SKELETON)
     for name in ("image_ids", "boxes", "scores", "keypoints", "confidences", "variances"):
         np.testing.assert_allclose(getattr(again, name), getattr(people(), name), rtol=1e-6, err_msg=name)
@@ -41,21 +41,21 @@ def test_results_of_another_tool(tmp_path: Path) -> None:
 
 
 def test_nobody(tmp_path: Path) -> None:
-    people().map(lambda rows: rows[:0]).save(tmp_path / "none.json")
+    people().map(lambda rows: rows[:0]).save(tmp_path / "none.json", 1)
     assert len(read_predictions(tmp_path / "none.json", TRUTH, SKELETON)) == 0
 
 
 @pytest.mark.parametrize("content", [b"no archive", b""])
 def test_a_broken_sidecar(tmp_path: Path, content: bytes) -> None:
-    people().save(tmp_path / "a.json")
+    people().save(tmp_path / "a.json", 1)
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.npz can't be read"):
         read_predictions(tmp_path / "a.json", TRUTH, SKELETON)
 
 
 def test_a_sidecar_of_other_results(tmp_path: Path) -> None:
-    people().save(tmp_path / "a.json")
-    people().map(lambda rows: rows[:2]).save(tmp_path / "b.json")
+    people().save(tmp_path / "a.json", 1)
+    people().map(lambda rows: rows[:2]).save(tmp_path / "b.json", 1)
     (tmp_path / "b.npz").replace(tmp_path / "a.npz")
     with pytest.raises(DataError, match="variances"):
         read_predictions(tmp_path / "a.json", TRUTH, SKELETON)
