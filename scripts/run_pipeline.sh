@@ -3,6 +3,7 @@
 # to train_pose.py (bash scripts/run_pipeline.sh --help lists them); docs/pipeline.md explains it all.
 #
 #   bash scripts/run_pipeline.sh                                           the demo: people drawn here, no download
+#   bash scripts/run_pipeline.sh -INIT scratch                             the same from random weights
 #   bash scripts/run_pipeline.sh -EPOCH 2                                  the demo, changed
 #   bash scripts/run_pipeline.sh -MODEL sia_pose -COCO_ROOT D -TRAIN_ANN A.json                your own pictures
 #   bash scripts/run_pipeline.sh -PIPELINE runs/pipeline-1                 goes on where a pipeline stopped
@@ -15,7 +16,8 @@ DEMO_TEST=200   # pictures to prove on
 DEMO_MORE=800   # others, whose labels nobody reads
 DEMO_SIDE=128   # their side, and the model's input, in pixels
 DEMO_FLAGS=(
-    -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH 4 -EVAL_EVERY 2 -BS 8 -SSL_EPOCH 3 -PRIOR_STEPS 1000
+    -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH 4 -EVAL_EVERY 2 -BS 8 -SSL_EPOCH 3
+    -CORRECTOR_STEPS 400 -PRIOR_STEPS 1000
     # The pictures vary enough, and these passes are too few to learn any by heart.
     -MOSAIC 0 -ROTATE 0 -SHIFT 0 -COLOUR 0 -SCALE_MIN 1 -SCALE_MAX 1
 )

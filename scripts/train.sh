@@ -30,12 +30,13 @@ DEMO_FLAGS=(
 # shellcheck source=scripts/environment.sh
 source "$ROOT/scripts/environment.sh"
 
-# Whether the flags name their own data, or a checkpoint that does.
+# Whether the flags name their own data, or a checkpoint, a pipeline or a file that does.
 brings_data() {
     local flag
     for flag in "$@"; do
         case $flag in
-        -COCO_ROOT | -COCO_ROOT=* | -TRAIN_ANN | -TRAIN_ANN=* | -VAL_ANN | -VAL_ANN=* | --RESUME | --RESUME=*) return 0 ;;
+        -COCO_ROOT | -COCO_ROOT=* | -TRAIN_ANN | -TRAIN_ANN=* | -VAL_ANN | -VAL_ANN=* | --RESUME | --RESUME=* | \
+            -STAGE | -STAGE=* | -PIPELINE | -PIPELINE=* | -CONFIG | -CONFIG=*) return 0 ;;
         esac
     done
     return 1

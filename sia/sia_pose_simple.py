@@ -1,4 +1,4 @@
-"""`sia_pose_simple`: detection tokens join the ViT's own last blocks, then look once for each keypoint."""
+"""`sia_pose_simple`: detection tokens join the ViT's own last blocks, then each person is looked at once more."""
 
 from __future__ import annotations
 

@@ -23,13 +23,19 @@ class Handed:
     weights: Path | None = None
 
 
+_PLACES = ("output", "exp")
+"""Flags of where a plain training writes, which say nothing of what a stage makes."""
+
+
 def stage_flags(config: TrainConfig, stage: str) -> dict[str, str]:
     """The flags that decide what a stage makes: all but those of other stages, and those that may change freely."""
     others = set(STAGES) - {stage}
     return {
         entry.metadata["flag"]: format_value(getattr(config, entry.name))
         for entry in flag_fields()
-        if not entry.metadata["free"] and not set(re.findall(r"\w+", entry.metadata["group"])) & others
+        if entry.name not in _PLACES
+        and not entry.metadata["free"]
+        and not set(re.findall(r"\w+", entry.metadata["group"])) & others
     }
 
 

@@ -28,7 +28,7 @@ from utils.output import write_json
 
 FILE = "splits.json"
 SCARCE = 100
-"""Calibration pictures below this are few: what is chosen on them is chosen by cross-fitting (`cross_fit`)."""
+"""Calibration pictures below this are few."""
 _READERS = 4
 
 
@@ -131,34 +131,6 @@ def check_pictures(coco_root: Path, pictures: Iterable[Picture], since: float) -
                 f"The picture {file} was altered since the pipeline began. Put it back, or start anew in another "
                 "-PIPELINE folder."
             )
-
-
-def cross_fit(
-    ids: Sequence[int], folds: int, seed: int, groups: Mapping[int, int] | None = None
-) -> list[tuple[list[int], list[int]]]:
-    """For choosing and measuring on the same few pictures: what is measured on one fold was fitted on the others.
-
-    Args:
-        ids: of pictures; repetitions count once.
-        folds: at least 2; fewer are made where there are fewer groups.
-        seed: of the division.
-        groups: by id, of pictures that stay together; without it each stands alone.
-
-    Returns:
-        (ids to fit on, ids held out) of each fold; every id is held out exactly once.
-
-    Raises:
-        DataError: less than two pictures, or all in one group.
-    """
-    of = {image_id: (groups or {}).get(image_id, f"alone {image_id}") for image_id in sorted(set(ids))}
-    names = sorted(set(of.values()), key=str)
-    if len(names) < 2 or folds < 2:
-        raise DataError(f"{len(names)} unrelated picture(s) can't be divided into {folds} folds. Calibrate with more.")
-    members = {name: [image_id for image_id, of_it in of.items() if of_it == name] for name in names}
-    held: list[list[int]] = [[] for _ in range(min(folds, len(names)))]
-    for place in np.random.default_rng(seed).permutation(len(names)):
-        min(held, key=len).extend(members[names[place]])
-    return [([i for i in of if i not in set(fold)], sorted(fold)) for fold in held]
 
 
 def _read(coco_root: Path, annotations: Path) -> list[tuple[Picture, NDArray[np.uint64], str | None]]:

@@ -44,7 +44,9 @@ def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
     """Completes a start: what is not continued, and has no weights of its own, may take those that come along."""
     if start.checkpoint is not None:
         return replace(start, source=f"{config.resume}")
-    if config.backbone is not None or config.init == "scratch":
+    if config.backbone is not None:
+        return start
+    if config.init == "scratch":
         return replace(start, source="random (-INIT scratch)")
     path, reason = shipped_start(config.model, config.size, train.skeleton.names, len(train))
     return replace(start, checkpoint=None if path is None else load_checkpoint(path), source=reason)

@@ -70,8 +70,8 @@ class TrainConfig:
     """
 
     model: str = _flag(
-        "-MODEL", _WHAT, "Architecture: sia_pose_simple (fastest), sia_pose (refined keypoints) or "
-        "sia_pose_decoder_led (lightest)."
+        "-MODEL", _WHAT, "Architecture: sia_pose_simple (the faster full encoder), sia_pose (refined "
+        "keypoints) or sia_pose_decoder_led (lightest and fastest)."
     )  # fmt: skip
     coco_root: Path = _flag(
         "-COCO_ROOT", _DATA, "Folder of the pictures, or COCO's own layout with train2017/ and val2017/ below it.",
@@ -85,7 +85,7 @@ class TrainConfig:
     )
     backbone: str | None = _flag(
         "-BACKBONE", _WHAT, "Pretrained ViT: a timm name (weights are downloaded), or a file of weights. "
-        "Without it the backbone of -SIZE starts from random weights.", default=None,
+        "Without it the backbone of -SIZE, with the start that -INIT chooses.", default=None,
     )  # fmt: skip
     init: str = _flag(
         "-INIT", _WHAT, "Start of a new training without -BACKBONE and --RESUME. auto: the weights that come along, "
@@ -171,7 +171,12 @@ class TrainConfig:
     colour: float = _flag("-COLOUR", _AUGMENTATION, "Strength of the colour changes; 0 is none, 1 the usual.",
                           kind=float, default=1.0)  # fmt: skip
     plain_epochs: int | None = _flag(
-        "-PLAIN_EPOCHS", _AUGMENTATION, "Last epochs without mosaic. auto: 10 percent of them.", kind=int, default=None
+        "-PLAIN_EPOCHS",
+        _AUGMENTATION,
+        "Last epochs with milder augmentation: no mosaic, no rotation, sizes 0.8 to "
+        "1.25, half the colour changes. auto: a tenth of them, rounded down.",
+        kind=int,
+        default=None,
     )
 
     workers: int | None = _flag(

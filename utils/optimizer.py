@@ -14,7 +14,7 @@ BACKBONE = "backbone."
 MUON_RATE = 2.5
 """Learning rate of the matrices under Muon, relative to that of AdamW for the rest."""
 _NEVER_DECAYED = re.compile(
-    r"pos_embed|(cls|reg|dist|mask|register|storage)_tokens?|position|embed\.weight|\.(keypoints|spread)$"
+    r"pos_embed|(cls|reg|dist|mask|register|storage)_tokens?|position|embed\.weight|\.keypoints$"
 )
 _HIDDEN = re.compile(r"\.(attn|mlp|attend_\w+|feed)\.")
 _NOT_HIDDEN = re.compile(r"(offsets|weights)\.")

@@ -1,4 +1,4 @@
-"""Members of an ensemble by what the user calls them: ``vitpose:models/vitpose-base``."""
+"""Members of an ensemble by what the user calls them: ``vitpose:weights/vitpose-base``."""
 
 from __future__ import annotations
 

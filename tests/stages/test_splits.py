@@ -9,11 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from datasets.synthetic import write_dataset
-from stages.splits import check_pictures, cross_fit, describe, make_splits, read_splits
+from stages.splits import check_pictures, describe, make_splits, read_splits
 from stages.stage import PARTS
 from utils.errors import DataError
 
@@ -124,28 +122,6 @@ def test_altered_pictures_are_noticed(people: Path, tmp_path: Path) -> None:
             check_pictures(root, pictures, made)
     finally:
         file.write_bytes(good)
-
-
-@given(count=st.integers(2, 60), folds=st.integers(2, 8), seed=st.integers(0, 99))
-def test_cross_fitting_holds_each_picture_out_once(count: int, folds: int, seed: int) -> None:
-    groups = {i: i // 3 for i in range(count)} if count > 5 else None
-    made = cross_fit(list(range(count)) * 2, folds, seed, groups)
-    assert made == cross_fit(list(range(count)), folds, seed, groups)
-    assert sorted(i for _, held in made for i in held) == list(range(count))
-    for fit, held in made:
-        assert sorted(fit + held) == list(range(count)) and fit and held
-        if groups:
-            assert not {groups[i] for i in fit} & {groups[i] for i in held}
-    sizes = [len(held) for _, held in made]
-    assert max(sizes) - min(sizes) <= (3 if groups else 1)
-
-
-def test_one_picture_can_not_be_divided() -> None:
-    for many in ([], [1], [1, 1]):
-        with pytest.raises(DataError, match="can't be divided"):
-            cross_fit(many, 5, 0)
-    with pytest.raises(DataError, match="1 unrelated"):
-        cross_fit([1, 2, 3], 5, 0, {1: 7, 2: 7, 3: 7})
 
 
 def test_real_photographs(photographs: Path, tmp_path: Path) -> None:
