@@ -229,7 +229,9 @@ def test_demo(checkout: Checkout) -> None:
     assert trained.endswith("-MODEL sia_pose -EPOCH 1")  # the last of two equal flags counts
 
 
-@pytest.mark.parametrize("flags", [("-COCO_ROOT", "pictures"), ("-TRAIN_ANN=a.json",), ("--RESUME", "last.pt")])
+@pytest.mark.parametrize(
+    "flags", [("-COCO_ROOT", "pictures"), ("-TRAIN_ANN=a.json",), ("--RESUME", "last.pt"), ("-CONFIG=a.yaml",)]
+)
 def test_own_data_takes_no_demo_settings(checkout: Checkout, flags: tuple[str, ...]) -> None:
     checkout.run("train.sh", *flags)
     assert not any("make_synthetic" in line for line in checkout.log)
