@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.logistic import logistic, logit, regress
 from stages.pose_labels import LabelledPeople, match_labels, qualities
 from utils.coco_files import AREA_OF_BOX
 from utils.predictions import Predictions
@@ -20,6 +21,8 @@ from utils.skeleton import Skeleton
 Floats = NDArray[np.float64]
 
 ROUNDS = 30
+LEAST_SCORE = 1e-4
+"""Lower scores are taken for this."""
 SHRINK = 20.0
 """How many keypoints' worth of evidence each kind of keypoint needs to differ from the others."""
 FARTHEST = 9.0
@@ -60,29 +63,14 @@ class ScoreCurve:
     @classmethod
     def fit(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> ScoreCurve:
         """From a model's people in labelled pictures."""
-        x = np.stack([logit(people.scores), np.ones(len(people))], axis=-1)
+        x = np.stack([logit(people.scores, LEAST_SCORE), np.ones(len(people))], axis=-1)
         y = qualities(people, labels, skeleton.sigmas)
-        weights = np.array([1.0, 0.0])
-        for _ in range(ROUNDS):
-            p = _logistic(x @ weights)
-            information = (x.T * (p * (1 - p))) @ x + np.diag([1.0, 0.01])
-            step = np.linalg.solve(information, x.T @ (y - p) - np.array([1.0, 0.01]) * (weights - (1.0, 0.0)))
-            weights = weights + step.clip(-2, 2)
-        return cls(max(float(weights[0]), 1e-3), float(weights[1]))
+        steeper, higher = regress(x, y, np.array([1.0, 0.01]), start=x[:, 0])
+        return cls(max(1 + float(steeper), 1e-3), float(higher))
 
     def apply(self, scores: Floats) -> Floats:
         """(N,) -> (N,) in (0, 1)."""
-        return _logistic(self.slope * logit(scores) + self.level)
-
-
-def logit(shares: Floats) -> Floats:
-    """Of numbers in [0, 1], which are kept a ten-thousandth away from the ends."""
-    cut = shares.clip(1e-4, 1 - 1e-4)
-    return np.asarray(np.log(cut / (1 - cut)))
-
-
-def _logistic(values: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-values.clip(-30, 30))))
+        return logistic(self.slope * logit(scores, LEAST_SCORE) + self.level)
 
 
 @dataclass(frozen=True)

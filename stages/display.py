@@ -45,7 +45,10 @@ class Display:
 
 
 def choose_display(people: Predictions, truth: GroundTruth, skeleton: Skeleton) -> Display:
-    """The thresholds with the best F1 of people, and of the keypoints of people found."""
+    """The thresholds with the best F1 of people, and of the keypoints of people found.
+
+    A keypoint that the label hasn't is out of the picture, or can't be told where: to show it counts as wrong.
+    """
     sigmas = np.asarray(skeleton.sigmas)
     right = np.zeros(len(people), dtype=bool)
     confidences, placed = [np.zeros(0)], [np.zeros(0, dtype=bool)]
@@ -55,8 +58,8 @@ def choose_display(people: Predictions, truth: GroundTruth, skeleton: Skeleton) 
         known = labelled[:, 2] > 0
         apart = people.keypoints[row] - labelled[:, :2]
         terms = oks_terms(np.hypot(*apart.T), np.asarray(label["area"]), sigmas)
-        confidences.append(people.confidences[row][known])
-        placed.append(terms[known] >= CORRECT)
+        confidences.append(people.confidences[row])
+        placed.append((terms >= CORRECT) & known)
     there = np.concatenate(placed)
     total = sum(map(is_labelled, truth.people))
     first = _best(people.scores, right, total)

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from datasets.labels import Labels
+from stages.pose_labels import box_overlaps
 from stages.teacher import SAME_PERSON, Floats, Opinion
-from utils.boxes import iou_and_giou
 from utils.errors import SiaError
 from utils.keypoint_scores import MATCH_OKS, match_people, oks_terms
 
@@ -151,7 +150,7 @@ def judge(opinion: Opinion, truth: Labels, sigmas: Floats) -> Verdict:
     """
     people, count = len(opinion), opinion.keypoints.shape[1]
     right, joints = np.zeros(people), np.zeros((people, count))
-    overlap = box_overlap(opinion.boxes, truth.boxes)
+    overlap = box_overlaps(opinion.boxes, truth.boxes.astype(np.float64))
     labelled = truth.keypoints[..., 2] > 0
     posed = labelled.any(axis=1)
     unknown = (overlap[:, ~posed] >= SAME_BOX).any(axis=1) | _inside(opinion.boxes, truth.ignored)
@@ -165,12 +164,6 @@ def judge(opinion: Opinion, truth: Labels, sigmas: Floats) -> Verdict:
     found = np.zeros(people, bool)
     found[[row for row, _ in match_people(overlap, SAME_BOX)]] = True
     return Verdict(right, joints, found)
-
-
-def box_overlap(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> Floats:
-    """(N, 4) and (M, 4) corners -> (N, M) IoU."""
-    first, second = (torch.from_numpy(np.asarray(part, np.float64)) for part in (boxes, others))
-    return np.asarray(iou_and_giou(first[:, None], second[None])[0].numpy())
 
 
 def _inside(boxes: Floats, regions: NDArray[np.float32]) -> NDArray[np.bool_]:

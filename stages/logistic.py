@@ -8,12 +8,12 @@ from scipy.optimize import minimize
 from utils.predictions import Array
 
 NEAREST = 0.001
-"""Shares are kept this far from 0 and from 1."""
+"""Shares are kept this far from 0 and from 1, by default."""
 
 
-def logit(shares: Array) -> Array:
-    """Logits of shares, cut at `NEAREST`."""
-    cut = shares.clip(NEAREST, 1 - NEAREST)
+def logit(shares: Array, nearest: float = NEAREST) -> Array:
+    """Logits of shares, which are kept `nearest` away from 0 and from 1."""
+    cut = shares.clip(nearest, 1 - nearest)
     return np.asarray(np.log(cut / (1 - cut)))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.labels import Labels
-from stages.gates import SAME_BOX, Gates, box_overlap
+from stages.gates import SAME_BOX, Gates
+from stages.pose_labels import box_overlaps
 from stages.teacher import Opinion
 
 LEAST_JOINTS = 0.25
@@ -54,7 +55,7 @@ def _labelled(opinion: Opinion, joints: Mask) -> NDArray[np.float32]:
 
 def _doubtful(opinion: Opinion, trusted: Mask, gates: Gates) -> Mask:
     """(N,) who is neither trusted nor background."""
-    same = (box_overlap(opinion.boxes, opinion.boxes[trusted]) >= SAME_BOX).any(axis=1)
+    same = (box_overlaps(opinion.boxes, opinion.boxes[trusted]) >= SAME_BOX).any(axis=1)
     return np.asarray((opinion.scores >= gates.doubt) & ~trusted & ~same)
 
 
@@ -62,7 +63,7 @@ def _completed(known: Labels, people: Labels) -> Labels:
     """The known labels; who has no keypoints takes those of the pseudo-label in the same place."""
     keypoints = known.keypoints.copy()
     bare = np.flatnonzero(~(keypoints[..., 2] > 0).any(axis=1))
-    overlap = box_overlap(known.boxes[bare], people.boxes)
+    overlap = box_overlaps(known.boxes[bare].astype(np.float64), people.boxes.astype(np.float64))
     while overlap.size and overlap.max() >= SAME_BOX:
         row, column = np.unravel_index(overlap.argmax(), overlap.shape)
         keypoints[bare[row]] = people.keypoints[column]

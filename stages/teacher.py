@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sia.postprocess import Decoded, to_original
+from stages.pose_labels import box_overlaps
 from stages.runtime import Find
 from utils.coco_files import AREA_OF_BOX
 from utils.keypoint_scores import match_people, oks_terms
@@ -19,6 +20,13 @@ from utils.structures import People, PoseBatch
 
 SAME_PERSON = 0.1
 """Least OKS of two findings that may be one person; whether they agree is for the gates to say."""
+
+DOUBLE_OKS, DOUBLE_BOX = 0.5, 0.7
+"""OKS, or IoU of the boxes, from which on two findings in one picture are taken for one person.
+
+Taught as two people, they teach the student to find each twice, and the next teacher finds more of them: after
+300 steps on drawn people 8.5 findings a picture passed the gates, 7.6 of them doubles, and AP had halved.
+"""
 
 Floats = NDArray[np.float64]
 
@@ -72,7 +80,7 @@ def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton
     first, second = (Decoded(*parts) for parts in zip(*(part.chunk(2) for part in both), strict=True))
     plain = to_original(first, letterboxes, sizes)
     mirrored = to_original(mirror(second, images.shape[-1], skeleton), letterboxes, sizes)
-    return [compare(a, b, skeleton) for a, b in zip(plain, mirrored, strict=True)]
+    return [distinct(compare(a, b, skeleton), skeleton) for a, b in zip(plain, mirrored, strict=True)]
 
 
 def ask_all(find: Find, batches: Iterable[PoseBatch], skeleton: Skeleton) -> list[Opinion]:
@@ -112,6 +120,19 @@ def compare(plain: People, mirrored: People, skeleton: Skeleton) -> Opinion:
     order = np.argsort(-scores, kind="stable")
     agreement = joint_agreement.mean(-1)
     return Opinion(*(part[order] for part in (boxes, scores, points, trust, agreement, joint_agreement)))
+
+
+def distinct(opinion: Opinion, skeleton: Skeleton) -> Opinion:
+    """Without those who are found twice: of each person the best finding stays."""
+    distances = np.linalg.norm(opinion.keypoints[:, None] - opinion.keypoints[None], axis=-1)
+    areas = (opinion.areas[:, None] + opinion.areas[None]) / 2
+    likeness = oks_terms(distances, areas, np.array(skeleton.sigmas)).mean(-1)
+    same = (likeness >= DOUBLE_OKS) | (box_overlaps(opinion.boxes, opinion.boxes) >= DOUBLE_BOX)
+    kept: list[int] = []
+    for row in range(len(opinion)):  # best first
+        if not same[row, kept].any():
+            kept.append(row)
+    return Opinion(*(getattr(opinion, entry.name)[kept] for entry in fields(opinion)))
 
 
 def _parts(people: People) -> tuple[NDArray[np.float32], ...]:

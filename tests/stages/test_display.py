@@ -45,3 +45,18 @@ def test_nobody_found() -> None:
     nobody = predict(annotations).map(lambda rows: rows[:0])
     display = choose_display(nobody, load_ground_truth(annotations, COCO_PERSON), COCO_PERSON)
     assert display.precision == display.recall == 0
+
+
+def test_keypoints_that_the_label_has_not_are_wrong_to_show() -> None:
+    """Ankles are nowhere labelled, and the model is not quite unsure of them."""
+    annotations = truth_of(20)
+    people = predict(annotations, jitter=0.2)
+    ankles = [COCO_PERSON.names.index(f"{side}_ankle") for side in ("left", "right")]
+    people.confidences[:] = 0.8
+    people.confidences[:, ankles] = 0.2
+    for person in annotations["annotations"]:
+        for ankle in ankles:
+            person["keypoints"][3 * ankle : 3 * ankle + 3] = [0, 0, 0]
+        person["num_keypoints"] = sum(v > 0 for v in person["keypoints"][2::3])
+    display = choose_display(people, load_ground_truth(annotations, COCO_PERSON), COCO_PERSON)
+    assert display.keypoint == pytest.approx(0.8)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sia.postprocess import Decoded
-from stages.teacher import SAME_PERSON, Opinion, ask, compare, mirror
+from stages.teacher import SAME_PERSON, Opinion, ask, compare, distinct, mirror
 from utils.keypoint_scores import match_people, oks_terms
 from utils.skeleton import COCO_PERSON
 from utils.structures import People
@@ -124,3 +124,16 @@ def test_terms_are_those_of_oks() -> None:
         np.full((1, 17), np.hypot(3, 3)), 0.53 * np.prod(people.boxes[:, 2:] - people.boxes[:, :2], 1), SIGMAS
     )
     np.testing.assert_allclose(compare(people, moved, COCO_PERSON).joint_agreement, wanted, rtol=1e-4)
+
+
+def test_who_is_found_twice_is_one_person() -> None:
+    """The same box with another pose, and the same pose with another box, are doubles; a neighbour is not."""
+    boxes = np.array([[0, 0, 40, 80], [0, 0, 40, 80], [10, 0, 60, 80], [30, 0, 70, 80]], float)
+    rng = np.random.default_rng(0)
+    pose = rng.uniform((0, 0), (40, 80), (17, 2))
+    points = np.stack([pose, pose[::-1], pose, pose + np.array([30.0, 0.0])])
+    scores = np.array([0.9, 0.8, 0.7, 0.6])
+    opinion = Opinion(boxes, scores, points, np.ones((4, 17)), np.ones(4), np.ones((4, 17)))
+    assert distinct(opinion, COCO_PERSON).scores.tolist() == [0.9, 0.6]
+    nobody = Opinion(*(part[:0] for part in vars(opinion).values()))
+    assert len(distinct(nobody, COCO_PERSON)) == 0
