@@ -124,7 +124,7 @@ def _goes_on(config: TrainConfig, pretrained: Pretrained) -> bool:
     After two passes of 3,000 drawn close-ups from weights for photographs, AP was 12.5 so; 10.0 with Muon at 0.4 of
     this rate, 8.4 with AdamW and layer decay as from a pretrained backbone (one seed each).
     """
-    return pretrained.is_whole and config.size in _SMALL
+    return pretrained.is_whole and config.size in _SMALL and not config.lora and not config.freeze_epochs
 
 
 def _frozen_epochs(config: TrainConfig, steps: int, pretrained: Pretrained) -> int:

@@ -75,7 +75,7 @@ def make_optimizer(
         layer_decay: the backbone's layer i learns at ``lr * layer_decay ** (depth + 1 - i)`` (Bao et al., BEiT, 2021).
         layer_index: depth of a backbone parameter by its name in the backbone: 0 is the stem, depth + 1 the last norm.
         depth: number of blocks.
-        muon: whether Muon moves the matrices inside the transformer layers, at `MUON_RATE` times the rate.
+        muon: whether Muon moves the matrices inside the transformer layers that learn, at `MUON_RATE` times the rate.
 
     Returns:
         The optimiser; each group has a ``name`` (``new``, ``layer-00``, ...) for the log.
@@ -98,7 +98,7 @@ def make_optimizer(
         row = {"params": parts, "weight_decay": weight_decay if decayed else 0.0, "name": group}
         chosen, rate = (matrices, MUON_RATE * rates[group]) if matrix else (rest, rates[group])
         chosen.append({**row, "name": f"{group}-matrices" if matrix else group, "lr": rate})
-    return MuonWithAdamW(matrices, rest, _can_fuse(model)) if muon else AdamW(rest, fused=_can_fuse(model))
+    return MuonWithAdamW(matrices, rest, _can_fuse(model)) if matrices else AdamW(rest, fused=_can_fuse(model))
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:

@@ -205,7 +205,7 @@ def test_weights_only_start_a_new_run(
     assert train(f"-EXP second --RESUME {finished}/best.pt -EPOCH 1 -LR 1e-9 -EMA 0") == 0
     shown = capsys.readouterr().out
     assert "these are weights only, so a new run starts from them" in shown
-    assert "the start is pretrained" in shown
+    assert "the start is a model of ours" in shown
     first, second = (load_checkpoint(tmp_path / run / "weights" / "best.pt") for run in ("first", "second"))
     assert second["model_config"] == first["model_config"]
     for name, value in first["weights"].items():

@@ -72,3 +72,8 @@ def test_a_small_model_of_ours_goes_on_as_it_was_trained(config: TrainConfig) ->
     assert (small.muon, small.llrd) == (random.muon, random.llrd) == (True, 1.0)
     assert (large.muon, large.llrd) == (backbone.muon, backbone.llrd) == (False, 0.8)
     assert random.lr > small.lr > large.lr == backbone.lr
+
+
+def test_a_small_model_of_ours_with_frozen_parts_is_moved_as_any_other(config: TrainConfig) -> None:
+    for flags in ({"lora": 8}, {"freeze_epochs": 3}):
+        assert not any(phase.muon for phase in plan_phases(replace(config, **flags), 60, 16, WHOLE)[0])

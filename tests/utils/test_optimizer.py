@@ -72,6 +72,16 @@ def test_state_dict_continues_exactly_and_schedules_reach_both_parts(muon: bool)
     assert all(torch.equal(weights[key], value) for key, value in again.state_dict().items())  # no rate, no change
 
 
+def test_without_a_matrix_that_learns_all_is_moved_by_adamw() -> None:
+    """A frozen backbone under heads that have no transformer layer of their own."""
+    model = model_of("sia_pose_simple")
+    model.backbone.requires_grad_(False)
+    optimizer = make_optimizer(
+        model, lr=1.0, weight_decay=0.0, layer_decay=1.0, layer_index=model.backbone.layer_index, depth=4, muon=True
+    )
+    assert isinstance(optimizer, torch.optim.AdamW)
+
+
 def test_what_is_never_decayed() -> None:
     model = model_of("sia_pose")
     free = {key for key, parameter in model.named_parameters() if not is_decayed(key, parameter)}
