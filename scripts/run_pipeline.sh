@@ -11,13 +11,13 @@ set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 # ---- The demo's settings: they fit 15 minutes on a CPU with 2 threads ----
-DEMO_TRAIN=1000 # pictures to learn from and to calibrate with
+DEMO_TRAIN=900  # pictures to learn from and to calibrate with
 DEMO_TEST=200   # pictures to prove on
 DEMO_MORE=800   # others, whose labels nobody reads
 DEMO_SIDE=128   # their side, and the model's input, in pixels
 DEMO_FLAGS=(
     -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH 4 -EVAL_EVERY 2 -BS 8 -SSL_EPOCH 2
-    -CORRECTOR_STEPS 400 -PRIOR_STEPS 1000
+    -CORRECTOR_STEPS 250 -PRIOR_STEPS 600
     # The pictures vary enough, and these passes are too few to learn any by heart.
     -MOSAIC 0 -ROTATE 0 -SHIFT 0 -COLOUR 0 -SCALE_MIN 1 -SCALE_MAX 1
 )
