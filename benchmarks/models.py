@@ -1,7 +1,7 @@
 """Parameters, FLOPs and CPU time of every variant and size: python benchmarks/models.py --output table.md.
 
 One multiply-add counts as 2 FLOPs. Attention is counted; interpolation, sampling and pointwise functions are not.
-Times are CPU seconds of this process for one image at a time, so other programs disturb them less than a clock's.
+One person is looked at a second time; every other one adds the cost of a glimpse, the same in FLOPs for all. Times are CPU seconds of this process for one image at a time, so other programs disturb them less than a clock's.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental import _config as tracing
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -60,10 +61,12 @@ class Measured:
 
 
 def build(name: str, size: str, side: int) -> PoseModel:
-    """A model of COCO's people with random weights, ready for inference."""
+    """A model of COCO's people with random weights that looks at one person, ready for inference."""
     count = COCO_PERSON.num_keypoints
     config = ModelConfig(name, size, count, (side, side), ((0.0, 0.0),) * count, COCO_PERSON.sigmas)
-    return create_model(config).eval().requires_grad_(False)
+    model = create_model(config).eval().requires_grad_(False)
+    model.widths = replace(model.widths, people=1)
+    return model
 
 
 def count_flops(model: torch.nn.Module, *inputs: Tensor) -> int:
@@ -76,7 +79,7 @@ def count_flops(model: torch.nn.Module, *inputs: Tensor) -> int:
 
 def count(name: str, size: str, side: int) -> Measured:
     """Parameters and FLOPs, without computing anything: the shapes alone tell."""
-    with torch.device("meta"):
+    with torch.device("meta"), tracing.patch(meta_nonzero_assume_all_nonzero=True):
         model = build(name, size, side)
         flops = count_flops(model, torch.empty(1, 3, side, side, dtype=torch.uint8))
     return Measured(name, size, side, sum(p.numel() for p in model.parameters()), flops)
