@@ -40,10 +40,10 @@ from stages.prior_parts import Truth
 from stages.shipped import DEFAULT
 from stages.stage import StageWork
 from utils.coco_eval import evaluate
-from utils.coco_files import Row, load_ground_truth, read_json
+from utils.coco_files import Row, load_ground_truth, read_json, with_images, write_annotations
 from utils.config import TrainConfig
 from utils.errors import exit_status
-from utils.output import named_folder, write_json
+from utils.output import named_folder
 from utils.predictions import Predictions
 from utils.skeleton import COCO_PERSON
 
@@ -145,7 +145,7 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
     halves = {"calibrate": ids[: len(ids) // 2], "test": ids[len(ids) // 2 :]}
     paths = {part: folder / f"{part}-{seed}.json" for part in halves}
     for part, path in paths.items():
-        write_json(path, part_of(content, set(halves[part].tolist())))
+        write_annotations(path, with_images(content, set(halves[part].tolist())))
     parts = {
         part: {name: select(people, chosen) for name, people in members.items()} for part, chosen in halves.items()
     }
@@ -159,12 +159,6 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
         "plain mean": score(paths["test"], plain_mean(parts["test"])),
     }
     return {**figures, "fusion": score(paths["test"], fused), "members": len(choice.members)}
-
-
-def part_of(content: Row, ids: set[int]) -> Row:
-    """Some of the pictures."""
-    images = [image for image in content["images"] if image["id"] in ids]
-    return {**content, "images": images, "annotations": [a for a in content["annotations"] if a["image_id"] in ids]}
 
 
 def select(people: Predictions, ids: NDArray[np.int64]) -> Predictions:

@@ -1,7 +1,8 @@
 """Parameters, FLOPs and CPU time of every variant and size: python benchmarks/models.py --output table.md.
 
 One multiply-add counts as 2 FLOPs. Attention is counted; interpolation, sampling and pointwise functions are not.
-One person is looked at a second time; every other one adds the cost of a glimpse, the same in FLOPs for all. Times are CPU seconds of this process for one image at a time, so other programs disturb them less than a clock's.
+One person is looked at a second time; everyone else who is likely there adds the same again. Times are CPU seconds of
+this process for one image at a time, so other programs disturb them less than a clock's.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def count_flops(model: torch.nn.Module, *inputs: Tensor) -> int:
 
 def count(name: str, size: str, side: int) -> Measured:
     """Parameters and FLOPs, without computing anything: the shapes alone tell."""
-    with torch.device("meta"), tracing.patch(meta_nonzero_assume_all_nonzero=True):
+    everyone = tracing.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
+    with torch.device("meta"), everyone:
         model = build(name, size, side)
         flops = count_flops(model, torch.empty(1, 3, side, side, dtype=torch.uint8))
     return Measured(name, size, side, sum(p.numel() for p in model.parameters()), flops)

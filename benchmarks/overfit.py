@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import platform
 import resource
@@ -19,24 +18,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.coco_files import read_json, with_images, write_annotations
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("sia_pose_simple", "sia_pose", "sia_pose_decoder_led")
-STILL = [
-    "-FLIP",
-    "0",
-    "-MOSAIC",
-    "0",
-    "-ROTATE",
-    "0",
-    "-SHIFT",
-    "0",
-    "-COLOUR",
-    "0",
-    "-SCALE_MIN",
-    "1",
-    "-SCALE_MAX",
-    "1",
-]
+STILL = [word for flag in ("FLIP", "MOSAIC", "ROTATE", "SHIFT", "COLOUR") for word in (f"-{flag}", "0")]
+STILL += ["-SCALE_MIN", "1", "-SCALE_MAX", "1"]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -54,13 +43,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def write_subset(annotations: Path, images: int, output: Path) -> Path:
     """The first photographs of an annotation file, crowds and keypoint-less people included."""
-    content = json.loads(annotations.read_text())
-    content["images"] = content["images"][:images]
-    kept = {image["id"] for image in content["images"]}
-    content["annotations"] = [row for row in content["annotations"] if row["image_id"] in kept]
+    content = read_json(annotations, "annotation file")
     output.mkdir(parents=True, exist_ok=True)
     subset = output / f"first-{images}.json"
-    subset.write_text(json.dumps(content))
+    write_annotations(subset, with_images(content, {image["id"] for image in content["images"][:images]}))
     return subset
 
 

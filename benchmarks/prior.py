@@ -42,7 +42,7 @@ from stages.proof import prove
 from stages.shipped import DEFAULT
 from stages.stage import StageResult, StageWork
 from utils.coco_files import Row as Json
-from utils.coco_files import load_ground_truth, read_json
+from utils.coco_files import load_ground_truth, read_json, with_images, write_annotations
 from utils.config import TrainConfig
 from utils.errors import exit_status
 from utils.model_store import sha256_of
@@ -85,10 +85,7 @@ def split(content: Json, folder: Path, seed: int) -> dict[str, Path]:
     order = np.random.default_rng(seed).permutation(len(images))
     paths = {name: folder / f"{name}-{seed}.json" for name in PARTS}
     for number, path in enumerate(paths.values()):
-        chosen = [images[i] for i in sorted(order[number::2])]
-        ids = {image["id"] for image in chosen}
-        people = [row for row in content["annotations"] if row["image_id"] in ids]
-        write_json(path, {**content, "images": chosen, "annotations": people})
+        write_annotations(path, with_images(content, {images[i]["id"] for i in order[number::2]}))
     return paths
 
 

@@ -36,7 +36,7 @@ from stages.runtime import TorchRuntime
 from stages.stage import StageWork
 from stages.start import Start
 from utils.checkpoint import load_checkpoint
-from utils.coco_files import Row, read_json, write_annotations
+from utils.coco_files import Row, read_json, with_images, write_annotations
 from utils.config import PATHS, TrainConfig
 from utils.errors import SiaError, TrainingError
 from utils.output import write_json, write_text
@@ -106,11 +106,8 @@ def _write_parts(
     """The chosen images of each annotation file as a file of its own."""
     files = {}
     for name, (content, rows) in parts.items():
-        images = [content["images"][row] for row in sorted(rows.tolist())]
-        ids = {image["id"] for image in images}
-        kept = [row for row in content["annotations"] if row["image_id"] in ids]
         files[name] = output / f"{name}.json"
-        write_annotations(files[name], {**content, "images": images, "annotations": kept})
+        write_annotations(files[name], with_images(content, {content["images"][row]["id"] for row in rows.tolist()}))
     return files
 
 

@@ -19,6 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sia.layers import downsample
 from sia.sapiens import SAPIENS, build_sapiens
 from utils.errors import ConfigError
 
@@ -68,12 +69,6 @@ class ResidualUnit(nn.Module):
         return x + residual
 
 
-def _downsample(width_in: int, width_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(width_in, width_out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width_out), nn.SiLU()
-    )
-
-
 class ConvStem(nn.Module):
     """Patch embedding by four stride-2 convolutions: a small ViT learns much faster with it (arXiv:2106.14881).
 
@@ -87,7 +82,7 @@ class ConvStem(nn.Module):
         self.grid_size = (img_size[0] // patch_size, img_size[1] // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.to8 = nn.Sequential(
-            _downsample(3, 24), _downsample(24, 32), ResidualUnit(32), _downsample(32, 64), ResidualUnit(64)
+            downsample(3, 24), downsample(24, 32), ResidualUnit(32), downsample(32, 64), ResidualUnit(64)
         )
         self.proj = nn.Conv2d(64, embed_dim, 3, stride=2, padding=1)
         self.reduce = patch_size // 16

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.layers import MLP
+from sia.layers import MLP, downsample
 
 SIDE = 64
 """Pixels along a square, whatever the person's size."""
@@ -84,7 +84,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = _conv(width, width), _conv(width, width)
+        self.first, self.second = _conv(width), _conv(width)
         self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
         nn.init.zeros_(self.norm2.weight)
 
@@ -94,12 +94,8 @@ class Residual(nn.Module):
         return F.silu(x + self.norm2(self.second(inner)))
 
 
-def _conv(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(width_in, width_out, 3, stride, padding=1, bias=False)
-
-
-def _down(width_in: int, width_out: int) -> nn.Sequential:
-    return nn.Sequential(_conv(width_in, width_out, 2), nn.BatchNorm2d(width_out), nn.SiLU())
+def _conv(width: int) -> nn.Conv2d:
+    return nn.Conv2d(width, width, 3, padding=1, bias=False)
 
 
 class Hourglass(nn.Module):
@@ -109,9 +105,9 @@ class Hourglass(nn.Module):
         """width: channels at stride 4, twice as many below; person: width of the token that says who is meant."""
         super().__init__()
         wide = 2 * width
-        self.to4 = nn.Sequential(_down(3, width // 2), _down(width // 2, width), Residual(width))
-        self.to8 = nn.Sequential(_down(width, wide), Residual(wide))
-        self.to16 = _down(wide, wide)
+        self.to4 = nn.Sequential(downsample(3, width // 2), downsample(width // 2, width), Residual(width))
+        self.to8 = nn.Sequential(downsample(width, wide), Residual(wide))
+        self.to16 = downsample(wide, wide)
         self.person = nn.Linear(person, wide)
         self.deep = nn.Sequential(Residual(wide), Residual(wide))
         self.up8, self.at8 = nn.Conv2d(wide, wide, 1), Residual(wide)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 
+def downsample(width_in: int, width_out: int) -> nn.Sequential:
+    """A 3x3 convolution of stride 2, batch normalisation and SiLU: (N, C, h, w) to half the height and width."""
+    convolution = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width_out), nn.SiLU())
+
+
 class MLP(nn.Sequential):
     """Two linear layers with GELU between them; the last one starts near zero."""
 

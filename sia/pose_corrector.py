@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sia.glimpse import CELLS, MARGIN, Residual, place_target
+from sia.layers import downsample
 
 LOOKS = 3
 """How often the same weights are applied."""
@@ -68,9 +69,9 @@ class PictureFeatures(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         wide = 2 * width
-        self.to4 = nn.Sequential(_down(3, width // 2), _down(width // 2, width))
-        self.to8 = nn.Sequential(_down(width, wide), Residual(wide))
-        self.to16 = nn.Sequential(_down(wide, wide), Residual(wide))
+        self.to4 = nn.Sequential(downsample(3, width // 2), downsample(width // 2, width))
+        self.to8 = nn.Sequential(downsample(width, wide), Residual(wide))
+        self.to16 = nn.Sequential(downsample(wide, wide), Residual(wide))
         self.up = nn.Conv2d(wide, width, 1)
         self.at4 = Residual(width)
 
@@ -81,11 +82,6 @@ class PictureFeatures(nn.Module):
         at8 = at8 + F.interpolate(self.to16(at8), scale_factor=2.0)
         features: Tensor = self.at4(at4 + F.interpolate(self.up(at8), scale_factor=2.0))
         return features
-
-
-def _down(width_in: int, width_out: int) -> nn.Sequential:
-    convolution = nn.Conv2d(width_in, width_out, 3, 2, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width_out), nn.SiLU())
 
 
 class PoseCorrector(nn.Module):

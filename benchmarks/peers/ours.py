@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.peers.runner import Checkpoint, Contestant, Job, Record, Row, Run, main
 from datasets.image_file import read_image
 from stages.predictor import Predictor
-from utils.coco_files import read_json
+from utils.coco_files import read_json, with_images, write_annotations
 
 ROOT = Path(__file__).resolve().parents[2]
 RESERVE = 0.97
@@ -95,21 +95,16 @@ def batch_size(job: Job) -> str:
 
 def write_part(content: Row, images: int, folder: Path) -> Path:
     """Annotations of the first pictures only."""
-    kept = content["images"][:images]
-    ids = {image["id"] for image in kept}
-    rows = [row for row in content["annotations"] if row["image_id"] in ids]
     path = folder / f"train-{images}.json"  # the name tells CocoPose the split
-    path.write_text(json.dumps({**content, "images": kept, "annotations": rows}))
+    write_annotations(path, with_images(content, {image["id"] for image in content["images"][:images]}))
     return path
 
 
 def write_one(content: Row, folder: Path) -> Path:
     """Annotations of the first picture that has labelled keypoints."""
     labelled = next(row["image_id"] for row in content["annotations"] if row.get("num_keypoints"))
-    images = [image for image in content["images"] if image["id"] == labelled]
-    rows = [row for row in content["annotations"] if row["image_id"] == labelled]
     path = folder / "train-one.json"
-    path.write_text(json.dumps({**content, "images": images, "annotations": rows}))
+    write_annotations(path, with_images(content, {labelled}))
     return path
 
 
