@@ -15,7 +15,8 @@ from datasets.synthetic.dataset import write_dataset
 from inference_image_pose import main
 from stages.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
-from tests.stages.words.chat import running, sentences
+from tests.serving import serving
+from tests.stages.words.chat import Chat, sentences
 from utils.errors import DataError
 from utils.images import find_images, read_image
 
@@ -258,7 +259,7 @@ def test_describe_writes_facts_and_text(tmp_path: Path, weights: Path, capsys: p
 
 def test_describe_with_a_model_on_a_server(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = picture(tmp_path / "a.png")
-    with running() as chat:
+    with serving(Chat()) as chat:
         chat.answers.append(sentences(("17 keypoints are in view.", ["p1.seen.person"])))
         chat.answers.append(401)
         flags = ("--conf_thresh", "0", "--kpt_thresh", "0", "--output_dir", "out", "--describe")

@@ -7,13 +7,14 @@ import sys
 import pytest
 
 from scripts.download_models import main
-from tests.utils.file_server import running
+from tests.serving import serving
+from tests.utils.file_server import FileServer
 from utils.model_registry import MODELS, find_model
 
 
 @pytest.fixture
 def server(monkeypatch):
-    with running() as server:
+    with serving(FileServer()) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield server

@@ -12,8 +12,9 @@ import pytest
 from datasets.synthetic import write_dataset
 from stages import postprocess
 from stages.stage import StageWork
+from tests.serving import serving
 from tests.stages.crowd import predict
-from tests.stages.words.chat import running, sentences
+from tests.stages.words.chat import Chat, sentences
 from utils.coco_eval import evaluate
 from utils.config import TrainConfig
 from utils.errors import ConfigError
@@ -80,7 +81,7 @@ def test_the_same_input_gives_the_same_files(work: StageWork, tmp_path: Path) ->
 
 def test_words_change_no_prediction(work: StageWork, tmp_path: Path) -> None:
     plain = postprocess.run(work)
-    with running() as chat:
+    with serving(Chat()) as chat:
         chat.answers += [
             sentences(("The person is smiling.", ["p1.seen.person"])) if n % 2 else
             sentences((_seen(17), ["p1.seen.person"]), (_seen(99), ["p1.seen.person"]))

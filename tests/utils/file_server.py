@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections import deque
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -72,17 +70,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         body = content[start:]
         return self.wfile.write(body[:value] if fault == "break" else body)
-
-
-@contextmanager
-def running():
-    """The server, in a thread of its own."""
-    server = FileServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

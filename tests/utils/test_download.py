@@ -11,7 +11,8 @@ import urllib.request
 import numpy as np
 import pytest
 
-from tests.utils.file_server import running
+from tests.serving import serving
+from tests.utils.file_server import FileServer
 from utils.download import ATTEMPTS, _Download, _OnlySafeRedirects, download, install
 from utils.errors import DownloadError, OutputError
 
@@ -20,7 +21,7 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 
 @pytest.fixture
 def server():
-    with running() as server:
+    with serving(FileServer()) as server:
         server.files["/a.bin"] = CONTENT
         yield server
 
@@ -206,7 +207,7 @@ def test_a_folder_that_can_not_be_written(server, tmp_path):
 
 
 def test_the_token_goes_to_the_first_host_only(get, server):
-    with running() as other:
+    with serving(FileServer()) as other:
         other.files["/cdn.bin"] = CONTENT
         server.faults.append(("redirect", other.address + "/cdn.bin"))
         assert get(token="secret").read_bytes() == CONTENT

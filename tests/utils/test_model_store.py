@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from tests.utils.file_server import running
+from tests.serving import serving
+from tests.utils.file_server import FileServer
 from utils.errors import DownloadError, OutputError, SiaError
 from utils.model_registry import License, PublishedModel, RemoteFile
 from utils.model_store import LOCK, ModelStore
@@ -19,7 +20,7 @@ FREE = License("MIT", "https://example.org")
 
 @pytest.fixture
 def server():
-    with running() as server:
+    with serving(FileServer()) as server:
         server.files["/w.bin"] = server.files["/mirror/toy/w.bin"] = CONTENT
         yield server
 

@@ -14,7 +14,8 @@ from stages.words.facts import measure
 from stages.words.language_model import BrokenAnswer, LanguageModelError, Message, ask, read_answer
 from stages.words.local_model import LocalModel
 from stages.words.writer import Writer
-from tests.stages.words.chat import running, sentences
+from tests.serving import serving
+from tests.stages.words.chat import Chat, sentences
 from tests.stages.words.people import RAISED, body
 from utils.llm_flags import KEY
 
@@ -29,7 +30,7 @@ def facts() -> list[Fact]:
 
 @pytest.fixture
 def chat():
-    with running() as server:
+    with serving(Chat()) as server:
         yield server
 
 
