@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 NEAR = 0.1
 """Two people are the same where their keypoints are on average apart by less than this share of the longer side."""
 
+CLOSE = 0.1
+"""Most pixels between a keypoint's two places that count as the same."""
+
 SURE = 0.1
 """Score from which on a person has to be found by both: of doubtful candidates, rounding decides which are returned."""
 
@@ -32,6 +35,7 @@ class Agreement:
         missed: how many of the rest have a score of `SURE` or more.
         largest: greatest distance between two keypoints of matched people, in pixels of the picture.
         median: of these distances.
+        moved: share of these distances above `CLOSE`.
         score: greatest difference between two scores of matched people.
     """
 
@@ -41,12 +45,14 @@ class Agreement:
     missed: int
     largest: float
     median: float
+    moved: float
     score: float
 
     def __str__(self) -> str:
         return (
             f"{self.matched} of {self.people} people of {self.pictures} pictures found by both; keypoints apart by "
-            f"{self.median:.2g} pixels (median), {self.largest:.2g} (largest); scores by {self.score:.2g} (largest)"
+            f"{self.median:.2g} pixels (median), {self.largest:.2g} (largest), more than {CLOSE} in "
+            f"{100 * self.moved:.2g} %; scores by {self.score:.2g} (largest)"
         )
 
 
@@ -67,9 +73,11 @@ def compare(reference: Predictor, other: Predictor, pictures: Iterable[NDArray[n
     )
 
 
-def _summary(distances: Sequence[Floats]) -> tuple[float, float]:
+def _summary(distances: Sequence[Floats]) -> tuple[float, float, float]:
     every = np.concatenate(distances)
-    return float(every.max(initial=0.0)), float(np.median(every)) if len(every) else 0.0
+    if not len(every):
+        return 0.0, 0.0, 0.0
+    return float(every.max()), float(np.median(every)), float((every > CLOSE).mean())
 
 
 def match(first: People, second: People) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -165,16 +165,16 @@ def test_it_says_what_it_compared(folder: Path, quick: None, tmp_path: Path, cap
 
 
 def test_an_export_that_differs_is_refused(folder: Path, quick: None, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(scripts.export, "compare", lambda *_: Agreement(4, 16, 16, 0, 0.2, 0.001, 0.0))
+    monkeypatch.setattr(scripts.export, "compare", lambda *_: Agreement(4, 16, 16, 0, 0.2, 0.001, 0.01, 0.0))
     assert export(folder / "best.pt", "onnx", "--output_path", tmp_path / "a.onnx") == 1
     error = capsys.readouterr().err
     assert error.startswith("error: The export differs") and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    apart = [(12, 4, 0.0, 0.0, 0.0), (7, 0, 0.0, 0.0, 0.0), (16, 0, 0.0, 0.0, 0.02)]
+    apart = [(12, 4, 0.0, 0.0, 0.0, 0.0), (7, 0, 0.0, 0.0, 0.0, 0.0), (16, 0, 0.0, 0.0, 0.0, 0.02)]
     for other in (Agreement(4, 16, *values) for values in apart):
         with pytest.raises(WeightsError, match="differs"):
             scripts.export.refuse_if_wrong(other)
-    scripts.export.refuse_if_wrong(Agreement(4, 16, 12, 0, 0.05, 0.001, 0.005))
+    scripts.export.refuse_if_wrong(Agreement(4, 16, 12, 0, 3.0, 0.001, 0.0005, 0.005))
 
 
 @pytest.mark.parametrize(

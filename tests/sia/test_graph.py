@@ -21,12 +21,15 @@ def test_the_graph_returns_what_decode_does(make_config):
         assert torch.equal(part, wanted)
 
 
-@pytest.mark.parametrize("name", [name for name in list_models() if name not in ELSEWHERE])
-def test_every_model_can_be_traced_for_any_size(name, make_config):
-    model = create_model(make_config(name)).eval()
+@pytest.mark.parametrize(
+    ("name", "size", "scale"),
+    [*((name, "test", 1) for name in list_models() if name not in ELSEWHERE), ("sia_pose_simple", "n32", 3)],
+)
+def test_every_model_can_be_traced_for_any_size(name, size, scale, make_config):
+    model = create_model(make_config(name, size=size)).eval()
     program = trace(model)
-    for shape in ((1, 3, 64, 96), (3, 3, 130, 77)):
-        images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    for batch, height, width in ((1, 64, 96), (3, 130, 77)):
+        images = torch.randint(0, 256, (batch, 3, scale * height, scale * width), dtype=torch.uint8)
         with torch.no_grad():
             found, expected = program.module()(images), PoseGraph(model)(images)
         for part, wanted in zip(found, expected, strict=True):

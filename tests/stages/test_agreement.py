@@ -41,6 +41,7 @@ def test_what_is_reported():
     assert (found.pictures, found.people, found.matched) == (2, 3, 2)
     assert found.largest == pytest.approx(0.3 * 2**0.5, rel=1e-4)
     assert found.median == pytest.approx(found.largest, rel=1e-4)
+    assert found.moved == 1.0
     assert found.score == pytest.approx(0.1, rel=1e-4)
 
 
@@ -53,4 +54,11 @@ def test_only_a_person_that_is_sure_can_be_missed():
 
 def test_pictures_without_people():
     found = compare(finds(people()), finds(people()), [PICTURE])
-    assert (found.people, found.matched, found.largest, found.median, found.score) == (0, 0, 0.0, 0.0, 0.0)
+    assert (found.people, found.matched, found.largest, found.median, found.moved, found.score) == (
+        0,
+        0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
