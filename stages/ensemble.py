@@ -16,7 +16,7 @@ import numpy as np
 from stages.blend import Blend
 from stages.calibration import Calibration
 from stages.corrector import correct
-from stages.folds import FOLDS, Calibrate, in_pictures
+from stages.folds import FOLDS, Attempt, Calibrate, in_pictures
 from stages.gather import INPUT, Gathering, gather
 from stages.members import join
 from stages.pose_labels import LabelledPeople, Rows
@@ -56,31 +56,16 @@ def run(work: StageWork) -> StageResult:
     return StageResult(paths, figures=figures)
 
 
-@dataclass(frozen=True)
-class Fusion:
-    """What the fusion left.
-
-    Attributes:
-        people: of ``calibrate``, cross-fitted, and of ``test``; as they came in where it was refused.
-        refused: why it was; empty otherwise.
-        figures: for the report.
-    """
-
-    people: Members
-    refused: str
-    figures: Mapping[str, Any]
-
-
-def fuse(gathered: Gathering, calibrate: Calibrate, say: Callable[[str], object]) -> Fusion:
+def fuse(gathered: Gathering, calibrate: Calibrate, say: Callable[[str], object]) -> Attempt:
     """Fuses the members that raise AP with the input, or refuses."""
     before = {"calibrate": gathered.calibrate[INPUT], "test": gathered.test[INPUT]}
     if len(gathered.calibrate) < 2:
-        return Fusion(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
+        return Attempt(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
     choice = choose(gathered.calibrate, calibrate, say)
     if choice.fused <= choice.alone[INPUT]:
-        return Fusion(before, "no fusion is better than its input on the calibrate part", choice.figures())
+        return Attempt(before, "no fusion is better than its input on the calibrate part", choice.figures())
     people = {"calibrate": choice.people, "test": fused_test(gathered, choice.members, calibrate)}
-    return Fusion(people, "", choice.figures())
+    return Attempt(people, "", choice.figures())
 
 
 @dataclass(frozen=True)
