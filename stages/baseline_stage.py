@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from stages import baseline
@@ -98,6 +100,6 @@ def _take_results(work: StageWork) -> StageResult:
         whole = read_json(work.config.val_ann if part == "test" else work.config.train_ann, "annotation file")
         people = read_predictions(source, load_ground_truth(whole, skeleton), skeleton)
         truth = load_ground_truth(content, skeleton)
-        wanted = [int(image_id) in set(truth.images) for image_id in people.image_ids]
-        people.map(lambda rows, wanted=wanted: rows[wanted]).save(after[part], truth.category)  # type: ignore[misc]
+        wanted = np.isin(people.image_ids, truth.images)
+        people.select(wanted).save(after[part], truth.category)
     return StageResult(after, figures={part: f"{source}" for part, source in given.items()})

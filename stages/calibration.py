@@ -90,7 +90,7 @@ class VarianceModel:
     def fit(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> VarianceModel:
         """From a model's people in labelled pictures, as far as they are somebody."""
         found = match_labels(people, labels, skeleton.sigmas)
-        people, labels = people.map(lambda rows: rows[found >= 0]), labels.select(found[found >= 0])
+        people, labels = people.select(found >= 0), labels.select(found[found >= 0])
         known = labels.labelled & np.isfinite(people.keypoints).all(-1)
         offsets = (people.keypoints - labels.keypoints) / units_of(people.boxes, skeleton)[..., None]
         return cls(_fisher_scoring(_features(people, skeleton)[known], (offsets[known] ** 2).mean(-1)))

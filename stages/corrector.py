@@ -53,7 +53,7 @@ class Half:
         """Matches the people of some pictures with their labels."""
         inside = in_pictures(people, image_ids)
         rows = match_labels(inside, calibrate.labels, calibrate.skeleton.sigmas)
-        return cls(inside, inside.map(lambda a: a[rows >= 0]), calibrate.labels.select(rows[rows >= 0]))
+        return cls(inside, inside.select(rows >= 0), calibrate.labels.select(rows[rows >= 0]))
 
 
 def correct(work: StageWork, people: People, calibrate: Calibrate) -> Attempt:

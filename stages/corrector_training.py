@@ -82,7 +82,7 @@ def moves_in(pictures: CocoPose, people: Predictions, asked: Callable[[int], Seq
     for index, image_id in enumerate(pictures.image_ids):
         rows = np.flatnonzero(people.image_ids == image_id)
         if len(rows):
-            group = people.map(lambda a, rows=rows: a[rows])  # type: ignore[misc]
+            group = people.select(rows)
             crops = crop_people(pictures.read_image(index), group.boxes)
             moves[rows] = np.mean([corrector.moves(crops, group) for corrector in asked(image_id)], axis=0)
     return moves

@@ -140,7 +140,7 @@ def cross_fitted(
         parts.append(blend.apply(outside, calibrate.skeleton))
     people = join(parts)
     order = np.argsort(people.image_ids, kind="stable")
-    return people.map(lambda rows: rows[order])
+    return people.select(order)
 
 
 def fused_test(gathered: Gathering, names: Sequence[str], calibrate: Calibrate) -> Predictions:

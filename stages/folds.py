@@ -74,4 +74,4 @@ class Attempt:
 def in_pictures(people: Predictions, image_ids: Rows) -> Predictions:
     """The people of some pictures."""
     chosen = np.isin(people.image_ids, image_ids)
-    return people.map(lambda rows: rows[chosen])
+    return people.select(chosen)

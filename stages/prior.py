@@ -99,7 +99,7 @@ def _train(
         mine = bench.folds % 2 == half
         errors = measure_half(people, bench.truth, mine, skeleton)
         write_json(work.folder / f"errors_{half}.json", errors.to_dict())
-        scale = confidence_scale(people.map(lambda rows, mine=mine: rows[mine]))  # type: ignore[misc]
+        scale = confidence_scale(people.select(mine))
         priors.append(
             train_prior(poses, errors, scale, skeleton, work.config.seed + half, work.config.prior_steps, work.say)
         )
@@ -109,7 +109,7 @@ def _train(
 def measure_half(people: Predictions, truth: Truth, rows: Rows, skeleton: Skeleton) -> PoseErrors:
     """The errors of the people found among some rows."""
     chosen = np.flatnonzero(rows & truth.matched)
-    return errors_of_pairs(people.map(lambda a: a[chosen]), truth.labels.select(truth.found[chosen]), skeleton)
+    return errors_of_pairs(people.select(chosen), truth.labels.select(truth.found[chosen]), skeleton)
 
 
 def _write(folder: Path, changed: Mapping[str, Predictions], category: int) -> dict[str, Path]:
