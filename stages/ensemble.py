@@ -21,7 +21,7 @@ from stages.gather import INPUT, Gathering, gather
 from stages.members import join
 from stages.pose_labels import LabelledPeople, Rows
 from stages.stage import StageResult, StageWork
-from utils.coco_files import load_ground_truth, read_json, read_skeleton
+from utils.coco_files import load_ground_truth, load_skeleton
 from utils.predictions import Predictions
 
 FEWEST_PEOPLE = 20
@@ -38,7 +38,7 @@ def run(work: StageWork) -> StageResult:
         WeightsError: a member's file is missing, broken, or doesn't fit.
         DataError: pictures or annotations can't be read.
     """
-    skeleton = read_skeleton(read_json(work.parts["calibrate"], "annotation file"), str(work.parts["calibrate"]))
+    skeleton = load_skeleton(work.parts["calibrate"])
     calibrate = Calibrate.open(work.parts["calibrate"], skeleton, work.config.seed)
     gathered = gather(work, skeleton)
     if len(calibrate.labels) < FEWEST_PEOPLE:
