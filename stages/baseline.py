@@ -62,9 +62,7 @@ def run(config: TrainConfig, start: Start) -> int:
             with Interruption() as interruption:
                 number = trainer.run(interruption)
         finally:
-            parts.progress.close()
-            if parts.dashboards is not None:
-                parts.dashboards.close()
+            parts.close()
         if ranks.is_main:
             conclude(parts, trainer, data, number)
         return number

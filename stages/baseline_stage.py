@@ -14,14 +14,14 @@ import numpy as np
 from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from stages import baseline
-from stages.evaluator import predict_results
+from stages.evaluator import write_results
 from stages.predictor import Predictor
 from stages.stage import PARTS, StageResult, StageWork
 from stages.start import Start
 from utils.checkpoint import load_checkpoint
 from utils.coco_files import load_ground_truth, read_json, read_skeleton
 from utils.config import TrainConfig
-from utils.predictions import predictions_from, read_predictions
+from utils.predictions import read_predictions
 from utils.run_folder import RunFolder
 
 
@@ -74,9 +74,7 @@ def write_predictions(weights: Path, work: StageWork, part: str, path: Path) -> 
         CocoPose(work.coco_root, annotations, skeleton=skeleton), image_size=predictor.image_size,
         batch_size=work.config.bs, workers=work.config.workers or 0,
     )  # fmt: skip
-    rows = predict_results(predictor.runtime.find, loader, annotations, skeleton)
-    truth = load_ground_truth(annotations, skeleton)
-    predictions_from(rows, truth, skeleton).save(path, truth.category)
+    write_results(predictor.runtime.find, loader, annotations, skeleton, path)
 
 
 def _training(folder: Path) -> RunFolder | None:

@@ -117,6 +117,12 @@ class Parts:
     unlabelled: Unlabelled | None = None
     patience: int | None = None
 
+    def close(self) -> None:
+        """Ends the progress bar and the dashboards."""
+        self.progress.close()
+        if self.dashboards is not None:
+            self.dashboards.close()
+
 
 class Trainer:
     """Runs epochs until the last, or until a signal."""
