@@ -19,7 +19,8 @@ from stages.pictures import Pictures
 from stages.plan import Plan, make_plan
 from stages.pretrained import Pretrained
 from stages.start import Start, build_model, describe_model, find_start
-from stages.trainer import Parts, Trainer
+from stages.trainer import Trainer
+from stages.trainer_parts import Parts
 from stages.training_data import Data, load_data
 from stages.training_state import TrainingState, seed_everything
 from utils.config import TrainConfig

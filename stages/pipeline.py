@@ -25,7 +25,8 @@ from stages.stage import PARTS, Stage, StageResult, StageWork
 from stages.weights import read_description
 from utils.checkpoint import load_checkpoint
 from utils.coco_files import load_ground_truth, load_skeleton, read_json
-from utils.config import STAGES, TrainConfig, pipeline_config
+from utils.config import STAGES, TrainConfig
+from utils.config_builder import pipeline_config
 from utils.distributed import leave_ranks, start_ranks
 from utils.errors import DataError, OutputError
 from utils.folder_lock import lock_folder
