@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.config import TrainConfig, build_config
+from utils.config import TrainConfig
+from utils.config_builder import build_config
 from utils.config_file import with_config_files
 from utils.errors import ConfigError, SiaError, WeightsError
 from utils.flags import parse_flags

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.models import machine
 from stages.predictor import Predictor
-from utils.errors import SiaError
+from utils.errors import exit_status
 from utils.images import find_images, read_image
 
 Pictures = list[NDArray[np.uint8]]
@@ -88,25 +88,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(args: argparse.Namespace) -> None:
     """Prints a table for each number of threads."""
-    args = parse_args(argv)
     files = [args.weight_path, *args.exports]
-    try:
-        pictures = [read_image(path) for path in find_images(args.image_path)[:20]]
-        memory = {path: peak_memory(path, max(args.sides)) for path in files}
-        for threads in args.threads:
-            torch.set_num_threads(threads)
-            times: Times = {}
-            for side in args.sides:
-                print(f"{threads} threads at {side} px ...", file=sys.stderr)
-                medians = measure(files, side, pictures, args.runs)
-                times.update({(path, side): value for path, value in medians.items()})
-            print(machine(0), "", table(files, args.sides, threads, times, memory), "", sep="\n", flush=True)
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    pictures = [read_image(path) for path in find_images(args.image_path)[:20]]
+    memory = {path: peak_memory(path, max(args.sides)) for path in files}
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        times: Times = {}
+        for side in args.sides:
+            print(f"{threads} threads at {side} px ...", file=sys.stderr)
+            medians = measure(files, side, pictures, args.runs)
+            times.update({(path, side): value for path, value in medians.items()})
+        print(machine(0), "", table(files, args.sides, threads, times, memory), "", sep="\n", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    args = parse_args(argv)
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from stages.start import Start
 from utils.checkpoint import load_checkpoint
 from utils.coco_files import Row, read_json, with_images, write_annotations
 from utils.config import PATHS, TrainConfig
-from utils.errors import SiaError, TrainingError
+from utils.errors import TrainingError, exit_status
 from utils.output import write_json, write_text
 
 ARMS: dict[str, tuple[str, ...]] = {"supervised": (), "one path": ("geometry",), "three paths": PATHS}
@@ -185,31 +185,31 @@ def table(start: Row, results: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def run(args: argparse.Namespace) -> None:
+    """All arms of all seeds, and their table."""
+    torch.set_num_threads(1)
+    args.output.mkdir(parents=True, exist_ok=True)
+    write_json(args.output / "arguments.json", {key: str(value) for key, value in vars(args).items()}, indent=2)
+    problem = photographs(args.photographs, args.output, args.share) if args.photographs else drawn(args.output)
+    start, config = args.start, make_config(args, problem, 0)
+    if args.baseline_epochs:
+        first = replace(config, epoch=args.baseline_epochs, eval_every=max(1, args.baseline_epochs // 3))
+        start = train(first, args.start, args.output / "baseline")
+    began = measure(start, config, problem, "test")
+    results: list[Row] = []
+    for seed in args.seeds:
+        for name in args.arms:
+            folder = args.output / f"{name.replace(' ', '-')}-seed{seed}"
+            results.append(run_arm(name, make_config(args, problem, seed), problem, start, folder))
+            write_text(args.output / "table.md", table(began, results))
+            print(json.dumps({key: results[-1][key] for key in ("arm", "seed", "AP", "AP50")}), flush=True)
+    print(table(began, results))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     args = parse_args(arguments)
-    torch.set_num_threads(1)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-        write_json(args.output / "arguments.json", {key: str(value) for key, value in vars(args).items()}, indent=2)
-        problem = photographs(args.photographs, args.output, args.share) if args.photographs else drawn(args.output)
-        start, config = args.start, make_config(args, problem, 0)
-        if args.baseline_epochs:
-            first = replace(config, epoch=args.baseline_epochs, eval_every=max(1, args.baseline_epochs // 3))
-            start = train(first, args.start, args.output / "baseline")
-        began = measure(start, config, problem, "test")
-        results: list[Row] = []
-        for seed in args.seeds:
-            for name in args.arms:
-                folder = args.output / f"{name.replace(' ', '-')}-seed{seed}"
-                results.append(run_arm(name, make_config(args, problem, seed), problem, start, folder))
-                write_text(args.output / "table.md", table(began, results))
-                print(json.dumps({key: results[-1][key] for key in ("arm", "seed", "AP", "AP50")}), flush=True)
-        print(table(began, results))
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from stages.matches import find_matches
 from stages.predictor import RUNTIMES, Predictor
 from stages.proof import prove
 from utils.coco_eval import Metrics, evaluate
-from utils.coco_files import Row, read_json, read_skeleton
+from utils.coco_files import Row, load_skeleton, read_json
 from utils.config import image_size
 from utils.distributed import Ranks, start_ranks
 from utils.errors import ConfigError, SiaError
@@ -97,7 +97,7 @@ def _is_weights(path: Path) -> bool:
 def evaluate_results(args: argparse.Namespace) -> None:
     """Scores a results file."""
     results = read_json(args.results, "results file")
-    skeleton = read_skeleton(read_json(args.ann_file, "annotation file"), f"The annotation file {args.ann_file}")
+    skeleton = load_skeleton(args.ann_file)
     metrics = evaluate(args.ann_file, results, skeleton)
     print(metrics.table(), flush=True)  # before the files, which may meet a full disk
     with output_folder(args.output_dir) as folder:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import write_dataset
-from utils.errors import SiaError
+from utils.errors import exit_status
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,30 +32,27 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def run(args: argparse.Namespace) -> None:
+    """Draws, and says where the pictures are."""
+    with tqdm(total=args.train + args.val, desc="synthetic people", unit="img", disable=None) as bar:
+        made = write_dataset(
+            args.output,
+            args.train,
+            args.val,
+            args.size,
+            args.seed,
+            args.workers,
+            lambda n: bar.update(n) and None,
+            args.close,
+        )
+        bar.leave = made
+    print(f"{'Made' if made else 'Found'} {args.train} + {args.val} pictures in {args.output.resolve()}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status."""
     args = parse_args(arguments)
-    try:
-        with tqdm(total=args.train + args.val, desc="synthetic people", unit="img", disable=None) as bar:
-            made = write_dataset(
-                args.output,
-                args.train,
-                args.val,
-                args.size,
-                args.seed,
-                args.workers,
-                lambda n: bar.update(n) and None,
-                args.close,
-            )
-            bar.leave = made
-    except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"Stopped. The same command finishes {args.output}.", file=sys.stderr)
-        return 130
-    print(f"{'Made' if made else 'Found'} {args.train} + {args.val} pictures in {args.output.resolve()}")
-    return 0
+    return exit_status(lambda: run(args), stopped=f"Stopped. The same command finishes {args.output}.")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from pathlib import Path
 from stages.phases import adapter_lines
 from stages.pretrained import Pretrained
 from stages.start import Start
-from stages.trainer import Parts, Trainer
+from stages.trainer import Trainer
+from stages.trainer_parts import Parts
 from stages.training_data import Data
 from utils.distributed import Ranks
 

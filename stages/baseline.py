@@ -19,7 +19,8 @@ from stages.pictures import Pictures
 from stages.plan import Plan, make_plan
 from stages.pretrained import Pretrained
 from stages.start import Start, build_model, describe_model, find_start
-from stages.trainer import Parts, Trainer
+from stages.trainer import Trainer
+from stages.trainer_parts import Parts
 from stages.training_data import Data, load_data
 from stages.training_state import TrainingState, seed_everything
 from utils.config import TrainConfig
@@ -62,9 +63,7 @@ def run(config: TrainConfig, start: Start) -> int:
             with Interruption() as interruption:
                 number = trainer.run(interruption)
         finally:
-            parts.progress.close()
-            if parts.dashboards is not None:
-                parts.dashboards.close()
+            parts.close()
         if ranks.is_main:
             conclude(parts, trainer, data, number)
         return number

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from stages import baseline
-from stages.evaluator import predict_results
+from stages.evaluator import write_results
 from stages.predictor import Predictor
 from stages.stage import PARTS, StageResult, StageWork
 from stages.start import Start
 from utils.checkpoint import load_checkpoint
 from utils.coco_files import load_ground_truth, read_json, read_skeleton
 from utils.config import TrainConfig
-from utils.predictions import predictions_from, read_predictions
+from utils.predictions import read_predictions
 from utils.run_folder import RunFolder
 
 
@@ -72,9 +74,7 @@ def write_predictions(weights: Path, work: StageWork, part: str, path: Path) -> 
         CocoPose(work.coco_root, annotations, skeleton=skeleton), image_size=predictor.image_size,
         batch_size=work.config.bs, workers=work.config.workers or 0,
     )  # fmt: skip
-    rows = predict_results(predictor.runtime.find, loader, annotations, skeleton)
-    truth = load_ground_truth(annotations, skeleton)
-    predictions_from(rows, truth, skeleton).save(path, truth.category)
+    write_results(predictor.runtime.find, loader, annotations, skeleton, path)
 
 
 def _training(folder: Path) -> RunFolder | None:
@@ -98,6 +98,6 @@ def _take_results(work: StageWork) -> StageResult:
         whole = read_json(work.config.val_ann if part == "test" else work.config.train_ann, "annotation file")
         people = read_predictions(source, load_ground_truth(whole, skeleton), skeleton)
         truth = load_ground_truth(content, skeleton)
-        wanted = [int(image_id) in set(truth.images) for image_id in people.image_ids]
-        people.map(lambda rows, wanted=wanted: rows[wanted]).save(after[part], truth.category)  # type: ignore[misc]
+        wanted = np.isin(people.image_ids, truth.images)
+        people.select(wanted).save(after[part], truth.category)
     return StageResult(after, figures={part: f"{source}" for part, source in given.items()})

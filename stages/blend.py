@@ -134,5 +134,5 @@ def suppress(people: Predictions, skeleton: Skeleton, decay: float) -> Predictio
         similarity = person_similarity(group.keypoints, group.boxes, skeleton)
         scores = soft_suppression(group.scores, similarity, decay)
         best = np.argsort(-scores, kind="stable")[:MOST]
-        parts.append(replace(group, scores=scores).map(lambda rows, best=best: rows[best]))  # type: ignore[misc]
+        parts.append(replace(group, scores=scores).select(best))
     return join(parts) if parts else people

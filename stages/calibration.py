@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.correlation import mended
 from stages.logistic import logistic, logit, regress
 from stages.pose_labels import LabelledPeople, match_labels, qualities
 from utils.coco_files import AREA_OF_BOX
@@ -90,7 +91,7 @@ class VarianceModel:
     def fit(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> VarianceModel:
         """From a model's people in labelled pictures, as far as they are somebody."""
         found = match_labels(people, labels, skeleton.sigmas)
-        people, labels = people.map(lambda rows: rows[found >= 0]), labels.select(found[found >= 0])
+        people, labels = people.select(found >= 0), labels.select(found[found >= 0])
         known = labels.labelled & np.isfinite(people.keypoints).all(-1)
         offsets = (people.keypoints - labels.keypoints) / units_of(people.boxes, skeleton)[..., None]
         return cls(_fisher_scoring(_features(people, skeleton)[known], (offsets[known] ** 2).mean(-1)))
@@ -160,7 +161,7 @@ def error_correlation(members: Sequence[Predictions], labels: LabelledPeople, sk
     energies = (values**2) @ known.T
     raw = (values @ values.T + 0.5 * SHRINK) / (np.sqrt(energies * energies.T) + SHRINK)
     np.fill_diagonal(raw, 1.0)
-    return _mended(raw)
+    return mended(raw, floor=0.05)
 
 
 def _standard_errors(people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> Floats:
@@ -172,11 +173,3 @@ def _standard_errors(people: Predictions, labels: LabelledPeople, skeleton: Skel
     scaled = (offsets / np.sqrt(people.variances[rows])[..., None]).clip(-3, 3)
     errors[found[rows]] = np.where(labels.labelled[found[rows], :, None], scaled, np.nan)
     return errors.ravel()
-
-
-def _mended(matrix: Floats) -> Floats:
-    """A correlation matrix near this one, without eigenvalues near 0."""
-    values, vectors = np.linalg.eigh(matrix)
-    positive = (vectors * values.clip(min=0.05)) @ vectors.T
-    scale = np.sqrt(np.diag(positive))
-    return np.asarray(positive / scale / scale[:, None])

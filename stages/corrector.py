@@ -18,7 +18,7 @@ import numpy as np
 from datasets.coco_pose import CocoPose
 from sia.pose_corrector import PoseCorrector
 from stages.corrector_training import Lessons, TrainedCorrector, moves_in, train_corrector
-from stages.folds import Calibrate, in_pictures
+from stages.folds import Attempt, Calibrate, People, in_pictures
 from stages.matches import find_matches
 from stages.pose_errors import FEWEST_PEOPLE, PoseErrors, errors_of_pairs
 from stages.pose_labels import LabelledPeople, Rows, labelled_people, match_labels
@@ -32,23 +32,6 @@ from utils.predictions import Array, Predictions
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the corrector's moves, one of which is chosen."""
-
-People = Mapping[str, Predictions]
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What the corrector left.
-
-    Attributes:
-        people: of ``calibrate``, cross-fitted, and of ``test``; as they came in where it was refused.
-        refused: why it was; empty otherwise.
-        figures: for the report.
-    """
-
-    people: People
-    refused: str
-    figures: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,10 +53,10 @@ class Half:
         """Matches the people of some pictures with their labels."""
         inside = in_pictures(people, image_ids)
         rows = match_labels(inside, calibrate.labels, calibrate.skeleton.sigmas)
-        return cls(inside, inside.map(lambda a: a[rows >= 0]), calibrate.labels.select(rows[rows >= 0]))
+        return cls(inside, inside.select(rows >= 0), calibrate.labels.select(rows[rows >= 0]))
 
 
-def correct(work: StageWork, people: People, calibrate: Calibrate) -> Correction:
+def correct(work: StageWork, people: People, calibrate: Calibrate) -> Attempt:
     """Trains the correctors, and applies them where the cross-fitted AP on ``calibrate`` rises.
 
     Args:
@@ -107,8 +90,8 @@ def _lacking(found: int, labelled: int) -> str:
     return ""
 
 
-def _refuse(people: People, reason: str) -> Correction:
-    return Correction(people, reason, {"decision": f"left out: {reason}"})
+def _refuse(people: People, reason: str) -> Attempt:
+    return Attempt(people, reason, {"decision": f"left out: {reason}"})
 
 
 def train(
@@ -155,7 +138,7 @@ def moves_of(
     return {part: moves_in(pictures[part], people[part], asked[part]) for part in asked}
 
 
-def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> Correction:
+def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> Attempt:
     """The share of the moves with the highest AP, each fold of ``calibrate`` by what the others say.
 
     Args:
@@ -171,9 +154,9 @@ def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> 
     decision = "kept" if kept else "left out"
     figures = {"AP before": before, "AP after": after, "share of its moves": share, "decision": decision}
     if not kept:
-        return Correction(people, "the corrector does not raise AP on the calibrate part", figures)
+        return Attempt(people, "the corrector does not raise AP on the calibrate part", figures)
     moved = _moved(there, moves["test"], np.full(len(there), share))
-    return Correction({"calibrate": crossed, "test": moved}, "", figures)
+    return Attempt({"calibrate": crossed, "test": moved}, "", figures)
 
 
 def _best_shares(people: Predictions, moves: Array, calibrate: Calibrate) -> tuple[Array, float]:

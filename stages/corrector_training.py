@@ -11,9 +11,10 @@ from torch import Tensor
 
 from datasets.coco_pose import CocoPose
 from sia.pose_corrector import PoseCorrector, correction_loss
-from stages.box_frame import frame_of, to_box
+from stages.box_frame import frame_of
 from stages.crops import Crops, crop_people, read_crops, view_crops
 from stages.error_drawing import Drawn, draw_errors
+from stages.fitting import fit, targets
 from stages.pose_errors import PoseErrors
 from stages.pose_labels import LabelledPeople
 from stages.prior_training import ConfidenceScale, draw_turns, network_input, turn_people
@@ -21,7 +22,6 @@ from utils.predictions import Array, Predictions
 from utils.skeleton import Skeleton
 
 BATCH = 32
-LEARNING_RATE = 2e-3
 MOST_PEOPLE = 6000
 """Whose squares are kept in memory, 38 kB each."""
 
@@ -82,7 +82,7 @@ def moves_in(pictures: CocoPose, people: Predictions, asked: Callable[[int], Seq
     for index, image_id in enumerate(pictures.image_ids):
         rows = np.flatnonzero(people.image_ids == image_id)
         if len(rows):
-            group = people.map(lambda a, rows=rows: a[rows])  # type: ignore[misc]
+            group = people.select(rows)
             crops = crop_people(pictures.read_image(index), group.boxes)
             moves[rows] = np.mean([corrector.moves(crops, group) for corrector in asked(image_id)], axis=0)
     return moves
@@ -112,48 +112,28 @@ def train_corrector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = PoseCorrector(skeleton.num_keypoints)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    network.train()
-    losses = []
-    for _ in range(steps):
-        rows = rng.integers(len(lessons.people), size=BATCH)
-        loss = _loss(network, lessons, rows, errors, scale, skeleton, rng)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    network.eval()
-    say(f"corrector: {steps} steps on {len(lessons.people)} people, {_course(losses)}")
+    course = fit(network, lambda: _loss(network, lessons, errors, scale, skeleton, rng), steps, warm_up=0.1)
+    say(f"corrector: {steps} steps on {len(lessons.people)} people, {course}")
     return TrainedCorrector(network, scale, skeleton)
-
-
-def _course(losses: Sequence[float]) -> str:
-    return f"loss {np.mean(losses[:20]):.3f} -> {np.mean(losses[-100:]):.3f}"
 
 
 def _loss(
     network: PoseCorrector,
     lessons: Lessons,
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
     errors: PoseErrors,
     scale: ConfidenceScale,
     skeleton: Skeleton,
     rng: np.random.Generator,
 ) -> Tensor:
     """Of some people, turned, spoilt and with other colours."""
+    rows = rng.integers(len(lessons.people), size=BATCH)
     people, turns = lessons.people.select(rows), draw_turns(len(rows), rng)
     pivots = frame_of(people.boxes)[0][:, 0]
     people = turn_people(people, turns, skeleton)
     drawn = draw_errors(errors, people, skeleton, rng)
     pixels = _recolour(view_crops(lessons.crops.select(rows), drawn.boxes, turns, pivots), rng)
     poses, guessed = network_input(drawn, scale, skeleton)
-    known = np.where(people.labelled[..., None], people.keypoints, drawn.keypoints)
-    targets = torch.from_numpy(to_box(known, drawn.boxes)).float()
-    units = torch.from_numpy(people.units(skeleton.sigmas) / frame_of(drawn.boxes)[1][..., 0]).float()
-    return correction_loss(network(pixels, poses, guessed), targets, units, torch.from_numpy(people.labelled))
+    return correction_loss(network(pixels, poses, guessed), *targets(people, drawn, skeleton))
 
 
 def _recolour(pixels: Tensor, rng: np.random.Generator) -> Tensor:

@@ -16,12 +16,12 @@ import numpy as np
 from stages.blend import Blend
 from stages.calibration import Calibration
 from stages.corrector import correct
-from stages.folds import FOLDS, Calibrate, in_pictures
+from stages.folds import FOLDS, Attempt, Calibrate, in_pictures
 from stages.gather import INPUT, Gathering, gather
 from stages.members import join
 from stages.pose_labels import LabelledPeople, Rows
 from stages.stage import StageResult, StageWork
-from utils.coco_files import load_ground_truth, read_json, read_skeleton
+from utils.coco_files import load_ground_truth, load_skeleton
 from utils.predictions import Predictions
 
 FEWEST_PEOPLE = 20
@@ -38,7 +38,7 @@ def run(work: StageWork) -> StageResult:
         WeightsError: a member's file is missing, broken, or doesn't fit.
         DataError: pictures or annotations can't be read.
     """
-    skeleton = read_skeleton(read_json(work.parts["calibrate"], "annotation file"), str(work.parts["calibrate"]))
+    skeleton = load_skeleton(work.parts["calibrate"])
     calibrate = Calibrate.open(work.parts["calibrate"], skeleton, work.config.seed)
     gathered = gather(work, skeleton)
     if len(calibrate.labels) < FEWEST_PEOPLE:
@@ -56,31 +56,16 @@ def run(work: StageWork) -> StageResult:
     return StageResult(paths, figures=figures)
 
 
-@dataclass(frozen=True)
-class Fusion:
-    """What the fusion left.
-
-    Attributes:
-        people: of ``calibrate``, cross-fitted, and of ``test``; as they came in where it was refused.
-        refused: why it was; empty otherwise.
-        figures: for the report.
-    """
-
-    people: Members
-    refused: str
-    figures: Mapping[str, Any]
-
-
-def fuse(gathered: Gathering, calibrate: Calibrate, say: Callable[[str], object]) -> Fusion:
+def fuse(gathered: Gathering, calibrate: Calibrate, say: Callable[[str], object]) -> Attempt:
     """Fuses the members that raise AP with the input, or refuses."""
     before = {"calibrate": gathered.calibrate[INPUT], "test": gathered.test[INPUT]}
     if len(gathered.calibrate) < 2:
-        return Fusion(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
+        return Attempt(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
     choice = choose(gathered.calibrate, calibrate, say)
     if choice.fused <= choice.alone[INPUT]:
-        return Fusion(before, "no fusion is better than its input on the calibrate part", choice.figures())
+        return Attempt(before, "no fusion is better than its input on the calibrate part", choice.figures())
     people = {"calibrate": choice.people, "test": fused_test(gathered, choice.members, calibrate)}
-    return Fusion(people, "", choice.figures())
+    return Attempt(people, "", choice.figures())
 
 
 @dataclass(frozen=True)
@@ -155,7 +140,7 @@ def cross_fitted(
         parts.append(blend.apply(outside, calibrate.skeleton))
     people = join(parts)
     order = np.argsort(people.image_ids, kind="stable")
-    return people.map(lambda rows: rows[order])
+    return people.select(order)
 
 
 def fused_test(gathered: Gathering, names: Sequence[str], calibrate: Calibrate) -> Predictions:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.correlation import mended
 from stages.pose_labels import LabelledPeople
 from utils.predictions import Array
 from utils.skeleton import Skeleton
@@ -155,7 +156,4 @@ def jitter_correlation(standard: Array, near: Array) -> Array:
     pooled = float(products[off].sum() / max(totals[off].sum(), 1e-9))
     raw = (products + 4 * PRIOR_COUNT * pooled) / (totals + 4 * PRIOR_COUNT)
     np.fill_diagonal(raw, 1.0)
-    values, vectors = np.linalg.eigh(raw)
-    mended = (vectors * values.clip(min=0.02)) @ vectors.T
-    scale = np.sqrt(np.diag(mended))
-    return np.asarray(mended / scale / scale[:, None])
+    return mended(raw, floor=0.02)

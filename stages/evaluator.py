@@ -16,6 +16,7 @@ from stages.runtime import Find, torch_finder
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_ground_truth
 from utils.errors import DataError, SiaError, WeightsError
+from utils.predictions import predictions_from
 from utils.results import coco_rows
 from utils.skeleton import Skeleton
 from utils.structures import People, PoseBatch
@@ -81,6 +82,28 @@ def predict_results(
     shares, results = _gather(share), list[Row]()
     on_first_rank(lambda: results.extend(_merge(shares)))
     return results
+
+
+def write_results(find: Find, loader: Iterable[PoseBatch], ground_truth: Path, skeleton: Skeleton, path: Path) -> None:
+    """Writes the results of all ranks' images; the first rank does so.
+
+    Args:
+        find: runs the model.
+        loader: this rank's share of the images.
+        ground_truth: the annotation file of the images.
+        skeleton: of both.
+        path: of the file, see `Predictions.save`.
+
+    Raises:
+        SiaError: see `evaluate_model`; or the file can't be written.
+    """
+    rows = predict_results(find, loader, ground_truth, skeleton)
+
+    def write() -> None:
+        truth = load_ground_truth(ground_truth, skeleton)
+        predictions_from(rows, truth, skeleton).save(path, truth.category)
+
+    on_first_rank(write)
 
 
 @dataclass

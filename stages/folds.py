@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from utils.predictions import Predictions
 from utils.skeleton import Skeleton
 
 FOLDS = 5
+
+People = Mapping[str, Predictions]
+"""Of parts, by their names."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,22 @@ class Calibrate:
         return order[: len(order) // 2], order[len(order) // 2 :]
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """What a way to make people better left.
+
+    Attributes:
+        people: of ``calibrate``, cross-fitted, and of ``test``; as they came in where it was refused.
+        refused: why it was; empty otherwise.
+        figures: for the report.
+    """
+
+    people: People
+    refused: str
+    figures: Mapping[str, Any]
+
+
 def in_pictures(people: Predictions, image_ids: Rows) -> Predictions:
     """The people of some pictures."""
     chosen = np.isin(people.image_ids, image_ids)
-    return people.map(lambda rows: rows[chosen])
+    return people.select(chosen)

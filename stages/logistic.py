@@ -22,6 +22,11 @@ def logistic(values: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-values.clip(-30, 30))))
 
 
+def standardised(features: Array, mean: Array, deviation: Array) -> Array:
+    """(..., F) features for a regression, by their (F,) means and standard deviations; cut at 5."""
+    return np.asarray(((features - mean) / deviation.clip(min=1e-6)).clip(-5, 5))
+
+
 def regress(table: Array, wanted: Array, penalty: Array, start: Array | float = 0.0) -> Array:
     """Weights of a logistic regression with a ridge.
 

@@ -24,8 +24,9 @@ from stages.splits import describe, read_splits
 from stages.stage import PARTS, Stage, StageResult, StageWork
 from stages.weights import read_description
 from utils.checkpoint import load_checkpoint
-from utils.coco_files import load_ground_truth, read_json, read_skeleton
-from utils.config import STAGES, TrainConfig, pipeline_config
+from utils.coco_files import load_ground_truth, load_skeleton, read_json
+from utils.config import STAGES, TrainConfig
+from utils.config_builder import pipeline_config
 from utils.distributed import leave_ranks, start_ranks
 from utils.errors import DataError, OutputError
 from utils.folder_lock import lock_folder
@@ -122,7 +123,7 @@ class Pipeline:
         self.manifest.write()
         self.ledger = Ledger(self.manifest, config, say)
         self.parts = part_files(self.manifest)
-        self.skeleton = read_skeleton(read_json(self.parts["test"], "annotation file"), str(self.parts["test"]))
+        self.skeleton = load_skeleton(self.parts["test"])
         self._matches: dict[str, Matches] = {}
         self._started = time.monotonic()
         say(f"pipeline      {folder}\npictures      {describe(read_splits(splits_folder(self.manifest)))}")

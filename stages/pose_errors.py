@@ -74,7 +74,7 @@ def measure_errors(people: Predictions, labels: LabelledPeople, skeleton: Skelet
         DataError: too few are found.
     """
     found = match_labels(people, labels, skeleton.sigmas)
-    return errors_of_pairs(people.map(lambda rows: rows[found >= 0]), labels.select(found[found >= 0]), skeleton)
+    return errors_of_pairs(people.select(found >= 0), labels.select(found[found >= 0]), skeleton)
 
 
 def errors_of_pairs(people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> PoseErrors:

@@ -122,7 +122,7 @@ def match_labels(people: Predictions, labels: LabelledPeople, sigmas: Sequence[f
     found = np.full(len(people), -1, dtype=np.int64)
     for rows, columns in shared_pictures(people.image_ids, labels.image_ids):
         rows = rows[np.argsort(-people.scores[rows], kind="stable")]
-        group, known = people.map(lambda a, rows=rows: a[rows]), labels.select(columns)  # type: ignore[misc]
+        group, known = people.select(rows), labels.select(columns)
         oks = oks_matrix(group, known, sigmas)
         likeness = np.maximum(oks / MATCH_OKS, box_overlaps(group.boxes, known.boxes) / SAME_BOX)
         for row, column in match_people(likeness, 1.0):
@@ -135,7 +135,7 @@ def qualities(people: Predictions, labels: LabelledPeople, sigmas: Sequence[floa
     quality = np.zeros(len(people))
     for rows, columns in shared_pictures(people.image_ids, labels.image_ids):
         rows = rows[np.argsort(-people.scores[rows], kind="stable")]
-        oks = oks_matrix(people.map(lambda a, rows=rows: a[rows]), labels.select(columns), sigmas)  # type: ignore[misc]
+        oks = oks_matrix(people.select(rows), labels.select(columns), sigmas)
         for threshold in np.linspace(0.5, 0.95, 10):
             for row, _ in match_people(oks, float(threshold)):
                 quality[rows[row]] += 0.1

@@ -105,7 +105,7 @@ def _shown(people: Predictions, display: Display) -> tuple[People, np.ndarray[An
     """People above the threshold, best first, and their variances."""
     order = np.argsort(-people.scores, kind="stable")
     order = order[people.scores[order] >= display.score]
-    chosen = people.map(lambda rows: rows[order])
+    chosen = people.select(order)
     columns = (chosen.boxes, chosen.scores, chosen.keypoints, chosen.confidences)
     return People(*(column.astype(np.float32) for column in columns)), chosen.variances
 

@@ -25,7 +25,7 @@ from stages.prior_poses import training_poses
 from stages.prior_training import TrainedPrior, confidence_scale, train_prior
 from stages.prior_trials import Bench, Outcome, Trial, try_all
 from stages.stage import StageResult, StageWork
-from utils.coco_files import load_ground_truth, read_json, read_skeleton
+from utils.coco_files import load_ground_truth, load_skeleton
 from utils.output import write_json
 from utils.predictions import Predictions, read_predictions
 from utils.skeleton import Skeleton
@@ -43,7 +43,7 @@ def run(work: StageWork) -> StageResult:
         DataError: files that can't be read or don't fit together.
         OutputError: a file can't be written.
     """
-    skeleton = _skeleton_of(work.parts["calibrate"])
+    skeleton = load_skeleton(work.parts["calibrate"])
     people = {part: _read(work, part, skeleton) for part in ("calibrate", "test")}
     bench = _bench(work, people["calibrate"], skeleton)
     poses = training_poses(work.parts["fit"], work.config.prior_poses, skeleton)
@@ -60,10 +60,6 @@ def run(work: StageWork) -> StageResult:
     figures = _figures(outcome.trials, poses, bench) | worth
     pictures = _draw(work, moves, outcome, bench.truth)
     return StageResult(after, declined=_declined(outcome), figures=figures, pictures=pictures)
-
-
-def _skeleton_of(annotations: Path) -> Skeleton:
-    return read_skeleton(read_json(annotations, "annotation file"), f"The annotation file {annotations}")
 
 
 def _read(work: StageWork, part: str, skeleton: Skeleton) -> Predictions:
@@ -99,7 +95,7 @@ def _train(
         mine = bench.folds % 2 == half
         errors = measure_half(people, bench.truth, mine, skeleton)
         write_json(work.folder / f"errors_{half}.json", errors.to_dict())
-        scale = confidence_scale(people.map(lambda rows, mine=mine: rows[mine]))  # type: ignore[misc]
+        scale = confidence_scale(people.select(mine))
         priors.append(
             train_prior(poses, errors, scale, skeleton, work.config.seed + half, work.config.prior_steps, work.say)
         )
@@ -109,7 +105,7 @@ def _train(
 def measure_half(people: Predictions, truth: Truth, rows: Rows, skeleton: Skeleton) -> PoseErrors:
     """The errors of the people found among some rows."""
     chosen = np.flatnonzero(rows & truth.matched)
-    return errors_of_pairs(people.map(lambda a: a[chosen]), truth.labels.select(truth.found[chosen]), skeleton)
+    return errors_of_pairs(people.select(chosen), truth.labels.select(truth.found[chosen]), skeleton)
 
 
 def _write(folder: Path, changed: Mapping[str, Predictions], category: int) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stages.calibration import variances_of
-from stages.logistic import logistic, logit, regress
+from stages.logistic import logistic, logit, regress, standardised
 from stages.pose_labels import Mask
 from stages.prior_parts import SURE, Scene, Truth
 from utils.predictions import Array, Predictions
@@ -45,7 +45,7 @@ class Recalibration:
     def __call__(self, logits: Array, features: Array) -> Array:
         """Logits (N, K) of the old confidences and features (N, K, F) -> (N, K) new confidences."""
         slopes, kinds = np.split(self.weights, [len(self.mean)])
-        return logistic(logits + _standard(features, self.mean, self.deviation) @ slopes + kinds)
+        return logistic(logits + standardised(features, self.mean, self.deviation) @ slopes + kinds)
 
 
 class Confidences:
@@ -68,7 +68,7 @@ class Confidences:
         chosen, kinds = self.features[known], np.eye(terms.shape[1])[np.nonzero(known)[1]]
         mean, deviation = chosen.mean(0), chosen.std(0)
         mean[0], deviation[0] = 0.0, 1.0  # the level stays
-        table = np.concatenate([_standard(chosen, mean, deviation), kinds], axis=1)
+        table = np.concatenate([standardised(chosen, mean, deviation), kinds], axis=1)
         penalty = np.r_[np.full(len(mean), RIDGE), np.full(kinds.shape[1], SHRINK)]
         return Recalibration(mean, deviation, regress(table, terms[known], penalty, self.logits[known]))
 
@@ -86,10 +86,6 @@ class Confidences:
     def describe(self, fitted: Recalibration) -> dict[str, Any]:
         """Weights of the standardised features, beside the old confidence as it is."""
         return {name: round(float(w), 3) for name, w in zip(FEATURES, fitted.weights, strict=False)}
-
-
-def _standard(features: Array, mean: Array, deviation: Array) -> Array:
-    return np.asarray(((features - mean) / deviation.clip(min=1e-6)).clip(-5, 5))
 
 
 @dataclass(frozen=True)

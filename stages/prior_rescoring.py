@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.logistic import logistic, logit, regress
+from stages.logistic import logistic, logit, regress, standardised
 from stages.pose_labels import Mask
 from stages.prior_parts import Scene, Truth
 from utils.predictions import Array, Predictions
@@ -36,7 +36,7 @@ class Score:
 
     def __call__(self, logits: Array, features: Array) -> Array:
         """Old scores' logits (N,) and features (N, F) -> (N,) in (0, 1)."""
-        return logistic(logits + _standard(features, self.mean, self.deviation) @ self.weights)
+        return logistic(logits + _table(features, self.mean, self.deviation) @ self.weights)
 
 
 class Rescoring:
@@ -61,7 +61,7 @@ class Rescoring:
         chosen, wanted = self.table[rows], truth.qualities(self.scene.people)[rows]
         mean, deviation = chosen.mean(0), chosen.std(0).clip(min=1e-6)
         penalty = np.r_[0.0, np.full(len(mean), RIDGE)]
-        return Score(mean, deviation, regress(_standard(chosen, mean, deviation), wanted, penalty, self.logits[rows]))
+        return Score(mean, deviation, regress(_table(chosen, mean, deviation), wanted, penalty, self.logits[rows]))
 
     def apply(self, fitted: Score) -> Predictions:
         """The same people with new scores."""
@@ -72,7 +72,7 @@ class Rescoring:
         return {name: round(float(w), 3) for name, w in zip(self.features, fitted.weights[1:], strict=True)}
 
 
-def _standard(features: Array, mean: Array, deviation: Array) -> Array:
+def _table(features: Array, mean: Array, deviation: Array) -> Array:
     """(N, 1 + F), with a column of ones before the standardised features."""
-    standard = ((features - mean) / deviation).clip(-5, 5)
-    return np.concatenate([np.ones((len(standard), 1)), standard], axis=1)
+    columns = standardised(features, mean, deviation)
+    return np.concatenate([np.ones((len(columns), 1)), columns], axis=1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sia.pose_prior import PosePrior, Repaired, distances_between, prior_loss, surprise
 from stages.box_frame import frame_of, to_box
 from stages.error_drawing import Drawn, draw_errors
+from stages.fitting import fit, targets
 from stages.logistic import logit
 from stages.pose_errors import PoseErrors
 from stages.pose_labels import LabelledPeople
@@ -20,7 +21,6 @@ from utils.predictions import Array, Predictions
 from utils.skeleton import Skeleton
 
 BATCH = 512
-LEARNING_RATE = 2e-3
 FEWEST_STEPS = 300
 PASSES = 40
 """Over the poses, but at least `FEWEST_STEPS`."""
@@ -130,44 +130,28 @@ def train_prior(
         say: prints a line.
     """
     rng = np.random.default_rng(seed)
+    steps = int(min(max(PASSES * len(poses) / BATCH, FEWEST_STEPS), most_steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = PosePrior(skeleton.num_keypoints)
-        steps = int(min(max(PASSES * len(poses) / BATCH, FEWEST_STEPS), most_steps))
-        optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.05)
-        network.train()
-        losses = []
-        for _ in range(steps):
-            batch = augment(poses.select(rng.integers(len(poses), size=BATCH)), skeleton, rng)
-            losses.append(_step(network, optimizer, batch, errors, scale, skeleton, rng))
-            schedule.step()
-    network.eval()
-    say(f"prior: {steps} steps on {len(poses)} poses, loss {np.mean(losses[:20]):.3f} -> {np.mean(losses[-100:]):.3f}")
+        course = fit(network, lambda: _loss(network, poses, errors, scale, skeleton, rng), steps, warm_up=0.05)
+    say(f"prior: {steps} steps on {len(poses)} poses, {course}")
     return TrainedPrior(network, scale, skeleton)
 
 
-def _step(
+def _loss(
     network: PosePrior,
-    optimizer: torch.optim.Optimizer,
-    batch: LabelledPeople,
+    people: LabelledPeople,
     errors: PoseErrors,
     scale: ConfidenceScale,
     skeleton: Skeleton,
     rng: np.random.Generator,
-) -> float:
+) -> Tensor:
+    """Of some people, turned and spoilt."""
+    batch = augment(people.select(rng.integers(len(people), size=BATCH)), skeleton, rng)
     drawn = draw_errors(errors, batch, skeleton, rng)
     poses, guessed = network_input(drawn, scale, skeleton)
-    targets = torch.from_numpy(
-        to_box(np.where(batch.labelled[..., None], batch.keypoints, drawn.keypoints), drawn.boxes)
-    )
-    units = torch.from_numpy(batch.units(skeleton.sigmas) / frame_of(drawn.boxes)[1][..., 0]).float()
-    loss = prior_loss(network(poses, guessed), poses, targets.float(), units, torch.from_numpy(batch.labelled))
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+    return prior_loss(network(poses, guessed), poses, *targets(batch, drawn, skeleton))
 
 
 def augment(people: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator) -> LabelledPeople:

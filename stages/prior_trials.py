@@ -20,7 +20,7 @@ from stages.proof import Proof, prove
 
 PARTS: tuple[type[Part], ...] = (Swaps, Moves, Rescoring)
 
-SURE = 1.0
+LIKELY = 1.0
 """Standard errors by which a part has to raise AP on the calibrate part. The proof on the test part asks for two."""
 
 
@@ -138,6 +138,6 @@ def change(part: type[Part], calibrate: Scene, test: Scene, bench: Bench) -> tup
 
 
 def gains(proof: Proof) -> bool:
-    """Whether AP rose by more than `SURE` standard errors."""
+    """Whether AP rose by more than `LIKELY` standard errors."""
     interval = proof.difference
-    return proof.changed and interval.value > max(SURE * (interval.high - interval.low) / 3.92, 1e-6)
+    return proof.changed and interval.value > max(LIKELY * (interval.high - interval.low) / 3.92, 1e-6)

@@ -65,12 +65,12 @@ class PseudoBatches:
         self._next = -1
 
     def weight(self, step: int) -> float:
-        """See `stages.trainer.Unlabelled`."""
+        """See `stages.trainer_parts.Unlabelled`."""
         progress = min(step / self.ramp, 1.0) if self.ramp else 1.0
         return self.highest * math.exp(-STEEPNESS * (1 - progress) ** 2)
 
     def batch(self, step: int) -> PoseBatch:
-        """See `stages.trainer.Unlabelled`."""
+        """See `stages.trainer_parts.Unlabelled`."""
         views = self._views(step)
         found = [
             pseudo_labels(opinion, self.gates, known)

@@ -162,7 +162,7 @@ class _Shown:
     def people(self, image_id: int) -> People:
         """Of one picture."""
         found = self.predictions.of_image(image_id)
-        found = found.map(lambda rows, keep=found.scores >= self.least: rows[keep])  # type: ignore[misc]
+        found = found.select(found.scores >= self.least)
         columns = (found.boxes, found.scores, found.keypoints, found.confidences)
         return People(*(column.astype(np.float32) for column in columns))
 

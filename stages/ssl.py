@@ -22,7 +22,7 @@ from datasets.loader import validation_loader
 from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
 from stages.announcement import announce
 from stages.baseline import assemble
-from stages.evaluator import on_first_rank, predict_results
+from stages.evaluator import on_first_rank, write_results
 from stages.gates import Gates, NoGateError, choose_gates, gates_from, judge
 from stages.interruption import Interruption
 from stages.plan import make_plan
@@ -36,13 +36,12 @@ from stages.training_data import Data, load_data
 from stages.training_state import seed_everything
 from stages.weights import read_description
 from utils.checkpoint import load_checkpoint
-from utils.coco_files import load_ground_truth, read_json
+from utils.coco_files import read_json
 from utils.config import TrainConfig, flag_fields
 from utils.distributed import Ranks, start_ranks
 from utils.ema import skip_warm_up
 from utils.output import write_json
 from utils.plots import training_batch_picture
-from utils.predictions import predictions_from
 
 PATIENCE = 3
 """Evaluations without a new best AP of the calibration pictures after which the best weights are taken."""
@@ -213,9 +212,7 @@ def _train(trainer: Trainer, source: PseudoBatches) -> None:
             number = trainer.run(interruption)
     finally:
         source.loader.close()
-        trainer.parts.progress.close()
-        if trainer.parts.dashboards is not None:
-            trainer.parts.dashboards.close()
+        trainer.parts.close()
     if number:
         trainer.parts.progress.say(f"Stopped by {signal.Signals(number).name}; all is saved, the same command goes on.")
         signal.raise_signal(number)
@@ -251,11 +248,7 @@ def _predict(work: StageWork, trainer: Trainer, dataset: CocoPose, part: str) ->
     loader = validation_loader(
         dataset, image_size=config.imgsz, batch_size=config.bs, workers=0, rank=ranks.rank, world_size=ranks.world_size
     )
-    rows = predict_results(runtime.find, loader, dataset.annotation_file, dataset.skeleton)
-    truth = load_ground_truth(dataset.annotation_file, dataset.skeleton)
-    with ranks.shared_errors():
-        if ranks.is_main:
-            predictions_from(rows, truth, dataset.skeleton).save(path, truth.category)
+    write_results(runtime.find, loader, dataset.annotation_file, dataset.skeleton, path)
     return path
 
 

@@ -5,117 +5,26 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from datasets.loader import TrainingLoader, ValidationLoader
 from sia.adapters import plain_weights
-from sia.criterion import PoseCriterion
 from stages.evaluator import evaluate_model
 from stages.interruption import Interruption
 from stages.phases import phase_at, start_phase
-from stages.pictures import Pictures
-from stages.plan import Plan
-from stages.pretrained import Pretrained
-from stages.training_state import TrainingState, plain
+from stages.trainer_parts import Agreement, Parts, Share
+from stages.training_state import plain
 from utils.checkpoint import FORMAT, save_checkpoint
 from utils.coco_eval import Metrics
-from utils.config import TrainConfig
-from utils.distributed import Ranks, keep_statistics, running_statistics, wrap
+from utils.distributed import keep_statistics, running_statistics, wrap
 from utils.errors import SiaError, TrainingError
-from utils.logger import Dashboards, Progress, ResultsFile
 from utils.optimizer import learning_rates
-from utils.run_folder import RunFolder
-from utils.skeleton import Skeleton
 from utils.structures import PoseBatch
 
 SMALLEST_SCALE = 1e-3
 """fp16: a loss scale below this means that the gradient is not finite at any scale."""
-
-
-class Agreement(NamedTuple):
-    """What all ranks know before a step.
-
-    Attributes:
-        people: in all batches of the step on all ranks, divided by the ranks, at least 1.
-        images: in all of them.
-        signal: its number if any rank has got one, else 0.
-        save: whether it is time to.
-    """
-
-    people: float
-    images: int
-    signal: int
-    save: bool
-
-
-class Share(NamedTuple):
-    """One batch of a step and how it counts.
-
-    Attributes:
-        batch: on the CPU.
-        people: what its losses are divided by.
-        weight: what they count, 1 for labelled batches.
-        suffix: of their names.
-    """
-
-    batch: PoseBatch
-    people: float
-    weight: float = 1.0
-    suffix: str = ""
-
-
-class Unlabelled(Protocol):
-    """A second source of losses: a batch a step whose labels are made up on the way."""
-
-    def batch(self, step: int) -> PoseBatch:
-        """The batch of a step, as large on each rank; called once for each step, in their order.
-
-        Raises:
-            SiaError: a picture can't be used.
-        """
-
-    def weight(self, step: int) -> float:
-        """What its losses count in this step, above 0."""
-
-
-@dataclass
-class Parts:
-    """What a trainer works with.
-
-    Attributes:
-        network: the model as it is called: wrapped in DistributedDataParallel where there are several processes.
-        state: the model itself and all else that a checkpoint holds.
-        description: the part of every checkpoint that says what it is: model_config and skeleton.
-        identity: facts of the data that a resumed run must share.
-        pretrained: what the run started from, which decides automatic choices.
-        results, dashboards, pictures: on the first rank only.
-        unlabelled: what is learned from beside the labelled batches, if anything.
-        patience: evaluations without a new best AP that end the run; None for no end before the last epoch.
-    """
-
-    config: TrainConfig
-    plan: Plan
-    ranks: Ranks
-    network: nn.Module
-    state: TrainingState
-    criterion: PoseCriterion
-    training: TrainingLoader[PoseBatch]
-    validation: ValidationLoader
-    skeleton: Skeleton
-    folder: RunFolder
-    description: dict[str, Any]
-    identity: dict[str, Any]
-    pretrained: Pretrained
-    progress: Progress
-    results: ResultsFile | None
-    dashboards: Dashboards | None
-    pictures: Pictures | None
-    unlabelled: Unlabelled | None = None
-    patience: int | None = None
 
 
 class Trainer:

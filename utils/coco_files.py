@@ -127,6 +127,15 @@ def read_skeleton(content: Any, name: str) -> Skeleton:
         raise DataError(f"{name}: its category '{declared[0].get('name')}' can't be used: {error}") from None
 
 
+def load_skeleton(path: Path) -> Skeleton:
+    """That of an annotation file.
+
+    Raises:
+        DataError: it can't be read, or doesn't declare one skeleton.
+    """
+    return read_skeleton(read_json(path, "annotation file"), f"The annotation file {path}")
+
+
 def _check_sections(content: Any, name: str) -> None:
     for section in ("images", "annotations", "categories"):
         rows = content.get(section) if isinstance(content, dict) else None

@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, unknown
 from utils.llm_flags import check_llm
 
 STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
@@ -382,64 +381,6 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = None) -> tuple[TrainConfig, list[str]]:
-    """Fills flags left out from a resumed run, or else by their defaults.
-
-    Args:
-        given: from `parse_flags`.
-        saved: `TrainConfig.to_dict` of the run to resume.
-
-    Returns:
-        The configuration, and a line for each flag that differs from the resumed run.
-
-    Raises:
-        ConfigError: a required flag is missing, or a flag changes that a resumed run can't change.
-    """
-    if saved is None:
-        missing = [f.metadata["flag"] for f in flag_fields() if f.default is MISSING and f.name not in given]
-        if missing:
-            raise ConfigError(f"{', '.join(missing)} must be given. See python train_pose.py --help.")
-        return TrainConfig(**given), []
-    base = _restored(saved)
-    changed = [f for f in flag_fields() if f.name in given and f.name in base and given[f.name] != base[f.name]]
-    changed = [f for f in changed if f.name != "resume"]
-    lines = [f"{f.metadata['flag']} {format_value(base[f.name])} -> {format_value(given[f.name])}" for f in changed]
-    fixed = [line for line, entry in zip(lines, changed, strict=True) if not entry.metadata["free"]]
-    if fixed:
-        raise ConfigError(
-            f"A resumed run can't change {'; '.join(fixed)}. Leave it out to continue exactly, or start a new run "
-            "from the weights with --RESUME .../best.pt."
-        )
-    return TrainConfig(**{**base, **given}), lines
-
-
-def pipeline_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None) -> TrainConfig:
-    """Fills flags left out from the pipeline's earlier runs, or else by their defaults.
-
-    Without -VAL_ANN it is the file of -TRAIN_ANN: one file for all parts. Arguments and errors: see `build_config`.
-    """
-    if saved is not None:
-        kept = {name: value for name, value in _restored(saved).items() if name not in ("stage", "config_file")}
-        return TrainConfig(**{**kept, **given})
-    stage = given.get("stage", "baseline")
-    if stage != "all" and given.get("pipeline") is None:
-        raise ConfigError(f"-STAGE {stage} needs -PIPELINE, the folder of the pipeline that it belongs to.")
-    whole = {"val_ann": given.get("train_ann")} if "coco_root" in given and "train_ann" in given else {}
-    return build_config({"model": "sia_pose_simple", **whole, **given})[0]
-
-
-def unknown(what: str, value: str, known: Sequence[str]) -> str:
-    """What to say about a name that is not in a table: the closest ones that are."""
-    by_letters = {name.lstrip("-").lower(): name for name in known}
-    bare = str(value).lstrip("-").lower()
-    close = [bare] if bare in by_letters else []
-    close += [letters for letters in by_letters if bare and letters.startswith(bare)]
-    close += difflib.get_close_matches(bare, list(by_letters), n=3, cutoff=0.5)
-    names = list(dict.fromkeys(by_letters[letters] for letters in close))[:3]
-    hint = f" Did you mean {' or '.join(names)}?" if names else f" Known: {', '.join(known)}."
-    return f"{what} {value} is unknown.{hint}"
-
-
 def _flag_of(name: str) -> str:
     return next(str(f.metadata["flag"]) for f in flag_fields() if f.name == name)
 
@@ -448,13 +389,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _restored(saved: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: _restore(f, saved[f.name]) for f in flag_fields() if f.name in saved}
-
-
-def _restore(entry: Field[Any], value: Any) -> Any:
-    if value is not None and entry.metadata["kind"] is Path:
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from utils.config import flag_fields, unknown
-from utils.errors import ConfigError
+from utils.config import flag_fields
+from utils.errors import ConfigError, unknown
 
 _FLAG = "-CONFIG"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class SiaError(Exception):
@@ -32,6 +33,18 @@ class TrainingError(SiaError):
 
 class DownloadError(SiaError):
     """A file that can't be fetched, or isn't the one that was asked for."""
+
+
+def unknown(what: str, value: str, known: Sequence[str]) -> str:
+    """What to say about a name that is not in a table: the closest ones that are."""
+    by_letters = {name.lstrip("-").lower(): name for name in known}
+    bare = str(value).lstrip("-").lower()
+    close = [bare] if bare in by_letters else []
+    close += [letters for letters in by_letters if bare and letters.startswith(bare)]
+    close += difflib.get_close_matches(bare, list(by_letters), n=3, cutoff=0.5)
+    names = list(dict.fromkeys(by_letters[letters] for letters in close))[:3]
+    hint = f" Did you mean {' or '.join(names)}?" if names else f" Known: {', '.join(known)}."
+    return f"{what} {value} is unknown.{hint}"
 
 
 def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:

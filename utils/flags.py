@@ -8,8 +8,8 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
 
-from utils.config import flag_fields, format_value, image_size, name_list, unknown
-from utils.errors import ConfigError
+from utils.config import flag_fields, format_value, image_size, name_list
+from utils.errors import ConfigError, unknown
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +46,16 @@ class Predictions:
         return len(self.image_ids)
 
     def map(self, function: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> Predictions:
-        """Applies a function of the rows, such as a selection, to every array."""
+        """Applies a function of the rows to every array."""
         return Predictions(*(function(getattr(self, entry.name)) for entry in fields(self)))  # type: ignore[arg-type]
+
+    def select(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Predictions:
+        """Some of the people; an index may come twice."""
+        return self.map(lambda rows: rows[chosen])
 
     def of_image(self, image_id: int) -> Predictions:
         """The people of one picture."""
-        chosen = self.image_ids == image_id
-        return self.map(lambda rows: rows[chosen])
+        return self.select(self.image_ids == image_id)
 
     def rows(self, category_id: int) -> list[Row]:
         """COCO keypoint results."""

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers.runner import Checkpoint, Row
 from utils.coco_eval import evaluate
-from utils.coco_files import read_json, read_skeleton
+from utils.coco_files import load_skeleton
 
 LATE = 1.02
 """A checkpoint counts up to this share of the budget: no contestant can stop in the middle of a step."""
@@ -48,7 +48,7 @@ class Point:
 
 def score(contestant: str, seed: int, checkpoint: Checkpoint, results: list[Row], annotations: Path) -> Point:
     """The project's own evaluation, the same for all contestants."""
-    skeleton = read_skeleton(read_json(annotations, "annotation file"), str(annotations))
+    skeleton = load_skeleton(annotations)
     metrics = evaluate(annotations, results, skeleton)
     figures = (round(100 * value, 2) for value in (metrics.AP, metrics.AP50, metrics.box_AP or 0.0))
     return Point(contestant, seed, round(checkpoint.seconds, 1), checkpoint.images, *figures)

@@ -12,8 +12,7 @@ from stages.partners.sapiens import load_sapiens
 from stages.partners.sapiens2 import load_sapiens2
 from stages.partners.simcc import load_simcc
 from stages.partners.vitpose import load_vitpose
-from utils.config import unknown
-from utils.errors import ConfigError
+from utils.errors import ConfigError, unknown
 
 LOADERS: dict[str, Callable[[Path, str], Partner]] = {
     "own": OwnPartner.load,

@@ -402,7 +402,7 @@ def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_parts_are_frozen(train: Callable[..., int]) -> None:
     """A configuration can't be changed behind the checkpoint's back."""
-    from utils.config import build_config
+    from utils.config_builder import build_config
 
     config, _ = build_config({"model": "a", "coco_root": Path(), "train_ann": Path(), "val_ann": Path()})
     with pytest.raises(AttributeError):

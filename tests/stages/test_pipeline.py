@@ -24,7 +24,8 @@ from stages.pipeline_report import write_report
 from stages.stage import StageResult, StageWork
 from tests import processes
 from utils.coco_eval import evaluate
-from utils.config import STAGES, pipeline_config
+from utils.config import STAGES
+from utils.config_builder import pipeline_config
 from utils.predictions import read_predictions
 from utils.skeleton import COCO_PERSON
 

@@ -10,7 +10,8 @@ import pytest
 from stages.phases import freeze_epochs_of, phase_at
 from stages.plan import make_plan, plan_phases
 from stages.pretrained import Pretrained
-from utils.config import TrainConfig, build_config
+from utils.config import TrainConfig
+from utils.config_builder import build_config
 from utils.device import choose_device
 from utils.distributed import Ranks
 from utils.errors import ConfigError

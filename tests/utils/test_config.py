@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.config import TrainConfig, build_config, flag_fields, image_size
+from utils.config import TrainConfig, flag_fields, image_size
+from utils.config_builder import build_config
 from utils.errors import ConfigError
 
 REQUIRED = {"model": "sia_pose", "coco_root": Path("a"), "train_ann": Path("b"), "val_ann": Path("c")}
