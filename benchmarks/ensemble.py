@@ -79,7 +79,7 @@ def simulate(
     confidences = 1 / (1 + np.exp(-trust))
     blank = np.full(units.shape, np.nan)
     people = Predictions(truth.image_ids, truth.boxes, confidences.mean(-1), points, confidences, blank)
-    false = people.map(lambda rows: rows[: len(truth) // 5])
+    false = people.select(slice(len(truth) // 5))
     away = (false.boxes[:, 2:] - false.boxes[:, :2])[:, [0, 1, 0, 1]]
     false = replace(
         false,
@@ -88,9 +88,9 @@ def simulate(
         scores=false.scores * rng.random(),
     )
     found = rng.random(len(truth)) < 0.9
-    everybody = join([people.map(lambda rows: rows[found]), false])
+    everybody = join([people.select(found), false])
     order = np.argsort(everybody.image_ids, kind="stable")
-    return everybody.map(lambda rows: rows[order])
+    return everybody.select(order)
 
 
 def exchange(people: Predictions, share: float, rng: np.random.Generator) -> Predictions:
@@ -124,7 +124,7 @@ def plain_mean(members: Members) -> Predictions:
     for image_id in np.unique(np.concatenate([people.image_ids for people in members.values()])):
         people = [part.of_image(int(image_id)) for part in members.values()]
         for group in group_people(people, COCO_PERSON):
-            rows = join([part.map(lambda a, r=r: a[[r]]) for part, r in zip(people, group, strict=True) if r != ABSENT])  # type: ignore[misc]
+            rows = join([part.select(np.array([r])) for part, r in zip(people, group, strict=True) if r != ABSENT])
             mean = rows.map(lambda a: a.astype(np.float64).mean(0, keepdims=True))
             mean = replace(mean, image_ids=rows.image_ids[:1], scores=rows.scores.sum(keepdims=True) / len(people))
             parts.append(mean)
@@ -164,7 +164,7 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
 def select(people: Predictions, ids: NDArray[np.int64]) -> Predictions:
     """Those of some pictures."""
     chosen = np.isin(people.image_ids, ids)
-    return people.map(lambda rows: rows[chosen])
+    return people.select(chosen)
 
 
 def score(path: Path, people: Predictions) -> float:

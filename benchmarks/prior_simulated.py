@@ -51,7 +51,7 @@ def simulate(labels: LabelledPeople, level: str, skeleton: Skeleton, seed: int) 
     confidences = np.concatenate([right.confidences, wrong.confidences])
     ids = np.concatenate([labels.image_ids, ghosts.image_ids])
     people = Predictions(ids, boxes, np.zeros(len(ids)), points, confidences, np.full(confidences.shape, np.nan))
-    people = people.map(lambda rows: rows[np.argsort(ids, kind="stable")])
+    people = people.select(np.argsort(ids, kind="stable"))
     return replace(people, scores=_scores(people, labels, skeleton, rng))
 
 
@@ -59,6 +59,6 @@ def _scores(people: Predictions, labels: LabelledPeople, skeleton: Skeleton, rng
     """The best OKS, known only roughly."""
     best = np.zeros(len(people))
     for rows, columns in shared_pictures(people.image_ids, labels.image_ids):
-        group = people.map(lambda values, rows=rows: values[rows])  # type: ignore[misc]
+        group = people.select(rows)
         best[rows] = oks_matrix(group, labels.select(columns), skeleton.sigmas).max(1)
     return 1 / (1 + np.exp(-(4 * (best - 0.5) + rng.normal(0, 1.0, len(best)))))

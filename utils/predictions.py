@@ -49,7 +49,7 @@ class Predictions:
         """Applies a function of the rows to every array."""
         return Predictions(*(function(getattr(self, entry.name)) for entry in fields(self)))  # type: ignore[arg-type]
 
-    def select(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Predictions:
+    def select(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_] | slice) -> Predictions:
         """Some of the people; an index may come twice."""
         return self.map(lambda rows: rows[chosen])
 

@@ -190,8 +190,8 @@ def test_few_keypoints_one_of_them_far_outside(tmp_path: Path, keypoints: int) -
 
 def test_nobody_found_too_few_or_switched_off_are_reasons(work: StageWork) -> None:
     people, calibrate = people_of(work)
-    nobody = {part: found.map(lambda rows: rows[:0]) for part, found in people.items()}
-    few = {part: found.map(lambda rows: rows[:15]) for part, found in people.items()}
+    nobody = {part: found.select(slice(0)) for part, found in people.items()}
+    few = {part: found.select(slice(15)) for part, found in people.items()}
     assert "only 0 labelled people" in correct(work, nobody, calibrate).refused
     assert "too few for a corrector" in correct(work, few, calibrate).refused
     off = replace(work, config=replace(work.config, corrector_steps=0))

@@ -42,7 +42,7 @@ def test_people_found_are_those_of_the_evaluation() -> None:
 
 def test_nobody_found() -> None:
     annotations = truth_of(3)
-    nobody = predict(annotations).map(lambda rows: rows[:0])
+    nobody = predict(annotations).select(slice(0))
     display = choose_display(nobody, load_ground_truth(annotations, COCO_PERSON), COCO_PERSON)
     assert display.precision == display.recall == 0
 

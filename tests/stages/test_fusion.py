@@ -82,13 +82,13 @@ def test_a_keypoint_that_is_far_from_the_others_is_left_out() -> None:
 
 def shuffled(people: Predictions, seed: int) -> Predictions:
     order = np.random.default_rng(seed).permutation(len(people))
-    return people.map(lambda rows: rows[order])
+    return people.select(order)
 
 
 def test_people_are_grouped_whatever_their_order_and_whoever_is_missing() -> None:
     truth = labels(pictures=1, people=3)
     first, second = member(truth, 0.3, 1), shuffled(member(truth, 0.3, 2), 3)
-    third = member(truth, 0.3, 4).map(lambda rows: rows[:1])
+    third = member(truth, 0.3, 4).select(slice(1))
     groups = group_people([first, second, third], COCO_PERSON)
     assert len(groups) == 3
     for row in groups:
@@ -98,11 +98,11 @@ def test_people_are_grouped_whatever_their_order_and_whoever_is_missing() -> Non
 
 def test_nobody_is_taken_twice_and_strangers_stand_alone() -> None:
     truth = labels(pictures=1, people=4)
-    first = member(truth, 0.3, 1).map(lambda rows: rows[:2])
-    second = member(truth, 0.3, 2).map(lambda rows: rows[2:])
+    first = member(truth, 0.3, 1).select(slice(2))
+    second = member(truth, 0.3, 2).select(slice(2, None))
     groups = group_people([first, second], COCO_PERSON)
     assert len(groups) == 4 and ((groups == ABSENT).sum(1) == 1).all()
-    nobody = first.map(lambda rows: rows[:0])
+    nobody = first.select(slice(0))
     assert group_people([nobody, nobody], COCO_PERSON).shape == (0, 2)
     assert group_people([first, nobody], COCO_PERSON)[:, 1].tolist() == [ABSENT, ABSENT]
 

@@ -16,14 +16,14 @@ SIGMAS = COCO_PERSON.sigmas
 def test_everybody_is_found_in_any_order() -> None:
     labels = people(11, per_image=3)
     order = np.random.default_rng(0).permutation(11)
-    found = predictions(labels, labels.keypoints).map(lambda rows: rows[order])
+    found = predictions(labels, labels.keypoints).select(order)
     assert match_labels(found, labels, SIGMAS).tolist() == order.tolist()
     np.testing.assert_allclose(qualities(found, labels, SIGMAS), 1.0)
 
 
 def test_each_label_once_and_the_better_score_first() -> None:
     labels = people(1)
-    found = predictions(labels, labels.keypoints).map(lambda rows: rows[[0, 0, 0]])
+    found = predictions(labels, labels.keypoints).select(np.zeros(3, np.int64))
     found = replace(found, scores=np.array([0.2, 0.9, 0.4]))
     assert match_labels(found, labels, SIGMAS).tolist() == [-1, 0, -1]
     np.testing.assert_allclose(qualities(found, labels, SIGMAS), [0, 1, 0])
