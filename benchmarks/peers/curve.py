@@ -116,7 +116,7 @@ def _figure(points: Sequence[Point], name: str, column: str) -> str:
 
 def plot(points: Sequence[Point], title: str, path: Path) -> None:
     """One colour a contestant, one line a seed."""
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.add_subplot()
     for number, name in enumerate(dict.fromkeys(point.contestant for point in points)):
         _draw(axes, [point for point in points if point.contestant == name], _COLOURS[number % len(_COLOURS)])
@@ -125,7 +125,8 @@ def plot(points: Sequence[Point], title: str, path: Path) -> None:
     axes.set_ylabel("AP (%)", fontsize=9, color=_INK)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9, labelcolor="linecolor", loc="upper left")
+    # Below the axes: a label may hold many settings.
+    figure.legend(frameon=False, fontsize=8, labelcolor="linecolor", loc="outside lower left")
     _style(axes)
     figure.savefig(path, dpi=110)
 
