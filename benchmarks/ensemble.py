@@ -29,7 +29,7 @@ from stages.calibration import units_of
 from stages.corrector import Half, moves_of, train
 from stages.corrector import choose as choose_share
 from stages.ensemble import choose, fused_test
-from stages.folds import Calibrate
+from stages.folds import Calibrate, in_pictures
 from stages.fusion import ABSENT, group_people
 from stages.gather import INPUT, VIEWS, Gathering
 from stages.members import find_everybody, join
@@ -147,7 +147,7 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
     for part, path in paths.items():
         write_annotations(path, with_images(content, set(halves[part].tolist())))
     parts = {
-        part: {name: select(people, chosen) for name, people in members.items()} for part, chosen in halves.items()
+        part: {name: in_pictures(people, chosen) for name, people in members.items()} for part, chosen in halves.items()
     }
     calibrate = Calibrate.open(paths["calibrate"], COCO_PERSON, seed)
     choice = choose(parts["calibrate"], calibrate, lambda line: None)
@@ -159,12 +159,6 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
         "plain mean": score(paths["test"], plain_mean(parts["test"])),
     }
     return {**figures, "fusion": score(paths["test"], fused), "members": len(choice.members)}
-
-
-def select(people: Predictions, ids: NDArray[np.int64]) -> Predictions:
-    """Those of some pictures."""
-    chosen = np.isin(people.image_ids, ids)
-    return people.select(chosen)
 
 
 def score(path: Path, people: Predictions) -> float:
