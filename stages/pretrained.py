@@ -20,6 +20,7 @@ class Pretrained:
         source: what it is, for the start block.
         is_trained: whether a training stands behind the weights.
         is_whole: whether they are those of a whole model, not of its backbone alone.
+        is_same: whether that model is of the same variant and keypoints, so that every weight has to fit.
     """
 
     architecture: str | None = None
@@ -27,6 +28,7 @@ class Pretrained:
     source: str = "random"
     is_trained: bool = False
     is_whole: bool = False
+    is_same: bool = True
 
 
 def load_pretrained(backbone: str) -> Pretrained:

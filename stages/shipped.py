@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
@@ -17,20 +16,16 @@ SAME_WEIGHTS = {"n16": ("n16", "n32"), "n32": ("n32", "n16")}
 """Sizes whose weights fit each other; the first choice comes first."""
 
 
-def shipped_start(model: str, size: str, keypoints: Sequence[str], pictures: int) -> tuple[Path | None, str]:
+def shipped_start(model: str, size: str, pictures: int) -> tuple[Path | None, str]:
     """Where a training starts that was told nothing.
 
     Args:
         model: a key of `MODELS`.
         size: of the model.
-        keypoints: names of the annotations' keypoints.
         pictures: to train on.
 
     Returns:
         A file of weights, or None for random ones, and the reason.
-
-    Raises:
-        WeightsError: the file that comes along is broken.
     """
     if pictures >= FEW:
         return None, f"random ({pictures} pictures; the weights that come along are for less than {FEW})"
@@ -38,14 +33,4 @@ def shipped_start(model: str, size: str, keypoints: Sequence[str], pictures: int
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         return None, f"random (no weights of {model} {size} come along)"
-    if _keypoints_of(path) != tuple(keypoints):
-        return None, f"random (the weights that come along, {path.name}, have other keypoints)"
     return path, f"{path.name}, which comes along and has seen a part of COCO val2017 (-INIT scratch starts anew)"
-
-
-def _keypoints_of(path: Path) -> tuple[str, ...]:
-    # Imported here: the name of the file alone is wanted before torch is loaded.
-    from stages.weights import read_description
-    from utils.checkpoint import load_checkpoint
-
-    return tuple(read_description(load_checkpoint(path), path)[1].names)

@@ -12,10 +12,11 @@ from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
 from stages.pretrained import Pretrained, load_pretrained
 from stages.shipped import shipped_start
-from stages.weights import load_weights, read_description
+from stages.weights import load_weights, read_description, shared_weights
 from utils.checkpoint import load_checkpoint
 from utils.config import TrainConfig
 from utils.errors import WeightsError
+from utils.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
         return start
     if config.init == "scratch":
         return replace(start, source="random (-INIT scratch)")
-    path, reason = shipped_start(config.model, config.size, train.skeleton.names, len(train))
+    path, reason = shipped_start(config.model, config.size, len(train))
     return replace(start, checkpoint=None if path is None else load_checkpoint(path), source=reason)
 
 
@@ -59,9 +60,10 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     if start.checkpoint is None and config.backbone is not None:
         pretrained = load_pretrained(config.backbone)
     elif start.checkpoint is not None:
-        saved, _ = read_description(start.checkpoint, start.source)
+        saved, known = read_description(start.checkpoint, start.source)
         trained, whole = (True, True) if start.training is None else _start_of(start.training, start.source)
-        pretrained = Pretrained(saved.backbone, None, start.source, trained, whole)
+        other = _difference(saved, known, config, skeleton)
+        pretrained = Pretrained(saved.backbone, None, "; ".join([start.source, *other]), trained, whole, not other)
     model_config = ModelConfig(
         name=config.model,
         size=config.size,
@@ -71,9 +73,16 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
         sigmas=skeleton.sigmas,
         backbone=pretrained.architecture,
     )
-    if start.checkpoint is not None and saved.num_keypoints == skeleton.num_keypoints:
+    if start.checkpoint is not None and known.names == skeleton.names:
         model_config = replace(model_config, mean_pose=saved.mean_pose)
     return model_config, pretrained
+
+
+def _difference(saved: ModelConfig, known: Skeleton, config: TrainConfig, skeleton: Skeleton) -> list[str]:
+    """What says that only a part of the weights is taken over; nothing where all are."""
+    variant = [] if saved.name == config.model else [f"of {saved.name}"]
+    keypoints = [] if known.names == skeleton.names else [f"of {saved.num_keypoints} other keypoints"]
+    return [f"{' and '.join(variant + keypoints)}: what fits is taken over"] if variant or keypoints else []
 
 
 def _start_of(training: Mapping[str, Any], source: object) -> tuple[bool, bool]:
@@ -94,5 +103,7 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     if start.checkpoint is not None:
         weights = start.checkpoint.get("weights")
         weights = resize_positions(weights, model.backbone) if isinstance(weights, Mapping) else weights
-        load_weights(model, weights, pretrained.source, "Use the -MODEL, -SIZE and keypoints it was trained with.")
+        if not pretrained.is_same:
+            weights = shared_weights(model, weights)
+        load_weights(model, weights, pretrained.source, "Use the -SIZE it was trained with.")
     return model

@@ -66,6 +66,27 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
     model.load_state_dict(dict(weights))
 
 
+def shared_weights(model: nn.Module, weights: object) -> object:
+    """What a model of another variant, or of other keypoints, can take over; the rest of the model stays as it is.
+
+    The backbone is taken as it is, so that one of another size is refused by `load_weights`; of the heads, what has
+    the same name and shape.
+
+    Args:
+        model: where to.
+        weights: a state dict, or whatever else the file holds.
+    """
+    if not isinstance(weights, Mapping):
+        return weights
+    own = model.state_dict()
+    fitting = {
+        key: value
+        for key, value in weights.items()
+        if key in own and (key.startswith("backbone.") or getattr(value, "shape", None) == own[key].shape)
+    }
+    return {**own, **fitting}
+
+
 def _some(keys: list[str], most: int = 4) -> str:
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return ", ".join(keys[:most]) + more

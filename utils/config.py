@@ -88,7 +88,8 @@ class TrainConfig:
     )  # fmt: skip
     init: str = _flag(
         "-INIT", _WHAT, "Start of a new training without -BACKBONE and --RESUME. auto: the weights that come along, "
-        "where they are of this model and these keypoints, for less than 10000 pictures; else random ones, as scratch.",
+        "for less than 10000 pictures, where there are some of this -MODEL and -SIZE; of other keypoints, what fits. "
+        "Else random ones, as scratch.",
         default="auto", choices=("auto", "scratch"),
     )  # fmt: skip
     imgsz: tuple[int, int] = _flag(

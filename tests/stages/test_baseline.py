@@ -320,7 +320,8 @@ def test_weights_at_another_input_size(train: Callable[..., int], finished: Path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("-MODEL sia_pose", "don't fit this model. .*missing.*Use the -MODEL"),
+        ("-SIZE n16", "don't fit this model. .*missing: backbone.*Use the -SIZE"),
+        ("-SIZE n16 -MODEL sia_pose", "don't fit this model. .*wrong shape: backbone.*Use the -SIZE"),
         ("-BACKBONE vit_tiny_patch16_224", "-BACKBONE and --RESUME both bring weights"),
     ],
 )

@@ -11,26 +11,21 @@ import train_pose
 from datasets.synthetic import write_dataset
 from stages import shipped
 from utils.checkpoint import load_checkpoint
-from utils.skeleton import COCO_PERSON
 
 
 def test_the_file_that_comes_along_fits_either_size() -> None:
     for size in ("n16", "n32"):
-        path, reason = shipped.shipped_start("sia_pose_simple", size, COCO_PERSON.names, 1000)
+        path, reason = shipped.shipped_start("sia_pose_simple", size, 1000)
         assert path == shipped.DEFAULT
         assert "COCO val2017" in reason
 
 
 @pytest.mark.parametrize(
-    ("model", "size", "keypoints", "pictures", "reason"),
-    [
-        ("sia_pose_simple", "n16", COCO_PERSON.names, shipped.FEW, "10000 pictures"),
-        ("sia_pose_simple", "b16", COCO_PERSON.names, 5, "no weights of sia_pose_simple b16"),
-        ("sia_pose_simple", "n16", ("nose", "tail"), 5, "other keypoints"),
-    ],
+    ("size", "pictures", "reason"),
+    [("n16", shipped.FEW, "10000 pictures"), ("b16", 5, "no weights of sia_pose_simple b16")],
 )
-def test_random_weights_and_why(model: str, size: str, keypoints: list[str], pictures: int, reason: str) -> None:
-    path, said = shipped.shipped_start(model, size, keypoints, pictures)
+def test_random_weights_and_why(size: str, pictures: int, reason: str) -> None:
+    path, said = shipped.shipped_start("sia_pose_simple", size, pictures)
     assert path is None
     assert said.startswith("random (")
     assert reason in said
@@ -40,7 +35,7 @@ def test_the_weights_of_the_very_size_come_first(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     for size in ("n16", "n32"):
         (tmp_path / f"sia_pose_simple-{size}.pt").write_bytes(shipped.DEFAULT.read_bytes())
-    path, _ = shipped.shipped_start("sia_pose_simple", "n16", COCO_PERSON.names, 5)
+    path, _ = shipped.shipped_start("sia_pose_simple", "n16", 5)
     assert path == tmp_path / "sia_pose_simple-n16.pt"
 
 
