@@ -33,6 +33,7 @@ from sia.criterion import PoseCriterion
 from sia.glimpse import Squares, squares_around
 from sia.model import OTHERS, PoseModel
 from sia.registry import ModelConfig, create_model
+from utils.config import image_size
 from utils.ema import make_ema
 from utils.optimizer import make_optimizer
 from utils.skeleton import COCO_PERSON
@@ -59,10 +60,10 @@ class Memory:
         return sum(getattr(self, part) for part in PARTS)
 
 
-def make_model(name: str, size: str, backbone: str | None, side: int, mode: str, rank: int) -> PoseModel:
+def make_model(name: str, size: str, backbone: str | None, imgsz: tuple[int, int], mode: str, rank: int) -> PoseModel:
     """A model in training, set up as `train_pose.py` does for the mode."""
     config = ModelConfig(
-        name, size, COCO_PERSON.num_keypoints, (side, side), ((0.0, 0.0),) * COCO_PERSON.num_keypoints,
+        name, size, COCO_PERSON.num_keypoints, imgsz, ((0.0, 0.0),) * COCO_PERSON.num_keypoints,
         COCO_PERSON.sigmas, backbone,
     )  # fmt: skip
     model = create_model(config).train()
@@ -133,10 +134,10 @@ def _match_tokens(layer: Any, targets: Any, sigmas: Any, groups: int) -> Tensor:
     return torch.zeros(len(layer.scores), groups, targets.people.shape[1], dtype=torch.long)
 
 
-def measure(arguments: tuple[Any, ...], count_of: int, side: int, dtype: torch.dtype, pipe: Any) -> None:
+def measure(arguments: tuple[Any, ...], count_of: int, imgsz: tuple[int, int], dtype: torch.dtype, pipe: Any) -> None:
     """Sends the growth of the peak of resident memory through two steps, in bytes."""
     torch.set_num_threads(1)
-    batch, criterion = make_batch(count_of, side, PEOPLE, 0), PoseCriterion(torch.tensor(COCO_PERSON.sigmas))
+    batch, criterion = make_batch(count_of, imgsz, PEOPLE, 0), PoseCriterion(torch.tensor(COCO_PERSON.sigmas))
     before = _peak()
     model = make_model(*arguments)
     backbone = model.backbone
@@ -199,7 +200,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--measure", nargs="*", default=[], help="sizes or backbones to count and to measure")
     add("--model", default="sia_pose_simple", help="variant (default: %(default)s)")
     add("--size", default="l14", help="tokens and widths around a named backbone (default: %(default)s)")
-    add("--side", type=int, default=256, help="input side in pixels (default: 256)")
+    add("--side", type=image_size, default=(256, 256), help="input size in pixels, N or HxW (default: 256)")
     add("--batch", type=int, default=1, help="pictures a step (default: 1)")
     add("--rank", type=int, default=16, help="of the adapters (default: 16)")
     add("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="arithmetic (default: %(default)s)")
@@ -211,8 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints a markdown table."""
     args = parse_args(argv)
     report(args, lambda line: print(line, flush=True))
-    print(f"\n{args.model}, {args.side} px, {args.batch} picture(s) a step, {args.dtype}, rank {args.rank}, "
-          f"{PEOPLE} people a picture, torch {torch.__version__}")  # fmt: skip
+    print(f"\n{args.model}, {args.side[0]}x{args.side[1]} px, {args.batch} picture(s) a step, {args.dtype}, "
+          f"rank {args.rank}, {PEOPLE} people a picture, torch {torch.__version__}")  # fmt: skip
     return 0
 
 

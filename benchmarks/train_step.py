@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, list_models
+from utils.config import image_size
 from utils.ema import make_ema
 from utils.optimizer import make_optimizer
 from utils.skeleton import COCO_PERSON
@@ -47,7 +48,8 @@ class Training:
 
     def step(self, batch: PoseBatch) -> None:
         """One step of training."""
-        with self._timed("forward"), torch.autocast("cpu", torch.bfloat16, enabled=self.mode != "fp32"):
+        kind = batch.images.device.type
+        with self._timed("forward"), torch.autocast(kind, torch.bfloat16, enabled=self.mode != "fp32"):
             output = self.model(batch.images, batch)
         with self._timed("losses"):
             loss = torch.stack(list(self.criterion(output, batch, float(batch.people.sum())).values())).sum()
@@ -70,34 +72,39 @@ class Training:
         return 1000 * statistics.median(self.seconds[part][WARM_UP:])
 
 
-def make_training(mode: str, name: str, size: str, side: int, seed: int) -> Training:
+def make_training(
+    mode: str, name: str, size: str, imgsz: tuple[int, int], seed: int, device: str | torch.device = "cpu"
+) -> Training:
     """A model with random weights, as `train_pose.py` would train it."""
     torch.manual_seed(seed)
     mean_pose = tuple((x, y) for x, y in (torch.rand(COCO_PERSON.num_keypoints, 2) - 0.5).tolist())
-    config = ModelConfig(name, size, COCO_PERSON.num_keypoints, (side, side), mean_pose, COCO_PERSON.sigmas)
-    model = create_model(config).train()
+    config = ModelConfig(name, size, COCO_PERSON.num_keypoints, imgsz, mean_pose, COCO_PERSON.sigmas)
+    model = create_model(config).train().to(device)
     model.fuse_attention(mode != "bf16")
     backbone = model.backbone
     optimizer = make_optimizer(
         model, lr=1e-4, weight_decay=0.05, layer_decay=1.0, layer_index=backbone.layer_index, depth=backbone.depth,
         muon=True,
     )  # fmt: skip
-    return Training(mode, model, PoseCriterion(torch.tensor(COCO_PERSON.sigmas)), optimizer, make_ema(model, 0.999))
+    criterion = PoseCriterion(torch.tensor(COCO_PERSON.sigmas)).to(device)
+    return Training(mode, model, criterion, optimizer, make_ema(model, 0.999))
 
 
-def make_batch(count: int, side: int, people: int, seed: int) -> PoseBatch:
+def make_batch(count: int, imgsz: tuple[int, int], people: int, seed: int) -> PoseBatch:
     """Noise with random people in it: the work of a step doesn't depend on what is seen."""
     generator = torch.Generator().manual_seed(seed)
+    sides = torch.tensor(imgsz[::-1])  # x, y
 
     def random(*shape: int) -> torch.Tensor:
         return torch.rand(*shape, generator=generator)
 
-    centres, sizes = random(count, people, 2) * side, (0.15 + 0.4 * random(count, people, 2)) * side
-    boxes = torch.cat([centres - sizes / 2, centres + sizes / 2], -1).clamp(0, side)
+    centres, sizes = random(count, people, 2) * sides, (0.15 + 0.4 * random(count, people, 2)) * sides
+    corners = torch.stack([centres - sizes / 2, centres + sizes / 2], -2)
+    boxes = torch.minimum(corners.clamp(min=0), sides).flatten(-2)
     shares = random(count, people, COCO_PERSON.num_keypoints, 2)
     points = boxes[..., None, :2] + shares * (boxes[..., None, 2:] - boxes[..., None, :2])
     return PoseBatch(
-        images=(256 * random(count, 3, side, side)).byte(),
+        images=(256 * random(count, 3, *imgsz)).byte(),
         boxes=boxes,
         keypoints=torch.cat([points, torch.full_like(points[..., :1], 2)], -1),
         areas=sizes.prod(-1),
@@ -105,24 +112,26 @@ def make_batch(count: int, side: int, people: int, seed: int) -> PoseBatch:
         ignored=torch.zeros(count, 0, 4),
         image_ids=torch.arange(count),
         letterboxes=torch.tensor([[1.0, 0.0, 0.0]]).expand(count, 3),
-        sizes=torch.full((count, 2), side),
+        sizes=torch.tensor([imgsz]).expand(count, 2),
         files=["noise"] * count,
     )
 
 
 def measure(args: argparse.Namespace, report: Callable[[str], None]) -> None:
     """Reports a row for each side, batch, number of people and mode."""
-    report("| side | batch | people | mode | img/s | relative | " + " | ".join(f"{part} ms" for part in PARTS) + " |")
+    report("| input | batch | people | mode | img/s | relative | " + " | ".join(f"{part} ms" for part in PARTS) + " |")
     report("|-|-|-|-" + "|--:" * (2 + len(PARTS)) + "|")
-    for side in args.sides:
+    for height, width in args.sides:
         for count in args.batches:
             for people in args.people:
-                batch = make_batch(count, side, people, args.seed)
-                trainings = [make_training(mode, args.model, args.size, side, args.seed) for mode in args.modes]
+                batch = make_batch(count, (height, width), people, args.seed)
+                trainings = [
+                    make_training(mode, args.model, args.size, (height, width), args.seed) for mode in args.modes
+                ]
                 for _ in range(WARM_UP + args.steps):
                     for training in trainings:
                         training.step(batch)
-                _report_rows(trainings, f"| {side} | {count} | {people} |", count, report)
+                _report_rows(trainings, f"| {height}x{width} | {count} | {people} |", count, report)
 
 
 def _report_rows(trainings: Sequence[Training], start: str, count: int, report: Callable[[str], None]) -> None:
@@ -138,7 +147,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="sia_pose_simple", choices=list_models(), help="variant (default: %(default)s)")
     add("--size", default="n16", help="size (default: %(default)s)")
-    add("--sides", type=int, nargs="+", default=[128, 192], help="input sides in pixels (default: 128 192)")
+    add(
+        "--sides",
+        type=image_size,
+        nargs="+",
+        default=[(128, 128), (192, 192)],
+        help="input sizes in pixels, N or HxW (default: 128 192)",
+    )
     add("--batches", type=int, nargs="+", default=[8], help="pictures a step (default: 8)")
     add("--people", type=int, nargs="+", default=[4], help="people a picture (default: 4)")
     add("--modes", nargs="+", default=list(MODES), choices=MODES, help="arithmetic (default: all)")

@@ -16,12 +16,12 @@ from utils.optimizer import make_optimizer
 def built(mode: str) -> memory.PoseModel:
     if "adapters" in mode:
         pytest.importorskip("peft")
-    return memory.make_model("sia_pose_simple", "test", None, 64, mode, 2)
+    return memory.make_model("sia_pose_simple", "test", None, (64, 64), mode, 2)
 
 
 @pytest.mark.parametrize("mode", ["all", "frozen", "adapters, halved, recomputed"])
 def test_counting_without_numbers_is_counting(mode: str) -> None:
-    batch = make_batch(2, 64, 3, 0)
+    batch = make_batch(2, (64, 64), 3, 0)
     real = memory.count(built(mode), batch, torch.bfloat16)
     fake = memory.count_without_numbers(lambda: built(mode), batch, torch.bfloat16)
     assert fake.activations == pytest.approx(real.activations, rel=0.01)  # the replaced matching keeps little else
@@ -30,7 +30,7 @@ def test_counting_without_numbers_is_counting(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["all", "frozen", "adapters, halved"])
 def test_gradients_optimiser_and_average_are_as_counted(mode: str) -> None:
-    model, batch = built(mode), make_batch(2, 64, 3, 0)
+    model, batch = built(mode), make_batch(2, (64, 64), 3, 0)
     counted = memory.count(model, batch, torch.float32)
     backbone = model.backbone
     options = {"layer_index": backbone.layer_index, "depth": backbone.depth, "layer_decay": 1.0, "muon": False}
