@@ -13,6 +13,7 @@ from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig
 from stages.announcement import announce, conclude
+from stages.compilation import compile_blocks
 from stages.interruption import Interruption
 from stages.phases import adapt, phase_at, start_phase
 from stages.pictures import Pictures
@@ -86,6 +87,8 @@ def assemble(
     # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
     if device.type == "cpu" and plan.dtype == torch.bfloat16:
         model.fuse_attention(False)
+    if config.compile:
+        compile_blocks(model, device)
     state = make_state(model, plan, config, device, 0 if start.training is None else _epoch_of(start.training))
     if start.training is not None and start.checkpoint is not None:
         check_identity(start.training["identity"], data.identity())

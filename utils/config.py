@@ -194,6 +194,10 @@ class TrainConfig:
         "--RECOMPUTE", _MACHINE, "Compute the backbone's blocks again for the gradient instead of keeping what they "
         "computed: a third slower, far less memory.", kind=bool, default=False,
     )  # fmt: skip
+    compile: bool = _flag(
+        "--COMPILE", _MACHINE, "Compile the backbone's blocks (torch.compile): the first step takes minutes, the others "
+        "less. For long trainings of the larger sizes on GPUs.", kind=bool, default=False,
+    )  # fmt: skip
     seed: int = _flag("-SEED", _MACHINE, "Seed of the weights, the order of the data and the augmentation.", kind=int,
                       default=0)  # fmt: skip
 
