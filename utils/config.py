@@ -195,8 +195,8 @@ class TrainConfig:
         "computed: a third slower, far less memory.", kind=bool, default=False,
     )  # fmt: skip
     compile: bool = _flag(
-        "--COMPILE", _MACHINE, "Compile the backbone's blocks (torch.compile): the first step takes minutes, the others "
-        "less. For long trainings of the larger sizes on GPUs.", kind=bool, default=False,
+        "--COMPILE", _MACHINE, "Compile the backbone's blocks (torch.compile): the first step takes minutes, the "
+        "others less. For long trainings of the larger sizes on GPUs.", kind=bool, default=False,
     )  # fmt: skip
     seed: int = _flag("-SEED", _MACHINE, "Seed of the weights, the order of the data and the augmentation.", kind=int,
                       default=0)  # fmt: skip
