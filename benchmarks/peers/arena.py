@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.peers.contestants import HERE, Entry, checked, parse_entry, pinned
+from benchmarks.peers.contestants import HERE, Entry, checked, model_of, parse_entry, pinned
 from benchmarks.peers.curve import Point, last_points, plot, read_points, score, table, write_points
 from benchmarks.peers.layout import prepare
 from benchmarks.peers.runner import Checkpoint
@@ -104,7 +104,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=192, help="of the square input in pixels (default: 192)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (default: 0)")
     parser.add_argument(
-        "--start", type=Path, help="output of another arena: each starts from its own last weights there"
+        "--start",
+        type=Path,
+        help="output of another arena: each starts from its last weights there (if several, those of the same settings)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (default: 1)")
     parser.add_argument("--output", type=Path, required=True, help="folder of everything that is written")
@@ -139,17 +141,20 @@ def make_tasks(args: argparse.Namespace) -> list[Task]:
 
 
 def start_weights(arena: Path | None, entry: Entry, seed: int) -> Path | None:
-    """The contestant's last weights in another arena.
+    """The contestant's last weights in another arena; its settings may have been others there.
 
     Raises:
-        ConfigError: it did not take part there.
+        ConfigError: it did not take part there, or several times with other settings.
     """
     if arena is None:
         return None
     record = arena / f"{entry.folder}-seed{seed}" / "record.json"
-    if not record.is_file():
-        raise ConfigError(f"--start {arena}: {entry.label} with seed {seed} did not finish there.")
-    return Path(json.loads(record.read_text())["checkpoints"][-1]["file"])
+    of_model = [path for path in arena.glob(f"*-seed{seed}/record.json") if model_of(path.parent.name) == entry.model]
+    records = [record] if record in of_model else of_model
+    if len(records) != 1:
+        many = "did not finish there" if not records else f"finished there {len(records)} times with other settings"
+        raise ConfigError(f"--start {arena}: {entry.label} with seed {seed} {many}.")
+    return Path(json.loads(records[0].read_text())["checkpoints"][-1]["file"])
 
 
 def try_task(task: Task, args: argparse.Namespace, data: Path, slots: Slots) -> bool:

@@ -60,6 +60,11 @@ class Entry:
         return [str(python), str(HERE / runner), verb, "--model", self.model, *map(str, arguments)]
 
 
+def model_of(folder: str) -> str:
+    """The contestant's name in that of its folder; empty for a folder of another kind."""
+    return max((model for model in RUNNERS if folder.startswith(model)), key=len, default="")
+
+
 def parse_entry(text: str) -> Entry:
     """``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``.
 

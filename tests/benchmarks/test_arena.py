@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks.peers import arena
-from benchmarks.peers.contestants import Entry, checked, parse_entry
+from benchmarks.peers.contestants import Entry, checked, model_of, parse_entry
 from benchmarks.peers.keypoint_rcnn import rate_factor
 from benchmarks.peers.runner import Clock, Job
 from utils.errors import ConfigError
@@ -52,6 +53,18 @@ def test_a_second_arena_starts_from_the_first(tmp_path: Path) -> None:
     rows = [{"file": name, "seconds": 1.0, "images": 1} for name in ("001.pt", "002.pt")]
     (folder / "record.json").write_text(json.dumps({"checkpoints": rows}))
     assert arena.start_weights(tmp_path, entry, 0) == Path("002.pt")
+    other = Entry("yolo11n:batch=8", "yolo11n", ("batch=8",))
+    assert arena.start_weights(tmp_path, other, 0) == Path("002.pt")
+    shutil.copytree(folder, tmp_path / "yolo11n_batch_16-seed0")
+    assert arena.start_weights(tmp_path, entry, 0) == Path("002.pt")
+    with pytest.raises(ConfigError, match="finished there 2 times with other settings"):
+        arena.start_weights(tmp_path, other, 0)
+
+
+def test_the_contestant_of_a_folder() -> None:
+    assert model_of("sia_pose_simple_BS_8-seed0") == "sia_pose_simple"
+    assert model_of("sia_pose-seed0") == "sia_pose"
+    assert model_of("data") == ""
 
 
 def test_checkpoints_are_due_at_fixed_times(monkeypatch: pytest.MonkeyPatch) -> None:
