@@ -106,7 +106,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--start",
         type=Path,
-        help="output of another arena: each starts from its last weights there (if several, those of the same settings)",
+        help="output of another arena: each starts from its last weights there; of several, the same settings",
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (default: 1)")
     parser.add_argument("--output", type=Path, required=True, help="folder of everything that is written")
