@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sia.model import PoseModel
-from utils.errors import ConfigError
+from utils.errors import ConfigError, first_line
 
 
 def compile_blocks(model: PoseModel, device: torch.device) -> None:
@@ -24,10 +24,9 @@ def compile_blocks(model: PoseModel, device: torch.device) -> None:
     try:
         torch.compile(torch.nn.Sigmoid(), fullgraph=True)(torch.zeros(8, device=device))
     except Exception as error:  # of several libraries, each with errors of its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"--COMPILE found no working compiler ({reason}). It needs a C++ compiler on a CPU, Triton on a GPU. "
-            "Install it, or leave out --COMPILE."
+            f"--COMPILE found no working compiler ({first_line(error)}). It needs a C++ compiler on a CPU, Triton on a "
+            "GPU. Install it, or leave out --COMPILE."
         ) from error
     for block in model.backbone.vit.blocks:
         block.compile()

@@ -11,7 +11,7 @@ import torch
 
 from sia.graph import AXES, INPUT, OUTPUTS, quiet, trace
 from stages.runtime import METADATA, Description, TorchRuntime
-from utils.errors import ConfigError
+from utils.errors import ConfigError, first_line
 from utils.optional import need
 
 OPSET = 18
@@ -69,8 +69,7 @@ def _trace_any_size(
     try:
         return trace(runtime.model, image_size), image_size
     except torch._dynamo.exc.UserError as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{runtime.source} can't be exported: {reason} Use the .pt file.") from error
+        raise ConfigError(f"{runtime.source} can't be exported: {first_line(error)} Use the .pt file.") from error
 
 
 def _save(model: Any, description: Description, path: Path) -> None:

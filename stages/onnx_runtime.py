@@ -13,7 +13,7 @@ from sia.postprocess import Decoded
 from stages.runtime import METADATA, Description, Runtime
 from utils.checkpoint import check_file
 from utils.device import Device, choose_cpu
-from utils.errors import WeightsError
+from utils.errors import WeightsError, first_line
 from utils.optional import need
 
 
@@ -46,7 +46,14 @@ class OnnxRuntime(Runtime):
         return cls(Description.from_json(metadata.get(METADATA), path), chosen, path, session)
 
     def find(self, images: Tensor) -> Decoded:
-        """See `Runtime`."""
+        """See `Runtime`.
+
+        Raises:
+            WeightsError: ONNX Runtime can't compute it.
+        """
         self.description.check_size((images.shape[-2], images.shape[-1]))
-        found = self._session.run(OUTPUTS, {INPUT: images.contiguous().numpy()})
+        try:
+            found = self._session.run(OUTPUTS, {INPUT: images.contiguous().numpy()})
+        except Exception as error:  # as above
+            raise WeightsError(f"{self.source} can't be run on {tuple(images.shape)}: {first_line(error)}") from error
         return decoded_from([torch.from_numpy(part) for part in found])

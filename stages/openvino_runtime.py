@@ -13,7 +13,7 @@ from sia.postprocess import Decoded
 from stages.runtime import METADATA, Description, Runtime
 from utils.checkpoint import check_file
 from utils.device import Device, choose_cpu
-from utils.errors import WeightsError
+from utils.errors import WeightsError, first_line
 from utils.optional import need
 
 _CORES: list[Any] = []
@@ -44,15 +44,23 @@ class OpenVinoRuntime(Runtime):
             core = new_core(library)
             model = core.read_model(path)
             text = model.get_rt_info([METADATA]).astype(str) if model.has_rt_info([METADATA]) else None
+            compiled = compile_model(core, model)
         except RuntimeError as error:
             raise WeightsError(f"{path} is broken or no OpenVINO model. Export or copy it again.") from error
         description = Description.from_json(text, path)
-        return cls(description, chosen, path, compile_model(core, model))
+        return cls(description, chosen, path, compiled)
 
     def find(self, images: Tensor) -> Decoded:
-        """See `Runtime`."""
+        """See `Runtime`.
+
+        Raises:
+            WeightsError: OpenVINO can't compute it.
+        """
         self.description.check_size((images.shape[-2], images.shape[-1]))
-        found = self._request.infer({INPUT: images.contiguous().numpy()})
+        try:
+            found = self._request.infer({INPUT: images.contiguous().numpy()})
+        except RuntimeError as error:
+            raise WeightsError(f"{self.source} can't be run on {tuple(images.shape)}: {first_line(error)}") from error
         return decoded_from([torch.from_numpy(found[name].copy()) for name in OUTPUTS])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.errors import WeightsError
+from utils.errors import WeightsError, first_line
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _from_timm(name: str) -> Pretrained:
         weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # the download passes through three libraries, each with errors of its own
         raise WeightsError(
-            f"The weights of -BACKBONE {name} can't be had: {str(error).splitlines()[0]}. Check the network and the "
+            f"The weights of -BACKBONE {name} can't be had: {first_line(error)}. Check the network and the "
             "name's tag (timm.list_pretrained()), or give a file of weights."
         ) from error
     return Pretrained(name, weights, f"backbone {name}, pretrained, from timm", True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, first_line
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 
@@ -94,7 +94,7 @@ def _cuda_problem(wanted: str) -> str:
     try:
         torch.ones(1, device=wanted).add(1).item()  # a GPU too old for this build shows up only here
     except (RuntimeError, AssertionError) as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     return ""
 
 

@@ -35,6 +35,11 @@ class DownloadError(SiaError):
     """A file that can't be fetched, or isn't the one that was asked for."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line; its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unknown(what: str, value: str, known: Sequence[str]) -> str:
     """What to say about a name that is not in a table: the closest ones that are."""
     by_letters = {name.lstrip("-").lower(): name for name in known}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from utils.checkpoint import read_state_dict
 from utils.coco_files import read_json
-from utils.errors import DataError, WeightsError
+from utils.errors import DataError, WeightsError, first_line
 
 
 def load_folder(folder: Path, config_class: Any, model_class: Any) -> Any:
@@ -32,7 +32,7 @@ def load_folder(folder: Path, config_class: Any, model_class: Any) -> Any:
     try:
         config = config_class.from_dict(values)
     except Exception as error:  # the package has a class of its own for each kind of bad value
-        raise WeightsError(f"{folder / 'config.json'} can't be used: {str(error).splitlines()[0]}") from error
+        raise WeightsError(f"{folder / 'config.json'} can't be used: {first_line(error)}") from error
     path = folder / "model.safetensors"
     return fill(model_class, config, read_state_dict(path), path)
 
@@ -49,7 +49,7 @@ def fill(model_class: Any, config: Any, weights: Mapping[str, Tensor], source: P
                 None, config=config, state_dict=dict(weights), output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as error:  # likewise
-        raise WeightsError(f"The weights in {source} don't fit this model: {str(error).splitlines()[0]}") from error
+        raise WeightsError(f"The weights in {source} don't fit this model: {first_line(error)}") from error
     _check(report, source)
     return model
 

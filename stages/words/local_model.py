@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from stages.words.language_model import TOKENS, LanguageModelError, Message
+from utils.errors import first_line
 
 
 class LocalModel:
@@ -28,10 +29,9 @@ class LocalModel:
             tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, use_safetensors=True)
         except Exception as error:  # transformers raises many kinds, and none of its own
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LanguageModelError(
-                f"-LLM {source} can't be loaded as a language model: {reason}. Give a folder or a name on the hub "
-                "with config.json, a tokenizer and model.safetensors.",
+                f"-LLM {source} can't be loaded as a language model: {first_line(error)}. Give a folder or a name on "
+                "the hub with config.json, a tokenizer and model.safetensors.",
                 final=True,
             ) from error
         self._tokenizer, self._model = tokenizer, model.to(device).eval()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -153,6 +154,17 @@ def test_a_video(onnx_file: Path, tmp_path: Path) -> None:
     video = save_video(tmp_path / "a.mp4", frames=3)
     flags = ["--video_path", str(video), "--weight_path", str(onnx_file), "--output_dir", str(tmp_path / "out")]
     assert inference_video_pose.main(flags) == 0
+
+
+def test_what_the_runtime_says_is_one_line(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four colours are what ONNX Runtime refuses; OpenVINO's refusal is made up, since it may crash instead."""
+    runtime = Predictor.load(exported, "cpu").runtime
+    if exported.suffix == ".xml":
+        refusal = Mock(infer=Mock(side_effect=RuntimeError("no memory\nat node 7")))
+        monkeypatch.setattr(runtime, "_request", refusal)
+    with pytest.raises(WeightsError, match=r"can't be run on \(1, 4, 64, 64\): .") as failure:
+        runtime.find(torch.zeros(1, 4, 64, 64, dtype=torch.uint8))
+    assert len(str(failure.value).splitlines()) == 1
 
 
 def test_it_says_what_it_compared(folder: Path, quick: None, tmp_path: Path, capsys) -> None:
