@@ -98,6 +98,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--arena", choices=("S", "R"), required=True, help="S: synthetic people, R: photographs")
     parser.add_argument("--data", type=Path, help="images/, train.json, val.json (needed for R; S draws its own)")
+    parser.add_argument("--pictures", type=int, help="train on the first so many only (default: all)")
     parser.add_argument("--contestants", nargs="+", required=True, type=parse_entry, metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--minutes", type=float, default=30.0, help="training time each (default: 30)")
     parser.add_argument("--every", type=float, default=3.0, help="minutes between checkpoints (default: 3)")
@@ -125,7 +126,7 @@ def make_data(args: argparse.Namespace) -> Path:
             raise ConfigError("--arena R needs --data, a folder with images/, train.json and val.json.")
         source = args.output / "pictures"
         write_dataset(source, TRAIN, VAL, SIZE, SEED)
-    prepare(source, args.output / "data")
+    prepare(source, args.output / "data", args.pictures)
     return Path(args.output) / "data"
 
 

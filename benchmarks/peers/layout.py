@@ -17,17 +17,19 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from datasets.coco_pose import CocoPose
+from utils.coco_files import read_json, with_images, write_annotations
 from utils.skeleton import Skeleton
 
 SPLITS = ("train", "val")
 
 
-def prepare(source: Path, folder: Path) -> None:
+def prepare(source: Path, folder: Path, pictures: int | None = None) -> None:
     """Lays out a data set; what lies there already is left as it is.
 
     Args:
         source: with images/, train.json and val.json, as scripts/make_synthetic.py writes it.
         folder: where to.
+        pictures: take the first so many of train.json only.
 
     Raises:
         DataError: pictures or annotations that can't be used.
@@ -36,14 +38,23 @@ def prepare(source: Path, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("images", "train.json", "val.json"):
-        link(source / name, folder / name)
+        if name == "train.json" and pictures is not None:
+            write_first(source / name, pictures, folder / name)
+        else:
+            link(source / name, folder / name)
     skeleton = None
     for split in SPLITS:
-        dataset = CocoPose(source / "images", source / f"{split}.json", skeleton=skeleton)
+        dataset = CocoPose(folder / "images", folder / f"{split}.json", skeleton=skeleton)
         skeleton = dataset.skeleton
         write_yolo_split(dataset, folder / "yolo", split)
     assert skeleton is not None
     write_yolo_data(folder / "yolo", skeleton, SPLITS)
+
+
+def write_first(source: Path, pictures: int, path: Path) -> None:
+    """Annotations of the first pictures only."""
+    content = read_json(source, "annotation file")
+    write_annotations(path, with_images(content, {image["id"] for image in content["images"][:pictures]}))
 
 
 def link(target: Path, path: Path) -> None:

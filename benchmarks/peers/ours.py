@@ -24,6 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.peers.layout import write_first
 from benchmarks.peers.runner import Checkpoint, Contestant, Job, Record, Row, Run, main
 from datasets.image_file import read_image
 from stages.predictor import Predictor
@@ -79,7 +80,9 @@ def measure_rate(job: Job) -> float:
     """Training pictures a second, from three epochs over a part of the pictures."""
     content = read_json(job.data / "train.json", "annotation file")
     guess = int(8 * job.calibration)  # at 25 img/s, an epoch of 14 seconds
-    part = write_part(content, max(2 * int(batch_size(job)), min(guess, len(content["images"]))), job.output)
+    count = max(2 * int(batch_size(job)), min(guess, len(content["images"])))
+    part = job.output / f"train-{count}.json"  # the name tells CocoPose the split
+    write_first(job.data / "train.json", count, part)
     flags = {"EPOCH": CALIBRATION_EPOCHS, "EVAL_EVERY": CALIBRATION_EPOCHS}
     run = train(replace(job, start=None), part, "calibration", flags)
     first, second, _ = read_rows(run)
@@ -91,13 +94,6 @@ def measure_rate(job: Job) -> float:
 def batch_size(job: Job) -> str:
     """Pictures a step; train_pose.py's default is 16."""
     return job.options.get("BS", "16")
-
-
-def write_part(content: Row, images: int, folder: Path) -> Path:
-    """Annotations of the first pictures only."""
-    path = folder / f"train-{images}.json"  # the name tells CocoPose the split
-    write_annotations(path, with_images(content, {image["id"] for image in content["images"][:images]}))
-    return path
 
 
 def write_one(content: Row, folder: Path) -> Path:

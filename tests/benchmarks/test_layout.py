@@ -69,6 +69,15 @@ def test_pictures_are_links_named_by_id(folder: Path) -> None:
     assert (folder / "yolo" / "images" / "val" / "7.png").resolve().name == "7.png"
 
 
+def test_the_first_pictures_only(folder: Path) -> None:
+    source, few = folder.parent / "source", folder.parent / "few"
+    prepare(source, few, 1)
+    assert [path.name for path in (few / "yolo" / "images" / "train").iterdir()] == ["7.png"]
+    assert len(list((few / "yolo" / "images" / "val").iterdir())) == 2
+    assert [image["id"] for image in json.loads((few / "train.json").read_text())["images"]] == [7]
+    assert len(json.loads((source / "train.json").read_text())["images"]) == 2
+
+
 def test_left_and_right_change_places(folder: Path) -> None:
     data = json.loads((folder / "yolo" / "data.yaml").read_text())
     assert data["flip_idx"] == [0, 2, 1] and data["kpt_shape"] == [3, 3] and data["names"] == {"0": "person"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.peers.ours import kept_weights, write_one, write_part
+from benchmarks.peers.layout import write_first
+from benchmarks.peers.ours import kept_weights, write_one
 from benchmarks.peers.runner import Checkpoint
 
 CONTENT = {
@@ -28,7 +29,9 @@ def test_only_evaluated_epochs_have_weights(tmp_path: Path) -> None:
 
 
 def test_part_keeps_the_first_pictures_with_their_people(tmp_path: Path) -> None:
-    part = json.loads(write_part(CONTENT, 2, tmp_path).read_text())
+    (tmp_path / "train.json").write_text(json.dumps(CONTENT))
+    write_first(tmp_path / "train.json", 2, tmp_path / "part.json")
+    part = json.loads((tmp_path / "part.json").read_text())
     assert [image["id"] for image in part["images"]] == [1, 2]
     assert [row["image_id"] for row in part["annotations"]] == [1, 2, 2]
 
