@@ -1,0 +1,186 @@
+"""What each mechanism is worth: short trainings with one of them taken away, equal passes, on drawn people.
+
+    python benchmarks/ablations.py --output runs/ablations --seeds 0 1
+
+Each row trains `sia_pose_simple` n16 from random weights through `train_pose.py`, with the settings of the demo, and
+changes one thing. Smaller than the demo, so read the order, not the digits. A command that was stopped goes on with the
+rows that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import train_pose
+from datasets.synthetic import write_dataset
+from sia.criterion import PoseCriterion
+from sia.registry import WIDTHS
+from sia.tokens import DetectionTokens
+from utils.output import write_json
+
+COLUMNS = ("AP", "AP50", "AR")
+Patch = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is changed: flags of the training, or a patch of the code while it runs."""
+
+    name: str
+    flags: str = ""
+    patch: Patch | None = None
+
+
+def _choose_anywhere() -> Any:
+    """Tokens are patches chosen by chance, not those with the best scores."""
+    forward = DetectionTokens.forward
+
+    def anywhere(self: DetectionTokens, patches: Tensor, head: Any, proposals: Any, sure: Any = None) -> Any:
+        return forward(self, patches, head, proposals._replace(scores=torch.rand_like(proposals.scores)))
+
+    return mock.patch.object(DetectionTokens, "forward", anywhere)
+
+
+def _choose_by_score() -> Any:
+    """Nobody's best patch is a token for sure."""
+    forward = DetectionTokens.forward
+
+    def by_score(self: DetectionTokens, patches: Tensor, head: Any, proposals: Any, sure: Any = None) -> Any:
+        return forward(self, patches, head, proposals)
+
+    return mock.patch.object(DetectionTokens, "forward", by_score)
+
+
+def _see_all() -> Any:
+    """Patches and tokens see each other."""
+
+    def all_see(count: int, groups: int, each: int, device: Any = None) -> Tensor:
+        return torch.ones(count + groups * each, count + groups * each, dtype=torch.bool, device=device)
+
+    return mock.patch("sia.sia_pose_simple.one_way_mask", all_see)
+
+
+def _score_is_one() -> Any:
+    """The score learns whether somebody is there, not how well the pose is placed."""
+    score = PoseCriterion._score
+
+    def one(prediction: Any, owned: Tensor, quality: Tensor, ignored: Tensor) -> Tensor:
+        return score(prediction, owned, torch.ones_like(quality), ignored)
+
+    return mock.patch.object(PoseCriterion, "_score", staticmethod(one))
+
+
+def _start_in_the_middle() -> Any:
+    """Every keypoint starts in the middle of the box."""
+    return mock.patch("stages.start.mean_pose", lambda train: np.zeros((train.skeleton.num_keypoints, 2)))
+
+
+def _two_groups() -> Any:
+    return mock.patch.dict(WIDTHS, n16=replace(WIDTHS["n16"], groups=2))
+
+
+def _keep_scores() -> Any:
+    return mock.patch("sia.rivalry.Rivalry.forward", lambda self, tokens, prediction, groups: prediction)
+
+
+def _plain_stem() -> Any:
+    return mock.patch("sia.backbone.ResidualUnit.forward", lambda self, x: x)
+
+
+ROWS = (
+    Row("as it is"),
+    Row("keypoints start in the middle of the box, not at the mean pose", patch=_start_in_the_middle),
+    Row("tokens from patches by chance, not from the best proposals", patch=_choose_anywhere),
+    Row("the best patch of each person needn't be a token", patch=_choose_by_score),
+    Row("patches look at tokens", patch=_see_all),
+    Row("scores learn 1, not the expected quality", patch=_score_is_one),
+    Row("no rivalry", patch=_keep_scores),
+    Row("two groups of tokens in training", patch=_two_groups),
+    Row("stem without residual units", patch=_plain_stem),
+    Row("no average of the weights (`-EMA 0`)", "-EMA 0"),
+    Row("AdamW instead of Muon (`-OPTIMIZER adamw`)", "-OPTIMIZER adamw"),
+    Row("layer decay (`-LLRD 0.8`)", "-LLRD 0.8"),
+    Row("mosaic in half of the pictures (`-MOSAIC 0.5`)", "-MOSAIC 0.5"),
+)
+
+
+def train(row: Row, number: int, seed: int, args: argparse.Namespace) -> dict[str, float]:
+    """The last evaluation of one training, in percent, and its CPU seconds."""
+    name, data = f"row-{number}-seed{seed}", args.output / "pictures"
+    record = args.output / f"{name}.json"
+    if not record.is_file():
+        flags = (
+            f"-MODEL sia_pose_simple -SIZE {args.size} -IMGSZ {args.side} -COCO_ROOT {data}/images -TRAIN_ANN "
+            f"{data}/train.json -VAL_ANN {data}/val.json -EPOCH {args.epochs} -EVAL_EVERY {args.epochs} -BS 8 "
+            f"-LR 0.002 -ROTATE 0 -SHIFT 0 -COLOUR 0 -SCALE_MIN 1 -SCALE_MAX 1 -WORKERS 0 -DEVICE cpu -INIT scratch "
+            f"-SEED {seed} -OUTPUT {args.output} -EXP {name} {row.flags}"
+            + ("" if "-MOSAIC" in row.flags else " -MOSAIC 0")
+        )
+        start = time.process_time()
+        with ExitStack() as stack:
+            if row.patch is not None:
+                stack.enter_context(row.patch())
+            if train_pose.main(flags.split()):
+                raise SystemExit(f"error: '{row.name}' failed.")
+        with (args.output / name / "results.csv").open() as file:
+            last = list(csv.DictReader(file))[-1]
+        found = {column: 100 * float(last[column]) for column in COLUMNS}
+        write_json(record, {**found, "seconds": time.process_time() - start})
+    return dict(json.loads(record.read_text()))
+
+
+def line(row: Row, found: Sequence[dict[str, float]], first: Sequence[dict[str, float]]) -> str:
+    """A row of the table: means over the seeds, and what AP50 each seed lost or won."""
+    means = " | ".join(f"{statistics.mean(f[column] for f in found):.1f}" for column in COLUMNS)
+    apart = ", ".join(f"{f['AP50'] - o['AP50']:+.1f}" for f, o in zip(found, first, strict=True))
+    return f"| {row.name} | {means} | {apart} | {statistics.mean(f['seconds'] for f in found):.0f} |"
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder of everything that is written")
+    add("--rows", type=int, nargs="+", choices=range(len(ROWS)), default=list(range(len(ROWS))), metavar="N",
+        help="; ".join(f"{n}: {row.name}" for n, row in enumerate(ROWS)) + " (default: all)")  # fmt: skip
+    add("--seeds", type=int, nargs="+", default=[0], help="one training each (default: 0)")
+    add("--pictures", type=int, default=1500, help="to train on; a fifth as many to evaluate (default: %(default)s)")
+    add("--side", type=int, default=96, help="of pictures and input, in pixels (default: %(default)s)")
+    add("--epochs", type=int, default=4, help="passes (default: %(default)s)")
+    add("--size", default="n16", help="size (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints and writes a markdown table."""
+    args = parse_args(argv)
+    torch.set_num_threads(1)
+    write_dataset(args.output / "pictures", args.pictures, args.pictures // 5, args.side, 0, close=True)
+    first = [train(ROWS[0], 0, seed, args) for seed in args.seeds]
+    lines = [f"| | {' | '.join(COLUMNS)} | AP50 of each seed | CPU s |", "|-" + "|--:" * (len(COLUMNS) + 2) + "|"]
+    for number in dict.fromkeys((0, *args.rows)):
+        lines.append(line(ROWS[number], [train(ROWS[number], number, seed, args) for seed in args.seeds], first))
+        (args.output / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,52 @@
+"""The ablations: each changes what it names, and is taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import ablations
+from sia.backbone import ResidualUnit
+from sia.registry import WIDTHS
+from utils.output import write_json
+
+SMALL = "--pictures 10 --side 64 --epochs 1 --size test --rows"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared, so that the first row is trained once."""
+    return tmp_path_factory.mktemp("ablations")
+
+
+@pytest.mark.parametrize("number", range(1, len(ablations.ROWS)))
+def test_each_row_trains(number: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablations.main([*SMALL.split(), str(number), "--output", str(folder)]) == 0
+    assert f"| {ablations.ROWS[number].name} |" in capsys.readouterr().out
+    rows = [json.loads((folder / f"row-{n}-seed0.json").read_text()) for n in (0, number)]
+    assert set(rows[0]) == {*ablations.COLUMNS, "seconds"}
+
+
+def test_a_patch_ends_with_its_training() -> None:
+    unit, x = ResidualUnit(8).eval(), torch.rand(1, 8, 4, 4)
+    torch.nn.init.ones_(unit.norm2.weight)
+    with ablations._plain_stem():
+        assert torch.equal(unit(x), x)
+    assert not torch.equal(unit(x), x)
+    with ablations._two_groups():
+        assert WIDTHS["n16"].groups == 2
+    assert WIDTHS["n16"].groups == 1
+
+
+def test_rows_that_are_there_are_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablations.train_pose, "main", lambda _: pytest.fail("it trained"))
+    for number, gain in ((0, 0.0), (5, 1.5)):
+        for seed in (0, 1):
+            found = {"AP": 1.0, "AP50": 4 + seed + gain, "AR": 2.0, "seconds": 9.0}
+            write_json(tmp_path / f"row-{number}-seed{seed}.json", found)
+    flags = [*SMALL.split(), "5", "--seeds", "0", "1", "--output", str(tmp_path)]
+    assert ablations.main(flags) == 0
+    assert "| 1.0 | 6.0 | 2.0 | +1.5, +1.5 | 9 |" in (tmp_path / "table.md").read_text()
