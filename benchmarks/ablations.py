@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -53,7 +54,7 @@ def _choose_anywhere() -> Any:
     forward = DetectionTokens.forward
 
     def anywhere(self: DetectionTokens, patches: Tensor, head: Any, proposals: Any, sure: Any = None) -> Any:
-        return forward(self, patches, head, proposals._replace(scores=torch.rand_like(proposals.scores)))
+        return forward(self, patches, head, proposals._replace(scores=torch.rand_like(proposals.scores)), sure)
 
     return mock.patch.object(DetectionTokens, "forward", anywhere)
 
@@ -92,8 +93,8 @@ def _start_in_the_middle() -> Any:
     return mock.patch("stages.start.mean_pose", lambda train: np.zeros((train.skeleton.num_keypoints, 2)))
 
 
-def _two_groups() -> Any:
-    return mock.patch.dict(WIDTHS, n16=replace(WIDTHS["n16"], groups=2))
+def _one_more_group() -> Any:
+    return mock.patch.dict(WIDTHS, {size: replace(width, groups=width.groups + 1) for size, width in WIDTHS.items()})
 
 
 def _keep_scores() -> Any:
@@ -112,7 +113,7 @@ ROWS = (
     Row("patches look at tokens", patch=_see_all),
     Row("scores learn 1, not the expected quality", patch=_score_is_one),
     Row("no rivalry", patch=_keep_scores),
-    Row("two groups of tokens in training", patch=_two_groups),
+    Row("a second group of tokens in training", patch=_one_more_group),
     Row("stem without residual units", patch=_plain_stem),
     Row("no average of the weights (`-EMA 0`)", "-EMA 0"),
     Row("AdamW instead of Muon (`-OPTIMIZER adamw`)", "-OPTIMIZER adamw"),
@@ -126,6 +127,7 @@ def train(row: Row, number: int, seed: int, args: argparse.Namespace) -> dict[st
     name, data = f"row-{number}-seed{seed}", args.output / "pictures"
     record = args.output / f"{name}.json"
     if not record.is_file():
+        shutil.rmtree(args.output / name, ignore_errors=True)  # of a command that was stopped
         flags = (
             f"-MODEL sia_pose_simple -SIZE {args.size} -IMGSZ {args.side} -COCO_ROOT {data}/images -TRAIN_ANN "
             f"{data}/train.json -VAL_ANN {data}/val.json -EPOCH {args.epochs} -EVAL_EVERY {args.epochs} -BS 8 "
@@ -172,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints and writes a markdown table."""
     args = parse_args(argv)
     torch.set_num_threads(1)
+    args.output = args.output / f"{args.size}-{args.side}-{args.pictures}x{args.epochs}"
     write_dataset(args.output / "pictures", args.pictures, args.pictures // 5, args.side, 0, close=True)
     first = [train(ROWS[0], 0, seed, args) for seed in args.seeds]
     lines = [f"| | {' | '.join(COLUMNS)} | AP50 of each seed | CPU s |", "|-" + "|--:" * (len(COLUMNS) + 2) + "|"]

@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.memory import keeping
+from benchmarks.memory import count
 from benchmarks.train_step import PARTS, WARM_UP, Training, make_batch, make_training
 from sia.registry import list_models
 from utils.structures import PoseBatch
@@ -51,21 +51,14 @@ def build(setting: Setting, mode: str, model: str, size: str, seed: int) -> tupl
     return training, make_batch(setting.batch, imgsz, setting.people, seed)
 
 
-def kept_bytes(training: Training, batch: PoseBatch) -> int:
-    """What autograd keeps of one forward pass and its losses."""
-    with keeping(training.model) as kept, torch.autocast("cpu", torch.bfloat16, enabled=training.mode != "fp32"):
-        output = training.model(batch.images, batch)
-    del output
-    return sum(kept.values())
-
-
 def measure(settings: Sequence[Setting], args: argparse.Namespace) -> list[tuple[float, int]]:
     """Milliseconds and bytes of each, in turns."""
     built = [build(setting, args.mode, args.model, args.size, args.seed) for setting in settings]
     for _ in range(WARM_UP + args.steps):
         for training, batch in built:
             training.step(batch)
-    return [(sum(map(t.milliseconds, PARTS)), kept_bytes(t, batch)) for t, batch in built]
+    dtype = torch.float32 if args.mode == "fp32" else torch.bfloat16
+    return [(sum(map(t.milliseconds, PARTS)), count(t.model, batch, dtype).activations) for t, batch in built]
 
 
 def report(args: argparse.Namespace, say: Callable[[str], None]) -> None:

@@ -179,10 +179,10 @@ def report(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     for name in (*args.count, *args.measure):
         size, backbone = (name, None) if name in ("test", "n16", "ti16", "s16", "b16", "l14") else (args.size, name)
         for mode in args.modes:
-            arguments = (args.model, size, backbone, args.side, mode, args.rank)
-            batch = make_batch(args.batch, args.side, PEOPLE, 0)
+            arguments = (args.model, size, backbone, args.imgsz, mode, args.rank)
+            batch = make_batch(args.batch, args.imgsz, PEOPLE, 0)
             counted = count_without_numbers(lambda a=arguments: make_model(*a), batch, dtype)  # type: ignore[misc]
-            peak = measure_apart(arguments, args.batch, args.side, dtype) if name in args.measure else None
+            peak = measure_apart(arguments, args.batch, args.imgsz, dtype) if name in args.measure else None
             parts = " | ".join(_megabytes(getattr(counted, part)) for part in PARTS)
             shown = "-" if peak is None else _megabytes(peak)
             say(f"| {name} | {mode} | {parts} | {_megabytes(counted.total)} | {shown} |")
@@ -200,7 +200,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--measure", nargs="*", default=[], help="sizes or backbones to count and to measure")
     add("--model", default="sia_pose_simple", help="variant (default: %(default)s)")
     add("--size", default="l14", help="tokens and widths around a named backbone (default: %(default)s)")
-    add("--side", type=image_size, default=(256, 256), help="input size in pixels, N or HxW (default: 256)")
+    add("--imgsz", type=image_size, default=(256, 256), help="input size in pixels, N or HxW (default: 256)")
     add("--batch", type=int, default=1, help="pictures a step (default: 1)")
     add("--rank", type=int, default=16, help="of the adapters (default: 16)")
     add("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="arithmetic (default: %(default)s)")
@@ -212,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints a markdown table."""
     args = parse_args(argv)
     report(args, lambda line: print(line, flush=True))
-    print(f"\n{args.model}, {args.side[0]}x{args.side[1]} px, {args.batch} picture(s) a step, {args.dtype}, "
+    print(f"\n{args.model}, {args.imgsz[0]}x{args.imgsz[1]} px, {args.batch} picture(s) a step, {args.dtype}, "
           f"rank {args.rank}, {PEOPLE} people a picture, torch {torch.__version__}")  # fmt: skip
     return 0
 

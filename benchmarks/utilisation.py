@@ -27,7 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.memory import PEOPLE, Memory, count_without_numbers, make_model
 from benchmarks.train_step import make_batch, make_training
 from sia.registry import list_models
+from stages.compilation import compile_blocks
 from utils.config import image_size
+from utils.device import choose_device
+from utils.errors import exit_status
 
 WARM_UP, STEPS = 3, 10
 MOVES = {"weights": 4, "gradients": 2, "optimiser": 2, "average": 2, "activations": 2}
@@ -108,25 +111,33 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 def report_measured(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     """A row for each batch: how fast, and how much of the rate."""
-    device = torch.device(args.device)
+    device = choose_device(args.device).torch
     rate = matrix_rate(device, (4096, 8192) if device.type == "cuda" else (1024, 2048))
     flops = count_flops(args.model, args.size, args.imgsz)
     say(f"{flops / 1e9:.1f} GFLOPs a picture; {rate / 1e12:.3g} TFLOP/s in products of bf16 on {device}\n")
     say("| batch | ms | img/s | TFLOP/s | of the rate | peak GB |\n|--:|--:|--:|--:|--:|--:|")
     for count in args.batches:
-        training = make_training("bf16, fused attention", args.model, args.size, args.imgsz, 0, device)
-        training.model.fuse_attention(device.type == "cuda")
-        training.model.backbone.recompute = args.recompute
-        batch = make_batch(count, args.imgsz, PEOPLE, 0).to(device)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        seconds = timed(functools.partial(training.step, batch), device)
-        peak = f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f}" if device.type == "cuda" else "-"
+        seconds, peak = measure_step(args, count, device)
         done = count * flops / seconds
         say(
             f"| {count} | {1000 * seconds:.0f} | {count / seconds:.1f} | {done / 1e12:.3g} "
             f"| {100 * done / rate:.0f} % | {peak} |"
         )
+
+
+def measure_step(args: argparse.Namespace, count: int, device: torch.device) -> tuple[float, str]:
+    """Seconds of a step, and the peak of the GPU's memory in GB."""
+    cuda = device.type == "cuda"
+    mode = "bf16, fused attention" if cuda else "bf16"
+    training = make_training(mode, args.model, args.size, args.imgsz, 0, device)
+    training.model.backbone.recompute = args.recompute
+    if args.compile:
+        compile_blocks(training.model)
+    batch = make_batch(count, args.imgsz, PEOPLE, 0).to(device)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = timed(functools.partial(training.step, batch), device)
+    return seconds, f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f}" if cuda else "-"
 
 
 def report_plan(args: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -155,7 +166,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--imgsz", type=image_size, default=(480, 640), help="input size in pixels, N or HxW (default: 480x640)")
     add("--batches", type=int, nargs="+", default=[8, 16, 32, 64], help="pictures a step (default: 8 16 32 64)")
     add("--recompute", action="store_true", help="as --RECOMPUTE of train_pose.py")
-    add("--device", default="cuda", help="what to measure on (default: %(default)s)")
+    add("--compile", action="store_true", help="as --COMPILE of train_pose.py; not counted by --plan")
+    add("--device", default="cuda", choices=("cuda", "cpu"), help="what to measure on (default: %(default)s)")
     add("--plan", action="store_true", help="count only, for a device of the following rates")
     add("--rate", type=float, default=989.0, help="TFLOP/s of dense bf16 products (default: 989, NVIDIA's H100 SXM)")
     add("--bandwidth", type=float, default=3.35, help="TB/s of its memory (default: 3.35, the same)")
@@ -163,18 +175,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a markdown table."""
-    args = parse_args(argv)
-    if not args.plan and torch.device(args.device).type == "cuda" and not torch.cuda.is_available():
-        print("error: there is no CUDA GPU here. Count with --plan, or measure with --device cpu.", file=sys.stderr)
-        return 1
+def run(args: argparse.Namespace) -> None:
+    """The table, and what it is of."""
     (report_plan if args.plan else report_measured)(args, lambda line: print(line, flush=True))
     print(
         f"\n{args.model} {args.size}, {args.imgsz[0]}x{args.imgsz[1]} px, {PEOPLE} people a picture, bf16, "
         f"{'recomputed, ' if args.recompute else ''}torch {torch.__version__}"
     )
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a markdown table."""
+    args = parse_args(argv)
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -69,8 +69,7 @@ def soften(features: Tensor) -> Tensor:
 
 
 LIKELY = 0.05
-"""Score from which on a person gets a second look. Four of five tokens lie below, and AP is 0.1 less than if all above
-0.01 were looked at (docs/benchmarks.md)."""
+"""Score from which on a person gets a second look: docs/benchmarks.md has what it costs and saves."""
 
 POSSIBLE, OTHERS = 0.01, 1
 """In training, how many tokens an image that stand for nobody are looked at to learn their score, and from which."""
@@ -186,7 +185,7 @@ class PoseModel(nn.Module, ABC):
     def _squares(self, output: PoseOutput, seen: Prediction, truth: Targets | None) -> Squares:
         """Where to look: at everybody who is likely there; in training at those who stand for somebody, and few others.
 
-        At least one square, so that every parameter gets a gradient.
+        At least one square: in training so that every parameter gets a gradient, else for each image.
         """
         if truth is None or output.matched is None:
             image, row = _with_first(seen.scores.sigmoid() > LIKELY).nonzero(as_tuple=True)

@@ -13,7 +13,7 @@ from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig
 from stages.announcement import announce, conclude
-from stages.compilation import compile_blocks
+from stages.compilation import check_compiler, compile_blocks
 from stages.interruption import Interruption
 from stages.phases import adapt, phase_at, start_phase
 from stages.pictures import Pictures
@@ -49,6 +49,8 @@ def run(config: TrainConfig, start: Start) -> int:
     with start_ranks(config.device) as ranks:
         seed_everything(config.seed)
         with ranks.shared_errors():
+            if config.compile:
+                check_compiler(ranks.device.torch)
             data = load_data(config, ranks)
             start = find_start(config, start, data.train)
             model_config, pretrained = describe_model(config, data.train, start)
@@ -88,7 +90,7 @@ def assemble(
     if device.type == "cpu" and plan.dtype == torch.bfloat16:
         model.fuse_attention(False)
     if config.compile:
-        compile_blocks(model, device)
+        compile_blocks(model)
     state = make_state(model, plan, config, device, 0 if start.training is None else _epoch_of(start.training))
     if start.training is not None and start.checkpoint is not None:
         check_identity(start.training["identity"], data.identity())

@@ -8,15 +8,8 @@ from sia.model import PoseModel
 from utils.errors import ConfigError, first_line
 
 
-def compile_blocks(model: PoseModel, device: torch.device) -> None:
-    """Lets `torch.compile` fuse what lies between the products of the backbone's blocks, when they first run.
-
-    The blocks alone: they share their code, so it is compiled once, and their shapes are the same in every step.
-    A copy of the model (the average of its weights) isn't compiled.
-
-    Args:
-        model: changed in place; its weights keep their names.
-        device: where it will run.
+def check_compiler(device: torch.device) -> None:
+    """Compiles a trifle, so that a missing compiler is known before anything is read.
 
     Raises:
         ConfigError: there is no compiler for the device.
@@ -28,5 +21,13 @@ def compile_blocks(model: PoseModel, device: torch.device) -> None:
             f"--COMPILE found no working compiler ({first_line(error)}). It needs a C++ compiler on a CPU, Triton on a "
             "GPU. Install it, or leave out --COMPILE."
         ) from error
+
+
+def compile_blocks(model: PoseModel) -> None:
+    """Lets `torch.compile` fuse what lies between the products of the backbone's blocks, when they first run.
+
+    The blocks alone: they share their code, which is compiled a few times (with and without tokens), not for each.
+    The model's weights keep their names, and a copy of it (the average of its weights) isn't compiled.
+    """
     for block in model.backbone.vit.blocks:
         block.compile()

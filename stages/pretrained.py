@@ -19,8 +19,8 @@ class Pretrained:
         weights: a state dict, or None for random weights.
         source: what it is, for the start block.
         is_trained: whether a training stands behind the weights.
-        is_whole: whether they are those of a whole model, not of its backbone alone.
-        is_same: whether that model is of the same variant and keypoints, so that every weight has to fit.
+        is_whole: whether they are those of a whole model with the same head, not of its backbone alone.
+        is_complete: whether every weight has to fit: that model is of the same variant and the same keypoints.
     """
 
     architecture: str | None = None
@@ -28,7 +28,7 @@ class Pretrained:
     source: str = "random"
     is_trained: bool = False
     is_whole: bool = False
-    is_same: bool = True
+    is_complete: bool = True
 
 
 def load_pretrained(backbone: str) -> Pretrained:

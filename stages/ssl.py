@@ -22,6 +22,7 @@ from datasets.loader import validation_loader
 from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
 from stages.announcement import announce
 from stages.baseline import assemble
+from stages.compilation import check_compiler
 from stages.evaluator import on_first_rank, write_results
 from stages.gates import Gates, NoGateError, choose_gates, gates_from, judge
 from stages.interruption import Interruption
@@ -136,6 +137,8 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     config, start, data = material.config, material.start, material.data
     gates = on_first_rank(lambda: _gates(material)) if start.training is None else None
     with ranks.shared_errors():
+        if config.compile:
+            check_compiler(ranks.device.torch)
         model_config, pretrained = describe_model(config, data.train, start)
         model = build_model(model_config, pretrained, start)
         plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)

@@ -9,7 +9,7 @@ from typing import Any
 from datasets.coco_pose import CocoPose, mean_pose
 from sia.backbone_weights import resize_positions
 from sia.model import PoseModel
-from sia.registry import ModelConfig, create_model
+from sia.registry import MODELS, ModelConfig, create_model
 from stages.pretrained import Pretrained, load_pretrained
 from stages.shipped import shipped_start
 from stages.weights import load_weights, read_description, shared_weights
@@ -60,9 +60,10 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     if start.checkpoint is None and config.backbone is not None:
         pretrained = load_pretrained(config.backbone)
     elif start.checkpoint is not None:
-        saved, known = read_description(start.checkpoint, start.source)
-        trained, whole = (True, True) if start.training is None else _start_of(start.training, start.source)
-        other = _difference(saved, known, config, skeleton)
+        saved, saved_skeleton = read_description(start.checkpoint, start.source)
+        fresh = (True, _same_head(saved.name, config.model))
+        trained, whole = fresh if start.training is None else _start_of(start.training, start.source)
+        other = _difference(saved, saved_skeleton, config, skeleton)
         pretrained = Pretrained(saved.backbone, None, "; ".join([start.source, *other]), trained, whole, not other)
     model_config = ModelConfig(
         name=config.model,
@@ -73,15 +74,20 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
         sigmas=skeleton.sigmas,
         backbone=pretrained.architecture,
     )
-    if start.checkpoint is not None and known.names == skeleton.names:
+    if start.checkpoint is not None and saved_skeleton.names == skeleton.names:
         model_config = replace(model_config, mean_pose=saved.mean_pose)
     return model_config, pretrained
 
 
-def _difference(saved: ModelConfig, known: Skeleton, config: TrainConfig, skeleton: Skeleton) -> list[str]:
+def _same_head(saved: str, wanted: str) -> bool:
+    """Whether one variant is the other, or the other with more behind it."""
+    return issubclass(MODELS[wanted], MODELS[saved]) or issubclass(MODELS[saved], MODELS[wanted])
+
+
+def _difference(saved: ModelConfig, saved_skeleton: Skeleton, config: TrainConfig, skeleton: Skeleton) -> list[str]:
     """What says that only a part of the weights is taken over; nothing where all are."""
     variant = [] if saved.name == config.model else [f"of {saved.name}"]
-    keypoints = [] if known.names == skeleton.names else [f"of {saved.num_keypoints} other keypoints"]
+    keypoints = [] if saved_skeleton.names == skeleton.names else [f"of other keypoints ({saved.num_keypoints})"]
     return [f"{' and '.join(variant + keypoints)}: what fits is taken over"] if variant or keypoints else []
 
 
@@ -103,7 +109,7 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     if start.checkpoint is not None:
         weights = start.checkpoint.get("weights")
         weights = resize_positions(weights, model.backbone) if isinstance(weights, Mapping) else weights
-        if not pretrained.is_same:
+        if not pretrained.is_complete:
             weights = shared_weights(model, weights)
-        load_weights(model, weights, pretrained.source, "Use the -SIZE it was trained with.")
+        load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")
     return model

@@ -90,7 +90,8 @@ class TrainingState:
             self.cursor = Cursor(**{**saved["cursor"], "sums": saved["cursor"]["sums"][ranks.rank]})
             restore_random_state(saved["random"][ranks.rank], ranks.device.torch)
         except (RuntimeError, LookupError, ValueError, TypeError) as error:
-            raise WeightsError(f"The checkpoint doesn't fit this version of SIA Pose: {error}") from error
+            reason = " ".join(str(error).split())
+            raise WeightsError(f"The checkpoint doesn't fit this version of SIA Pose: {reason}") from error
 
 
 def seed_everything(seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,10 +68,10 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
 
 
 def shared_weights(model: nn.Module, weights: object) -> object:
-    """What a model of another variant, or of other keypoints, can take over; the rest of the model stays as it is.
+    """What a model can take over from one of another variant, or of other keypoints; the rest of it stays as it is.
 
-    The backbone is taken as it is, so that one of another size is refused by `load_weights`; of the heads, what has
-    the same name and shape.
+    The backbone has to be the same, so that one of another size, or of which blocks are missing, is refused by
+    `load_weights`. Of everything else a part is taken over whole, where each of its tensors fits, or not at all.
 
     Args:
         model: where to.
@@ -79,12 +80,21 @@ def shared_weights(model: nn.Module, weights: object) -> object:
     if not isinstance(weights, Mapping):
         return weights
     own = model.state_dict()
-    fitting = {
-        key: value
-        for key, value in weights.items()
-        if key in own and (key.startswith("backbone.") or getattr(value, "shape", None) == own[key].shape)
-    }
-    return {**own, **fitting}
+    fits = {key: getattr(weights.get(key), "shape", None) == value.shape for key, value in own.items()}
+    new = {_part(key) for key, fit in fits.items() if not fit} | {_part(key) for key in OF_THE_DATA}
+    kept = {key: value for key, value in own.items() if _part(key) in new and not key.startswith(BLOCKS)}
+    taken = {key: value for key, value in weights.items() if key in own and key not in kept}
+    return {**kept, **taken}
+
+
+BLOCKS = "backbone.vit.blocks."
+OF_THE_DATA = ("sigmas", "head.mean_pose")
+"""Buffers that are made from the annotations, not learned."""
+
+
+def _part(key: str) -> str:
+    """The part of a model that a tensor belongs to: layers of one list or sequence are one part."""
+    return ".".join(itertools.takewhile(lambda name: not name.isdigit(), key.split(".")[:-1]))
 
 
 def _some(keys: list[str], most: int = 4) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.errors import OutputError, WeightsError
+from utils.errors import OutputError, WeightsError, first_line
 
 FORMAT = "sia_pose/1"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -36,7 +36,7 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
             os.fsync(stream.fileno())
         partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
-        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise OutputError(
             f"Can't write the checkpoint {path}: {reason}. Free space there, or choose another output folder."
         ) from error

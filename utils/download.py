@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from utils.errors import DownloadError, OutputError
+from utils.errors import DownloadError, OutputError, first_line
 from utils.output import output_error, write_json
 
 CHUNK = 1 << 20
@@ -113,7 +113,7 @@ class _Download:
             raise _refusal(self.url, error) from None
         if isinstance(error, urllib.error.URLError):
             return str(getattr(error.reason, "strerror", None) or error.reason)
-        return str(error) or type(error).__name__
+        return first_line(error)
 
     def _there(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0

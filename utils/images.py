@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from utils.errors import DataError
+from utils.errors import DataError, first_line
 from utils.output import write_bytes
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".ppm"})
@@ -93,7 +93,7 @@ def _reason(error: Exception) -> str:
         return "no permission"
     if type(error).__name__ == "UnidentifiedImageError":
         return "it is not a picture in a known format, or it is empty"
-    return str(error).rstrip(".") or type(error).__name__
+    return first_line(error).rstrip(".")
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:

@@ -59,7 +59,7 @@ class Slots:
     def __init__(self, count: int) -> None:
         processors = usable_processors()
         if count > len(processors):
-            raise ConfigError(f"--jobs {count} needs as many hardware threads, but there are {len(processors)}.")
+            raise ConfigError(f"--jobs {count} needs as what hardware threads, but there are {len(processors)}.")
         self._free: queue.Queue[int] = queue.Queue()
         self._ballast: dict[int, subprocess.Popen[bytes]] = {}
         self._count = count
@@ -98,7 +98,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--arena", choices=("S", "R"), required=True, help="S: synthetic people, R: photographs")
     parser.add_argument("--data", type=Path, help="images/, train.json, val.json (needed for R; S draws its own)")
-    parser.add_argument("--pictures", type=int, help="train on the first so many only (default: all)")
+    parser.add_argument("--pictures", type=int, help="train on the first so what only (default: all)")
     parser.add_argument("--contestants", nargs="+", required=True, type=parse_entry, metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--minutes", type=float, default=30.0, help="training time each (default: 30)")
     parser.add_argument("--every", type=float, default=3.0, help="minutes between checkpoints (default: 3)")
@@ -107,7 +107,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--start",
         type=Path,
-        help="output of another arena: each starts from its last weights there; of several, the same settings",
+        help="output of another arena: each starts from its last weights there (of several, those of its settings)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (default: 1)")
     parser.add_argument("--output", type=Path, required=True, help="folder of everything that is written")
@@ -153,8 +153,8 @@ def start_weights(arena: Path | None, entry: Entry, seed: int) -> Path | None:
     of_model = [path for path in arena.glob(f"*-seed{seed}/record.json") if model_of(path.parent.name) == entry.model]
     records = [record] if record in of_model else of_model
     if len(records) != 1:
-        many = "did not finish there" if not records else f"finished there {len(records)} times with other settings"
-        raise ConfigError(f"--start {arena}: {entry.label} with seed {seed} {many}.")
+        what = "did not finish there" if not records else f"finished there {len(records)} times with other settings"
+        raise ConfigError(f"--start {arena}: {entry.label} with seed {seed} {what}.")
     return Path(json.loads(records[0].read_text())["checkpoints"][-1]["file"])
 
 

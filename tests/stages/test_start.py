@@ -55,7 +55,7 @@ def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     ("flags", "prefix", "said", "new"),
     [
         ("-MODEL sia_pose", "", "of sia_pose_simple: what fits is taken over", "refiner."),
-        ("", "limbs-", "of 17 other keypoints: what fits is taken over", "glimpse.heat."),
+        ("", "limbs-", "of other keypoints (17): what fits is taken over", "glimpse.heat."),
     ],
 )
 def test_what_fits_is_taken_over(
@@ -67,11 +67,41 @@ def test_what_fits_is_taken_over(
     assert said in capsys.readouterr().out
     old, found = weights(first, "first"), weights(first, name)
     shared = [key for key in found if key in old and found[key].shape == old[key].shape]
-    learned = [key for key in shared if "running_" not in key and "num_batches" not in key]
+    learned = [key for key in shared if key.startswith(("backbone.vit.blocks.", "glimpse.body.to8", "head.box."))]
+    learned = [key for key in learned if "running_" not in key and "num_batches" not in key]
     moved = [key for key in learned if not torch.allclose(found[key].float(), old[key].float(), atol=1e-6)]
     assert moved == []
     assert {key for key in found if key.startswith("backbone.vit.blocks.")} <= set(shared)
     assert any(key.startswith(new) for key in found if key not in shared)
+
+
+def test_another_head_starts_anew_behind_the_same_blocks(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = "-MODEL sia_pose_decoder_led"
+    assert train(first, f"-EXP led -LR 1e-12 --RESUME {first}/first/weights/best.pt {model}") == 0
+    assert "layer decay" in capsys.readouterr().out
+    old, found = weights(first, "first"), weights(first, "led")
+    for key in ("backbone.vit.blocks.1.attn.qkv.weight", "glimpse.body.to4.0.0.weight"):
+        torch.testing.assert_close(found[key], old[key], atol=1e-6, rtol=0)
+    assert found["head.score.0.weight"].shape != old["head.score.0.weight"].shape
+    assert train(first, f"-EXP back --RESUME {first}/led/weights/best.pt") == 1
+    assert "missing: backbone.vit.blocks.3." in capsys.readouterr().err
+
+
+def test_other_names_keep_their_own_mean_pose_and_sigmas(first: Path) -> None:
+    """As many keypoints as before, but others: what is made from the annotations isn't taken over."""
+    for split in ("train", "val"):
+        content = json.loads((first / f"{split}.json").read_text())
+        category = content["categories"][0]
+        category["keypoints"] = [f"point {name}" for name in category["keypoints"]]
+        for person in content["annotations"]:
+            person["keypoints"][1::3] = [y + 3 for y in person["keypoints"][1::3]]
+        (first / f"renamed-{split}.json").write_text(json.dumps(content))
+    assert train(first, f"-EXP renamed -LR 1e-12 --RESUME {first}/first/weights/best.pt", "renamed-") == 0
+    old, found = weights(first, "first"), weights(first, "renamed")
+    assert not torch.allclose(found["head.mean_pose"], old["head.mean_pose"])
+    saved = load_checkpoint(first / "renamed" / "weights" / "best.pt")["model_config"]
+    torch.testing.assert_close(found["head.mean_pose"], torch.tensor(saved["mean_pose"]), atol=1e-3, rtol=1e-3)
+    assert torch.allclose(found["head.pose.2.weight"], old["head.pose.2.weight"], atol=1e-6)
 
 
 def test_other_keypoints_have_a_mean_pose_of_their_own(first: Path) -> None:
