@@ -13,8 +13,8 @@ from sia.registry import WIDTHS
 from utils.checkpoint import load_checkpoint
 from utils.output import write_json
 
-RUNS = "test-64-10x6"
-SMALL = "--pictures 10 --side 64 --epochs 6 --size test --rows"
+RUNS = "test-64-20x6"
+SMALL = "--pictures 20 --side 64 --epochs 6 --size test --rows"
 
 
 @pytest.fixture(scope="module")
