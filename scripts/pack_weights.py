@@ -1,6 +1,7 @@
 """Makes a small file of weights to pass on: half precision, without the state of the training.
 
-python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output weights/sia_pose_simple-n32.pt
+python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output weights/sia_pose-n32.pt
+python scripts/pack_weights.py --weight_path weights/sia_pose-n32.pt --model sia_pose_simple --output simple.pt
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from sia.registry import create_model
+from stages.weights import load_weights, read_description
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import ConfigError, WeightsError, exit_status
 from utils.output import check_new
@@ -31,7 +35,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--weight_path", type=Path, required=True, metavar="FILE", help="best.pt or last.pt of a run")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".pt file to write; must not exist")
+    parser.add_argument(
+        "--model", metavar="NAME",
+        help="another variant, of which the file has every weight: sia_pose is sia_pose_simple and a refiner",
+    )  # fmt: skip
     return parser.parse_args(argv)
+
+
+def as_variant(payload: Mapping[str, Any], model: str, source: Path) -> dict[str, Any]:
+    """The same weights as those of another variant; metrics, which are of the first, are left out.
+
+    Raises:
+        ConfigError: no such variant.
+        WeightsError: the file has not all that the variant needs.
+    """
+    config = replace(read_description(payload, source)[0], name=model)
+    variant = create_model(config)
+    weights = {key: value for key, value in payload["weights"].items() if key in variant.state_dict()}
+    load_weights(variant, weights, source, f"Only parts of it could be those of {model}.")
+    return {**payload, "metrics": {}, "model_config": config.to_dict(), "weights": weights}
 
 
 def pack(payload: Mapping[str, Any], source: Path) -> dict[str, Any]:
@@ -58,7 +80,10 @@ def run(args: argparse.Namespace) -> None:
     if args.output.suffix != ".pt":
         raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
     check_new(args.output)
-    save_checkpoint(args.output, pack(load_checkpoint(args.weight_path), args.weight_path))
+    payload = load_checkpoint(args.weight_path)
+    if args.model is not None:
+        payload = as_variant(payload, args.model, args.weight_path)
+    save_checkpoint(args.output, pack(payload, args.weight_path))
     before, after = (path.stat().st_size / 1e6 for path in (args.weight_path, args.output))
     print(f"{before:.1f} MB -> {after:.1f} MB. Written: {args.output}")
 

@@ -26,6 +26,20 @@ def test_the_small_file_finds_the_same_people(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0].scores, found[1].scores, atol=0.02)
 
 
+def test_the_refiner_may_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, small = save_weights(tmp_path / "best.pt", name="sia_pose"), tmp_path / "small.pt"
+    assert main(["--weight_path", str(source), "--output", str(small), "--model", "sia_pose_simple"]) == 0
+    old, new = (load_checkpoint(path) for path in (source, small))
+    assert new["model_config"]["name"] == "sia_pose_simple"
+    assert {key for key in old["weights"] if key not in new["weights"] and not key.startswith("backbone.vit.norm")} == {
+        key for key in old["weights"] if key.startswith("refiner.")
+    }
+    Predictor.load(small, "cpu")
+    for model, message in (("sia_pose", "missing: "), ("sia_pose_simpel", "There is no model")):
+        assert main(["--weight_path", str(small), "--output", str(tmp_path / "no.pt"), "--model", model]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_faults_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save_weights(tmp_path / "best.pt")
     assert main(["--weight_path", str(source), "--output", str(source)]) == 1
