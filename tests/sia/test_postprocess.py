@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sia.criterion import QUALITY_POWER
 from sia.outputs import PoseOutput, Prediction
-from sia.postprocess import Decoded, decode, to_original
+from sia.postprocess import Decoded, around, decode, to_original
+from utils.boxes import to_corners
 
 
 def output_of(scores: list[list[float]], keypoints: int = 3) -> PoseOutput:
@@ -28,9 +29,14 @@ def test_best_first_and_everything_in_the_same_order():
     torch.testing.assert_close(decoded.scores, people.scores.sigmoid() ** (1 / QUALITY_POWER))
     torch.testing.assert_close(decoded.keypoints, people.poses * 96)
     torch.testing.assert_close(decoded.confidences, people.confidences.sigmoid())
-    centres = (decoded.boxes[..., :2] + decoded.boxes[..., 2:]) / 2
-    torch.testing.assert_close(centres, people.boxes[..., :2] * 96)
-    torch.testing.assert_close(decoded.boxes[..., 2:] - decoded.boxes[..., :2], people.boxes[..., 2:] * 96)
+    torch.testing.assert_close(decoded.boxes, around(to_corners(people.boxes), people.poses) * 96)
+
+
+def test_boxes_grow_where_keypoints_lie_outside():
+    boxes = torch.tensor([[10.0, 10, 20, 30], [0, 0, 50, 50], [5, 5, 6, 6]])
+    poses = torch.tensor([[[12.0, 0], [15, 40]], [[20, 20], [30, 40]], [[8, 5], [8, 5]]])
+    expected = torch.tensor([[10.0, -2, 20, 42], [0, 0, 50, 50], [5, 5, 8, 6]])
+    torch.testing.assert_close(around(boxes, poses), expected)
 
 
 @settings(max_examples=50, deadline=None)
