@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Row:
 
     name: str
     flags: str = ""
-    patch: Patch | None = None
+    patch: Patch = nullcontext
 
 
 def _choose_anywhere() -> Any:
@@ -136,11 +136,10 @@ def train(row: Row, number: int, seed: int, args: argparse.Namespace) -> dict[st
             + ("" if "-MOSAIC" in row.flags else " -MOSAIC 0")
         )
         start = time.process_time()
-        with ExitStack() as stack:
-            if row.patch is not None:
-                stack.enter_context(row.patch())
-            if train_pose.main(flags.split()):
-                raise SystemExit(f"error: '{row.name}' failed.")
+        with row.patch():
+            status = train_pose.main(flags.split())
+        if status:
+            raise SystemExit(f"error: '{row.name}' failed.")
         with (args.output / name / "results.csv").open() as file:
             last = list(csv.DictReader(file))[-1]
         found = {column: 100 * float(last[column]) for column in COLUMNS}

@@ -51,7 +51,8 @@ def as_variant(payload: Mapping[str, Any], model: str, source: Path) -> dict[str
     """
     config = replace(read_description(payload, source)[0], name=model)
     variant = create_model(config)
-    weights = {key: value for key, value in payload["weights"].items() if key in variant.state_dict()}
+    wanted = variant.state_dict()
+    weights = {key: value for key, value in payload["weights"].items() if key in wanted}
     load_weights(variant, weights, source, f"Only parts of it could be those of {model}.")
     return {**payload, "metrics": {}, "model_config": config.to_dict(), "weights": weights}
 

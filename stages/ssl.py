@@ -98,6 +98,8 @@ def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
     """Reads everything; all ranks fail together."""
     seed_everything(work.config.seed)
     with ranks.shared_errors():
+        if work.config.compile:
+            check_compiler(ranks.device.torch)
         checkpoint = load_checkpoint(weights)
         model, _ = read_description(checkpoint, weights)
         config = replace(
@@ -137,8 +139,6 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     config, start, data = material.config, material.start, material.data
     gates = on_first_rank(lambda: _gates(material)) if start.training is None else None
     with ranks.shared_errors():
-        if config.compile:
-            check_compiler(ranks.device.torch)
         model_config, pretrained = describe_model(config, data.train, start)
         model = build_model(model_config, pretrained, start)
         plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)

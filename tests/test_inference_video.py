@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -103,8 +102,7 @@ def test_a_video_cut_off_is_done_up_to_the_break(
     rows = rows_of(tmp_path / "out" / "b.jsonl")
     assert len(frame_times(tmp_path / "out" / "b.mp4")) == len(rows)
     warning = json.loads((tmp_path / "out" / "run.json").read_text())["warnings"][0]
-    said = re.search(r"after frame (\d+) ", warning)
-    assert said and len(rows) - 4 < int(said[1]) < len(rows)  # on one core the decoder still holds frames back there
+    assert f"after frame {len(rows) - 1} " in warning
     assert warning in capsys.readouterr().err
 
 

@@ -93,6 +93,7 @@ class VideoReader:
         self._stream = _video_stream(self._container, source)
         self._stream.thread_type = "AUTO"
         self._count = 0
+        self._break: Exception | None = None
         self._decoded = self._decode()
         self.warnings: list[str] = []
         try:
@@ -124,28 +125,34 @@ class VideoReader:
         self._check_end(number, pts * self.info.time_base)
 
     def _decode(self) -> Generator[av.VideoFrame, None, None]:
-        """Frames in the order of their time; a packet that can't be decoded is left out."""
+        """Frames in the order of their time; a packet that can't be decoded is left out.
+
+        A break is told with the next packet that is decoded, or at the end, when the decoder has given what it held.
+        """
         for packet in chain(self._packets(), [None]):
             try:
                 frames = self._stream.codec_context.decode(None) if packet is None else packet.decode()
             except EOFError:  # flushed already, by the empty packet that ends a sound file
-                return
+                break
             except av.FFmpegError as error:
-                self._warn_broken(error)
+                self._break = self._break or error
                 continue
+            if packet is not None and packet.size:
+                self._warn_if_broken()
             for frame in frames:
                 self._count += 1
                 yield frame
+        self._warn_if_broken()
 
     def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
         try:
             yield from self._container.demux(self._stream)
         except av.FFmpegError as error:
-            self._warn_broken(error)
+            self._break = self._break or error
 
-    def _warn_broken(self, error: Exception) -> None:
-        if not self.warnings:
-            reason = getattr(error, "strerror", None) or str(error)
+    def _warn_if_broken(self) -> None:
+        if self._break is not None and not self.warnings:
+            reason = getattr(self._break, "strerror", None) or str(self._break)
             self.warnings.append(f"The video is broken after frame {self._count - 1} ({reason}).")
 
     def _upright(self, frame: av.VideoFrame, first: av.VideoFrame) -> Image:

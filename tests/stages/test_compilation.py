@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from datasets.synthetic import write_dataset
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -170,8 +169,7 @@ def test_a_video_cut_off_is_read_up_to_the_break(tmp_path: Path, name: str) -> N
     reader = copy_video(cut, tmp_path / "b.mp4")
     count = len(frame_times(tmp_path / "b.mp4"))
     assert 15 < count < 45
-    said = re.search(r"after frame (\d+) ", reader.warnings[0])
-    assert said and count - 4 < int(said[1]) < count  # on one core the decoder still holds frames back at the break
+    assert f"after frame {count - 1} " in reader.warnings[0]
 
 
 def test_damage_in_the_middle_costs_the_broken_frames_only(tmp_path: Path) -> None:
