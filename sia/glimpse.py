@@ -186,13 +186,27 @@ class Glimpse(nn.Module):
 
 
 def sample(images: Tensor, extent: Tensor, squares: Squares) -> Tensor:
-    """images (B, 3, H, W) -> (n, 3, SIDE, SIDE), the pixels of each square; beyond the image 0."""
+    """images (B, 3, H, W) -> (n, 3, SIDE, SIDE), the pixels of each square; beyond the image 0.
+
+    The images are laid below one another, an edge of zeros around each, and all squares are read from that one picture:
+    no image is copied for each of its squares.
+    """
+    height, width = images.shape[-2:]
+    below = rearrange(F.pad(images.float(), [1, 1, 1, 1]), "b c h w -> 1 c (b h) w")
     count = SIDE * OVERSAMPLING
     steps = (torch.arange(count, device=images.device, dtype=torch.float32) + 0.5) / count - 0.5
-    x, y = (squares.centre[:, axis, None] + steps * squares.side[:, None] for axis in (0, 1))  # (n, count) each
-    grid = torch.stack([x[:, None].expand(-1, count, -1), y[:, :, None].expand(-1, -1, count)], dim=-1)
-    found = F.grid_sample(images[squares.image].float(), grid / extent * 2 - 1, align_corners=False)
-    return F.avg_pool2d(found, OVERSAMPLING)
+    per_unit = torch.stack([width / extent[0], height / extent[1]])
+    left_top = squares.centre * per_unit + 0.5  # of the edge of zeros, in pixels between the centres of its outermost
+    x, y = (left_top[:, axis, None] + steps * (squares.side * per_unit[axis])[:, None] for axis in (0, 1))
+    x = x.clamp(0, width + 1) * (2 / (width + 1)) - 1  # (n, count)
+    y = y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None]
+    y = y * (2 / (below.shape[2] - 1)) - 1
+    even = torch.arange(2 * count, device=images.device) % 2 == 0
+    pairs = torch.where(
+        even, x.repeat_interleave(2, dim=1)[:, None], y[:, :, None]
+    )  # (n, count, 2 count): x, y, x, ...
+    found = F.grid_sample(below, pairs.view(1, -1, count, 2), align_corners=True)
+    return rearrange(F.avg_pool2d(found, OVERSAMPLING), "1 c (n h) w -> n c h w", h=SIDE)
 
 
 def cell_centres(device: torch.device) -> Tensor:

@@ -68,7 +68,7 @@ def soften(features: Tensor) -> Tensor:
     return features.detach() + TOKEN_GRADIENT * (features - features.detach())
 
 
-LIKELY = 0.05
+LIKELY = 0.1
 """Score from which on a person gets a second look: docs/benchmarks.md has what it costs and saves."""
 
 POSSIBLE, OTHERS = 0.01, 1

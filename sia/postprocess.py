@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sia.criterion import QUALITY_POWER
@@ -75,15 +76,15 @@ def to_original(decoded: Decoded, letterboxes: Tensor, sizes: Tensor) -> list[Pe
     Returns:
         B `People`, those without a visible box left out.
     """
-    scale, pad = letterboxes[:, None, :1].to(decoded.boxes), letterboxes[:, None, 1:].to(decoded.boxes)
-    limit = sizes.flip(-1).to(decoded.boxes)[:, None].repeat(1, 1, 2)
-    boxes = (decoded.boxes - pad.repeat(1, 1, 2)) / scale
-    boxes = torch.minimum(boxes.clamp(min=0), limit)
-    keypoints = (decoded.keypoints - pad[:, :, None]) / scale[:, :, None]
-    seen = ((boxes[..., 2:] - boxes[..., :2]) > 0).all(-1)
-    parts = [boxes, decoded.scores, keypoints, decoded.confidences]
-    return [People(*(_array(part[b][seen[b]]) for part in parts)) for b in range(len(boxes))]
+    scores, boxes, keypoints, confidences = map(_array, decoded)
+    scale, pad = np.split(_array(letterboxes)[:, None], [1], axis=-1)
+    limit = np.tile(_array(sizes)[:, None, ::-1], 2)
+    boxes = ((boxes - np.tile(pad, 2)) / scale).clip(0, limit)
+    keypoints = (keypoints - pad[:, :, None]) / scale[:, :, None]
+    seen = np.all(boxes[..., 2:] > boxes[..., :2], axis=-1, keepdims=True)[..., 0]
+    parts = [boxes, scores, keypoints, confidences]
+    return [People(*(part[b][seen[b]] for part in parts)) for b in range(len(boxes))]
 
 
-def _array(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _array(values: Tensor) -> NDArray[np.float32]:
     return values.detach().float().cpu().numpy()

@@ -17,10 +17,9 @@ from stages.openvino_runtime import new_core
 from stages.runtime import METADATA, Description
 from utils.optional import need
 
-QUANTISED = "backbone[.]vit[.]blocks[.]"
-"""Start of the names of the nodes that int8 is for: most of the work. Heads, glimpse and refiner compute positions,
-which have to be finer than a 255th of their range. Measured on an n16 before the glimpse at 128 px: AP50 16.7,
-where float32 has 16.6; with the stem in int8 as well it is 15.6, and no faster.
+QUANTISED = "(backbone[.]vit[.]blocks|glimpse[.]body)[.]"
+"""Start of the names of the nodes that int8 is for: most of the work. Stem and what computes places have to be finer
+than a 255th of their range. docs/export.md has what it costs and saves.
 """
 
 
@@ -37,7 +36,7 @@ def export_openvino(onnx_path: Path, path: Path, description: Description) -> No
 def export_int8(
     onnx_path: Path, path: Path, description: Description, pictures: Sequence[NDArray[np.uint8]]
 ) -> Description:
-    """The same with the transformer blocks in int8, its ranges measured on pictures.
+    """The same with transformer blocks and glimpse in int8, its ranges measured on pictures.
 
     Args:
         onnx_path: the float32 model.
@@ -63,7 +62,7 @@ def export_int8(
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(patterns=[f"(?!{QUANTISED}).*"], validate=False),
     )
-    described = replace(description, precision="int8 in the blocks, else float32")
+    described = replace(description, precision="int8 in blocks and glimpse, else float32")
     _save(library, model, path, described)
     return described
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from sia.graph import INPUT, OUTPUTS, decoded_from
 from sia.postprocess import Decoded
-from stages.runtime import METADATA, Description, Runtime
+from stages.openvino_precision import round_features
+from stages.runtime import FLOAT32, METADATA, Description, Runtime
 from utils.checkpoint import check_file
-from utils.device import Device, choose_cpu
+from utils.device import Device, choose_cpu, multiplies_bf16
 from utils.errors import WeightsError, first_line
 from utils.optional import need
 
@@ -21,16 +23,29 @@ _CORES: list[Any] = []
 taking it back. Ctrl-C or SIGTERM would then end Python by a segmentation fault: so none goes before the process."""
 
 
+MOST_SHAPES = 4
+"""Shapes of batches for which the model is compiled anew, in half a second: a graph that knows its shapes is a quarter
+faster. Batches of all other shapes are run by the graph of any shape."""
+
+
 class OpenVinoRuntime(Runtime):
     """OpenVINO on the CPU, with as many threads as PyTorch would use."""
 
-    def __init__(self, description: Description, device: Device, source: object, compiled: Any) -> None:
+    def __init__(self, description: Description, device: Device, source: object, core: Any, model: Any) -> None:
+        """core: that read the model."""
         super().__init__(description, device, source)
-        self._request = compiled.create_infer_request()
+        self._core, self._model = core, model
+        self._of_any_shape = self._compile(model)
+        self._by_shape: dict[tuple[int, ...], Any] = {}
 
     @classmethod
-    def load(cls, path: Path, device: str) -> OpenVinoRuntime:
+    def load(cls, path: Path, device: str, exact: bool = False) -> OpenVinoRuntime:
         """Opens a file made by scripts/export.py.
+
+        Args:
+            path: the .xml.
+            device: has to allow the CPU.
+            exact: whether to compute in float32 also where the processor multiplies bfloat16 faster.
 
         Raises:
             WeightsError: the .xml or the .bin is missing, broken, or not of a SIA Pose model.
@@ -44,11 +59,13 @@ class OpenVinoRuntime(Runtime):
             core = new_core(library)
             model = core.read_model(path)
             text = model.get_rt_info([METADATA]).astype(str) if model.has_rt_info([METADATA]) else None
-            compiled = compile_model(core, model)
+            description = Description.from_json(text, path)
+            if multiplies_bf16(chosen.torch) and not exact and description.precision == FLOAT32:
+                round_features(library, model)
+                description = replace(description, precision=f"{description.precision}, features in bfloat16")
+            return cls(description, chosen, path, core, model)
         except RuntimeError as error:
             raise WeightsError(f"{path} is broken or no OpenVINO model. Export or copy it again.") from error
-        description = Description.from_json(text, path)
-        return cls(description, chosen, path, compiled)
 
     def find(self, images: Tensor) -> Decoded:
         """See `Runtime`.
@@ -58,19 +75,26 @@ class OpenVinoRuntime(Runtime):
         """
         self.description.check_size((images.shape[-2], images.shape[-1]))
         try:
-            found = self._request.infer({INPUT: images.contiguous().numpy()})
+            found = self._compiled(tuple(images.shape))({INPUT: images.contiguous().numpy()})
         except RuntimeError as error:
             raise WeightsError(f"{self.source} can't be run on {tuple(images.shape)}: {first_line(error)}") from error
         return decoded_from([torch.from_numpy(found[name].copy()) for name in OUTPUTS])
+
+    def _compiled(self, shape: tuple[int, ...]) -> Any:
+        """The graph for images of this shape."""
+        if shape not in self._by_shape and len(self._by_shape) < MOST_SHAPES:
+            fixed = self._model.clone()
+            fixed.reshape(list(shape))
+            self._by_shape[shape] = self._compile(fixed)
+        return self._by_shape.get(shape, self._of_any_shape)
+
+    def _compile(self, model: Any) -> Any:
+        """For the CPU; without the hint, OpenVINO would round all to bfloat16 where the processor has it."""
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        return self._core.compile_model(model, "CPU", options)
 
 
 def new_core(library: Any) -> Any:
     """One that lives as long as the process."""
     _CORES.append(library.Core())
     return _CORES[-1]
-
-
-def compile_model(core: Any, model: Any) -> Any:
-    """For the CPU; without the hint, OpenVINO would round to bfloat16 where the processor has it."""
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    return core.compile_model(model, "CPU", options)

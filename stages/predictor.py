@@ -88,7 +88,7 @@ class Predictor:
             return to_original(decoded, letterboxes, sizes)
 
     def _check_finite(self, decoded: Decoded) -> None:
-        if not all(bool(part.isfinite().all()) for part in decoded):
+        if not torch.cat([part.flatten() for part in decoded]).isfinite().all():
             raise WeightsError(
                 f"The model of {self.runtime.source} gives numbers that are not finite. Its training failed."
             )

@@ -30,6 +30,10 @@ METADATA = "sia_pose"
 EXPORT_FORMAT = "sia_pose_export/1"
 
 
+FLOAT32 = "float32"
+"""Precision of models that were not quantised."""
+
+
 @dataclass(frozen=True)
 class Description:
     """What a model is; travels in every exported file.
@@ -47,7 +51,7 @@ class Description:
     skeleton: Skeleton
     parameters: int
     patch: int
-    precision: str = "float32"
+    precision: str = FLOAT32
     fixed_size: tuple[int, int] | None = None
 
     def to_json(self) -> str:

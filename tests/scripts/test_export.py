@@ -18,10 +18,13 @@ import inference_image_pose
 import scripts.evaluate
 import scripts.export
 from stages.agreement import Agreement, compare
+from stages.onnx_runtime import OnnxRuntime
+from stages.openvino_runtime import OpenVinoRuntime
 from stages.predictor import Predictor
-from stages.runtime import Description
+from stages.runtime import Description, Runtime
 from tests.conftest import ROOT
 from tests.inference_helpers import quarters, save_video, save_weights
+from utils.device import multiplies_bf16
 from utils.errors import ConfigError, WeightsError
 from utils.images import read_image, write_image
 from utils.skeleton import COCO_PERSON
@@ -91,8 +94,13 @@ def exported(request: pytest.FixtureRequest, folder: Path, quick: None) -> Path:
     return path
 
 
+def load_exactly(path: Path) -> Runtime:
+    """Computes in float32, whatever the processor multiplies faster."""
+    return OpenVinoRuntime.load(path, "cpu", exact=True) if path.suffix == ".xml" else OnnxRuntime.load(path, "cpu")
+
+
 def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> None:
-    ours, theirs = (Predictor.load(path, "cpu").runtime for path in (folder / "best.pt", exported))
+    ours, theirs = Predictor.load(folder / "best.pt", "cpu").runtime, load_exactly(exported)
     for shape in ((1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101)):
         images = torch.from_numpy(np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8))
         with torch.inference_mode():
@@ -104,6 +112,36 @@ def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> 
         theirs.find(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 
 
+def test_more_shapes_than_are_kept_give_the_same_people(
+    folder: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    if not (folder / "best.xml").exists():
+        assert export(folder / "best.pt", "openvino", "--image_path", folder / "pictures") == 0
+    monkeypatch.setattr("stages.openvino_runtime.MOST_SHAPES", 1)
+    runtime = load_exactly(folder / "best.xml")
+    images = torch.from_numpy(np.random.default_rng(2).integers(0, 255, (2, 3, 96, 64), dtype=np.uint8))
+    both, first = runtime.find(images), runtime.find(images[:1])
+    for part, alone in zip(both, first, strict=True):
+        assert float((part[:1] - alone).abs().max()) <= 0.01
+
+
+@pytest.mark.skipif(not multiplies_bf16(torch.device("cpu")), reason="this processor has no bfloat16")
+def test_features_are_rounded_where_the_processor_multiplies_bfloat16(folder: Path, quick: None) -> None:
+    """Features only: places stay within a pixel, and a second call gives the same numbers."""
+    pytest.importorskip("openvino")
+    if not (folder / "best.xml").exists():
+        assert export(folder / "best.pt", "openvino", "--image_path", folder / "pictures") == 0
+    rounded, exact = OpenVinoRuntime.load(folder / "best.xml", "cpu"), load_exactly(folder / "best.xml")
+    assert "features in bfloat16" in rounded.describe() and "bfloat16" not in exact.describe()
+    images = torch.from_numpy(np.random.default_rng(3).integers(0, 255, (1, 3, 96, 64), dtype=np.uint8))
+    found, expected = rounded.find(images), exact.find(images)
+    moved = (found.keypoints - expected.keypoints).norm(dim=-1)
+    assert 0 < float(moved.median()) < 0.5
+    assert 0 < float((found.scores - expected.scores).abs().max()) < 0.02
+    assert torch.equal(rounded.find(images).keypoints, found.keypoints)
+
+
 def test_int8_is_near_and_smaller(folder: Path, quick: None) -> None:
     for package in PACKAGES["openvino-int8"]:
         pytest.importorskip(package)
@@ -112,7 +150,7 @@ def test_int8_is_near_and_smaller(folder: Path, quick: None) -> None:
         if not (folder / FILES[kind]).exists():
             assert export(folder / "best.pt", kind, "--image_path", folder / "pictures") == 0
     pictures = [read_image(path) for path in sorted((folder / "pictures").iterdir())]
-    plain, small = (Predictor.load(folder / FILES[kind]) for kind in kinds)
+    plain, small = (Predictor(load_exactly(folder / FILES[kind])) for kind in kinds)
     found = compare(plain, small, pictures)
     assert found.matched >= 15 and 0 < found.median < 0.5
     sizes = [(folder / FILES[kind]).with_suffix(".bin").stat().st_size for kind in kinds]
@@ -125,7 +163,7 @@ def test_it_describes_itself(folder: Path, exported: Path) -> None:
     assert theirs.runtime.description.parameters == ours.runtime.description.parameters
     line = theirs.describe()
     library = "ONNX Runtime" if exported.suffix == ".onnx" else "OpenVINO"
-    precision = "int8 in the blocks" if "int8" in exported.name else "float32"
+    precision = "int8 in blocks and glimpse" if "int8" in exported.name else "float32"
     assert all(part in line for part in ("sia_pose test", "64x96", library, precision, str(exported), "thread"))
 
 
@@ -160,8 +198,8 @@ def test_what_the_runtime_says_is_one_line(exported: Path, monkeypatch: pytest.M
     """Four colours are what ONNX Runtime refuses; OpenVINO's refusal is made up, since it may crash instead."""
     runtime = Predictor.load(exported, "cpu").runtime
     if exported.suffix == ".xml":
-        refusal = Mock(infer=Mock(side_effect=RuntimeError("no memory\nat node 7")))
-        monkeypatch.setattr(runtime, "_request", refusal)
+        refusal = Mock(side_effect=RuntimeError("no memory\nat node 7"))
+        monkeypatch.setattr(runtime, "_compiled", lambda shape: refusal)
     with pytest.raises(WeightsError, match=r"can't be run on \(1, 4, 64, 64\): .") as failure:
         runtime.find(torch.zeros(1, 4, 64, 64, dtype=torch.uint8))
     assert len(str(failure.value).splitlines()) == 1
