@@ -69,6 +69,20 @@ class ResidualUnit(nn.Module):
         return x + residual
 
 
+class ReducedConv(nn.Conv2d):
+    """A 3x3 convolution of stride 2 on the image averaged over blocks of pixels, as one convolution of the image."""
+
+    def __init__(self, width_in: int, width_out: int, block: int) -> None:
+        """block: side of a block in pixels."""
+        super().__init__(width_in, width_out, 3, stride=2, padding=1, bias=False)
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width_in, H, W) -> (B, width_out, H / (2 block), W / (2 block))."""
+        spread = self.weight.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3) / self.block**2
+        return F.conv2d(x, spread, stride=2 * self.block, padding=self.block)
+
+
 class ConvStem(nn.Module):
     """Patch embedding by four stride-2 convolutions: a small ViT learns much faster with it (arXiv:2106.14881).
 
@@ -81,11 +95,11 @@ class ConvStem(nn.Module):
         self.patch_size = (patch_size, patch_size)
         self.grid_size = (img_size[0] // patch_size, img_size[1] // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
-        self.to8 = nn.Sequential(
-            downsample(3, 24), downsample(24, 32), ResidualUnit(32), downsample(32, 64), ResidualUnit(64)
-        )
+        first = downsample(3, 24)
+        if patch_size > 16:
+            first[0] = ReducedConv(3, 24, patch_size // 16)
+        self.to8 = nn.Sequential(first, downsample(24, 32), ResidualUnit(32), downsample(32, 64), ResidualUnit(64))
         self.proj = nn.Conv2d(64, embed_dim, 3, stride=2, padding=1)
-        self.reduce = patch_size // 16
 
     def feat_ratio(self) -> int:
         """Input pixels per token, on a side."""
@@ -93,7 +107,7 @@ class ConvStem(nn.Module):
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The map of patches (B, H / 16, W / 16, D) and a map of half their stride (B, 64, H / 8, W / 8)."""
-        stem8 = self.to8(F.avg_pool2d(images, self.reduce) if self.reduce > 1 else images)
+        stem8 = self.to8(images)
         return self.proj(stem8).permute(0, 2, 3, 1), stem8
 
     def forward(self, images: Tensor) -> Tensor:

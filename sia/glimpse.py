@@ -80,11 +80,11 @@ def squares_around(boxes: Tensor, image: Tensor, row: Tensor) -> Squares:
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions added to their input; starts as the identity."""
+    """Two 3x3 convolutions through half the width, added to their input; starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = _conv(width), _conv(width)
+        self.first, self.second = _conv(width, width), _conv(width, width)
         self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
         nn.init.zeros_(self.norm2.weight)
 
@@ -94,8 +94,8 @@ class Residual(nn.Module):
         return F.silu(x + self.norm2(self.second(inner)))
 
 
-def _conv(width: int) -> nn.Conv2d:
-    return nn.Conv2d(width, width, 3, padding=1, bias=False)
+def _conv(width_in: int, width_out: int) -> nn.Conv2d:
+    return nn.Conv2d(width_in, width_out, 3, padding=1, bias=False)
 
 
 class Hourglass(nn.Module):
@@ -195,18 +195,19 @@ def sample(images: Tensor, extent: Tensor, squares: Squares) -> Tensor:
     below = rearrange(F.pad(images.float(), [1, 1, 1, 1]), "b c h w -> 1 c (b h) w")
     count = SIDE * OVERSAMPLING
     steps = (torch.arange(count, device=images.device, dtype=torch.float32) + 0.5) / count - 0.5
+    steps = rearrange(steps, "(w s) -> s 1 w", s=OVERSAMPLING)
     per_unit = torch.stack([width / extent[0], height / extent[1]])
     left_top = squares.centre * per_unit + 0.5  # of the edge of zeros, in pixels between the centres of its outermost
-    x, y = (left_top[:, axis, None] + steps * (squares.side * per_unit[axis])[:, None] for axis in (0, 1))
-    x = x.clamp(0, width + 1) * (2 / (width + 1)) - 1  # (n, count)
+    x, y = (left_top[:, axis, None] + steps * (squares.side * per_unit[axis])[:, None] for axis in (0, 1))  # (s, n, w)
+    x = x.clamp(0, width + 1) * (2 / (width + 1)) - 1
     y = y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None]
     y = y * (2 / (below.shape[2] - 1)) - 1
-    even = torch.arange(2 * count, device=images.device) % 2 == 0
+    even = torch.arange(2 * SIDE, device=images.device) % 2 == 0
     pairs = torch.where(
-        even, x.repeat_interleave(2, dim=1)[:, None], y[:, :, None]
-    )  # (n, count, 2 count): x, y, x, ...
-    found = F.grid_sample(below, pairs.view(1, -1, count, 2), align_corners=True)
-    return rearrange(F.avg_pool2d(found, OVERSAMPLING), "1 c (n h) w -> n c h w", h=SIDE)
+        even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[None, :, :, :, None]
+    )  # x, y, x, y, ...
+    found = F.grid_sample(below, pairs.reshape(1, -1, SIDE, 2), align_corners=True)
+    return rearrange(found, "1 c (s n h) w -> s c n h w", s=OVERSAMPLING**2, h=SIDE).mean(0).transpose(0, 1)
 
 
 def cell_centres(device: torch.device) -> Tensor:
@@ -218,13 +219,12 @@ def cell_centres(device: torch.device) -> Tensor:
 
 def peaks(log_shares: Tensor) -> tuple[Tensor, Tensor]:
     """(n, K, CELLS^2) -> (n, K, 2), the mean place around the highest cell, in cells, and the share (n, K) there."""
-    cells = cell_centres(log_shares.device)
-    highest = cells[log_shares.argmax(-1)]
-    apart = (cells - highest[:, :, None]).abs().amax(-1)
-    near = log_shares.exp() * (apart < WINDOW + 0.5)
+    x, y = cell_centres(log_shares.device).unbind(-1)
+    highest = log_shares.argmax(-1, keepdim=True)
+    close = ((x - x[highest]).abs() <= WINDOW) & ((y - y[highest]).abs() <= WINDOW)
+    near = log_shares.exp() * close
     mass = near.sum(-1)
-    points = torch.stack([(near * cells[:, axis]).sum(-1) for axis in (0, 1)], dim=-1)
-    return points / mass[..., None], mass
+    return torch.stack([(near * x).sum(-1), (near * y).sum(-1)], dim=-1) / mass[..., None], mass
 
 
 def place_target(points: Tensor) -> Tensor:

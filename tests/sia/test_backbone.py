@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sia.backbone import SIZES, Backbone, ConvStem, Features, build_backbone, one_way_mask
@@ -208,3 +209,11 @@ def test_models_that_are_no_plain_vit_are_refused(name):
     assert timm.is_model(name)
     with pytest.raises(ConfigError, match=rf"{name}.*plain ViT"):
         build_backbone("n16", name, (64, 64))
+
+
+def test_the_stem_of_large_patches_sees_the_averaged_image():
+    torch.manual_seed(0)
+    large, small = (ConvStem((64, 64), patch, 8).eval() for patch in (32, 16))
+    small.load_state_dict(large.state_dict())
+    images = torch.randn(2, 3, 64, 96)
+    torch.testing.assert_close(large(images), small(F.avg_pool2d(images, 2)), rtol=0, atol=1e-4)
