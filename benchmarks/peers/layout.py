@@ -18,13 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from datasets.coco_pose import CocoPose
 from utils.coco_files import read_json, with_images, write_annotations
+from utils.errors import ConfigError
 from utils.skeleton import Skeleton
 
 SPLITS = ("train", "val")
 
 
 def prepare(source: Path, folder: Path, pictures: int | None = None) -> None:
-    """Lays out a data set; what lies there already is left as it is.
+    """Lays out a data set; one that lies there already is taken as it is.
 
     Args:
         source: with images/, train.json and val.json, as scripts/make_synthetic.py writes it.
@@ -33,8 +34,10 @@ def prepare(source: Path, folder: Path, pictures: int | None = None) -> None:
 
     Raises:
         DataError: pictures or annotations that can't be used.
+        ConfigError: another number of pictures was laid out there before.
     """
     if (folder / "yolo" / "data.yaml").is_file():
+        check_count(source, folder, pictures)
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("images", "train.json", "val.json"):
@@ -49,6 +52,18 @@ def prepare(source: Path, folder: Path, pictures: int | None = None) -> None:
         write_yolo_split(dataset, folder / "yolo", split)
     assert skeleton is not None
     write_yolo_data(folder / "yolo", skeleton, SPLITS)
+
+
+def check_count(source: Path, folder: Path, pictures: int | None) -> None:
+    """Whether as many training pictures lie there as are asked for.
+
+    Raises:
+        ConfigError: they don't.
+    """
+    there, here = (len(read_json(place / "train.json", "annotation file")["images"]) for place in (folder, source))
+    wanted = here if pictures is None else min(pictures, here)
+    if there != wanted:
+        raise ConfigError(f"{folder} has {there} training pictures, not the {wanted} asked for. Name another --output.")
 
 
 def write_first(source: Path, pictures: int, path: Path) -> None:

@@ -29,7 +29,6 @@ Run = Callable[[Any], object]
 
 CALIBRATION = 45.0
 """Most seconds of the training that measures the speed, which the length of the schedules is planned from."""
-WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def time_model(contestant: Contestant, args: argparse.Namespace) -> Row:
     run = contestant.load(args.model, args.weights, args.side)
     files = sorted((args.data / "yolo" / "images" / "val").iterdir())[: args.images]
     pictures = [contestant.read(file) for file in files]
-    for picture in pictures[:WARM_UP]:
+    for picture in pictures:  # once before: a runtime may prepare itself for every shape that it meets
         run(picture)
     times = []
     for picture in pictures:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers.layout import prepare
+from utils.errors import ConfigError
 
 NAMES = ["nose", "left_hand", "right_hand"]
 WIDTH, HEIGHT = 80, 60
@@ -76,6 +77,14 @@ def test_the_first_pictures_only(folder: Path) -> None:
     assert len(list((few / "yolo" / "images" / "val").iterdir())) == 2
     assert [image["id"] for image in json.loads((few / "train.json").read_text())["images"]] == [7]
     assert len(json.loads((source / "train.json").read_text())["images"]) == 2
+
+
+def test_another_number_of_pictures_is_refused(folder: Path, tmp_path: Path) -> None:
+    source = folder.parent / "source"
+    prepare(source, tmp_path, 1)
+    prepare(source, tmp_path, 1)
+    with pytest.raises(ConfigError, match="has 1 training pictures, not the 2 asked for"):
+        prepare(source, tmp_path)
 
 
 def test_left_and_right_change_places(folder: Path) -> None:
