@@ -195,19 +195,18 @@ def sample(images: Tensor, extent: Tensor, squares: Squares) -> Tensor:
     below = rearrange(F.pad(images.float(), [1, 1, 1, 1]), "b c h w -> 1 c (b h) w")
     count = SIDE * OVERSAMPLING
     steps = (torch.arange(count, device=images.device, dtype=torch.float32) + 0.5) / count - 0.5
-    steps = rearrange(steps, "(w s) -> s 1 w", s=OVERSAMPLING)
+    steps = rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
     per_unit = torch.stack([width / extent[0], height / extent[1]])
     left_top = squares.centre * per_unit + 0.5  # of the edge of zeros, in pixels between the centres of its outermost
-    x, y = (left_top[:, axis, None] + steps * (squares.side * per_unit[axis])[:, None] for axis in (0, 1))  # (s, n, w)
+    sides = squares.side[:, None] * per_unit
+    x, y = (left_top[:, axis, None, None] + steps * sides[:, axis, None, None] for axis in (0, 1))  # (n, s, w)
     x = x.clamp(0, width + 1) * (2 / (width + 1)) - 1
-    y = y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None]
+    y = y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None, None]
     y = y * (2 / (below.shape[2] - 1)) - 1
     even = torch.arange(2 * SIDE, device=images.device) % 2 == 0
-    pairs = torch.where(
-        even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[None, :, :, :, None]
-    )  # x, y, x, y, ...
+    pairs = torch.where(even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[:, :, None, :, None])  # x, y, x, ...
     found = F.grid_sample(below, pairs.reshape(1, -1, SIDE, 2), align_corners=True)
-    return rearrange(found, "1 c (s n h) w -> s c n h w", s=OVERSAMPLING**2, h=SIDE).mean(0).transpose(0, 1)
+    return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=SIDE).mean(2)
 
 
 def cell_centres(device: torch.device) -> Tensor:
