@@ -191,22 +191,27 @@ def sample(images: Tensor, extent: Tensor, squares: Squares) -> Tensor:
     The images are laid below one another, an edge of zeros around each, and all squares are read from that one picture:
     no image is copied for each of its squares.
     """
-    height, width = images.shape[-2:]
     below = rearrange(F.pad(images.float(), [1, 1, 1, 1]), "b c h w -> 1 c (b h) w")
-    count = SIDE * OVERSAMPLING
-    steps = (torch.arange(count, device=images.device, dtype=torch.float32) + 0.5) / count - 0.5
-    steps = rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
-    per_unit = torch.stack([width / extent[0], height / extent[1]])
-    left_top = squares.centre * per_unit + 0.5  # of the edge of zeros, in pixels between the centres of its outermost
-    sides = squares.side[:, None] * per_unit
-    x, y = (left_top[:, axis, None, None] + steps * sides[:, axis, None, None] for axis in (0, 1))  # (n, s, w)
-    x = x.clamp(0, width + 1) * (2 / (width + 1)) - 1
-    y = y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None, None]
-    y = y * (2 / (below.shape[2] - 1)) - 1
+    x, y = sample_places(extent, squares, images.shape[-2], images.shape[-1])
+    x, y = x * (2 / (below.shape[3] - 1)) - 1, y * (2 / (below.shape[2] - 1)) - 1
     even = torch.arange(2 * SIDE, device=images.device) % 2 == 0
     pairs = torch.where(even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[:, :, None, :, None])  # x, y, x, ...
     found = F.grid_sample(below, pairs.reshape(1, -1, SIDE, 2), align_corners=True)
     return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=SIDE).mean(2)
+
+
+def sample_places(extent: Tensor, squares: Squares, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Columns and rows of the samples in the images below one another, (n, OVERSAMPLING, SIDE) each.
+
+    In pixels from the centre of the first pixel of the edge; what lies beyond an image is moved to its edge of zeros.
+    """
+    count = SIDE * OVERSAMPLING
+    steps = (torch.arange(count, device=extent.device, dtype=torch.float32) + 0.5) / count - 0.5
+    steps = rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
+    per_unit = torch.stack([width / extent[0], height / extent[1]])
+    centre, side = squares.centre * per_unit + 0.5, squares.side[:, None] * per_unit
+    x, y = (centre[:, axis, None, None] + steps * side[:, axis, None, None] for axis in (0, 1))
+    return x.clamp(0, width + 1), y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None, None]
 
 
 def cell_centres(device: torch.device) -> Tensor:

@@ -58,6 +58,17 @@ def test_each_square_is_of_its_own_image_and_nothing_lies_beyond():
 
 
 @settings(max_examples=30, deadline=None)
+@given(st.floats(-0.2, 1.2), st.floats(-0.2, 0.7), st.floats(0.02, 1.5))
+def test_a_square_over_the_edge_sees_nothing_of_the_image_below(x: float, y: float, side: float):
+    images = torch.cat([torch.zeros_like(ramps()), ramps(), torch.full_like(ramps(), 1e6)])
+    among, alone = (
+        sample(images, EXTENT, squares_at((1, x, y, side))),
+        sample(ramps(), EXTENT, squares_at((0, x, y, side))),
+    )
+    torch.testing.assert_close(among, alone, atol=1e-4, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
 @given(st.floats(2.5, CELLS - 2.5), st.floats(2.5, CELLS - 2.5))
 def test_a_peak_is_found_to_a_fraction_of_a_cell(x: float, y: float):
     points, mass = peaks(place_target(torch.tensor([[[x, y]]])).log())
