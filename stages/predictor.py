@@ -94,12 +94,11 @@ class Predictor:
             )
 
     def _prepare(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) uint8 on the device, (B, 3) letterboxes, (B, 2) sizes: the same resize as in validation."""
+        """(B, 3, H, W) uint8 on the device; (B, 3) letterboxes, (B, 2) sizes: the same resize as in validation."""
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
                 raise DataError(f"Pictures must be (H, W, 3) uint8, but one is {image.shape} {image.dtype}.")
         pairs = [letterbox_image(image, self.image_size) for image in images]
         stacked = torch.from_numpy(np.stack([image for image, _ in pairs])).permute(0, 3, 1, 2)
         sizes = torch.tensor([image.shape[:2] for image in images])
-        device = self.device.torch
-        return stacked.to(device), torch.tensor([box for _, box in pairs]).to(device), sizes.to(device)
+        return stacked.to(self.device.torch), torch.tensor([box for _, box in pairs]), sizes
