@@ -1,6 +1,6 @@
 """Finds people and their keypoints in pictures: annotated pictures and a COCO results file.
 
-python inference_image_pose.py --image_path pictures/ --weight_path runs/.../weights/best.pt --conf_thresh 0.5
+python inference_image_pose.py --image_path pictures/ --weight_path runs/.../weights/best.pt --conf_thresh 0.6
 """
 
 from __future__ import annotations

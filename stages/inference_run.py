@@ -28,7 +28,7 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "comes with the project",
     )  # fmt: skip
     parser.add_argument(
-        "--conf_thresh", type=_fraction, default=0.45, metavar="0-1",
+        "--conf_thresh", type=_fraction, default=0.5, metavar="0-1",
         help="people whose score is lower are neither drawn nor written (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
