@@ -161,9 +161,9 @@ def check(args: argparse.Namespace, before: Predictor, path: Path, pictures: Pic
     Raises:
         WeightsError: a float export gives other people.
     """
-    exact = OpenVinoRuntime.load(path, "cpu", exact=True) if path.suffix == ".xml" else None
     after = Predictor.load(path, "cpu")
-    agreement = compare(before, Predictor(exact) if exact else after, pictures)
+    exact = Predictor(OpenVinoRuntime.load(path, "cpu", exact=True)) if path.suffix == ".xml" else after
+    agreement = compare(before, exact, pictures)
     print(f"Check:    {agreement}", flush=True)
     if args.format != "openvino-int8":
         refuse_if_wrong(agreement)

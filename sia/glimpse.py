@@ -80,11 +80,11 @@ def squares_around(boxes: Tensor, image: Tensor, row: Tensor) -> Squares:
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions through half the width, added to their input; starts as the identity."""
+    """Two 3x3 convolutions added to their input; starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = _conv(width, width), _conv(width, width)
+        self.first, self.second = _conv(width), _conv(width)
         self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
         nn.init.zeros_(self.norm2.weight)
 
@@ -94,8 +94,8 @@ class Residual(nn.Module):
         return F.silu(x + self.norm2(self.second(inner)))
 
 
-def _conv(width_in: int, width_out: int) -> nn.Conv2d:
-    return nn.Conv2d(width_in, width_out, 3, padding=1, bias=False)
+def _conv(width: int) -> nn.Conv2d:
+    return nn.Conv2d(width, width, 3, padding=1, bias=False)
 
 
 class Hourglass(nn.Module):

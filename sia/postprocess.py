@@ -81,7 +81,7 @@ def to_original(decoded: Decoded, letterboxes: Tensor, sizes: Tensor) -> list[Pe
     limit = np.tile(_array(sizes)[:, None, ::-1], 2)
     boxes = ((boxes - np.tile(pad, 2)) / scale).clip(0, limit)
     keypoints = (keypoints - pad[:, :, None]) / scale[:, :, None]
-    seen = np.all(boxes[..., 2:] > boxes[..., :2], axis=-1, keepdims=True)[..., 0]
+    seen = (boxes[..., 2:] - boxes[..., :2]).min(-1) > 0
     parts = [boxes, scores, keypoints, confidences]
     return [People(*(part[b][seen[b]] for part in parts)) for b in range(len(boxes))]
 

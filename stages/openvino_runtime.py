@@ -22,7 +22,6 @@ _CORES: list[Any] = []
 """All that were made. OpenVINO's CPU plugin sets a stack for signals; when its core goes, it unmaps the stack without
 taking it back. Ctrl-C or SIGTERM would then end Python by a segmentation fault: so none goes before the process."""
 
-
 MOST_SHAPES = 4
 """Shapes of batches for which the model is compiled anew, in half a second: a graph that knows its shapes is a quarter
 faster. Batches of all other shapes are run by the graph of any shape."""
@@ -35,8 +34,7 @@ class OpenVinoRuntime(Runtime):
         """core: that read the model."""
         super().__init__(description, device, source)
         self._core, self._model = core, model
-        self._of_any_shape = self._compile(model)
-        self._by_shape: dict[tuple[int, ...], Any] = {}
+        self._compiled: dict[tuple[int, ...] | None, Any] = {}
 
     @classmethod
     def load(cls, path: Path, device: str, exact: bool = False) -> OpenVinoRuntime:
@@ -75,23 +73,23 @@ class OpenVinoRuntime(Runtime):
         """
         self.description.check_size((images.shape[-2], images.shape[-1]))
         try:
-            found = self._compiled(tuple(images.shape))({INPUT: images.contiguous().numpy()})
+            found = self._graph_for(tuple(images.shape))({INPUT: images.contiguous().numpy()})
         except RuntimeError as error:
             raise WeightsError(f"{self.source} can't be run on {tuple(images.shape)}: {first_line(error)}") from error
         return decoded_from([torch.from_numpy(found[name].copy()) for name in OUTPUTS])
 
-    def _compiled(self, shape: tuple[int, ...]) -> Any:
-        """The graph for images of this shape."""
-        if shape not in self._by_shape and len(self._by_shape) < MOST_SHAPES:
-            fixed = self._model.clone()
-            fixed.reshape(list(shape))
-            self._by_shape[shape] = self._compile(fixed)
-        return self._by_shape.get(shape, self._of_any_shape)
-
-    def _compile(self, model: Any) -> Any:
-        """For the CPU; without the hint, OpenVINO would round all to bfloat16 where the processor has it."""
-        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        return self._core.compile_model(model, "CPU", options)
+    def _graph_for(self, shape: tuple[int, ...]) -> Any:
+        """The graph for images of this shape, compiled when it is first needed; under None that of any shape."""
+        known = shape in self._compiled or len(self._compiled.keys() - {None}) < MOST_SHAPES
+        key = shape if known else None
+        if key not in self._compiled:
+            model = self._model.clone()
+            if key is not None:
+                model.reshape(list(key))
+            # Without the hint, OpenVINO would round all to bfloat16 where the processor has it.
+            options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+            self._compiled[key] = self._core.compile_model(model, "CPU", options)
+        return self._compiled[key]
 
 
 def new_core(library: Any) -> Any:

@@ -29,7 +29,6 @@ METADATA = "sia_pose"
 
 EXPORT_FORMAT = "sia_pose_export/1"
 
-
 FLOAT32 = "float32"
 """Precision of models that were not quantised."""
 

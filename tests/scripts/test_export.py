@@ -82,16 +82,26 @@ def quick(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts.export, "export_onnx", copy)
 
 
+def made(folder: Path, kind: str) -> Path:
+    """A file of this format; made once."""
+    for package in PACKAGES[kind]:
+        pytest.importorskip(package)
+    path = folder / FILES[kind]
+    if not path.exists():
+        flags = ["--image_path", folder / "pictures", "--coco_root", folder / "pictures"]
+        assert export(folder / "best.pt", kind, *flags, "--ann_file", folder / "val.json") == 0
+    return path
+
+
 @pytest.fixture(params=list(FILES))
 def exported(request: pytest.FixtureRequest, folder: Path, quick: None) -> Path:
     """A file of each format."""
-    for package in PACKAGES[request.param]:
-        pytest.importorskip(package)
-    path = folder / FILES[request.param]
-    if not path.exists():
-        flags = ["--image_path", folder / "pictures", "--coco_root", folder / "pictures"]
-        assert export(folder / "best.pt", request.param, *flags, "--ann_file", folder / "val.json") == 0
-    return path
+    return made(folder, request.param)
+
+
+@pytest.fixture
+def openvino_file(folder: Path, quick: None) -> Path:
+    return made(folder, "openvino")
 
 
 def load_exactly(path: Path) -> Runtime:
@@ -112,14 +122,9 @@ def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> 
         theirs.find(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 
 
-def test_more_shapes_than_are_kept_give_the_same_people(
-    folder: Path, quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("openvino")
-    if not (folder / "best.xml").exists():
-        assert export(folder / "best.pt", "openvino", "--image_path", folder / "pictures") == 0
+def test_more_shapes_than_are_kept_give_the_same_people(openvino_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.openvino_runtime.MOST_SHAPES", 1)
-    runtime = load_exactly(folder / "best.xml")
+    runtime = load_exactly(openvino_file)
     images = torch.from_numpy(np.random.default_rng(2).integers(0, 255, (2, 3, 96, 64), dtype=np.uint8))
     both, first = runtime.find(images), runtime.find(images[:1])
     for part, alone in zip(both, first, strict=True):
@@ -127,12 +132,9 @@ def test_more_shapes_than_are_kept_give_the_same_people(
 
 
 @pytest.mark.skipif(not multiplies_bf16(torch.device("cpu")), reason="this processor has no bfloat16")
-def test_features_are_rounded_where_the_processor_multiplies_bfloat16(folder: Path, quick: None) -> None:
+def test_features_are_rounded_where_the_processor_multiplies_bfloat16(openvino_file: Path) -> None:
     """Features only: places stay within a pixel, and a second call gives the same numbers."""
-    pytest.importorskip("openvino")
-    if not (folder / "best.xml").exists():
-        assert export(folder / "best.pt", "openvino", "--image_path", folder / "pictures") == 0
-    rounded, exact = OpenVinoRuntime.load(folder / "best.xml", "cpu"), load_exactly(folder / "best.xml")
+    rounded, exact = OpenVinoRuntime.load(openvino_file, "cpu"), load_exactly(openvino_file)
     assert "features in bfloat16" in rounded.describe() and "bfloat16" not in exact.describe()
     images = torch.from_numpy(np.random.default_rng(3).integers(0, 255, (1, 3, 96, 64), dtype=np.uint8))
     found, expected = rounded.find(images), exact.find(images)
@@ -143,17 +145,12 @@ def test_features_are_rounded_where_the_processor_multiplies_bfloat16(folder: Pa
 
 
 def test_int8_is_near_and_smaller(folder: Path, quick: None) -> None:
-    for package in PACKAGES["openvino-int8"]:
-        pytest.importorskip(package)
-    kinds = ("openvino", "openvino-int8")
-    for kind in kinds:
-        if not (folder / FILES[kind]).exists():
-            assert export(folder / "best.pt", kind, "--image_path", folder / "pictures") == 0
+    files = [made(folder, kind) for kind in ("openvino", "openvino-int8")]
     pictures = [read_image(path) for path in sorted((folder / "pictures").iterdir())]
-    plain, small = (Predictor(load_exactly(folder / FILES[kind])) for kind in kinds)
+    plain, small = (Predictor(load_exactly(file)) for file in files)
     found = compare(plain, small, pictures)
     assert found.matched >= 15 and 0 < found.median < 0.5
-    sizes = [(folder / FILES[kind]).with_suffix(".bin").stat().st_size for kind in kinds]
+    sizes = [file.with_suffix(".bin").stat().st_size for file in files]
     assert sizes[1] < 0.8 * sizes[0]
 
 
@@ -199,7 +196,7 @@ def test_what_the_runtime_says_is_one_line(exported: Path, monkeypatch: pytest.M
     runtime = Predictor.load(exported, "cpu").runtime
     if exported.suffix == ".xml":
         refusal = Mock(side_effect=RuntimeError("no memory\nat node 7"))
-        monkeypatch.setattr(runtime, "_compiled", lambda shape: refusal)
+        monkeypatch.setattr(runtime, "_graph_for", lambda shape: refusal)
     with pytest.raises(WeightsError, match=r"can't be run on \(1, 4, 64, 64\): .") as failure:
         runtime.find(torch.zeros(1, 4, 64, 64, dtype=torch.uint8))
     assert len(str(failure.value).splitlines()) == 1
@@ -284,17 +281,15 @@ def test_an_onnx_file_of_another_program(tmp_path: Path) -> None:
         Predictor.load(tmp_path / "a.onnx")
 
 
-def test_a_signal_after_openvino_ends_nothing(folder: Path, quick: None) -> None:
+def test_a_signal_after_openvino_ends_nothing(openvino_file: Path) -> None:
     """In a process of its own: where it fails, that process ends by a segmentation fault."""
-    pytest.importorskip("openvino")
-    if not (folder / "best.xml").exists():
-        assert export(folder / "best.pt", "openvino", "--image_path", folder / "pictures") == 0
     code = (
-        "import gc, os, pathlib, signal, sys; from stages.predictor import Predictor; "
-        "predictor = Predictor.load(pathlib.Path(sys.argv[1])); del predictor; gc.collect(); "
+        "import gc, os, pathlib, signal, sys; import numpy as np; from stages.predictor import Predictor; "
+        "predictor = Predictor.load(pathlib.Path(sys.argv[1])); predictor.predict([np.zeros((96, 64, 3), np.uint8)]); "
+        "del predictor; gc.collect(); "
         "signal.signal(signal.SIGTERM, lambda *_: print('handled')); os.kill(os.getpid(), signal.SIGTERM)"
     )
-    command = [sys.executable, "-c", code, str(folder / "best.xml")]
+    command = [sys.executable, "-c", code, str(openvino_file)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=250)
     assert (done.returncode, done.stdout) == (0, "handled\n")
 
