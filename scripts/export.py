@@ -152,18 +152,20 @@ def write(
         inputs = [letterbox_image(picture, size)[0].transpose(2, 0, 1)[None] for picture in pictures]
         export_int8(onnx_path, path, description, [np.ascontiguousarray(image) for image in inputs])
     if description.fixed_size is not None:
-        print(f"This backbone can't be exported for any size: the file takes {size[0]}x{size[1]} only.", flush=True)
+        why = "this backbone's positions" if description.fills_tokens(size) else "its few patches"
+        print(f"Size:     {size[0]}x{size[1]} only, because of {why}", flush=True)
 
 
-def check(args: argparse.Namespace, before: Predictor, path: Path, pictures: Pictures) -> None:
-    """Prints how the export compares: its people in float32, then AP and speed as the commands will run it.
+def check(args: argparse.Namespace, exactly: Predictor, path: Path, pictures: Pictures) -> None:
+    """Prints how the export compares: its people in float32, then AP and speed as the commands will run both.
 
     Raises:
         WeightsError: a float export gives other people.
     """
+    before = Predictor(TorchRuntime.load(args.weight_path, "cpu"), exactly.image_size)
     after = Predictor.load(path, "cpu")
     exact = Predictor(OpenVinoRuntime.load(path, "cpu", exact=True)) if path.suffix == ".xml" else after
-    agreement = compare(before, exact, pictures)
+    agreement = compare(exactly, exact, pictures)
     print(f"Check:    {agreement}", flush=True)
     if args.format != "openvino-int8":
         refuse_if_wrong(agreement)
@@ -219,7 +221,7 @@ def milliseconds(before: Predictor, after: Predictor, pictures: Pictures) -> lis
 def run(args: argparse.Namespace) -> None:
     """The whole job: written beside its place, checked, then moved there."""
     path = output_path(args)
-    runtime = TorchRuntime.load(args.weight_path, "cpu")
+    runtime = TorchRuntime.load(args.weight_path, "cpu", exact=True)
     print(runtime.describe(), flush=True)
     size = args.imgsz or runtime.description.config.image_size
     pictures = check_pictures(args, size)

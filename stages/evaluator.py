@@ -31,7 +31,7 @@ def evaluate_model(
     loader: Iterable[PoseBatch],
     ground_truth: Path,
     skeleton: Skeleton,
-    device: torch.device | str,
+    device: torch.device,
     *,
     progress: Progress | None = None,
 ) -> Metrics:

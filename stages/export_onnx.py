@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ OPSET = 18
 def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) -> Description:
     """Writes the file.
 
-    Batch, height and width stay free. Some backbones compute with the sides of the picture in Python (DINOv3's rotary
-    positions); their graph takes the given size only.
+    Batch, height and width stay free, except for backbones that compute with the sides of the picture in Python
+    (DINOv3's rotary positions) and for sizes with fewer patches than tokens: their graph takes the given size only.
 
     Args:
         runtime: the model, on the CPU.
@@ -39,7 +40,6 @@ def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) 
         need(package, "Exporting")
     config = replace(runtime.description.config, image_size=image_size)
     description = replace(runtime.description, config=config)
-    description.check_size(image_size)
     program, fixed_size = _trace_any_size(runtime, image_size)
     description = replace(description, fixed_size=fixed_size)
     sides = {0: AXES[0]} if fixed_size else AXES
@@ -62,10 +62,9 @@ def _trace_any_size(
     runtime: TorchRuntime, image_size: tuple[int, int]
 ) -> tuple[torch.export.ExportedProgram, tuple[int, int] | None]:
     """The graph, and the one size that it takes, if it doesn't take any."""
-    try:
-        return trace(runtime.model), None
-    except torch._dynamo.exc.UserError:
-        pass
+    with suppress(torch._dynamo.exc.UserError):
+        if runtime.description.fills_tokens(image_size):
+            return trace(runtime.model), None
     try:
         return trace(runtime.model, image_size), image_size
     except torch._dynamo.exc.UserError as error:

@@ -17,7 +17,7 @@ from sia.postprocess import Decoded, decode
 from sia.registry import WIDTHS, ModelConfig, create_model
 from stages.weights import load_weights, read_description
 from utils.checkpoint import load_checkpoint
-from utils.device import Device, choose_device
+from utils.device import Device, choose_device, multiplies_bf16
 from utils.errors import ConfigError, WeightsError
 from utils.skeleton import Skeleton
 
@@ -29,7 +29,7 @@ METADATA = "sia_pose"
 
 EXPORT_FORMAT = "sia_pose_export/1"
 
-FLOAT32 = "float32"
+FLOAT32, BFLOAT16 = "float32", "products in bfloat16"
 """Precision of models that were not quantised."""
 
 
@@ -91,12 +91,18 @@ class Description:
         if self.fixed_size not in (None, size):
             height, width = self.fixed_size or size
             raise ConfigError(f"The exported model takes {height}x{width} only, not {shown}. Export it again with it.")
-        patches, tokens = -(-size[0] // self.patch) * -(-size[1] // self.patch), WIDTHS[self.config.size].tokens
-        if patches < tokens:
+        if self.fixed_size is None and not self.fills_tokens(size):
             raise ConfigError(
-                f"An input of {shown} has {patches} patches, but an exported {self.config.size} needs {tokens}. "
-                "Use a larger --imgsz."
+                f"An input of {shown} has {self._patches(size)} patches, but this export needs "
+                f"{WIDTHS[self.config.size].tokens}. Use a larger --imgsz, or export the weights with this one."
             )
+
+    def fills_tokens(self, size: tuple[int, int]) -> bool:
+        """Whether pictures of (H, W) have a patch for every detection token, as a graph of any size needs it."""
+        return self._patches(size) >= WIDTHS[self.config.size].tokens
+
+    def _patches(self, size: tuple[int, int]) -> int:
+        return -(-size[0] // self.patch) * -(-size[1] // self.patch)
 
 
 class Runtime(ABC):
@@ -145,19 +151,36 @@ class TorchRuntime(Runtime):
 
     Attributes:
         model: in inference mode, on the device.
+        exact: whether it computes in float32 also where the device multiplies bfloat16 faster.
     """
 
     def __init__(
-        self, model: PoseModel, config: ModelConfig, skeleton: Skeleton, device: Device, source: object
+        self,
+        model: PoseModel,
+        config: ModelConfig,
+        skeleton: Skeleton,
+        device: Device,
+        source: object,
+        exact: bool = False,
     ) -> None:
+        rounded = not exact and multiplies_bf16(device.torch)
         count = sum(parameter.numel() for parameter in model.parameters())
-        super().__init__(Description(config, skeleton, count, model.backbone.patch), device, source)
+        precision = BFLOAT16 if rounded else FLOAT32
+        super().__init__(Description(config, skeleton, count, model.backbone.patch, precision), device, source)
+        self.exact = exact
+        if rounded and device.torch.type == "cpu":
+            model.fuse_attention(False)  # as in training: plain products are faster there
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, path: Path, device: str) -> TorchRuntime:
+    def load(cls, path: Path, device: str, exact: bool = False) -> TorchRuntime:
         """Builds the model that a checkpoint describes; nothing else is needed.
+
+        Args:
+            path: the checkpoint.
+            device: as for `choose_device`.
+            exact: whether to compute in float32 also where the device multiplies bfloat16 faster.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
@@ -168,19 +191,24 @@ class TorchRuntime(Runtime):
         config, skeleton = read_description(payload, path)
         model = create_model(config)
         load_weights(model, payload.get("weights"), path)
-        return cls(model, config, skeleton, chosen, path)
+        return cls(model, config, skeleton, chosen, path, exact)
 
     def find(self, images: Tensor) -> Decoded:
         """See `Runtime`."""
-        return torch_finder(self.model, self.device.torch)(images)
+        return torch_finder(self.model, self.device.torch, self.exact)(images)
 
 
-def torch_finder(model: nn.Module, device: torch.device | str) -> Find:
-    """What a PyTorch model finds; it must be in inference mode."""
+def torch_finder(model: nn.Module, device: torch.device, exact: bool = False) -> Find:
+    """What a PyTorch model finds; it must be in inference mode.
+
+    Products are of bfloat16 where the device has instructions for them, unless they have to be `exact`.
+    """
+    rounded = not exact and multiplies_bf16(device)
 
     def find(images: Tensor) -> Decoded:
         try:
-            output = model(images.to(device, non_blocking=True))
+            with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+                output = model(images.to(device, non_blocking=True))
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"A batch of {len(images)} does not fit into the memory of {device}. Use a smaller batch."

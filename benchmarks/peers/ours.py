@@ -53,6 +53,10 @@ class Sia(Contestant):
         record.parameters = count_parameters(Path(record.checkpoints[-1].file))
         return record
 
+    def speed(self, job: Job) -> float:
+        """Of train_pose.py."""
+        return measure_rate(job)
+
     def predict(self, model: str, weights: Path, data: Path, side: int) -> list[Row]:
         """What scripts/evaluate.py writes."""
         with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@
     python CONTESTANT.py predict --model M --data DIR --side 192 --weights FILE --output results.json
     python CONTESTANT.py export  --model M --side 192 --weights FILE --runtime openvino --output DIR
     python CONTESTANT.py time    --model M --data DIR --side 192 --weights FILE --output time.json
+    python CONTESTANT.py speed   --model M --data DIR --side 192 --minutes 3 --output DIR [--options KEY=VALUE ...]
 
 Runs in the environments of all contestants, so it imports nothing that one of them lacks.
 """
@@ -144,6 +145,10 @@ class Contestant(ABC):
     def load(self, model: str, weights: Path, side: int) -> Run:
         """The model ready for one picture at a time."""
 
+    def speed(self, job: Job) -> float:
+        """Training pictures a second, loading included, over about a tenth of the job's time."""
+        raise NotImplementedError(job.model)
+
     def export(self, weights: Path, side: int, runtime: str, output: Path) -> Path:
         """The same weights for another runtime; only called where latency.py says so."""
         raise NotImplementedError(runtime)
@@ -154,7 +159,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("verb", choices=("train", "predict", "export", "time"))
+    parser.add_argument("verb", choices=("train", "predict", "export", "time", "speed"))
     parser.add_argument("--model", required=True, help="which of the contestant's models")
     parser.add_argument("--data", type=Path, help="folder laid out by layout.py")
     parser.add_argument("--side", type=int, default=192, help="of the square input in pixels (default: 192)")
@@ -174,8 +179,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(contestant: Contestant, argv: Sequence[str] | None = None) -> int:
     """Entry point of every contestant."""
     args = parse_args(argv)
-    if args.verb == "train":
+    if args.verb in ("train", "speed"):
         args.output.mkdir(parents=True, exist_ok=True)
+    if args.verb == "speed":
+        write(args.output / "speed.json", contestant.speed(make_job(args)))
+    elif args.verb == "train":
         write(args.output / "record.json", asdict(contestant.train(make_job(args))))
     elif args.verb == "predict":
         write(args.output, contestant.predict(args.model, args.weights, args.data, args.side))

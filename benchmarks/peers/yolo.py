@@ -60,6 +60,11 @@ class Yolo(Contestant):
         run_until_enough(model, {**plan, **settings, "time": job.minutes / 60})
         return record
 
+    def speed(self, job: Job) -> float:
+        """Of its own trainer."""
+        torch.set_num_threads(1)
+        return measure_rate(job, base_settings(job))
+
     def predict(self, model: str, weights: Path, data: Path, side: int) -> list[Row]:
         """Boxes and keypoints as Ultralytics' own validation has them: score 0.001 or more, default NMS."""
         network = YOLO(str(weights), task="pose")

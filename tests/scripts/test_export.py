@@ -21,7 +21,7 @@ from stages.agreement import Agreement, compare
 from stages.onnx_runtime import OnnxRuntime
 from stages.openvino_runtime import OpenVinoRuntime
 from stages.predictor import Predictor
-from stages.runtime import Description, Runtime
+from stages.runtime import Description, Runtime, TorchRuntime
 from tests.conftest import ROOT
 from tests.inference_helpers import quarters, save_video, save_weights
 from utils.device import multiplies_bf16
@@ -110,7 +110,7 @@ def load_exactly(path: Path) -> Runtime:
 
 
 def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> None:
-    ours, theirs = Predictor.load(folder / "best.pt", "cpu").runtime, load_exactly(exported)
+    ours, theirs = TorchRuntime.load(folder / "best.pt", "cpu", exact=True), load_exactly(exported)
     for shape in ((1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101)):
         images = torch.from_numpy(np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8))
         with torch.inference_mode():
@@ -120,6 +120,20 @@ def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> 
             assert "int8" in exported.name or float((part - wanted).abs().max()) <= 0.01
     with pytest.raises(ConfigError, match="4 patches"):
         theirs.find(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_fewer_patches_than_tokens_give_a_file_of_one_size(folder: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "small.onnx"
+    assert export(folder / "best.pt", "onnx", "--imgsz", "32", "--output_path", path) == 0
+    assert "Size:     32x32 only, because of its few patches" in capsys.readouterr().out
+    small, whole = load_exactly(path), TorchRuntime.load(folder / "best.pt", "cpu", exact=True)
+    images = torch.from_numpy(np.random.default_rng(4).integers(0, 255, (3, 3, 32, 32), dtype=np.uint8))
+    with torch.inference_mode():
+        for part, wanted in zip(small.find(images), whole.find(images), strict=True):
+            assert part.shape == wanted.shape and float((part - wanted).abs().max()) <= 0.01
+    with pytest.raises(ConfigError, match="takes 32x32 only"):
+        small.find(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 
 
 def test_more_shapes_than_are_kept_give_the_same_people(openvino_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +245,6 @@ def test_an_export_that_differs_is_refused(folder: Path, quick: None, tmp_path: 
         (["--output_path", "{here}/taken.onnx"], "is not overwritten"),
         (["--ann_file", "a.json"], "go together"),
         (["--imgsz", "8"], "32 pixels or more"),
-        (["--imgsz", "32", "--output_path", "{here}/b.onnx"], "4 patches"),
         (["--image_path", "/none", "--output_path", "{here}/b.onnx"], "/none"),
         (["--weight_path", "/none.pt", "--output_path", "{here}/b.onnx"], "/none.pt: no such file"),
     ],
