@@ -185,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("-LLM is for --describe. Give both.")
     files = find_images(args.image_path)
     model = make_model(args.llm, args.llm_url)
-    predictor = Predictor.load(args.weight_path, args.device)
+    predictor = Predictor.load(args.weight_path, args.device, args.imgsz)
     announce(predictor)
     folder = output_folder(args.output_dir, "inference-image")
     writer = Writer(model, folder / "answers", args.llm_people, _warn) if args.describe else None

@@ -36,7 +36,7 @@ Times = dict[tuple[Path, int], float]
 
 def load(path: Path, side: int) -> Predictor:
     """A model for square inputs."""
-    return Predictor(Predictor.load(path, "cpu").runtime, (side, side))
+    return Predictor.load(path, "cpu", (side, side))
 
 
 def measure(files: Sequence[Path], side: int, pictures: Pictures, runs: int) -> dict[Path, float]:

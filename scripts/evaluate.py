@@ -29,7 +29,7 @@ from stages.predictor import RUNTIMES, Predictor
 from stages.proof import prove
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_skeleton, read_json
-from utils.config import image_size
+from utils.config import input_size
 from utils.distributed import Ranks, start_ranks
 from utils.errors import ConfigError, SiaError
 from utils.keypoint_scores import csv_rows
@@ -37,7 +37,6 @@ from utils.output import named_folder, numbered_folder, write_json, write_text
 from utils.results import write_coco_results
 from utils.skeleton import Skeleton
 
-SMALLEST_INPUT = 32
 SEED = 0
 """Of the resamples of --compare: the same files give the same interval."""
 
@@ -65,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     model.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load pictures (default: 2)")
     model.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: auto)")
     model.add_argument(
-        "--imgsz", type=image_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
+        "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
     parser.add_argument(
         "--output_dir",
@@ -86,8 +85,6 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError("--weight_path needs --coco_root, the folder of the pictures.")
     if args.results is not None and args.compare is not None and _is_weights(args.compare):
         raise ConfigError("--compare takes weights beside --weight_path only; name the results with --compare instead.")
-    if args.imgsz is not None and min(args.imgsz) < SMALLEST_INPUT:
-        raise ConfigError(f"--imgsz must be {SMALLEST_INPUT} pixels or more on both sides, but got {args.imgsz}.")
 
 
 def _is_weights(path: Path) -> bool:
@@ -149,7 +146,7 @@ def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], o
     """Scores and writes, on the first rank."""
     metrics = evaluate(args.ann_file, results, predictor.skeleton)
     print(metrics.table(), flush=True)
-    size = list(args.imgsz or predictor.image_size)
+    size = list(predictor.image_size)
     source = {"weights": str(args.weight_path), "annotations": str(args.ann_file), "image_size": size}
     with output_folder(args.output_dir) as folder:
         write_coco_results(folder / "results.json", results)
@@ -176,11 +173,11 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor, CocoPose
     """Reads weights and annotations."""
     exported = args.weight_path.suffix.lower() in RUNTIMES  # these choose for themselves
     device = args.device if ranks.world_size == 1 or exported else str(ranks.device.torch)
-    predictor = Predictor.load(args.weight_path, device)
+    predictor = Predictor.load(args.weight_path, device, args.imgsz)
     dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
     loader = validation_loader(
         dataset,
-        image_size=args.imgsz or predictor.image_size,
+        image_size=predictor.image_size,
         batch_size=args.batch_size,
         workers=args.workers,
         rank=ranks.rank,

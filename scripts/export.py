@@ -26,7 +26,6 @@ from datasets.coco_pose import CocoPose
 from datasets.geometry import letterbox_image
 from datasets.loader import validation_loader
 from datasets.synthetic import SyntheticScenes
-from sia.graph import SMALLEST_SIDE
 from stages.agreement import CLOSE, Agreement, compare
 from stages.evaluator import predict_results
 from stages.export_onnx import export_onnx
@@ -35,7 +34,7 @@ from stages.openvino_runtime import OpenVinoRuntime
 from stages.predictor import Predictor
 from stages.runtime import TorchRuntime
 from utils.coco_eval import Metrics, evaluate
-from utils.config import image_size
+from utils.config import input_size
 from utils.errors import ConfigError, OutputError, WeightsError, exit_status
 from utils.images import find_images, read_image
 from utils.output import output_error
@@ -78,7 +77,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="file to write, .onnx or .xml (with a .bin beside it); never overwritten (default: beside the weights)",
     )  # fmt: skip
     what.add_argument(
-        "--imgsz", type=image_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
+        "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
     check = parser.add_argument_group("check, and calibration of int8")
     check.add_argument(
@@ -100,8 +99,6 @@ def output_path(args: argparse.Namespace) -> Path:
     """
     if (args.ann_file is None) != (args.coco_root is None):
         raise ConfigError("--ann_file and --coco_root go together: the annotations and the folder of their pictures.")
-    if args.imgsz is not None and min(args.imgsz) < SMALLEST_SIDE:
-        raise ConfigError(f"--imgsz must be {SMALLEST_SIDE} pixels or more on both sides, but got {args.imgsz}.")
     path: Path = args.output_path or args.weight_path.with_name(args.weight_path.stem + ENDINGS[args.format])
     suffix = ".onnx" if args.format == "onnx" else ".xml"
     if path.suffix != suffix:

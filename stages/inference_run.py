@@ -11,6 +11,7 @@ from typing import Any
 
 from stages.predictor import Predictor
 from stages.shipped import DEFAULT
+from utils.config import input_size
 from utils.output import named_folder, numbered_folder
 from utils.results import describe_rows
 
@@ -34,6 +35,10 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--kpt_thresh", type=_fraction, default=0.3, metavar="0-1",
         help="keypoints whose confidence is lower are not drawn; results have them all (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--imgsz", type=input_size, metavar="N|HxW",
+        help="input size in pixels; smaller is faster, and finds fewer small people (default: that of the weights)",
     )  # fmt: skip
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR",

@@ -38,19 +38,20 @@ class Predictor:
         self.image_size = image_size or runtime.description.config.image_size
 
     @classmethod
-    def load(cls, weight_path: Path, device: str = "auto") -> Predictor:
+    def load(cls, weight_path: Path, device: str = "auto", image_size: tuple[int, int] | None = None) -> Predictor:
         """Builds the model that a weights file describes; nothing else is needed.
 
         Args:
             weight_path: `best.pt`, `last.pt`, published weights, or an export of them (.onnx, .xml).
             device: one of `utils.device.CHOICES`, or a numbered one such as ``cuda:1``.
+            image_size: height, width of the model's input; that of the weights by default.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
             ConfigError: the device can't be used, or a package is missing.
         """
         runtime = RUNTIMES.get(weight_path.suffix.lower(), TorchRuntime)
-        return cls(runtime.load(weight_path, device))
+        return cls(runtime.load(weight_path, device), image_size)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -64,7 +65,7 @@ class Predictor:
 
     def describe(self) -> str:
         """One line: what runs where and why."""
-        return self.runtime.describe()
+        return self.runtime.describe(self.image_size)
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[People]:
         """Finds people in a batch; returns when the results are there, so that it can be timed.

@@ -135,10 +135,10 @@ class Runtime(ABC):
             ConfigError: the images have a size that the model can't take, or don't fit into the memory.
         """
 
-    def describe(self) -> str:
-        """One line: what runs where and why."""
+    def describe(self, image_size: tuple[int, int] | None = None) -> str:
+        """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton
-        height, width = config.image_size
+        height, width = image_size or config.image_size
         return (
             f"{config.name} {config.size} ({self.description.parameters / 1e6:.1f} M parameters, "
             f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}) "

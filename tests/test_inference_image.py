@@ -78,6 +78,18 @@ def test_a_second_run_overwrites_nothing(tmp_path: Path, weights: Path) -> None:
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"inference-image-1", "inference-image-2"}
 
 
+def test_another_input_size(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for size in ("64", "128x96"):
+        assert (
+            run(weights, picture(tmp_path / "a.png"), "--conf_thresh", "0", "--imgsz", size, "--output_dir", size) == 0
+        )
+        found.append(json.loads((tmp_path / size / "results.json").read_text())[0]["keypoints"])
+    assert found[0] != found[1]
+    assert "input 96x128" in capsys.readouterr().out
+    assert "input 96x128" in json.loads((tmp_path / "128x96" / "run.json").read_text())["model"]
+
+
 def test_a_threshold_that_nobody_reaches(tmp_path: Path, weights: Path) -> None:
     picture(tmp_path / "a.png")
     assert run(weights, tmp_path / "a.png", "--conf_thresh", "1") == 0
@@ -195,8 +207,12 @@ def test_stopping_keeps_the_results_so_far(tmp_path: Path, weights: Path, monkey
 
 
 @pytest.mark.parametrize(
-    "flags", [["--conf", "0.5"], ["--conf_thresh", "2"], ["--conf_thresh", "x"], ["--batch_size", "0"]]
-)
+    "flags",
+    [
+        ["--conf", "0.5"], ["--conf_thresh", "2"], ["--conf_thresh", "x"], ["--batch_size", "0"], ["--imgsz", "8"],
+        ["--imgsz", "big"],
+    ],
+)  # fmt: skip
 def test_flags_are_checked_and_never_abbreviated(tmp_path: Path, weights: Path, flags: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(weights, picture(tmp_path / "a.png"), *flags)

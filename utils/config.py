@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
@@ -22,12 +23,31 @@ PATHS = ("geometry", "appearance", "occlusion")
 """Ways to change an unlabelled picture (`datasets.paths`)."""
 
 
+SIDES = (32, 4096)
+"""Least and most pixels of an input's side."""
+
+
 def image_size(text: str) -> tuple[int, int]:
     """``256`` -> (256, 256); ``192x256`` -> height 192, width 256."""
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() for part in parts):
         raise ValueError("give N or HxW in pixels, such as 256 or 192x256")
     return int(parts[0]), int(parts[-1])
+
+
+def input_size(text: str) -> tuple[int, int]:
+    """`image_size` for a flag of argparse, within `SIDES`.
+
+    Raises:
+        ArgumentTypeError: it can't be read, or is too small or too large.
+    """
+    try:
+        size = image_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}") from error
+    if min(size) < SIDES[0] or max(size) > SIDES[1]:
+        raise argparse.ArgumentTypeError(f"{text} must be between {SIDES[0]} and {SIDES[1]} pixels a side")
+    return size
 
 
 def name_list(text: str) -> tuple[str, ...]:
@@ -320,8 +340,10 @@ class TrainConfig:
             raise ConfigError(f"-PLAIN_EPOCHS {self.plain_epochs} is more than -EPOCH {self.epoch}.")
         if self.freeze_epochs is not None and self.freeze_epochs > self.epoch:
             raise ConfigError(f"-FREEZE_EPOCHS {self.freeze_epochs} is more than -EPOCH {self.epoch}.")
-        if min(self.imgsz) < 32 or max(self.imgsz) > 4096:
-            raise ConfigError(f"-IMGSZ {format_value(self.imgsz)} must be between 32 and 4096 pixels a side.")
+        if min(self.imgsz) < SIDES[0] or max(self.imgsz) > SIDES[1]:
+            raise ConfigError(
+                f"-IMGSZ {format_value(self.imgsz)} must be between {SIDES[0]} and {SIDES[1]} pixels a side."
+            )
         if self.exp is not None and (self.exp in ("", ".", "..") or Path(self.exp).name != self.exp):
             raise ConfigError(f"-EXP '{self.exp}' must be a plain name; -OUTPUT sets the folder it lies in.")
         check_llm(self.llm, self.llm_url)

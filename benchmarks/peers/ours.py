@@ -76,7 +76,7 @@ class Sia(Contestant):
     def load(self, model: str, weights: Path, side: int) -> Run:
         """Any weights file that the predictor takes, exports included."""
         torch.set_num_threads(1)
-        predictor = Predictor(Predictor.load(weights, "cpu").runtime, (side, side))
+        predictor = Predictor.load(weights, "cpu", (side, side))
         return lambda picture: predictor.predict([picture])
 
 

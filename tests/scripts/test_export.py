@@ -244,7 +244,6 @@ def test_an_export_that_differs_is_refused(folder: Path, quick: None, tmp_path: 
         (["--output_path", "a.pt"], "must end in .onnx"),
         (["--output_path", "{here}/taken.onnx"], "is not overwritten"),
         (["--ann_file", "a.json"], "go together"),
-        (["--imgsz", "8"], "32 pixels or more"),
         (["--image_path", "/none", "--output_path", "{here}/b.onnx"], "/none"),
         (["--weight_path", "/none.pt", "--output_path", "{here}/b.onnx"], "/none.pt: no such file"),
     ],

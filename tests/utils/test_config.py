@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from utils.config import TrainConfig, flag_fields, image_size
+from utils.config import TrainConfig, flag_fields, image_size, input_size
 from utils.config_builder import build_config
 from utils.errors import ConfigError
 
@@ -93,3 +94,10 @@ def test_image_sizes() -> None:
     for text in ("", "x", "1x2x3", "-5", "25.6", "axb"):
         with pytest.raises(ValueError, match="HxW"):
             image_size(text)
+
+
+@pytest.mark.parametrize(("text", "message"), [("8", "between 32 and 4096"), ("64x5000", "between"), ("big", "HxW")])
+def test_an_input_size_that_can_not_be(text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        input_size(text)
+    assert input_size("192x256") == (192, 256)
