@@ -134,7 +134,7 @@ class TrainConfig:
 
     freeze_epochs: int | None = _flag(
         "-FREEZE_EPOCHS", _LENGTH, "First epochs, in which the backbone is frozen and only the rest learns. auto: with "
-        "a pretrained backbone a tenth of them, at most 1000 steps; else 0.", kind=int, default=None,
+        "a pretrained backbone a tenth of them, but no more than 1000 steps need; else 0.", kind=int, default=None,
     )  # fmt: skip
 
     lr: float | None = _flag(
@@ -238,8 +238,8 @@ class TrainConfig:
         "--SAVE", _RUN, "Keep the weights of every evaluated epoch (weights/epoch-012.pt), beside last and best.",
         kind=bool, default=False, free=True,
     )  # fmt: skip
-    wandb: bool = _flag("--WANDB", _RUN, "Log to Weights & Biases; offline, in the run folder, unless WANDB_API_KEY is "
-                        "set.", kind=bool, default=False, free=True)  # fmt: skip
+    wandb: bool = _flag("--WANDB", _RUN, "Log to Weights & Biases; offline, in the run folder, unless WANDB_API_KEY or "
+                        "WANDB_MODE say otherwise.", kind=bool, default=False, free=True)  # fmt: skip
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
 
