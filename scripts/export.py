@@ -66,7 +66,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Writes trained weights as ONNX or OpenVINO, and checks the file against PyTorch on pictures.",
         epilog="The file takes any number of pictures of any size, has the decoding inside, and is used as it is: "
-        "--weight_path best.onnx. A backbone with DINOv3's positions gives a file of one input size, which is said.",
+        "--weight_path best.onnx. A backbone with DINOv3's positions, or an --imgsz with fewer patches than detection "
+        "tokens, gives a file of one input size, which is said.",
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to export")
@@ -173,7 +174,7 @@ def check(args: argparse.Namespace, exactly: Predictor, path: Path, pictures: Pi
     times = milliseconds(before, after, pictures)
     print(
         f"Speed:    PyTorch {times[0]:.1f} ms a picture, export {times[1]:.1f} ms: {times[0] / times[1]:.2f} times as "
-        f"fast (medians, one picture at a time, {before.device})",
+        f"fast (medians, one picture at a time, PyTorch with {before.runtime.description.precision}, {before.device})",
         flush=True,
     )
 
@@ -219,8 +220,8 @@ def run(args: argparse.Namespace) -> None:
     """The whole job: written beside its place, checked, then moved there."""
     path = output_path(args)
     runtime = TorchRuntime.load(args.weight_path, "cpu", exact=True)
-    print(runtime.describe(), flush=True)
     size = args.imgsz or runtime.description.config.image_size
+    print(runtime.describe(size), flush=True)
     pictures = check_pictures(args, size)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

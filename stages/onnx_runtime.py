@@ -51,7 +51,7 @@ class OnnxRuntime(Runtime):
         Raises:
             WeightsError: ONNX Runtime can't compute it.
         """
-        self.description.check_size((images.shape[-2], images.shape[-1]))
+        self.check_size((images.shape[-2], images.shape[-1]))
         try:
             found = self._session.run(OUTPUTS, {INPUT: images.contiguous().numpy()})
         except Exception as error:  # as above

@@ -71,7 +71,7 @@ class OpenVinoRuntime(Runtime):
         Raises:
             WeightsError: OpenVINO can't compute it.
         """
-        self.description.check_size((images.shape[-2], images.shape[-1]))
+        self.check_size((images.shape[-2], images.shape[-1]))
         try:
             found = self._graph_for(tuple(images.shape))({INPUT: images.contiguous().numpy()})
         except RuntimeError as error:

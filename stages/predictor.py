@@ -33,9 +33,14 @@ class Predictor:
     """
 
     def __init__(self, runtime: Runtime, image_size: tuple[int, int] | None = None) -> None:
-        """image_size: that of the model by default."""
+        """image_size: that of the model by default.
+
+        Raises:
+            ConfigError: the model can't take pictures of this size.
+        """
         self.runtime = runtime
         self.image_size = image_size or runtime.description.config.image_size
+        runtime.check_size(self.image_size)
 
     @classmethod
     def load(cls, weight_path: Path, device: str = "auto", image_size: tuple[int, int] | None = None) -> Predictor:
@@ -48,7 +53,7 @@ class Predictor:
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-            ConfigError: the device can't be used, or a package is missing.
+            ConfigError: the device or this size can't be used, or a package is missing.
         """
         runtime = RUNTIMES.get(weight_path.suffix.lower(), TorchRuntime)
         return cls(runtime.load(weight_path, device), image_size)

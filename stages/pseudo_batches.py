@@ -102,9 +102,8 @@ class PseudoBatches:
 
     def _ask(self, views: Views) -> list[Opinion]:
         self.teacher.eval()
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            find = torch_finder(self.teacher, self.device)
-            return ask(find, views.teacher, views.letterboxes, views.sizes, self.skeleton)
+        find = torch_finder(self.teacher, self.device, self.dtype)
+        return ask(find, views.teacher, views.letterboxes, views.sizes, self.skeleton)
 
 
 def student_batch(views: Views, found: list[Labels], paths: tuple[str, ...], skeleton: Skeleton) -> PoseBatch:

@@ -135,6 +135,14 @@ class Runtime(ABC):
             ConfigError: the images have a size that the model can't take, or don't fit into the memory.
         """
 
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Whether pictures of (H, W) can be run.
+
+        Raises:
+            ConfigError: they can't.
+        """
+        self.description.check_size(size)
+
     def describe(self, image_size: tuple[int, int] | None = None) -> str:
         """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton
@@ -151,7 +159,6 @@ class TorchRuntime(Runtime):
 
     Attributes:
         model: in inference mode, on the device.
-        exact: whether it computes in float32 also where the device multiplies bfloat16 faster.
     """
 
     def __init__(
@@ -164,14 +171,11 @@ class TorchRuntime(Runtime):
         exact: bool = False,
     ) -> None:
         rounded = not exact and multiplies_bf16(device.torch)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        precision = BFLOAT16 if rounded else FLOAT32
+        count, precision = sum(parameter.numel() for parameter in model.parameters()), BFLOAT16 if rounded else FLOAT32
         super().__init__(Description(config, skeleton, count, model.backbone.patch, precision), device, source)
-        self.exact = exact
-        if rounded and device.torch.type == "cpu":
-            model.fuse_attention(False)  # as in training: plain products are faster there
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+        self._find = torch_finder(self.model, device.torch, torch.bfloat16 if rounded else torch.float32)
 
     @classmethod
     def load(cls, path: Path, device: str, exact: bool = False) -> TorchRuntime:
@@ -195,19 +199,24 @@ class TorchRuntime(Runtime):
 
     def find(self, images: Tensor) -> Decoded:
         """See `Runtime`."""
-        return torch_finder(self.model, self.device.torch, self.exact)(images)
+        return self._find(images)
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """PyTorch takes any."""
 
 
-def torch_finder(model: nn.Module, device: torch.device, exact: bool = False) -> Find:
+def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype) -> Find:
     """What a PyTorch model finds; it must be in inference mode.
 
-    Products are of bfloat16 where the device has instructions for them, unless they have to be `exact`.
+    Args:
+        model: on the device.
+        device: where to compute.
+        dtype: of products of matrices and convolutions; float32 means no autocast.
     """
-    rounded = not exact and multiplies_bf16(device)
 
     def find(images: Tensor) -> Decoded:
         try:
-            with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 output = model(images.to(device, non_blocking=True))
         except torch.OutOfMemoryError as error:
             raise ConfigError(

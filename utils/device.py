@@ -111,7 +111,8 @@ def _name(wanted: str) -> str:
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16 products: without them, bf16 is slower than fp32."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):  # the question is about the current one
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpu = device.type == "cpu"
     return cpu and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 

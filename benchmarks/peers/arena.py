@@ -275,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             slots.close()
             conclude(tasks, args, data)
         return 0 if all(finished) else 1
-    except (SiaError, subprocess.CalledProcessError) as error:
+    except SiaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -54,7 +54,10 @@ class Entry:
             ConfigError: the peers' environment can't be had.
         """
         runner = RUNNERS[self.model]
-        python = peers_python() if runner in PEERS else Path(sys.executable)
+        try:
+            python = peers_python() if runner in PEERS else Path(sys.executable)
+        except subprocess.CalledProcessError as error:
+            raise ConfigError(f"The peers' environment can't be made: {error}") from error
         if python is None:
             raise ConfigError(f"{self.model} needs the peers' environment, and so uv. Install it: pip install uv")
         return [str(python), str(HERE / runner), verb, "--model", self.model, *map(str, arguments)]

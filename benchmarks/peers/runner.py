@@ -146,7 +146,7 @@ class Contestant(ABC):
         """The model ready for one picture at a time."""
 
     def speed(self, job: Job) -> float:
-        """Training pictures a second, loading included, over about a tenth of the job's time."""
+        """Training pictures a second, loading included, over about the job's `calibration`."""
         raise NotImplementedError(job.model)
 
     def export(self, weights: Path, side: int, runtime: str, output: Path) -> Path:
@@ -165,13 +165,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=192, help="of the square input in pixels (default: 192)")
     parser.add_argument("--output", type=Path, required=True, help="file or folder to write")
     parser.add_argument("--weights", type=Path, help="of a training; train starts from them")
-    parser.add_argument("--minutes", type=float, default=30.0, help="train: budget (default: 30)")
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="train: budget; speed: ten times what is measured (default: 30)"
+    )
     parser.add_argument("--every", type=float, default=3.0, help="train: minutes between checkpoints (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="train: of everything random (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="train, speed: of everything random (default: 0)")
     parser.add_argument("--runtime", help="export: what to")
     parser.add_argument("--images", type=int, default=20, help="time: pictures (default: 20)")
     parser.add_argument(
-        "--options", nargs="+", default=[], metavar="KEY=VALUE", help="train: the contestant's own settings"
+        "--options", nargs="+", default=[], metavar="KEY=VALUE", help="train, speed: the contestant's own settings"
     )
     return parser.parse_args(argv)
 

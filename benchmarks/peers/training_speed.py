@@ -49,7 +49,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--contestants", nargs="+", required=True, type=parse_entry, metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--sizes", type=int, nargs="+", default=[192, 320, 640], help="input sides in pixels")
     parser.add_argument("--rounds", type=int, default=2, help="turns of every contestant (default: 2)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="about how long a turn measures (default: 20)")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="about how long a turn measures, 45 at most (default: 20)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of table.md and of what the turns write")
     return parser.parse_args(argv)
 
@@ -71,7 +73,7 @@ def table(measured: Sequence[Measured]) -> str:
     """Markdown: medians over the rounds, and each beside the first contestant at its size."""
     lines = ["| input | contestant | pictures/s | beside the first |", "|-:|-|-:|-:|"]
     first: dict[int, float] = {}
-    for one in (one for one in measured if one.speeds):
+    for one in measured:
         speed = statistics.median(one.speeds)
         ratio = speed / first.setdefault(one.side, speed)
         lines.append(f"| {one.side} | {one.entry.label} | {speed:.1f} | {ratio:.2f} |")

@@ -123,7 +123,8 @@ def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> 
 
 
 def test_fewer_patches_than_tokens_give_a_file_of_one_size(folder: Path, tmp_path: Path, capsys) -> None:
-    pytest.importorskip("onnxscript")
+    for package in PACKAGES["onnx"]:
+        pytest.importorskip(package)
     path = tmp_path / "small.onnx"
     assert export(folder / "best.pt", "onnx", "--imgsz", "32", "--output_path", path) == 0
     assert "Size:     32x32 only, because of its few patches" in capsys.readouterr().out
@@ -134,6 +135,8 @@ def test_fewer_patches_than_tokens_give_a_file_of_one_size(folder: Path, tmp_pat
             assert part.shape == wanted.shape and float((part - wanted).abs().max()) <= 0.01
     with pytest.raises(ConfigError, match="takes 32x32 only"):
         small.find(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+    with pytest.raises(ConfigError, match="takes 32x32 only"):
+        Predictor.load(path, "cpu", (64, 64))
 
 
 def test_more_shapes_than_are_kept_give_the_same_people(openvino_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,13 +45,14 @@ def test_sizes(description: Description) -> None:
         description.check_size((32, 32))
     fixed = replace(description, fixed_size=(64, 96))
     fixed.check_size((64, 96))
+    replace(description, fixed_size=(32, 32)).check_size((32, 32))
     with pytest.raises(ConfigError, match="takes 64x96 only, not 96x64"):
         fixed.check_size((96, 64))
 
 
 @pytest.mark.skipif(not multiplies_bf16(torch.device("cpu")), reason="this processor has no bfloat16")
 def test_products_are_rounded_where_the_processor_multiplies_bfloat16(tmp_path: Path) -> None:
-    """By less than a pixel; and a second call gives the same numbers."""
+    """Scores change by little, and a second call gives the same numbers."""
     path = save_weights(tmp_path / "best.pt")
     rounded, exact = TorchRuntime.load(path, "cpu"), TorchRuntime.load(path, "cpu", exact=True)
     assert "products in bfloat16" in rounded.describe() and "bfloat16" not in exact.describe()
