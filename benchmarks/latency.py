@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,71 +27,52 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.models import machine
 from stages.predictor import Predictor
-from stages.runtime import TorchRuntime
-from utils.device import multiplies_bf16
 from utils.errors import exit_status
 from utils.images import find_images, read_image
 
-
-class Entry(NamedTuple):
-    """What is timed: a file as the commands run it, or weights in float32 where they would multiply bfloat16."""
-
-    path: Path
-    exact: bool = False
-
-    @property
-    def label(self) -> str:
-        """Its name in the table."""
-        return f"`{self.path.name}`" + (" in float32" if self.exact else "")
-
-    def load(self, side: int) -> Predictor:
-        """The model for square inputs."""
-        runtime = (
-            TorchRuntime.load(self.path, "cpu", exact=True) if self.exact else Predictor.load(self.path, "cpu").runtime
-        )
-        return Predictor(runtime, (side, side))
-
-
 Pictures = list[NDArray[np.uint8]]
-Times = dict[tuple[Entry, int], float]
+Times = dict[tuple[Path, int], float]
 
 
-def measure(entries: Sequence[Entry], side: int, pictures: Pictures, runs: int) -> dict[Entry, float]:
-    """Median milliseconds of each entry."""
-    predictors = {entry: entry.load(side) for entry in entries}
-    times: dict[Entry, list[float]] = {entry: [] for entry in entries}
+def load(path: Path, side: int) -> Predictor:
+    """A model for square inputs."""
+    return Predictor.load(path, "cpu", (side, side))
+
+
+def measure(files: Sequence[Path], side: int, pictures: Pictures, runs: int) -> dict[Path, float]:
+    """Median milliseconds of each file."""
+    predictors = {path: load(path, side) for path in files}
+    times: dict[Path, list[float]] = {path: [] for path in files}
     shuffle = random.Random(0)
     for number, picture in enumerate(itertools.islice(itertools.cycle(pictures), runs + 3)):
-        for entry in shuffle.sample(list(entries), len(entries)):
+        for path in shuffle.sample(list(files), len(files)):
             begin = time.perf_counter()
-            predictors[entry].predict([picture])
+            predictors[path].predict([picture])
             if number >= 3:  # the first turns warm up
-                times[entry].append(1000 * (time.perf_counter() - begin))
-    return {entry: statistics.median(values) for entry, values in times.items()}
+                times[path].append(1000 * (time.perf_counter() - begin))
+    return {path: statistics.median(values) for path, values in times.items()}
 
 
-def peak_memory(entry: Entry, side: int) -> float:
+def peak_memory(path: Path, side: int) -> float:
     """Most MiB that a process of its own holds; the interpreter and its libraries are most of it."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_memory, (entry, side))
+        return pool.apply(_peak_memory, (path, side))
 
 
-def _peak_memory(entry: Entry, side: int) -> float:
+def _peak_memory(path: Path, side: int) -> float:
     torch.set_num_threads(1)
-    entry.load(side).predict([np.zeros((side, side, 3), np.uint8)])
+    load(path, side).predict([np.zeros((side, side, 3), np.uint8)])
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / (1024**2 if sys.platform == "darwin" else 1024)
 
 
-def table(
-    entries: Sequence[Entry], sides: Sequence[int], threads: int, times: Times, memory: dict[Entry, float]
-) -> str:
-    """Markdown: a row an entry, a column a side, with the ratio to the first entry."""
+def table(files: Sequence[Path], sides: Sequence[int], threads: int, times: Times, memory: dict[Path, float]) -> str:
+    """Markdown: a row a file, a column a side, with the ratio to the first file."""
     head = [f"{threads} thread{'s' if threads > 1 else ''}", *(f"{side} px, ms" for side in sides)]
     lines = [[*head, f"peak MiB at {max(sides)} px"], ["---", *["--:"] * (len(sides) + 1)]]
-    for entry in entries:
-        cells = [f"{times[entry, side]:.1f} ({times[entries[0], side] / times[entry, side]:.2f}x)" for side in sides]
-        lines.append([entry.label, *cells, f"{memory[entry]:.0f}"])
+    for path in files:
+        cells = [f"{times[path, side]:.1f} ({times[files[0], side] / times[path, side]:.2f}x)" for side in sides]
+        lines.append([f"`{path.name}`", *cells, f"{memory[path]:.0f}"])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -110,19 +90,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Prints a table for each number of threads."""
-    entries = [Entry(path) for path in (args.weight_path, *args.exports)]
-    if multiplies_bf16(torch.device("cpu")):
-        entries.insert(0, Entry(args.weight_path, exact=True))
+    files = [args.weight_path, *args.exports]
     pictures = [read_image(path) for path in find_images(args.image_path)[:20]]
-    memory = {entry: peak_memory(entry, max(args.sides)) for entry in entries}
+    memory = {path: peak_memory(path, max(args.sides)) for path in files}
     for threads in args.threads:
         torch.set_num_threads(threads)
         times: Times = {}
         for side in args.sides:
             print(f"{threads} threads at {side} px ...", file=sys.stderr)
-            medians = measure(entries, side, pictures, args.runs)
-            times.update({(entry, side): value for entry, value in medians.items()})
-        print(machine(0), "", table(entries, args.sides, threads, times, memory), "", sep="\n", flush=True)
+            medians = measure(files, side, pictures, args.runs)
+            times.update({(path, side): value for path, value in medians.items()})
+        print(machine(0), "", table(files, args.sides, threads, times, memory), "", sep="\n", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

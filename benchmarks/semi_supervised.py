@@ -166,7 +166,7 @@ def measure(weights: Path, config: TrainConfig, problem: Problem, part: str) -> 
     skeleton = runtime.description.skeleton
     data = CocoPose(problem.root, problem.parts[part], skeleton=skeleton)
     loader = validation_loader(data, image_size=config.imgsz, batch_size=config.bs, workers=0)
-    metrics = evaluate_model(runtime.model, loader, problem.parts[part], skeleton, runtime.device.torch, torch.float32)
+    metrics = evaluate_model(runtime.model, loader, problem.parts[part], skeleton, runtime.device.torch)
     return {"AP": 100 * metrics.AP, "AP50": 100 * metrics.AP50}
 
 

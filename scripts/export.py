@@ -154,16 +154,15 @@ def write(
         print(f"Size:     {size[0]}x{size[1]} only, because of {why}", flush=True)
 
 
-def check(args: argparse.Namespace, exactly: Predictor, path: Path, pictures: Pictures) -> None:
-    """Prints how the export compares: its people in float32, then AP and speed as the commands will run both.
+def check(args: argparse.Namespace, before: Predictor, path: Path, pictures: Pictures) -> None:
+    """Prints how the export compares: its people in float32, then AP and speed as the commands will run it.
 
     Raises:
         WeightsError: a float export gives other people.
     """
-    before = Predictor(TorchRuntime.load(args.weight_path, "cpu"), exactly.image_size)
     after = Predictor.load(path, "cpu")
     exact = Predictor(OpenVinoRuntime.load(path, "cpu", exact=True)) if path.suffix == ".xml" else after
-    agreement = compare(exactly, exact, pictures)
+    agreement = compare(before, exact, pictures)
     print(f"Check:    {agreement}", flush=True)
     if args.format != "openvino-int8":
         refuse_if_wrong(agreement)
@@ -174,7 +173,7 @@ def check(args: argparse.Namespace, exactly: Predictor, path: Path, pictures: Pi
     times = milliseconds(before, after, pictures)
     print(
         f"Speed:    PyTorch {times[0]:.1f} ms a picture, export {times[1]:.1f} ms: {times[0] / times[1]:.2f} times as "
-        f"fast (medians, one picture at a time, PyTorch with {before.runtime.description.precision}, {before.device})",
+        f"fast (medians, one picture at a time, {before.device})",
         flush=True,
     )
 
@@ -219,7 +218,7 @@ def milliseconds(before: Predictor, after: Predictor, pictures: Pictures) -> lis
 def run(args: argparse.Namespace) -> None:
     """The whole job: written beside its place, checked, then moved there."""
     path = output_path(args)
-    runtime = TorchRuntime.load(args.weight_path, "cpu", exact=True)
+    runtime = TorchRuntime.load(args.weight_path, "cpu")
     size = args.imgsz or runtime.description.config.image_size
     print(runtime.describe(size), flush=True)
     pictures = check_pictures(args, size)

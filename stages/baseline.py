@@ -96,7 +96,7 @@ def assemble(
         check_identity(start.training["identity"], data.identity())
         state.restore(dict(start.training), ranks)
     folder = choose_folder(config, ranks, start)
-    results, dashboards, pictures = _records(config, plan, ranks, data, folder, state, start)
+    results, dashboards, pictures = _records(config, ranks, data, folder, state, start)
     return Parts(
         config=config, plan=plan, ranks=ranks, network=wrap(model, ranks), state=state,
         criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
@@ -114,7 +114,7 @@ def _epoch_of(training: Mapping[str, Any]) -> int:
 
 
 def _records(
-    config: TrainConfig, plan: Plan, ranks: Ranks, data: Data, folder: RunFolder, state: TrainingState, start: Start
+    config: TrainConfig, ranks: Ranks, data: Data, folder: RunFolder, state: TrainingState, start: Start
 ) -> tuple[ResultsFile | None, Dashboards | None, Pictures | None]:
     """What the first rank writes into the run folder."""
     if not ranks.is_main:
@@ -126,7 +126,7 @@ def _records(
         folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=config.to_dict(),
         step=state.cursor.step,
     )  # fmt: skip
-    pictures = Pictures(folder, data.val, config.imgsz, ranks.device.torch, plan.dtype)
+    pictures = Pictures(folder, data.val, config.imgsz, ranks.device.torch)
     return ResultsFile(folder.results, state.cursor.epoch), dashboards, pictures
 
 

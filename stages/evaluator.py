@@ -32,7 +32,6 @@ def evaluate_model(
     ground_truth: Path,
     skeleton: Skeleton,
     device: torch.device,
-    dtype: torch.dtype,
     *,
     progress: Progress | None = None,
 ) -> Metrics:
@@ -46,7 +45,6 @@ def evaluate_model(
         ground_truth: the annotation file of the images.
         skeleton: names and sigmas.
         device: where the model is.
-        dtype: of its arithmetic, as for `torch_finder`.
         progress: see `Progress`.
 
     Raises:
@@ -56,8 +54,7 @@ def evaluate_model(
     training = model.training
     model.eval()
     try:
-        find = torch_finder(model, device, dtype)
-        results = predict_results(find, loader, ground_truth, skeleton, progress=progress)
+        results = predict_results(torch_finder(model, device), loader, ground_truth, skeleton, progress=progress)
     finally:
         model.train(training)
     return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sia.graph import AXES, INPUT, OUTPUTS, quiet, trace
-from stages.runtime import FLOAT32, METADATA, Description, TorchRuntime
+from stages.runtime import METADATA, Description, TorchRuntime
 from utils.errors import ConfigError, first_line
 from utils.optional import need
 
@@ -39,7 +39,7 @@ def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) 
     for package in ("onnx", "onnxscript"):
         need(package, "Exporting")
     config = replace(runtime.description.config, image_size=image_size)
-    description = replace(runtime.description, config=config, precision=FLOAT32)
+    description = replace(runtime.description, config=config)
     program, fixed_size = _trace_any_size(runtime, image_size)
     description = replace(description, fixed_size=fixed_size)
     sides = {0: AXES[0]} if fixed_size else AXES

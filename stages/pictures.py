@@ -23,10 +23,8 @@ SHOWN = 8
 class Pictures:
     """Draws on the first rank; a run of short epochs is not slowed down by it."""
 
-    def __init__(
-        self, folder: RunFolder, val: CocoPose, image_size: tuple[int, int], device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.folder, self.val, self.image_size, self.device, self.dtype = folder, val, image_size, device, dtype
+    def __init__(self, folder: RunFolder, val: CocoPose, image_size: tuple[int, int], device: torch.device) -> None:
+        self.folder, self.val, self.image_size, self.device = folder, val, image_size, device
         self._drawn = float("-inf")
         self._batch: PoseBatch | None = None
 
@@ -52,6 +50,6 @@ class Pictures:
             loader = validation_loader(self.val, image_size=self.image_size, batch_size=SHOWN, workers=0)
             self._batch = next(iter(loader))
         model.eval()
-        people = predict_batch(torch_finder(model, self.device, self.dtype), self._batch)
+        people = predict_batch(torch_finder(model, self.device), self._batch)
         path = self.folder.path / "val_labels_predictions.jpg"
         validation_picture(self._batch, people, self.val.skeleton, path)

@@ -17,7 +17,7 @@ from sia.postprocess import Decoded, decode
 from sia.registry import WIDTHS, ModelConfig, create_model
 from stages.weights import load_weights, read_description
 from utils.checkpoint import load_checkpoint
-from utils.device import Device, choose_device, multiplies_bf16
+from utils.device import Device, choose_device
 from utils.errors import ConfigError, WeightsError
 from utils.skeleton import Skeleton
 
@@ -29,7 +29,7 @@ METADATA = "sia_pose"
 
 EXPORT_FORMAT = "sia_pose_export/1"
 
-FLOAT32, BFLOAT16 = "float32", "products in bfloat16"
+FLOAT32 = "float32"
 """Precision of models that were not quantised."""
 
 
@@ -162,29 +162,16 @@ class TorchRuntime(Runtime):
     """
 
     def __init__(
-        self,
-        model: PoseModel,
-        config: ModelConfig,
-        skeleton: Skeleton,
-        device: Device,
-        source: object,
-        exact: bool = False,
+        self, model: PoseModel, config: ModelConfig, skeleton: Skeleton, device: Device, source: object
     ) -> None:
-        rounded = not exact and multiplies_bf16(device.torch)
-        count, precision = sum(parameter.numel() for parameter in model.parameters()), BFLOAT16 if rounded else FLOAT32
-        super().__init__(Description(config, skeleton, count, model.backbone.patch, precision), device, source)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        super().__init__(Description(config, skeleton, count, model.backbone.patch), device, source)
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
-        self._find = torch_finder(self.model, device.torch, torch.bfloat16 if rounded else torch.float32)
 
     @classmethod
-    def load(cls, path: Path, device: str, exact: bool = False) -> TorchRuntime:
+    def load(cls, path: Path, device: str) -> TorchRuntime:
         """Builds the model that a checkpoint describes; nothing else is needed.
-
-        Args:
-            path: the checkpoint.
-            device: as for `choose_device`.
-            exact: whether to compute in float32 also where the device multiplies bfloat16 faster.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
@@ -195,17 +182,17 @@ class TorchRuntime(Runtime):
         config, skeleton = read_description(payload, path)
         model = create_model(config)
         load_weights(model, payload.get("weights"), path)
-        return cls(model, config, skeleton, chosen, path, exact)
+        return cls(model, config, skeleton, chosen, path)
 
     def find(self, images: Tensor) -> Decoded:
         """See `Runtime`."""
-        return self._find(images)
+        return torch_finder(self.model, self.device.torch)(images)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """PyTorch takes any."""
 
 
-def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype) -> Find:
+def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> Find:
     """What a PyTorch model finds; it must be in inference mode.
 
     Args:

@@ -253,9 +253,8 @@ class Trainer:
             self.parts.pictures.epoch(self.state.ema.module, evaluated, last)
 
     def _evaluate(self) -> Metrics:
-        parts, config = self.parts, self.config
         return evaluate_model(
-            self.state.ema.module, parts.validation, config.val_ann, parts.skeleton, self._device, parts.plan.dtype
+            self.state.ema.module, self.parts.validation, self.config.val_ann, self.parts.skeleton, self._device
         )
 
     def _row(self, number: int, rates: dict[str, float], metrics: Metrics | None) -> dict[str, float | int | None]:

@@ -110,7 +110,7 @@ def load_exactly(path: Path) -> Runtime:
 
 
 def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> None:
-    ours, theirs = TorchRuntime.load(folder / "best.pt", "cpu", exact=True), load_exactly(exported)
+    ours, theirs = TorchRuntime.load(folder / "best.pt", "cpu"), load_exactly(exported)
     for shape in ((1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101)):
         images = torch.from_numpy(np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8))
         with torch.inference_mode():
@@ -128,7 +128,7 @@ def test_fewer_patches_than_tokens_give_a_file_of_one_size(folder: Path, tmp_pat
     path = tmp_path / "small.onnx"
     assert export(folder / "best.pt", "onnx", "--imgsz", "32", "--output_path", path) == 0
     assert "Size:     32x32 only, because of its few patches" in capsys.readouterr().out
-    small, whole = load_exactly(path), TorchRuntime.load(folder / "best.pt", "cpu", exact=True)
+    small, whole = load_exactly(path), TorchRuntime.load(folder / "best.pt", "cpu")
     images = torch.from_numpy(np.random.default_rng(4).integers(0, 255, (3, 3, 32, 32), dtype=np.uint8))
     with torch.inference_mode():
         for part, wanted in zip(small.find(images), whole.find(images), strict=True):

@@ -87,8 +87,8 @@ def run(folder, file, function, *, batch_size=2, rank=0, world_size=1, model=Non
     )
     model = model or make_model()
     if function is predict_results:
-        return function(torch_finder(model.eval(), torch.device("cpu"), torch.float32), loader, truth or file, SKELETON)
-    return function(model, loader, truth or file, SKELETON, torch.device("cpu"), torch.float32)
+        return function(torch_finder(model.eval(), torch.device("cpu")), loader, truth or file, SKELETON)
+    return function(model, loader, truth or file, SKELETON, torch.device("cpu"))
 
 
 def in_ranks(world_size, target, *arguments):
@@ -182,5 +182,5 @@ def test_progress_counts_images(data):
     seen = []
     folder, file = data
     loader = validation_loader(CocoPose(folder, file), image_size=SIZE, batch_size=3, workers=0)
-    evaluate_model(make_model(), loader, file, SKELETON, torch.device("cpu"), torch.float32, progress=seen.append)
+    evaluate_model(make_model(), loader, file, SKELETON, torch.device("cpu"), progress=seen.append)
     assert seen == [3, 3, 1]

@@ -10,7 +10,6 @@ import torch
 import stages.runtime
 from sia.postprocess import Decoded
 from stages.predictor import Predictor
-from stages.runtime import TorchRuntime
 from tests.inference_helpers import save_weights
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.device import choose_device
@@ -42,7 +41,7 @@ def test_people_of_pictures_of_any_size(weights: Path) -> None:
 
 
 def test_a_picture_has_the_same_people_in_any_batch(weights: Path) -> None:
-    predictor = Predictor(TorchRuntime.load(weights, "cpu", exact=True))
+    predictor = Predictor.load(weights, "cpu")
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (50 + 9 * i, 80, 3), dtype=np.uint8) for i in range(3)]
     for image, together in zip(images, predictor.predict(images), strict=True):
@@ -165,6 +164,5 @@ def test_an_idle_gpu_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_the_gpu_finds_what_the_cpu_finds(weights: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
-    exact = (Predictor(TorchRuntime.load(weights, device, exact=True)) for device in ("cpu", "cuda"))
-    (here,), (there,) = (predictor.predict([image]) for predictor in exact)
+    (here,), (there,) = (Predictor.load(weights, device).predict([image]) for device in ("cpu", "cuda"))
     assert np.allclose(here.keypoints, there.keypoints, atol=0.1)

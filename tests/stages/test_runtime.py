@@ -4,13 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from stages.runtime import Description, TorchRuntime
 from tests.inference_helpers import save_weights
-from utils.device import multiplies_bf16
 from utils.errors import ConfigError, WeightsError
 
 
@@ -48,17 +45,3 @@ def test_sizes(description: Description) -> None:
     replace(description, fixed_size=(32, 32)).check_size((32, 32))
     with pytest.raises(ConfigError, match="takes 64x96 only, not 96x64"):
         fixed.check_size((96, 64))
-
-
-@pytest.mark.skipif(not multiplies_bf16(torch.device("cpu")), reason="this processor has no bfloat16")
-def test_products_are_rounded_where_the_processor_multiplies_bfloat16(tmp_path: Path) -> None:
-    """Scores change by little, and a second call gives the same numbers."""
-    path = save_weights(tmp_path / "best.pt")
-    rounded, exact = TorchRuntime.load(path, "cpu"), TorchRuntime.load(path, "cpu", exact=True)
-    assert "products in bfloat16" in rounded.describe() and "bfloat16" not in exact.describe()
-    images = torch.from_numpy(np.random.default_rng(3).integers(0, 255, (1, 3, 96, 64), dtype=np.uint8))
-    with torch.inference_mode():
-        found, again, expected = rounded.find(images), rounded.find(images), exact.find(images)
-    assert all(torch.equal(part, other) for part, other in zip(found, again, strict=True))
-    apart = float((found.scores - expected.scores).abs().max())
-    assert found.scores.dtype == torch.float32 and 0 < apart < 0.01
