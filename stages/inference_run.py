@@ -38,7 +38,7 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW",
-        help="input size in pixels; smaller is faster, and finds fewer small people (default: that of the weights)",
+        help="input size in pixels; best near that of the weights (default)",
     )  # fmt: skip
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR",
