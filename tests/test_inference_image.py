@@ -81,9 +81,8 @@ def test_a_second_run_overwrites_nothing(tmp_path: Path, weights: Path) -> None:
 def test_another_input_size(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = []
     for size in ("64", "128x96"):
-        assert (
-            run(weights, picture(tmp_path / "a.png"), "--conf_thresh", "0", "--imgsz", size, "--output_dir", size) == 0
-        )
+        flags = ("--conf_thresh", "0", "--imgsz", size, "--output_dir", size)
+        assert run(weights, picture(tmp_path / "a.png"), *flags) == 0
         found.append(json.loads((tmp_path / size / "results.json").read_text())[0]["keypoints"])
     assert found[0] != found[1]
     assert "input 96x128" in capsys.readouterr().out

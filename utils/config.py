@@ -27,6 +27,11 @@ SIDES = (32, 4096)
 """Least and most pixels of an input's side."""
 
 
+def within_sides(size: tuple[int, int]) -> bool:
+    """Whether an input of this size can be: see `SIDES`."""
+    return SIDES[0] <= min(size) and max(size) <= SIDES[1]
+
+
 def image_size(text: str) -> tuple[int, int]:
     """``256`` -> (256, 256); ``192x256`` -> height 192, width 256."""
     parts = text.lower().split("x")
@@ -45,7 +50,7 @@ def input_size(text: str) -> tuple[int, int]:
         size = image_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}': {error}") from error
-    if min(size) < SIDES[0] or max(size) > SIDES[1]:
+    if not within_sides(size):
         raise argparse.ArgumentTypeError(f"{text} must be between {SIDES[0]} and {SIDES[1]} pixels a side")
     return size
 
@@ -340,7 +345,7 @@ class TrainConfig:
             raise ConfigError(f"-PLAIN_EPOCHS {self.plain_epochs} is more than -EPOCH {self.epoch}.")
         if self.freeze_epochs is not None and self.freeze_epochs > self.epoch:
             raise ConfigError(f"-FREEZE_EPOCHS {self.freeze_epochs} is more than -EPOCH {self.epoch}.")
-        if min(self.imgsz) < SIDES[0] or max(self.imgsz) > SIDES[1]:
+        if not within_sides(self.imgsz):
             raise ConfigError(
                 f"-IMGSZ {format_value(self.imgsz)} must be between {SIDES[0]} and {SIDES[1]} pixels a side."
             )

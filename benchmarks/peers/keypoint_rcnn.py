@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class KeypointRcnn(Contestant):
         record = Record(parameters, versions(), {"batch": batch, "lr": rate * batch / RATE_BATCH})
         fit(model, optimizer, batches(data, batch, job.seed), job, record)
         return record
+
+    def speed(self, job: Job) -> float:
+        """Of a training as short as a calibration."""
+        last = self.train(replace(job, minutes=job.calibration / 60)).checkpoints[-1]
+        return last.images / last.seconds
 
     def predict(self, model: str, weights: Path, data: Path, side: int) -> list[Row]:
         """torchvision's own threshold and NMS."""

@@ -134,6 +134,10 @@ class Contestant(ABC):
         """Trains for the time of the job."""
 
     @abstractmethod
+    def speed(self, job: Job) -> float:
+        """Training pictures a second, loading included, over about the job's `calibration`."""
+
+    @abstractmethod
     def predict(self, model: str, weights: Path, data: Path, side: int) -> list[Row]:
         """COCO keypoint results of the held-out pictures, boxes included, all scores."""
 
@@ -144,10 +148,6 @@ class Contestant(ABC):
     @abstractmethod
     def load(self, model: str, weights: Path, side: int) -> Run:
         """The model ready for one picture at a time."""
-
-    def speed(self, job: Job) -> float:
-        """Training pictures a second, loading included, over about the job's `calibration`."""
-        raise NotImplementedError(job.model)
 
     def export(self, weights: Path, side: int, runtime: str, output: Path) -> Path:
         """The same weights for another runtime; only called where latency.py says so."""
