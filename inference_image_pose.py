@@ -8,11 +8,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.inference_run import add_common_flags, announce, describe_run, output_folder, remove_if_empty
+from stages.finished import FinishedPipeline
+from stages.inference_run import (
+    KEYPOINT,
+    SCORE,
+    add_common_flags,
+    announce,
+    describe_run,
+    output_folder,
+    remove_if_empty,
+)
 from stages.interruption import Interruption
 from stages.predictor import Predictor
 from stages.words.picture import describe_picture, make_model, write_words
@@ -52,8 +61,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "-LLM_PEOPLE", dest="llm_people", type=int, default=50, metavar="N",
         help="most people that the language model describes (default: %(default)s)",
     )  # fmt: skip
-    add_common_flags(parser, "inference-image")
+    finders = add_common_flags(parser, "inference-image")
+    finders.add_argument(
+        "--pipeline", type=Path, metavar="DIR",
+        help="a finished pipeline (train_pose.py -STAGE all) instead of weights: its model, and what its "
+        "later stages do; unless told otherwise, it shows what suits its labelled pictures",
+    )  # fmt: skip
+    parser.set_defaults(conf_thresh=None, kpt_thresh=None)
     return parser.parse_args(argv)
+
+
+Find = Callable[[Sequence[Path], Sequence[Image]], tuple[list[People], float]]
+"""Files and what they show -> everybody in each, and the milliseconds that a picture took."""
 
 
 @dataclass
@@ -75,6 +94,7 @@ class ImageJob:
     Args:
         args: the flags.
         predictor: the model.
+        find: finds people with it.
         files: the pictures.
         folder: of the output; exists and is empty.
         writer: puts people into words; None without --describe.
@@ -84,6 +104,7 @@ class ImageJob:
         self,
         args: argparse.Namespace,
         predictor: Predictor,
+        find: Find,
         files: Sequence[Path],
         folder: Path,
         writer: Writer | None = None,
@@ -91,6 +112,7 @@ class ImageJob:
         self.args = args
         self.writer = writer
         self.predictor = predictor
+        self.find = find
         self.files = files
         self.folder = folder
         self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
@@ -108,9 +130,7 @@ class ImageJob:
 
     def _batch(self, numbers: range) -> None:
         images = {number: image for number in numbers if (image := self._read(number)) is not None}
-        begin = time.perf_counter()
-        found = self.predictor.predict(list(images.values()))
-        each = (time.perf_counter() - begin) * 1000 / max(len(images), 1)
+        found, each = self.find([self.files[number] for number in images], list(images.values()))
         self.tally.milliseconds += each * len(images)
         for (number, image), people in zip(images.items(), found, strict=True):
             kept = people.above(self.args.conf_thresh)
@@ -185,11 +205,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("-LLM is for --describe. Give both.")
     files = find_images(args.image_path)
     model = make_model(args.llm, args.llm_url)
-    predictor = Predictor.load(args.weight_path, args.device, args.imgsz)
-    announce(predictor)
+    pipeline = None if args.pipeline is None else FinishedPipeline.open(args.pipeline, args.device)
+    fill_thresholds(args, pipeline)
+    predictor, find = load_finder(args, pipeline, files)
     folder = output_folder(args.output_dir, "inference-image")
     writer = Writer(model, folder / "answers", args.llm_people, _warn) if args.describe else None
-    job = ImageJob(args, predictor, files, folder, writer)
+    job = ImageJob(args, predictor, find, files, folder, writer)
     with Interruption() as interruption, remove_if_empty(folder):
         job.run(interruption)
         done = len(job.tally.images) + len(job.tally.unreadable)
@@ -201,6 +222,53 @@ def run(args: argparse.Namespace) -> int:
     return 1 if job.tally.unreadable else 0
 
 
+def fill_thresholds(args: argparse.Namespace, pipeline: FinishedPipeline | None) -> None:
+    """Those that were not given."""
+    score, keypoint = SCORE, KEYPOINT
+    if pipeline is not None and None in (args.conf_thresh, args.kpt_thresh):
+        display = pipeline.display()
+        score, keypoint = display.score, display.keypoint
+    args.conf_thresh = score if args.conf_thresh is None else args.conf_thresh
+    args.kpt_thresh = keypoint if args.kpt_thresh is None else args.kpt_thresh
+
+
+def load_finder(
+    args: argparse.Namespace, pipeline: FinishedPipeline | None, files: Sequence[Path]
+) -> tuple[Predictor, Find]:
+    """The model, and what finds people with it: itself, or a finished pipeline that has seen all files by then.
+
+    Raises:
+        SiaError: the flags, the model or the pipeline can't be used.
+    """
+    predictor = Predictor.load(args.weight_path if pipeline is None else pipeline.weights, args.device, args.imgsz)
+    announce(predictor)
+    if pipeline is None:
+        return predictor, find_with(predictor)
+    if args.imgsz is not None:
+        raise ConfigError("--imgsz is not for --pipeline: its stages were fitted to what is found at one size.")
+    return predictor, find_through(pipeline, files)
+
+
+def find_with(predictor: Predictor) -> Find:
+    """The model alone, batch by batch."""
+
+    def find(files: Sequence[Path], images: Sequence[Image]) -> tuple[list[People], float]:
+        begin = time.perf_counter()
+        people = predictor.predict(images)
+        return people, (time.perf_counter() - begin) * 1000 / max(len(images), 1)
+
+    return find
+
+
+def find_through(pipeline: FinishedPipeline, files: Sequence[Path]) -> Find:
+    """What the pipeline finds in all files, before the first is drawn."""
+    print(pipeline.describe(), flush=True)
+    begin = time.perf_counter()
+    people = pipeline.find(files)
+    each = (time.perf_counter() - begin) * 1000 / len(files)
+    return lambda files, images: ([people[file] for file in files], each)
+
+
 def _warn(line: str) -> None:
     print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
@@ -210,7 +278,7 @@ def _summarise(job: ImageJob) -> None:
     mean = tally.milliseconds / max(len(tally.images), 1)
     print(
         f"{len(tally.images)} of {len(job.files)} pictures, {_count(tally.people)} with a score of "
-        f"{job.args.conf_thresh} or more, {mean:.0f} ms a picture, {len(tally.unreadable)} unreadable. Written:"
+        f"{job.args.conf_thresh:.3g} or more, {mean:.0f} ms a picture, {len(tally.unreadable)} unreadable. Written:"
     )
     paths, results = [str(path.resolve()) for path in tally.written[:-2]], tally.written[-2:]
     print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} pictures in {job.folder.resolve()}"]))

@@ -54,17 +54,23 @@ class CocoFile:
     report: dict[str, int]
 
 
-def read_coco_file(file: Path, skeleton: Skeleton | None = None) -> CocoFile:
+def read_coco_file(file: Path, skeleton: Skeleton | None = None, *, labelled: bool = True) -> CocoFile:
     """Reads the file, checks all of it, and keeps what training and evaluation need.
 
     Args:
         file: COCO keypoint annotations, https://cocodataset.org/#format-data.
         skeleton: if given, the file must declare the same keypoints, and this skeleton's sigmas and pairs are used.
+        labelled: whether there has to be somebody; not where pictures are only looked at.
 
     Raises:
         DataError: the first fault found.
     """
-    return _Reader(file, skeleton).read()
+    content = _Reader(file, skeleton).read()
+    if labelled and not len(content.boxes):
+        raise DataError(
+            f"{file}: no annotation is a person. Give the annotation file of a keypoint data set with people in it."
+        )
+    return content
 
 
 class _Reader:
@@ -94,8 +100,6 @@ class _Reader:
         chosen = np.flatnonzero(inside & ~crowd)
         chosen = chosen[np.argsort(owners[chosen], kind="stable")]
         people = [rows[i] for i in chosen]
-        if not people:
-            self.fail("no annotation is a person. Give the annotation file of a keypoint data set with people in it.")
         keypoints = self._keypoints(people, skeleton.num_keypoints, sizes[owners[chosen]])
         areas = self._areas(people, boxes[chosen])
         ignored_owners, ignored = self._ignored(images, sizes, owners[inside & crowd], cut[inside & crowd])

@@ -27,15 +27,18 @@ class CocoPose:
         image_root: the folder of the pictures, or COCO's own layout with ``train2017/`` or ``val2017/`` below it.
         annotation_file: COCO keypoint json.
         skeleton: if given, the file must declare the same keypoints.
+        labelled: whether there has to be somebody; not where pictures are only looked at.
 
     Raises:
         DataError: the annotations or the image root have a fault; the message names it.
     """
 
-    def __init__(self, image_root: Path, annotation_file: Path, *, skeleton: Skeleton | None = None) -> None:
+    def __init__(
+        self, image_root: Path, annotation_file: Path, *, skeleton: Skeleton | None = None, labelled: bool = True
+    ) -> None:
         self.image_root = Path(image_root)
         self.annotation_file = Path(annotation_file)
-        self._content: CocoFile = read_coco_file(self.annotation_file, skeleton)
+        self._content: CocoFile = read_coco_file(self.annotation_file, skeleton, labelled=labelled)
         self._paths = _locate(self.image_root, self._content.names, self.annotation_file)
         edges = np.arange(len(self) + 1)
         self._people = np.searchsorted(self._content.owners, edges)

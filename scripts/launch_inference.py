@@ -12,6 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+FINDERS = ("--weight_path", "--pipeline")
+"""Flags that name what finds people."""
+
 
 def newest_weights(folders: Sequence[Path]) -> Path | None:
     """The newest best.pt of all runs below the folders."""
@@ -20,8 +23,8 @@ def newest_weights(folders: Sequence[Path]) -> Path | None:
 
 
 def with_weights(flags: Sequence[str]) -> list[str]:
-    """The flags, and ``--weight_path`` if it is not among them and there is a run."""
-    named = any(flag == "--weight_path" or flag.startswith("--weight_path=") for flag in flags)
+    """The flags, and ``--weight_path`` if none of `FINDERS` is among them and there is a run."""
+    named = any(flag.partition("=")[0] in FINDERS for flag in flags)
     if named or {"-h", "--help"} & set(flags):
         return list(flags)
     weights = newest_weights([Path.cwd(), ROOT])

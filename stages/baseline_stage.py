@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from stages import baseline
 from stages.evaluator import write_results
@@ -71,7 +70,7 @@ def write_predictions(weights: Path, work: StageWork, part: str, path: Path) -> 
     predictor = Predictor.load(weights, work.config.device)
     annotations, skeleton = work.parts[part], predictor.skeleton
     loader = validation_loader(
-        CocoPose(work.coco_root, annotations, skeleton=skeleton), image_size=predictor.image_size,
+        work.pictures(part, skeleton), image_size=predictor.image_size,
         batch_size=work.config.bs, workers=work.config.workers or 0,
     )  # fmt: skip
     write_results(predictor.runtime.find, loader, annotations, skeleton, path)

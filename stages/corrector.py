@@ -6,8 +6,6 @@ the errors of one half of ``calibrate``, of which each corrects the other half, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,18 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from datasets.coco_pose import CocoPose
 from sia.pose_corrector import PoseCorrector
 from stages.corrector_training import Lessons, TrainedCorrector, moves_in, train_corrector
+from stages.fitting import kept
 from stages.folds import Attempt, Calibrate, People, in_pictures
 from stages.matches import find_matches
-from stages.pose_errors import FEWEST_PEOPLE, PoseErrors, errors_of_pairs
+from stages.pose_errors import FEWEST_PEOPLE, errors_of_pairs
 from stages.pose_labels import LabelledPeople, Rows, labelled_people, match_labels
-from stages.prior_training import ConfidenceScale, confidence_scale
+from stages.prior_training import confidence_scale
 from stages.stage import StageWork
-from stages.weights import load_weights
-from utils.checkpoint import read_state_dict, save_checkpoint
-from utils.coco_files import load_ground_truth
 from utils.model_store import sha256_of
 from utils.predictions import Array, Predictions
 
@@ -70,7 +65,7 @@ def correct(work: StageWork, people: People, calibrate: Calibrate) -> Attempt:
     """
     if not work.config.corrector_steps:
         return _refuse(people, "the corrector is off (-CORRECTOR_STEPS 0)")
-    lessons = labelled_people(load_ground_truth(work.parts["fit"], calibrate.skeleton))
+    lessons = labelled_people(work.truth("fit", calibrate.skeleton))
     halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
     lacking = _lacking(min(len(half.labels) for half in halves), len(lessons))
     if lacking:
@@ -101,7 +96,7 @@ def train(
 
     @cache
     def lessons() -> Lessons:
-        pictures = CocoPose(work.coco_root, work.parts["fit"], skeleton=calibrate.skeleton)
+        pictures = work.pictures("fit", calibrate.skeleton)
         return Lessons.read(pictures, people, work.config.seed)
 
     return [_train(work, number, half, lessons, calibrate) for number, half in enumerate(halves)]
@@ -112,20 +107,13 @@ def _train(
 ) -> TrainedCorrector:
     skeleton, seed, steps = calibrate.skeleton, work.config.seed + number, work.config.corrector_steps
     errors, scale = errors_of_pairs(half.found, half.labels, skeleton), confidence_scale(half.people)
-    path = work.folder / f"corrector-{number}-{_digest(work, errors, scale)}.pt"
-    if not path.is_file():
-        trained = train_corrector(lessons(), errors, scale, skeleton, seed, steps, work.say)
-        save_checkpoint(path, trained.network.state_dict())
-    network = PoseCorrector(skeleton.num_keypoints)
-    load_weights(network, read_state_dict(path), path, "Delete the file: it is made again.")
+    made_of = [sha256_of(work.parts["fit"]), seed, steps, errors.to_dict(), *scale.to_lists()]
+
+    def train() -> PoseCorrector:
+        return train_corrector(lessons(), errors, scale, skeleton, seed, steps, work.say).network
+
+    network = kept(work.folder, f"corrector-{number}", made_of, PoseCorrector(skeleton.num_keypoints), train)
     return TrainedCorrector(network, scale, skeleton)
-
-
-def _digest(work: StageWork, errors: PoseErrors, scale: ConfidenceScale) -> str:
-    """Of all that a corrector is made from."""
-    numbers = [errors.to_dict(), scale.mean.tolist(), scale.deviation.tolist()]
-    made_of = [sha256_of(work.parts["fit"]), work.config.seed, work.config.corrector_steps, numbers]
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
 
 
 def moves_of(
@@ -134,7 +122,7 @@ def moves_of(
     """(N, K, 2) of each part, pixels; in ``calibrate``, who measured a picture's errors isn't asked about it."""
     first = set(calibrate.halves()[0].tolist())
     asked = {"calibrate": lambda image_id: [correctors[image_id in first]], "test": lambda image_id: correctors}
-    pictures = {part: CocoPose(work.coco_root, work.parts[part], skeleton=calibrate.skeleton) for part in asked}
+    pictures = {part: work.pictures(part, calibrate.skeleton) for part in asked}
     return {part: moves_in(pictures[part], people[part], asked[part]) for part in asked}
 
 

@@ -21,7 +21,7 @@ from stages.gather import INPUT, Gathering, gather
 from stages.members import join
 from stages.pose_labels import LabelledPeople, Rows
 from stages.stage import StageResult, StageWork
-from utils.coco_files import load_ground_truth, load_skeleton
+from utils.coco_files import load_skeleton
 from utils.predictions import Predictions
 
 FEWEST_PEOPLE = 20
@@ -52,7 +52,7 @@ def run(work: StageWork) -> StageResult:
         return StageResult(gathered.before, declined=reason, figures=figures)
     paths = {part: work.folder / f"{part}.json" for part in correction.people}
     for part, people in correction.people.items():
-        people.save(paths[part], load_ground_truth(work.parts[part], skeleton).category)
+        people.save(paths[part], work.truth(part, skeleton).category)
     return StageResult(paths, figures=figures)
 
 

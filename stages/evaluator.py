@@ -74,7 +74,7 @@ def predict_results(
     """
     share = _Share()
     try:
-        truth = load_ground_truth(ground_truth, skeleton)
+        truth = load_ground_truth(ground_truth, skeleton, labelled=False)
         share.expected = truth.images
         _predict_share(find, loader, truth.category, share, progress)
     except SiaError as error:
@@ -100,7 +100,7 @@ def write_results(find: Find, loader: Iterable[PoseBatch], ground_truth: Path, s
     rows = predict_results(find, loader, ground_truth, skeleton)
 
     def write() -> None:
-        truth = load_ground_truth(ground_truth, skeleton)
+        truth = load_ground_truth(ground_truth, skeleton, labelled=False)
         predictions_from(rows, truth, skeleton).save(path, truth.category)
 
     on_first_rank(write)

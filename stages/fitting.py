@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,10 +15,36 @@ from torch import Tensor, nn
 from stages.box_frame import frame_of, to_box
 from stages.error_drawing import Drawn
 from stages.pose_labels import LabelledPeople
+from stages.weights import load_weights
+from utils.checkpoint import read_state_dict, save_checkpoint
 from utils.skeleton import Skeleton
 
 LEARNING_RATE = 2e-3
 """At its peak."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def kept(folder: Path, name: str, made_of: Sequence[Any], network: Network, train: Callable[[], Network]) -> Network:
+    """A network of an earlier call with the same ingredients, or else one that is trained now and kept in a file.
+
+    Args:
+        folder: of the stage.
+        name: how the file's name begins.
+        made_of: all that decides the weights, as JSON can hold it.
+        network: takes the weights.
+        train: makes a trained one.
+
+    Raises:
+        WeightsError: the file of an earlier call is broken.
+        OutputError: the file can't be written.
+    """
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+    path = folder / f"{name}-{digest}.pt"
+    if not path.is_file():
+        save_checkpoint(path, train().state_dict())
+    load_weights(network, read_state_dict(path), path, "Delete the file: it is made again.")
+    return network.eval()
 
 
 def fit(network: nn.Module, loss: Callable[[], Tensor], steps: int, warm_up: float) -> str:

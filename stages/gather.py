@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from datasets.coco_pose import CocoPose
 from stages.members import Boxes, find_everybody, pose_in_boxes, shared_boxes
 from stages.partners.loading import MemberName, load_partner, parse_members
 from stages.partners.own import OwnPartner, View
 from stages.predictor import Predictor
 from stages.stage import StageWork
-from utils.coco_files import load_ground_truth
 from utils.errors import ConfigError, WeightsError
 from utils.model_store import sha256_of
 from utils.predictions import Predictions, read_predictions
@@ -73,8 +71,8 @@ class _Part:
     def __init__(self, work: StageWork, name: str, skeleton: Skeleton) -> None:
         self.work, self.name, self.skeleton = work, name, skeleton
         self.path = work.parts[name]
-        self.truth = load_ground_truth(self.path, skeleton)
-        self.pictures = CocoPose(work.coco_root, self.path, skeleton=skeleton)
+        self.truth = work.truth(name, skeleton)
+        self.pictures = work.pictures(name, skeleton)
         self.views = VIEWS[work.config.tta]
 
     def run(self, members: list[tuple[str, MemberName]]) -> dict[str, Predictions]:

@@ -15,26 +15,33 @@ from utils.config import input_size
 from utils.output import named_folder, numbered_folder
 from utils.results import describe_rows
 
+SCORE, KEYPOINT = 0.5, 0.3
+"""From which score and confidence on people and keypoints are shown."""
 
-def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
+
+def add_common_flags(parser: argparse.ArgumentParser, name: str) -> argparse._MutuallyExclusiveGroup:
     """Adds the flags that both entry points share.
 
     Args:
         parser: of the entry point.
         name: of the default output folder, without its number.
+
+    Returns:
+        What finds people: one of these flags alone.
     """
-    parser.add_argument(
+    finders = parser.add_mutually_exclusive_group()
+    finders.add_argument(
         "--weight_path", type=Path, default=DEFAULT, metavar="FILE",
         help="best.pt or last.pt of a training run, or an export of them (.onnx, .xml); default: the small model that "
         "comes with the project",
     )  # fmt: skip
     parser.add_argument(
-        "--conf_thresh", type=_fraction, default=0.5, metavar="0-1",
-        help="people whose score is lower are neither drawn nor written (default: %(default)s)",
+        "--conf_thresh", type=_fraction, default=SCORE, metavar="0-1",
+        help=f"people whose score is lower are neither drawn nor written (default: {SCORE})",
     )  # fmt: skip
     parser.add_argument(
-        "--kpt_thresh", type=_fraction, default=0.3, metavar="0-1",
-        help="keypoints whose confidence is lower are not drawn; results have them all (default: %(default)s)",
+        "--kpt_thresh", type=_fraction, default=KEYPOINT, metavar="0-1",
+        help=f"keypoints whose confidence is lower are not drawn; results have them all (default: {KEYPOINT})",
     )  # fmt: skip
     parser.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW",
@@ -53,6 +60,7 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--batch_size", type=_positive, default=8, metavar="N",
         help="pictures or frames at a time; takes memory, and makes a GPU faster (default: %(default)s)",
     )  # fmt: skip
+    return finders
 
 
 def _fraction(text: str) -> float:

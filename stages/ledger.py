@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -65,17 +65,27 @@ class Ledger:
         Raises:
             ConfigError: the first stage has not run, or files were altered.
         """
-        current: Handed | None = None
-        for name in STAGES[: STAGES.index(stage)]:
-            if self.is_current(name, current) and self.decision(name) != "refused":
-                current = self.made(name, current)
-                self._check_intact(name)
+        made = [after for _, after in self.standing(STAGES[: STAGES.index(stage)])]
+        current = made[-1] if made else None
         if current is None and stage != STAGES[0]:
             raise ConfigError(
                 f"-STAGE {stage} needs a baseline: run -STAGE baseline -PIPELINE {self.manifest.folder} first, or give "
                 "results of another program with -RESULTS_CALIBRATE and -RESULTS_TEST."
             )
         return current
+
+    def standing(self, stages: Sequence[str] = STAGES) -> Iterator[tuple[str, Handed]]:
+        """The stages that were applied, with what each hands on.
+
+        Raises:
+            ConfigError: files of one were altered.
+        """
+        current: Handed | None = None
+        for name in stages:
+            if self.is_current(name, current) and self.decision(name) != "refused":
+                current = self.made(name, current)
+                self._check_intact(name)
+                yield name, current
 
     def is_current(self, name: str, before: Handed | None) -> bool:
         """Whether a stage has run, on what now stands before it."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from datasets.coco_pose import CocoPose
 from stages.display import Display, choose_display
 from stages.stage import StageResult, StageWork
 from stages.tidying import choose_rule, clip
@@ -19,7 +18,7 @@ from stages.words.picture import describe_picture, make_model, write_words
 from stages.words.writer import Writer
 from utils.captions import with_caption
 from utils.coco_eval import evaluate
-from utils.coco_files import GroundTruth, load_ground_truth
+from utils.coco_files import GroundTruth
 from utils.drawing import PoseArtist
 from utils.errors import ConfigError
 from utils.images import write_image
@@ -72,9 +71,9 @@ class Part:
     def __init__(self, work: StageWork, name: str) -> None:
         if name not in work.before:
             raise ConfigError(f"The stage postprocess has no predictions of '{name}'. Run an earlier stage first.")
-        self.pictures = CocoPose(work.coco_root, work.parts[name])
+        self.pictures = work.pictures(name)
         self.skeleton: Skeleton = self.pictures.skeleton
-        self.truth: GroundTruth = load_ground_truth(work.parts[name], self.skeleton)
+        self.truth: GroundTruth = work.truth(name, self.skeleton)
         self.people = read_predictions(work.before[name], self.truth, self.skeleton)
         self.clipped = clip(self.people, self._sizes())
         self._file = work.parts[name]
@@ -103,11 +102,8 @@ def describe(work: StageWork, part: Part, people: Predictions, display: Display,
 
 def _shown(people: Predictions, display: Display) -> tuple[People, np.ndarray[Any, np.dtype[np.float64]]]:
     """People above the threshold, best first, and their variances."""
-    order = np.argsort(-people.scores, kind="stable")
-    order = order[people.scores[order] >= display.score]
-    chosen = people.select(order)
-    columns = (chosen.boxes, chosen.scores, chosen.keypoints, chosen.confidences)
-    return People(*(column.astype(np.float32) for column in columns)), chosen.variances
+    chosen = people.select(people.scores >= display.score).best_first()
+    return chosen.as_people(), chosen.variances
 
 
 def _picture(

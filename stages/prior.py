@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.coco_pose import CocoPose
+from sia.pose_prior import PosePrior
 from stages.anatomy import learn_anatomy
+from stages.fitting import kept
 from stages.pose_errors import FEWEST_PEOPLE, PoseErrors, errors_of_pairs
 from stages.pose_labels import LabelledPeople, Rows, labelled_people
 from stages.prior_moves import Moves
@@ -25,7 +26,8 @@ from stages.prior_poses import training_poses
 from stages.prior_training import TrainedPrior, confidence_scale, train_prior
 from stages.prior_trials import Bench, Outcome, Trial, try_all
 from stages.stage import StageResult, StageWork
-from utils.coco_files import load_ground_truth, load_skeleton
+from utils.coco_files import load_skeleton
+from utils.model_store import sha256_of
 from utils.output import write_json
 from utils.predictions import Predictions, read_predictions
 from utils.skeleton import Skeleton
@@ -63,12 +65,12 @@ def run(work: StageWork) -> StageResult:
 
 
 def _read(work: StageWork, part: str, skeleton: Skeleton) -> Predictions:
-    return read_predictions(work.before[part], load_ground_truth(work.parts[part], skeleton), skeleton)
+    return read_predictions(work.before[part], work.truth(part, skeleton), skeleton)
 
 
 def _bench(work: StageWork, people: Predictions, skeleton: Skeleton) -> Bench:
     """Folds by picture, in an order of the seed's."""
-    labels = load_ground_truth(work.parts["calibrate"], skeleton)
+    labels = work.truth("calibrate", skeleton)
     images = np.unique(people.image_ids)
     order = np.random.default_rng(work.config.seed).permutation(len(images))
     folds = order[np.searchsorted(images, people.image_ids)] % FOLDS
@@ -89,17 +91,26 @@ def _lacking(bench: Bench, poses: LabelledPeople) -> str:
 def _train(
     work: StageWork, people: Predictions, bench: Bench, poses: LabelledPeople, skeleton: Skeleton
 ) -> list[TrainedPrior]:
-    """Two priors: each with the errors of one half of the calibrate part."""
-    priors = []
-    for half in (0, 1):
-        mine = bench.folds % 2 == half
-        errors = measure_half(people, bench.truth, mine, skeleton)
-        write_json(work.folder / f"errors_{half}.json", errors.to_dict())
-        scale = confidence_scale(people.select(mine))
-        priors.append(
-            train_prior(poses, errors, scale, skeleton, work.config.seed + half, work.config.prior_steps, work.say)
-        )
-    return priors
+    """Two priors: each with the errors of one half of the calibrate part; the stage's folder keeps them."""
+    return [_train_half(work, people, bench, poses, half, skeleton) for half in (0, 1)]
+
+
+def _train_half(
+    work: StageWork, people: Predictions, bench: Bench, poses: LabelledPeople, half: int, skeleton: Skeleton
+) -> TrainedPrior:
+    mine = bench.folds % 2 == half
+    errors = measure_half(people, bench.truth, mine, skeleton)
+    write_json(work.folder / f"errors_{half}.json", errors.to_dict())
+    scale = confidence_scale(people.select(mine))
+    seed, steps, extra = work.config.seed + half, work.config.prior_steps, work.config.prior_poses
+    files = [sha256_of(path) for path in (work.parts["fit"], extra) if path is not None]
+
+    def train() -> PosePrior:
+        return train_prior(poses, errors, scale, skeleton, seed, steps, work.say).network
+
+    made_of = [files, seed, steps, errors.to_dict(), *scale.to_lists()]
+    network = kept(work.folder, f"prior-{half}", made_of, PosePrior(skeleton.num_keypoints), train)
+    return TrainedPrior(network, scale, skeleton)
 
 
 def measure_half(people: Predictions, truth: Truth, rows: Rows, skeleton: Skeleton) -> PoseErrors:
@@ -117,7 +128,7 @@ def _write(folder: Path, changed: Mapping[str, Predictions], category: int) -> d
 
 def _draw(work: StageWork, moves: Moves, outcome: Outcome, truth: Truth) -> list[Path]:
     """Sheets of what was moved; of what the prior advises, where too little was to be seen."""
-    before, data = moves.scene.people, CocoPose(work.coco_root, work.parts["calibrate"])
+    before, data = moves.scene.people, work.pictures("calibrate")
     title = f"People of calibrate whom the stage {'changed' if outcome.raises_ap else 'would change'}"
     moved = Moved("moved", title, before, outcome.calibrate.people, truth)
     title = "People of calibrate as the prior advises in full, which the stage did not do"

@@ -108,7 +108,7 @@ def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
             epoch=work.config.ssl_epoch, plain_epochs=None, output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)
-        test = CocoPose(work.coco_root, work.parts["test"], skeleton=data.train.skeleton)
+        test = work.pictures("test", data.train.skeleton)
         pictures = find_unlabelled(config.unlabelled, data.train, (data.val, test))
         config = replace(config, exp=_name(config, weights, pictures, ranks))
     last = ranks.from_main(_earlier(config))

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from datasets.coco_pose import CocoPose
+from utils.coco_files import GroundTruth, load_ground_truth
 from utils.config import TrainConfig
+from utils.skeleton import Skeleton
 
 PARTS = ("fit", "calibrate", "test")
 """Pictures to learn from, to choose and calibrate with, and to prove on. No stage reads the labels of ``test``."""
@@ -26,6 +29,7 @@ class StageWork:
             empty for the first stage.
         weights: of the model that made them, where one did.
         say: prints a line.
+        test_root: folder of the pictures of ``test``, where it is another one: a finished pipeline is used on them.
     """
 
     folder: Path
@@ -35,6 +39,24 @@ class StageWork:
     before: Mapping[str, Path]
     weights: Path | None
     say: Callable[[str], None]
+    test_root: Path | None = None
+
+    def pictures(self, part: str, skeleton: Skeleton | None = None) -> CocoPose:
+        """The pictures of a part, and its labels; ``test`` may have none.
+
+        Raises:
+            DataError: they can't be used, or have other keypoints than the skeleton's.
+        """
+        root = self.test_root if part == "test" and self.test_root is not None else self.coco_root
+        return CocoPose(root, self.parts[part], skeleton=skeleton, labelled=part != "test")
+
+    def truth(self, part: str, skeleton: Skeleton) -> GroundTruth:
+        """The labels of a part; ``test`` may have none.
+
+        Raises:
+            DataError: they can't be used.
+        """
+        return load_ground_truth(self.parts[part], skeleton, labelled=part != "test")
 
 
 @dataclass(frozen=True)

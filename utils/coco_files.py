@@ -82,7 +82,7 @@ def write_annotations(path: Path, content: Row) -> None:
         raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
 
 
-def load_ground_truth(source: Path | Row, skeleton: Skeleton) -> GroundTruth:
+def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool = True) -> GroundTruth:
     """Reads annotations of the skeleton's keypoints and fills in defaults.
 
     A missing or zero ``area`` becomes `AREA_OF_BOX` of the box, a missing ``num_keypoints`` the number with v > 0.
@@ -90,6 +90,7 @@ def load_ground_truth(source: Path | Row, skeleton: Skeleton) -> GroundTruth:
     Args:
         source: an annotation file or its content.
         skeleton: whose keypoints are evaluated.
+        labelled: whether somebody has to be labelled; not where pictures are only looked at.
 
     Raises:
         DataError: missing sections, other keypoints, entries that don't fit, or no labelled person.
@@ -104,7 +105,7 @@ def load_ground_truth(source: Path | Row, skeleton: Skeleton) -> GroundTruth:
     chosen = [row for row in content["annotations"] if row.get("category_id") in merged]
     known = set(images)
     people = [_person(row, i + 1, known, skeleton.num_keypoints, name) for i, row in enumerate(chosen)]
-    if not any(is_labelled(person) for person in people):
+    if labelled and not any(is_labelled(person) for person in people):
         raise DataError(f"{name} has no '{skeleton.category}' with labelled keypoints: there is nothing to evaluate.")
     declared = frozenset(_whole(row, "id", f"{name}: category") for row in content["categories"])
     return GroundTruth(images, people, merged[0], frozenset(merged), declared)

@@ -18,6 +18,7 @@ from utils.coco_files import GroundTruth, Row, check_results, read_json
 from utils.errors import DataError
 from utils.output import complete_file, write_json
 from utils.skeleton import Skeleton
+from utils.structures import People
 
 Array = NDArray[np.float64]
 
@@ -56,6 +57,15 @@ class Predictions:
     def of_image(self, image_id: int) -> Predictions:
         """The people of one picture."""
         return self.select(self.image_ids == image_id)
+
+    def best_first(self) -> Predictions:
+        """The same people by their scores; equal ones stay in their order."""
+        return self.select(np.argsort(-self.scores, kind="stable"))
+
+    def as_people(self) -> People:
+        """The same people, of one picture; without variances."""
+        columns = (self.boxes, self.scores, self.keypoints, self.confidences)
+        return People(*(column.astype(np.float32) for column in columns))
 
     def rows(self, category_id: int) -> list[Row]:
         """COCO keypoint results."""

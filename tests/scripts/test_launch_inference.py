@@ -20,6 +20,6 @@ def test_takes_the_newest_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert launch.with_weights([])[-1] == str(tmp_path / "runs" / "new" / "weights" / "best.pt")
 
 
-@pytest.mark.parametrize("flags", [["--weight_path", "a.pt"], ["--weight_path=a.pt"], ["--help"]])
+@pytest.mark.parametrize("flags", [["--weight_path", "a.pt"], ["--weight_path=a.pt"], ["--pipeline", "p"], ["--help"]])
 def test_leaves_flags_alone_where_they_suffice(flags: list[str]) -> None:
     assert launch.with_weights(flags) == flags
