@@ -1,0 +1,27 @@
+"""The table of second looks: fewer from a higher score on, and true scores are never worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import looks
+from datasets.synthetic import write_dataset
+from tests.inference_helpers import save_weights
+
+
+def test_fewer_looks_and_what_true_scores_would_bring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dataset(tmp_path / "drawn", 1, 8, 64, 0, 0)
+    images = tmp_path / "photographs" / "images"
+    images.parent.mkdir()
+    (tmp_path / "drawn" / "images" / "val").rename(images)
+    (tmp_path / "drawn" / "val.json").rename(images.parent / "val.json")
+    weights = save_weights(tmp_path / "model.pt")
+    flags = ["--weight_path", str(weights), "--photographs", str(images.parent), "--scores", "0", "1"]
+    assert looks.main(flags) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    everybody, first = ([float(cell) for cell in line.strip("|").split("|")] for line in lines)
+    assert everybody[1] == 4  # all whom this size places
+    assert first[1] == 1
+    assert everybody[5] >= everybody[3] and everybody[6] >= everybody[4]
