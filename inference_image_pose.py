@@ -22,7 +22,7 @@ from stages.inference_run import (
     output_folder,
     remove_if_empty,
 )
-from stages.interruption import Interruption
+from stages.interruption import Interruption, sigterm_like_ctrl_c
 from stages.predictor import Predictor
 from stages.words.picture import describe_picture, make_model, write_words
 from stages.words.writer import Writer
@@ -203,18 +203,28 @@ def run(args: argparse.Namespace) -> int:
     check_llm(args.llm, args.llm_url)
     if args.llm is not None and not args.describe:
         raise ConfigError("-LLM is for --describe. Give both.")
+    if args.pipeline is not None and args.imgsz is not None:
+        raise ConfigError("--imgsz is not for --pipeline: its stages were fitted to what is found at one size.")
     files = find_images(args.image_path)
     model = make_model(args.llm, args.llm_url)
-    pipeline = None if args.pipeline is None else FinishedPipeline.open(args.pipeline, args.device)
+    pipeline = open_pipeline(args)
     fill_thresholds(args, pipeline)
-    predictor, find = load_finder(args, pipeline, files)
+    predictor = Predictor.load(args.weight_path, args.device, args.imgsz)
+    announce(predictor)
     folder = output_folder(args.output_dir, "inference-image")
-    writer = Writer(model, folder / "answers", args.llm_people, _warn) if args.describe else None
-    job = ImageJob(args, predictor, find, files, folder, writer)
-    with Interruption() as interruption, remove_if_empty(folder):
+    with remove_if_empty(folder):
+        find = find_with(predictor) if pipeline is None else find_through(pipeline, files)
+        writer = Writer(model, folder / "answers", args.llm_people, _warn) if args.describe else None
+        job = ImageJob(args, predictor, find, files, folder, writer)
+        return carry_out(job)
+
+
+def carry_out(job: ImageJob) -> int:
+    """All pictures, or those before a signal; returns the exit status."""
+    with Interruption() as interruption:
         job.run(interruption)
         done = len(job.tally.images) + len(job.tally.unreadable)
-        job.save_results(complete=done == len(files))
+        job.save_results(complete=done == len(job.files))
     _summarise(job)
     if interruption.signal:
         print("Stopped early; the results so far are complete files.", file=sys.stderr)
@@ -232,21 +242,17 @@ def fill_thresholds(args: argparse.Namespace, pipeline: FinishedPipeline | None)
     args.kpt_thresh = keypoint if args.kpt_thresh is None else args.kpt_thresh
 
 
-def load_finder(
-    args: argparse.Namespace, pipeline: FinishedPipeline | None, files: Sequence[Path]
-) -> tuple[Predictor, Find]:
-    """The model, and what finds people with it: itself, or a finished pipeline that has seen all files by then.
+def open_pipeline(args: argparse.Namespace) -> FinishedPipeline | None:
+    """That of ``--pipeline``, whose weights become those to take.
 
     Raises:
-        SiaError: the flags, the model or the pipeline can't be used.
+        SiaError: it can't be used.
     """
-    predictor = Predictor.load(args.weight_path if pipeline is None else pipeline.weights, args.device, args.imgsz)
-    announce(predictor)
-    if pipeline is None:
-        return predictor, find_with(predictor)
-    if args.imgsz is not None:
-        raise ConfigError("--imgsz is not for --pipeline: its stages were fitted to what is found at one size.")
-    return predictor, find_through(pipeline, files)
+    if args.pipeline is None:
+        return None
+    pipeline = FinishedPipeline.open(args.pipeline, args.device, args.batch_size)
+    args.weight_path = pipeline.weights
+    return pipeline
 
 
 def find_with(predictor: Predictor) -> Find:
@@ -264,7 +270,8 @@ def find_through(pipeline: FinishedPipeline, files: Sequence[Path]) -> Find:
     """What the pipeline finds in all files, before the first is drawn."""
     print(pipeline.describe(), flush=True)
     begin = time.perf_counter()
-    people = pipeline.find(files)
+    with sigterm_like_ctrl_c():
+        people = pipeline.find(files, lambda line: print(line, flush=True))
     each = (time.perf_counter() - begin) * 1000 / len(files)
     return lambda files, images: ([people[file] for file in files], each)
 

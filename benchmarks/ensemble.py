@@ -7,6 +7,7 @@ seed. The members are views of one model of ours, or simulated: labels with erro
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import sys
 import time
@@ -151,7 +152,7 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
     }
     calibrate = Calibrate.open(paths["calibrate"], COCO_PERSON, seed)
     choice = choose(parts["calibrate"], calibrate, lambda line: None)
-    fused = fused_test(Gathering(parts["calibrate"], parts["test"], {}), choice.members, calibrate)
+    fused = fused_test(Gathering(parts["calibrate"], parts["test"], {}, ""), choice.members, calibrate)
     alone = [score(paths["test"], people) for people in parts["test"].values()]
     figures = {
         "input": alone[0],
@@ -217,7 +218,8 @@ def _row(work: StageWork, people: dict[str, Predictions]) -> list[str]:
     calibrate = Calibrate.open(work.parts["calibrate"], COCO_PERSON, work.config.seed)
     halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
     lessons = labelled_people(load_ground_truth(work.parts["fit"], COCO_PERSON))
-    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate))
+    source = hashlib.sha256(people["calibrate"].keypoints.tobytes()).hexdigest()
+    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate, source))
     correction, before = choose_share(people, moves, calibrate), people["test"]
     whole = replace(before, keypoints=before.keypoints + moves["test"])
     truth = Truth.of(before, labelled_people(load_ground_truth(work.parts["test"], COCO_PERSON)), COCO_PERSON)

@@ -16,6 +16,7 @@ from utils.images import read_image as read_picture
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a broken file is one DataError, not five lines
 
 _JPEG = b"\xff\xd8"
+_XMP_ORIENTATION = b"tiff:Orientation"
 _FLAGS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 
 
@@ -42,8 +43,12 @@ def read_image(file: Path, shrink: int = 1) -> NDArray[np.uint8]:
             data += stream.read()
     except OSError as error:
         raise DataError(f"Can't read the picture {file}: {error.strerror}. Replace or remove it.") from error
+    if _XMP_ORIENTATION in data:  # OpenCV knows that of EXIF alone
+        return read_picture(file)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(data, shrink))
-    if image is None or not _is_complete(data):
+    if image is None:
+        return read_picture(file)
+    if not _is_complete(data):
         raise DataError(f"Can't read the picture {file}: it is truncated or damaged. Replace or remove it.")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
 

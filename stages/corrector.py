@@ -51,13 +51,14 @@ class Half:
         return cls(inside, inside.select(rows >= 0), calibrate.labels.select(rows[rows >= 0]))
 
 
-def correct(work: StageWork, people: People, calibrate: Calibrate) -> Attempt:
+def correct(work: StageWork, people: People, calibrate: Calibrate, source: str) -> Attempt:
     """Trains the correctors, and applies them where the cross-fitted AP on ``calibrate`` rises.
 
     Args:
         work: of the stage.
         people: of ``calibrate`` and ``test``.
         calibrate: the labels.
+        source: digest of what the people of ``calibrate`` were made from.
 
     Raises:
         DataError: pictures or annotations can't be read.
@@ -70,7 +71,7 @@ def correct(work: StageWork, people: People, calibrate: Calibrate) -> Attempt:
     lacking = _lacking(min(len(half.labels) for half in halves), len(lessons))
     if lacking:
         return _refuse(people, lacking)
-    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate))
+    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate, source))
     correction = choose(people, moves, calibrate)
     work.say(f"ensemble, corrector: {_line(correction.figures)}")
     return correction
@@ -90,7 +91,7 @@ def _refuse(people: People, reason: str) -> Attempt:
 
 
 def train(
-    work: StageWork, halves: Sequence[Half], people: LabelledPeople, calibrate: Calibrate
+    work: StageWork, halves: Sequence[Half], people: LabelledPeople, calibrate: Calibrate, source: str
 ) -> list[TrainedCorrector]:
     """A corrector with the errors of each half; the stage's folder keeps them."""
 
@@ -99,20 +100,25 @@ def train(
         pictures = work.pictures("fit", calibrate.skeleton)
         return Lessons.read(pictures, people, work.config.seed)
 
-    return [_train(work, number, half, lessons, calibrate) for number, half in enumerate(halves)]
+    files = [sha256_of(work.parts[part]) for part in ("fit", "calibrate")]
+    return [_train(work, number, half, lessons, calibrate, [source, *files]) for number, half in enumerate(halves)]
 
 
 def _train(
-    work: StageWork, number: int, half: Half, lessons: Callable[[], Lessons], calibrate: Calibrate
+    work: StageWork,
+    number: int,
+    half: Half,
+    lessons: Callable[[], Lessons],
+    calibrate: Calibrate,
+    made_of: Sequence[str],
 ) -> TrainedCorrector:
     skeleton, seed, steps = calibrate.skeleton, work.config.seed + number, work.config.corrector_steps
     errors, scale = errors_of_pairs(half.found, half.labels, skeleton), confidence_scale(half.people)
-    made_of = [sha256_of(work.parts["fit"]), seed, steps, errors.to_dict(), *scale.to_lists()]
 
     def train() -> PoseCorrector:
         return train_corrector(lessons(), errors, scale, skeleton, seed, steps, work.say).network
 
-    network = kept(work.folder, f"corrector-{number}", made_of, PoseCorrector(skeleton.num_keypoints), train)
+    network = kept(work, f"corrector-{number}", [*made_of, seed, steps], PoseCorrector(skeleton.num_keypoints), train)
     return TrainedCorrector(network, scale, skeleton)
 
 

@@ -45,7 +45,7 @@ def run(work: StageWork) -> StageResult:
         reason = f"the calibrate part has {len(calibrate.labels)} labelled people, but {FEWEST_PEOPLE} are needed"
         return StageResult(gathered.before, declined=reason)
     fusion = fuse(gathered, calibrate, work.say)
-    correction = correct(work, fusion.people, calibrate)
+    correction = correct(work, fusion.people, calibrate, gathered.source)
     figures = {**fusion.figures, "corrector": dict(correction.figures)}
     if fusion.refused and correction.refused:
         reason = f"{fusion.refused}; {correction.refused}"

@@ -6,17 +6,17 @@ its folder, finds there what it has learned, and changes what was found in the n
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
+from datasets.image_file import read_image
 from stages.baseline_stage import write_predictions
 from stages.display import Display, choose_display
-from stages.ledger import Handed, Ledger
+from stages.ledger import Handed, Ledger, stage_flags
 from stages.manifest import Manifest
 from stages.pipeline import load_stage, read_config
 from stages.pipeline_data import part_files
@@ -24,7 +24,6 @@ from stages.stage import StageWork
 from utils.coco_files import load_ground_truth, load_skeleton, read_json, write_annotations
 from utils.config import TrainConfig
 from utils.errors import ConfigError, DataError
-from utils.images import read_image
 from utils.predictions import read_predictions
 from utils.skeleton import Skeleton
 from utils.structures import People
@@ -32,8 +31,10 @@ from utils.structures import People
 MODELS = ("baseline", "ssl")
 """Stages that hand on weights; the others change what a model has found."""
 
-Sizes = Mapping[Path, tuple[int, int]]
-"""Height and width of pictures."""
+PICTURES = "pictures.json"
+
+KEPT = ("*.pt", "member-*")
+"""What a stage finds again of what it has learned and seen."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,6 @@ class FinishedPipeline:
         config: every flag.
         stages: those after the model that were applied, in their order, each with what it was given.
         handed: by the last of all stages that were applied.
-        weights: of the model that finds people.
         skeleton: of the people.
     """
 
@@ -53,33 +53,32 @@ class FinishedPipeline:
     config: TrainConfig
     stages: Mapping[str, Handed]
     handed: Handed
-    weights: Path
     skeleton: Skeleton
 
     @classmethod
-    def open(cls, folder: Path, device: str) -> FinishedPipeline:
-        """Reads the folder, and makes sure that nothing that is needed of it was altered.
+    def open(cls, folder: Path, device: str, batch_size: int) -> FinishedPipeline:
+        """Reads the folder, and makes sure that what is needed of it is as it was made.
 
         Raises:
             ConfigError: it is no pipeline's, or nothing in it can be used on new pictures.
-            DataError: the manifest is broken.
+            DataError: the manifest is broken, or a file that it names is gone.
         """
         manifest = Manifest.read(folder)
         if manifest is None:
-            raise ConfigError(
-                f"--pipeline {folder} is no pipeline. Make one: train_pose.py -STAGE all -PIPELINE FOLDER."
-            )
-        # Without a language model: words are made of what is shown in the end (--describe).
-        config = replace(read_config({"pipeline": folder}), device=device, llm=None, llm_url=None)
-        standing = list(Ledger(manifest, config, _silent).standing())
-        handed = standing[-1][1] if standing else Handed({})
-        if handed.weights is None:
-            raise ConfigError(
-                f"The pipeline {folder} has no model of its own: its baseline has not run, or is results of another "
-                "program. Only one that trained its baseline can be used on new pictures."
-            )
+            raise ConfigError(f"--pipeline {folder} is no pipeline. Make one: train_pose.py -STAGE all -PIPELINE DIR.")
+        config = read_config({"pipeline": folder})
+        standing = Ledger(manifest, config, _silent).standing()
+        _check(manifest, config, standing)
         stages = {name: before for (_, before), (name, _) in pairwise(standing) if name not in MODELS}
-        return cls(manifest, config, stages, handed, handed.weights, load_skeleton(part_files(manifest)["calibrate"]))
+        # Without a language model: words are made of what is shown in the end (--describe).
+        config = replace(config, device=device, bs=batch_size, llm=None, llm_url=None)
+        return cls(manifest, config, stages, standing[-1][1], load_skeleton(part_files(manifest)["calibrate"]))
+
+    @property
+    def weights(self) -> Path:
+        """Of the model that finds people."""
+        assert self.handed.weights is not None
+        return self.handed.weights
 
     def describe(self) -> str:
         """One line: what changes what the model finds."""
@@ -95,66 +94,95 @@ class FinishedPipeline:
         people = read_predictions(self.handed.results["calibrate"], truth, self.skeleton)
         return choose_display(people, truth, self.skeleton)
 
-    def find(self, files: Sequence[Path]) -> dict[Path, People]:
+    def find(self, files: Sequence[Path], say: Callable[[str], None]) -> dict[Path, People]:
         """Everybody in the pictures that can be read, best first, in their pixels.
+
+        Args:
+            files: the pictures.
+            say: prints a line.
 
         Raises:
             SiaError: no picture can be read, or pictures or members of the pipeline are gone.
         """
-        sizes = _sizes(files)
-        root = Path(os.path.commonpath([file.absolute().parent for file in sizes]))
         with tempfile.TemporaryDirectory(prefix="sia-pipeline-") as temporary:
             folder = Path(temporary)
-            parts = {**part_files(self.manifest), "test": self._write_pictures(folder, root, sizes)}
-            work = StageWork(folder, self.config, self.config.coco_root, parts, {}, self.weights, _silent, root)
-            people = read_predictions(self._run(work), work.truth("test", self.skeleton), self.skeleton)
-        return {file: people.of_image(number).best_first().as_people() for number, file in enumerate(sizes, 1)}
+            numbers = self._link(folder, files)
+            parts = {**part_files(self.manifest), "test": folder / PICTURES}
+            work = StageWork(folder, self.config, self.config.coco_root, parts, {}, self.weights, _silent, folder)
+            people = read_predictions(self._run(work, say), work.truth("test", self.skeleton), self.skeleton)
+        return {file: people.of_image(number).best_first().as_people() for file, number in numbers.items()}
 
-    def _write_pictures(self, folder: Path, root: Path, sizes: Sizes) -> Path:
-        """An annotation file of the pictures, without people."""
-        path, test = folder / "pictures.json", part_files(self.manifest)["test"]
-        images = [
-            {"id": number, "file_name": file.absolute().relative_to(root).as_posix(), "width": width, "height": height}
-            for number, (file, (height, width)) in enumerate(sizes.items(), 1)
-        ]
-        categories = read_json(test, "annotation file")["categories"]
-        write_annotations(path, {"images": images, "annotations": [], "categories": categories})
-        return path
+    def _link(self, folder: Path, files: Sequence[Path]) -> dict[Path, int]:
+        """The pictures that can be read, by numbers: links to them, and annotations without people."""
+        sizes = _sizes(files)
+        images = []
+        for number, (file, (height, width)) in enumerate(sizes.items(), 1):
+            link = folder / f"{number}{file.suffix}"
+            link.symlink_to(file.absolute())
+            images.append({"id": number, "file_name": link.name, "width": width, "height": height})
+        categories = read_json(part_files(self.manifest)["test"], "annotation file")["categories"]
+        write_annotations(folder / PICTURES, {"images": images, "annotations": [], "categories": categories})
+        return {file: number for number, file in enumerate(sizes, 1)}
 
-    def _run(self, work: StageWork) -> Path:
+    def _run(self, work: StageWork, say: Callable[[str], None]) -> Path:
         """The results file of the new pictures after the last stage."""
         found = work.folder / "found.json"
+        say("the model looks at the pictures")
         write_predictions(self.weights, work, "test", found)
         for name, given in self.stages.items():
-            folder = work.folder / name
-            shutil.copytree(self.manifest.folder / self.manifest.stages[name].folder, folder)
+            say(f"{name} goes on with what was found")
+            folder = self._copy(name, work.folder)
             before = {**given.results, "test": found}
             result = load_stage(name)(replace(work, folder=folder, before=before, weights=given.weights))
             found = result.after.get("test", found)
         return found
+
+    def _copy(self, name: str, folder: Path) -> Path:
+        """A folder with what the stage has `KEPT`."""
+        made, copy = self.manifest.folder / self.manifest.stages[name].folder, folder / name
+        copy.mkdir()
+        for file in chain.from_iterable(made.glob(pattern) for pattern in KEPT):
+            shutil.copy2(file, copy)
+        return copy
+
+
+def _check(manifest: Manifest, config: TrainConfig, standing: Sequence[tuple[str, Handed]]) -> None:
+    """Whether a pipeline is whole, has a model, and was made with its present flags."""
+    folder = manifest.folder
+    altered = manifest.altered(manifest.splits)
+    if altered:
+        raise ConfigError(f"{', '.join(altered)} in {folder} was altered or removed. Put it back.")
+    if not standing or standing[-1][1].weights is None:
+        raise ConfigError(
+            f"The pipeline {folder} has no model of its own: its baseline has not run, or is results of another "
+            "program. Only one that trained its baseline can be used on new pictures."
+        )
+    for name in [name for name, _ in standing if name not in MODELS]:
+        record = manifest.stages[name]
+        flags = "; ".join(record.differences(stage_flags(config, name), record.inputs))
+        if flags:
+            raise ConfigError(
+                f"{name} was made with other flags ({flags}). Run train_pose.py -STAGE all -PIPELINE {folder}."
+            )
 
 
 def _silent(line: str) -> None:
     """What the stages chose is known: the report has it."""
 
 
-def _sizes(files: Sequence[Path]) -> Sizes:
-    """Of the pictures that can be read.
+def _sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Height and width of the pictures that can be read.
 
     Raises:
         DataError: none can be.
     """
-    sizes = {file: _size(file) for file in files}
-    readable = {file: size for file, size in sizes.items() if not isinstance(size, DataError)}
-    for fault in () if readable else sizes.values():
-        assert isinstance(fault, DataError)
-        raise fault
-    return readable
-
-
-def _size(file: Path) -> tuple[int, int] | DataError:
-    try:
-        height, width = read_image(file).shape[:2]
-    except DataError as error:
-        return error
-    return height, width
+    sizes, faults = dict[Path, tuple[int, int]](), list[DataError]()
+    for file in files:
+        try:
+            height, width = read_image(file).shape[:2]
+            sizes[file] = (height, width)
+        except DataError as error:  # noqa: PERF203 (a file takes milliseconds)
+            faults.append(error)
+    if not sizes:
+        raise faults[0]
+    return sizes

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +14,10 @@ from torch import Tensor, nn
 from stages.box_frame import frame_of, to_box
 from stages.error_drawing import Drawn
 from stages.pose_labels import LabelledPeople
+from stages.stage import StageWork
 from stages.weights import load_weights
 from utils.checkpoint import read_state_dict, save_checkpoint
+from utils.errors import ConfigError
 from utils.skeleton import Skeleton
 
 LEARNING_RATE = 2e-3
@@ -25,22 +26,28 @@ LEARNING_RATE = 2e-3
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def kept(folder: Path, name: str, made_of: Sequence[Any], network: Network, train: Callable[[], Network]) -> Network:
+def kept(
+    work: StageWork, name: str, made_of: Sequence[str | int], network: Network, train: Callable[[], Network]
+) -> Network:
     """A network of an earlier call with the same ingredients, or else one that is trained now and kept in a file.
 
     Args:
-        folder: of the stage.
+        work: of the stage, whose folder keeps it.
         name: how the file's name begins.
-        made_of: all that decides the weights, as JSON can hold it.
+        made_of: all that decides the weights: numbers that were given, and digests of files. Nothing computed, which
+            another processor would round in another way.
         network: takes the weights.
         train: makes a trained one.
 
     Raises:
+        ConfigError: new pictures are looked at, and there is no such file.
         WeightsError: the file of an earlier call is broken.
         OutputError: the file can't be written.
     """
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
-    path = folder / f"{name}-{digest}.pt"
+    path = work.folder / f"{name}-{digest}.pt"
+    if not path.is_file() and work.test_root is not None:
+        raise ConfigError(f"The pipeline has not kept {path.name}, so it can't be used on new pictures. Run it anew.")
     if not path.is_file():
         save_checkpoint(path, train().state_dict())
     load_weights(network, read_state_dict(path), path, "Delete the file: it is made again.")

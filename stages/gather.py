@@ -36,11 +36,13 @@ class Gathering:
         calibrate: predictions by member.
         test: likewise.
         before: files of the input.
+        source: digest of the files that ``calibrate`` was read from.
     """
 
     calibrate: Mapping[str, Predictions]
     test: Mapping[str, Predictions]
     before: Mapping[str, Path]
+    source: str
 
 
 def gather(work: StageWork, skeleton: Skeleton) -> Gathering:
@@ -58,7 +60,8 @@ def gather(work: StageWork, skeleton: Skeleton) -> Gathering:
         raise ConfigError("The ensemble has nothing to start from: run the stage baseline first, or give --RESUME.")
     parts = [_Part(work, part, skeleton) for part in ("calibrate", "test")]
     calibrate, test = (part.run(members) for part in parts)
-    return Gathering(calibrate, test, {part.name: part.before() for part in parts})
+    source = hashlib.sha256("".join(sha256_of(path) for path in parts[0].read).encode()).hexdigest()
+    return Gathering(calibrate, test, {part.name: part.before() for part in parts}, source)
 
 
 class _Part:
@@ -66,9 +69,11 @@ class _Part:
 
     Attributes:
         name: of the part.
+        read: the files that its people were read from.
     """
 
     def __init__(self, work: StageWork, name: str, skeleton: Skeleton) -> None:
+        self.read: list[Path] = []
         self.work, self.name, self.skeleton = work, name, skeleton
         self.path = work.parts[name]
         self.truth = work.truth(name, skeleton)
@@ -93,7 +98,7 @@ class _Part:
         if not self.work.before and self.work.weights is not None:
             people = self._find("", self.work.weights, (View(),))[str(View())]
             people.save(self.before(), self.truth.category)
-        return read_predictions(self.before(), self.truth, self.skeleton)
+        return self._predictions(self.before())
 
     def _find(self, prefix: str, weights: Path, views: Sequence[View]) -> dict[str, Predictions]:
         """What a model of ours finds, by view."""
@@ -133,6 +138,10 @@ class _Part:
         if not path.is_file():
             self.work.say(f"ensemble: {name} looks at {len(self.pictures)} pictures of {self.name}")
             compute().save(path, self.truth.category)
+        return self._predictions(path)
+
+    def _predictions(self, path: Path) -> Predictions:
+        self.read.append(path)
         return read_predictions(path, self.truth, self.skeleton)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -37,3 +39,13 @@ class Interruption:
             os.kill(os.getpid(), number)
         # torchrun passes a Ctrl-C on that the terminal has sent already, so a repetition means nothing.
         self.signal = self.signal or number
+
+
+@contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt while it lasts: what has to be tidied up is."""
+    earlier = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -65,8 +65,7 @@ class Ledger:
         Raises:
             ConfigError: the first stage has not run, or files were altered.
         """
-        made = [after for _, after in self.standing(STAGES[: STAGES.index(stage)])]
-        current = made[-1] if made else None
+        current = next((made for _, made in reversed(self.standing(STAGES[: STAGES.index(stage)]))), None)
         if current is None and stage != STAGES[0]:
             raise ConfigError(
                 f"-STAGE {stage} needs a baseline: run -STAGE baseline -PIPELINE {self.manifest.folder} first, or give "
@@ -74,18 +73,19 @@ class Ledger:
             )
         return current
 
-    def standing(self, stages: Sequence[str] = STAGES) -> Iterator[tuple[str, Handed]]:
+    def standing(self, stages: Sequence[str] = STAGES) -> list[tuple[str, Handed]]:
         """The stages that were applied, with what each hands on.
 
         Raises:
             ConfigError: files of one were altered.
         """
-        current: Handed | None = None
+        standing: list[tuple[str, Handed]] = []
         for name in stages:
-            if self.is_current(name, current) and self.decision(name) != "refused":
-                current = self.made(name, current)
+            before = standing[-1][1] if standing else None
+            if self.is_current(name, before) and self.decision(name) != "refused":
+                standing.append((name, self.made(name, before)))
                 self._check_intact(name)
-                yield name, current
+        return standing
 
     def is_current(self, name: str, before: Handed | None) -> bool:
         """Whether a stage has run, on what now stands before it."""

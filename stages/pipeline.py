@@ -154,8 +154,7 @@ class Pipeline:
                 write_report(self.ledger, self.parts, self.matches)
         folder = self.manifest.folder
         self.say(f"\nreport        {folder / 'report.html'}\n              {folder / 'report.md'}")
-        standing = [after for _, after in self.ledger.standing()]
-        if standing and standing[-1].weights is not None:
+        if self.manifest.stages[STAGES[0]].weights is not None:
             self.say(f"new pictures  python inference_image_pose.py --pipeline {folder} --image_path PICTURES")
 
     def _run_stage(self, name: str) -> bool:

@@ -103,13 +103,13 @@ def _train_half(
     write_json(work.folder / f"errors_{half}.json", errors.to_dict())
     scale = confidence_scale(people.select(mine))
     seed, steps, extra = work.config.seed + half, work.config.prior_steps, work.config.prior_poses
-    files = [sha256_of(path) for path in (work.parts["fit"], extra) if path is not None]
+    learned_from = (work.parts["fit"], work.parts["calibrate"], work.before["calibrate"], extra)
+    files = [sha256_of(path) for path in learned_from if path is not None]
 
     def train() -> PosePrior:
         return train_prior(poses, errors, scale, skeleton, seed, steps, work.say).network
 
-    made_of = [files, seed, steps, errors.to_dict(), *scale.to_lists()]
-    network = kept(work.folder, f"prior-{half}", made_of, PosePrior(skeleton.num_keypoints), train)
+    network = kept(work, f"prior-{half}", [*files, seed, steps], PosePrior(skeleton.num_keypoints), train)
     return TrainedPrior(network, scale, skeleton)
 
 

@@ -40,10 +40,6 @@ class ConfidenceScale:
         """(N, K) confidences -> (N, K) within -3 and 3."""
         return np.asarray(((logit(confidences) - self.mean) / self.deviation).clip(-3, 3))
 
-    def to_lists(self) -> tuple[list[float], list[float]]:
-        """Both as JSON can hold them."""
-        return self.mean.tolist(), self.deviation.tolist()
-
 
 @dataclass(frozen=True)
 class TrainedPrior:

@@ -119,7 +119,7 @@ def test_moves_anywhere_are_left_out(work: StageWork) -> None:
 def test_an_untrained_corrector_moves_nothing_and_is_left_out(work: StageWork) -> None:
     work = replace(work, config=replace(work.config, corrector_steps=1))
     people, calibrate = people_of(work)
-    correction = correct(work, people, calibrate)
+    correction = correct(work, people, calibrate, "")
     assert correction.refused and correction.people is people
 
 
@@ -185,16 +185,16 @@ def test_few_keypoints_one_of_them_far_outside(tmp_path: Path, keypoints: int) -
     work = make_work(tmp_path, keypoints)
     people, calibrate = people_of(work)
     people["test"].keypoints[0, 0] = (-5000.0, 90.0)
-    assert np.isfinite(correct(work, people, calibrate).people["test"].keypoints).all()
+    assert np.isfinite(correct(work, people, calibrate, "").people["test"].keypoints).all()
 
 
 def test_nobody_found_too_few_or_switched_off_are_reasons(work: StageWork) -> None:
     people, calibrate = people_of(work)
     nobody = {part: found.select(slice(0)) for part, found in people.items()}
     few = {part: found.select(slice(15)) for part, found in people.items()}
-    assert "only 0 labelled people" in correct(work, nobody, calibrate).refused
-    assert "too few for a corrector" in correct(work, few, calibrate).refused
+    assert "only 0 labelled people" in correct(work, nobody, calibrate, "").refused
+    assert "too few for a corrector" in correct(work, few, calibrate, "").refused
     off = replace(work, config=replace(work.config, corrector_steps=0))
-    assert "-CORRECTOR_STEPS 0" in correct(off, people, calibrate).refused
+    assert "-CORRECTOR_STEPS 0" in correct(off, people, calibrate, "").refused
     only_test = {**people, "test": nobody["test"]}
-    assert len(correct(work, only_test, calibrate).people["test"]) == 0
+    assert len(correct(work, only_test, calibrate, "").people["test"]) == 0

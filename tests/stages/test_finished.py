@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import inference_image_pose
 import train_pose
 from datasets.synthetic import write_dataset
 from stages import pipeline
+from stages.fitting import kept
 from stages.manifest import Manifest
 from stages.stage import PARTS, StageResult, StageWork
+from utils.errors import ConfigError
 from utils.predictions import read_predictions
 from utils.skeleton import COCO_PERSON
 
@@ -28,7 +32,7 @@ SHIFT = 3.0
 
 def shifts(work: StageWork) -> StageResult:
     """Moves everybody by what an earlier call in its folder has learned."""
-    learned = work.folder / "learned.json"
+    learned = work.folder / "learned.pt"
     if work.test_root is None:
         learned.write_text(json.dumps(SHIFT))
     after = {part: work.folder / f"{part}.json" for part in PARTS[1:]}
@@ -120,10 +124,41 @@ def test_what_can_not_be_used_is_one_line(finished: Path, tmp_path: Path, capsys
     assert "--imgsz is not for --pipeline" in error_of(capsys, finished / "p", *rest, "--imgsz", 64)
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     assert "broken.jpg" in error_of(capsys, finished / "p", "--image_path", tmp_path / "broken.jpg")
-    copy = shutil.copytree(finished / "p", tmp_path / "altered")
-    (copy / "4-prior" / "calibrate.json").write_text("[]")
-    assert "altered" in error_of(capsys, copy, *rest)
+    for number, name in enumerate(("4-prior/calibrate.json", "splits/fit.json")):
+        copy = shutil.copytree(finished / "p", tmp_path / f"altered-{number}")
+        (copy / name).write_text("[]")
+        assert "altered" in error_of(capsys, copy, *rest)
     assert not (tmp_path / "out").exists()
+
+
+def test_stages_of_other_flags_are_named(finished: Path, tmp_path: Path, capsys: Any) -> None:
+    copy = shutil.copytree(finished / "p", tmp_path / "p")
+    assert train_pose.main(f"-STAGE baseline -PIPELINE {copy} -PRIOR_STEPS 7".split()) == 0
+    assert "new pictures  python inference_image_pose.py --pipeline" in capsys.readouterr().out
+    picture = next((finished / "images").rglob("*.jpg"))
+    error = error_of(capsys, copy, "--image_path", picture, "--output_dir", tmp_path / "out")
+    assert "prior was made with other flags (-PRIOR_STEPS" in error
+
+
+def test_pictures_of_several_folders_and_odd_names(finished: Path, tmp_path: Path) -> None:
+    pictures = sorted((finished / "images").rglob("*.jpg"))[:3]
+    for name, picture in zip(("a/x.jpg", "b/x.jpg", "b/c:1 .jpg"), pictures, strict=True):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, tmp_path / "in" / name)
+    out = tmp_path / "out"
+    assert run(finished / "p", "--image_path", f"{tmp_path}/in/*/*.jpg", "--output_dir", out, "--describe") == 0
+    assert len(json.loads((out / "run.json").read_text())["images"]) == 3
+    assert (out / "facts.json").is_file()
+
+
+def test_a_network_is_kept_and_never_trained_for_new_pictures(tmp_path: Path) -> None:
+    work: Any = SimpleNamespace(folder=tmp_path, test_root=None)
+    first = kept(work, "net", ["digest", 1], nn.Linear(2, 1), lambda: nn.Linear(2, 1))
+    again = kept(work, "net", ["digest", 1], nn.Linear(2, 1), lambda: pytest.fail("trained again"))
+    assert torch.equal(first.weight, again.weight) and not again.training
+    other: Any = SimpleNamespace(folder=tmp_path, test_root=tmp_path)
+    with pytest.raises(ConfigError, match="has not kept net-"):
+        kept(other, "net", ["digest", 2], nn.Linear(2, 1), lambda: pytest.fail("trained"))
 
 
 def test_results_of_another_program_have_no_model(finished: Path, tmp_path: Path, capsys: Any) -> None:
