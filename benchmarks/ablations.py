@@ -101,6 +101,16 @@ def _keep_scores() -> Any:
     return mock.patch("sia.rivalry.Rivalry.forward", lambda self, tokens, prediction, groups: prediction)
 
 
+def _look_in_poor_boxes() -> Any:
+    """Training looks in the model's own boxes, also where they miss."""
+    return mock.patch("sia.model.mend_boxes", lambda boxes, truth: boxes)
+
+
+def _look_at_people_only() -> Any:
+    """Training looks at nobody who isn't there, so scores never learn who that is."""
+    return mock.patch("sia.model.OTHERS", 0)
+
+
 def _plain_stem() -> Any:
     return mock.patch("sia.backbone.ResidualUnit.forward", lambda self, x: x)
 
@@ -114,6 +124,8 @@ ROWS = (
     Row("scores learn 1, not the expected quality", patch=_score_is_one),
     Row("no rivalry", patch=_keep_scores),
     Row("a second group of tokens in training", patch=_one_more_group),
+    Row("training looks in boxes that miss, too", patch=_look_in_poor_boxes),
+    Row("training looks at nobody who isn't there", patch=_look_at_people_only),
     Row("stem without residual units", patch=_plain_stem),
     Row("no average of the weights (`-EMA 0`)", "-EMA 0"),
     Row("AdamW instead of Muon (`-OPTIMIZER adamw`)", "-OPTIMIZER adamw"),
