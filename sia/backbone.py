@@ -24,11 +24,13 @@ from sia.sapiens import SAPIENS, build_sapiens
 from utils.errors import ConfigError
 
 OWN: dict[str, dict[str, int]] = {
+    "p32": {"patch": 32, "embed_dim": 96, "depth": 6, "num_heads": 3},
     "n16": {"patch": 16, "embed_dim": 128, "depth": 8, "num_heads": 4},
     "n32": {"patch": 32, "embed_dim": 128, "depth": 8, "num_heads": 4},
     "test": {"patch": 16, "embed_dim": 48, "depth": 4, "num_heads": 3},
 }
 SIZES: dict[str, str] = {
+    "p32": "sia_vit_pico_patch32",
     "n16": "sia_vit_nano_patch16",
     "n32": "sia_vit_nano_patch32",
     "ti16": "vit_tiny_patch16_224",

@@ -25,6 +25,7 @@ MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
 }
 
 WIDTHS: dict[str, Widths] = {
+    "p32": Widths(tokens=30, groups=1, token_blocks=2, narrow=64, layers=2, people=20, glimpse=32),
     "n16": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, glimpse=64),
     "n32": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, glimpse=64),
     "ti16": Widths(narrow=128, layers=2, glimpse=64),

@@ -16,7 +16,7 @@ from utils.distributed import Ranks
 from utils.ema import decay_for
 from utils.errors import ConfigError
 
-_SMALL = ("test", "n16", "n32", "ti16")
+_SMALL = ("test", "p32", "n16", "n32", "ti16")
 
 
 @dataclass(frozen=True)

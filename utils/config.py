@@ -105,7 +105,7 @@ class TrainConfig:
     val_ann: Path = _flag("-VAL_ANN", _DATA, "COCO keypoint annotations (json) to evaluate on.", kind=Path, free=True)
 
     size: str = _flag(
-        "-SIZE", _WHAT, "Size of the model: n16, n32, ti16, s16, b16, l14; test is a miniature.", default="n16"
+        "-SIZE", _WHAT, "Size of the model: p32, n16, n32, ti16, s16, b16, l14; test is a miniature.", default="n16"
     )
     backbone: str | None = _flag(
         "-BACKBONE", _WHAT, "Pretrained ViT: a timm name (weights are downloaded), or a file of weights. "

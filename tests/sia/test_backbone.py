@@ -127,6 +127,7 @@ def test_layer_index_orders_the_parameters():
 
 def test_sizes_have_their_shapes():
     expected = {
+        "p32": (96, 6, 32),
         "n16": (128, 8, 16),
         "n32": (128, 8, 32),
         "ti16": (192, 12, 16),

@@ -14,7 +14,7 @@ from utils.errors import ConfigError, WeightsError
 
 def test_the_models_and_sizes():
     assert list_models() == ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"]
-    assert list(SIZES) == ["n16", "n32", "ti16", "s16", "b16", "l14", "test"]
+    assert list(SIZES) == ["p32", "n16", "n32", "ti16", "s16", "b16", "l14", "test"]
     assert set(WIDTHS) == set(SIZES)
 
 
