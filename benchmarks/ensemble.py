@@ -7,7 +7,6 @@ seed. The members are views of one model of ours, or simulated: labels with erro
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import sys
 import time
@@ -45,7 +44,7 @@ from utils.coco_files import Row, load_ground_truth, read_json, with_images, wri
 from utils.config import TrainConfig
 from utils.errors import exit_status
 from utils.output import named_folder
-from utils.predictions import Predictions
+from utils.predictions import Predictions, digest_of
 from utils.skeleton import COCO_PERSON
 
 Floats = NDArray[np.float64]
@@ -152,7 +151,7 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
     }
     calibrate = Calibrate.open(paths["calibrate"], COCO_PERSON, seed)
     choice = choose(parts["calibrate"], calibrate, lambda line: None)
-    fused = fused_test(Gathering(parts["calibrate"], parts["test"], {}, ""), choice.members, calibrate)
+    fused = fused_test(Gathering(parts["calibrate"], parts["test"], {}), choice.members, calibrate)
     alone = [score(paths["test"], people) for people in parts["test"].values()]
     figures = {
         "input": alone[0],
@@ -218,7 +217,7 @@ def _row(work: StageWork, people: dict[str, Predictions]) -> list[str]:
     calibrate = Calibrate.open(work.parts["calibrate"], COCO_PERSON, work.config.seed)
     halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
     lessons = labelled_people(load_ground_truth(work.parts["fit"], COCO_PERSON))
-    source = hashlib.sha256(people["calibrate"].keypoints.tobytes()).hexdigest()
+    source = digest_of(vars(people["calibrate"]).values())
     moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate, source))
     correction, before = choose_share(people, moves, calibrate), people["test"]
     whole = replace(before, keypoints=before.keypoints + moves["test"])

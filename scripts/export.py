@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import signal
 import statistics
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from stages.agreement import CLOSE, Agreement, compare
 from stages.evaluator import predict_results
 from stages.export_onnx import export_onnx
 from stages.export_openvino import export_int8, export_openvino
+from stages.interruption import sigterm_like_ctrl_c
 from stages.openvino_runtime import OpenVinoRuntime
 from stages.predictor import Predictor
 from stages.runtime import TorchRuntime
@@ -242,5 +242,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is removed
-    sys.exit(main())
+    with sigterm_like_ctrl_c():
+        sys.exit(main())

@@ -114,15 +114,15 @@ class FinishedPipeline:
 
     def _link(self, folder: Path, files: Sequence[Path]) -> dict[Path, int]:
         """The pictures that can be read, by numbers: links to them, and annotations without people."""
-        sizes = _sizes(files)
-        images = []
-        for number, (file, (height, width)) in enumerate(sizes.items(), 1):
+        numbers, images = dict[Path, int](), []
+        for number, (file, (height, width)) in enumerate(_sizes(files).items(), 1):
             link = folder / f"{number}{file.suffix}"
             link.symlink_to(file.absolute())
             images.append({"id": number, "file_name": link.name, "width": width, "height": height})
+            numbers[file] = number
         categories = read_json(part_files(self.manifest)["test"], "annotation file")["categories"]
         write_annotations(folder / PICTURES, {"images": images, "annotations": [], "categories": categories})
-        return {file: number for number, file in enumerate(sizes, 1)}
+        return numbers
 
     def _run(self, work: StageWork, say: Callable[[str], None]) -> Path:
         """The results file of the new pictures after the last stage."""

@@ -15,7 +15,7 @@ from stages.predictor import Predictor
 from stages.stage import StageWork
 from utils.errors import ConfigError, WeightsError
 from utils.model_store import sha256_of
-from utils.predictions import Predictions, read_predictions
+from utils.predictions import Predictions, digest_of, read_predictions
 from utils.skeleton import COCO_PERSON, Skeleton
 
 INPUT = "input"
@@ -36,13 +36,16 @@ class Gathering:
         calibrate: predictions by member.
         test: likewise.
         before: files of the input.
-        source: digest of the files that ``calibrate`` was read from.
     """
 
     calibrate: Mapping[str, Predictions]
     test: Mapping[str, Predictions]
     before: Mapping[str, Path]
-    source: str
+
+    @property
+    def source(self) -> str:
+        """Changes with anything that was found in ``calibrate``; as read from files, so the same on any processor."""
+        return digest_of(array for people in self.calibrate.values() for array in vars(people).values())
 
 
 def gather(work: StageWork, skeleton: Skeleton) -> Gathering:
@@ -60,8 +63,7 @@ def gather(work: StageWork, skeleton: Skeleton) -> Gathering:
         raise ConfigError("The ensemble has nothing to start from: run the stage baseline first, or give --RESUME.")
     parts = [_Part(work, part, skeleton) for part in ("calibrate", "test")]
     calibrate, test = (part.run(members) for part in parts)
-    source = hashlib.sha256("".join(sha256_of(path) for path in parts[0].read).encode()).hexdigest()
-    return Gathering(calibrate, test, {part.name: part.before() for part in parts}, source)
+    return Gathering(calibrate, test, {part.name: part.before() for part in parts})
 
 
 class _Part:
@@ -69,11 +71,9 @@ class _Part:
 
     Attributes:
         name: of the part.
-        read: the files that its people were read from.
     """
 
     def __init__(self, work: StageWork, name: str, skeleton: Skeleton) -> None:
-        self.read: list[Path] = []
         self.work, self.name, self.skeleton = work, name, skeleton
         self.path = work.parts[name]
         self.truth = work.truth(name, skeleton)
@@ -98,7 +98,7 @@ class _Part:
         if not self.work.before and self.work.weights is not None:
             people = self._find("", self.work.weights, (View(),))[str(View())]
             people.save(self.before(), self.truth.category)
-        return self._predictions(self.before())
+        return read_predictions(self.before(), self.truth, self.skeleton)
 
     def _find(self, prefix: str, weights: Path, views: Sequence[View]) -> dict[str, Predictions]:
         """What a model of ours finds, by view."""
@@ -138,10 +138,6 @@ class _Part:
         if not path.is_file():
             self.work.say(f"ensemble: {name} looks at {len(self.pictures)} pictures of {self.name}")
             compute().save(path, self.truth.category)
-        return self._predictions(path)
-
-    def _predictions(self, path: Path) -> Predictions:
-        self.read.append(path)
         return read_predictions(path, self.truth, self.skeleton)
 
 

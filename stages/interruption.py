@@ -44,7 +44,7 @@ class Interruption:
 @contextmanager
 def sigterm_like_ctrl_c() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt while it lasts: what has to be tidied up is."""
-    earlier = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

@@ -65,7 +65,8 @@ class Ledger:
         Raises:
             ConfigError: the first stage has not run, or files were altered.
         """
-        current = next((made for _, made in reversed(self.standing(STAGES[: STAGES.index(stage)]))), None)
+        standing = self.standing(STAGES[: STAGES.index(stage)])
+        current = standing[-1][1] if standing else None
         if current is None and stage != STAGES[0]:
             raise ConfigError(
                 f"-STAGE {stage} needs a baseline: run -STAGE baseline -PIPELINE {self.manifest.folder} first, or give "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from datasets.coco_pose import CocoPose
 from stages.partners.own import OwnPartner
 from stages.partners.partner import Partner
 from stages.pose_labels import box_overlaps
-from utils.predictions import Predictions
+from utils.predictions import Predictions, digest_of
 from utils.structures import People
 
 Image = NDArray[np.uint8]
@@ -50,9 +49,7 @@ class Boxes:
 
     def fingerprint(self) -> str:
         """Changes with any number of it."""
-        return hashlib.sha256(
-            b"".join(np.ascontiguousarray(part).tobytes() for part in vars(self).values())
-        ).hexdigest()
+        return digest_of(vars(self).values())
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:

@@ -6,7 +6,8 @@ format has no place for. The JSON alone is enough: results of another tool can b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ from utils.skeleton import Skeleton
 from utils.structures import People
 
 Array = NDArray[np.float64]
+
+
+def digest_of(arrays: Iterable[NDArray[np.generic]]) -> str:
+    """Changes with any number in the arrays."""
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def simulated(tmp_path: Path, count: int, spread: float) -> tuple[Calibrate, Gat
         for seed, (name, truth) in enumerate(parts.items())
     }
     calibrate = Calibrate.open(tmp_path / "calibrate.json", COCO_PERSON, 0)
-    return calibrate, Gathering(found["calibrate"], found["test"], {}, ""), annotations(parts["test"])
+    return calibrate, Gathering(found["calibrate"], found["test"], {}), annotations(parts["test"])
 
 
 def test_three_independent_members_are_better_than_each(tmp_path: Path) -> None:

@@ -87,9 +87,8 @@ def test_it_finds_in_its_test_pictures_what_it_found_there(finished: Path, tmp_p
         shutil.copy(finished / "images" / image["file_name"], tmp_path / "new" / f"{image['id']}.jpg")
     (tmp_path / "new" / "9999.jpg").write_bytes(b"broken")
     before = {path: path.read_bytes() for path in (finished / "p").rglob("*") if path.is_file()}
-    assert (
-        run(finished / "p", "--image_path", tmp_path / "new", "--output_dir", tmp_path / "out", "--conf_thresh", 0) == 1
-    )
+    flags = ("--image_path", tmp_path / "new", "--output_dir", tmp_path / "out", "--conf_thresh", 0)
+    assert run(finished / "p", *flags) == 1
     assert {path: path.read_bytes() for path in before} == before
     manifest = Manifest.read(finished / "p")
     assert manifest is not None
