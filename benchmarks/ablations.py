@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train_pose
 from datasets.synthetic import write_dataset
 from sia.criterion import PoseCriterion
+from sia.head import Reference
+from sia.matcher import Targets, targets_from
+from sia.model import PoseModel
+from sia.outputs import Prediction
 from sia.registry import WIDTHS
-from sia.tokens import DetectionTokens
+from sia.tokens import DetectionTokens, _disturbed
+from utils.boxes import to_centres
 from utils.output import write_json
 
 COLUMNS = ("AP", "AP50", "AR")
@@ -115,6 +120,50 @@ def _plain_stem() -> Any:
     return mock.patch("sia.backbone.ResidualUnit.forward", lambda self, x: x)
 
 
+def _denoise() -> Any:
+    """In training, another group of tokens that start from the true people, disturbed.
+
+    After Li et al., DN-DETR, section 4: each starts at the patch below its person, so it reads a feature of its own.
+    """
+    run, choose = PoseModel.forward, DetectionTokens.forward
+    truth: list[Targets] = []
+
+    def remember(self: PoseModel, images: Tensor, batch: Any = None) -> Any:
+        truth[:] = [] if batch is None else [targets_from(batch, float(max(images.shape[-2:])))]
+        return run(self, images, batch)
+
+    def add_true(self: DetectionTokens, patches: Tensor, head: Any, proposals: Any, sure: Any = None) -> Any:
+        tokens, reference = choose(self, patches, head, proposals, sure)
+        if not (self.training and truth):
+            return tokens, reference
+        with mock.patch.object(self, "groups", 1):
+            others, start = choose(self, patches, head, _disturbed_truth(truth[0], proposals))
+        joined = (torch.cat(parts, dim=1) for parts in zip(reference, start, strict=True))
+        return torch.cat([tokens, others], dim=1), Reference(*joined)
+
+    patches = ExitStack()
+    patches.enter_context(mock.patch.object(PoseModel, "forward", remember))
+    patches.enter_context(mock.patch.object(DetectionTokens, "forward", add_true))
+    return patches
+
+
+def _disturbed_truth(truth: Targets, proposals: Prediction) -> Prediction:
+    """Proposals of a square picture, with the true people, disturbed, as the best of those patches they stand on."""
+    image, person = truth.people.nonzero(as_tuple=True)
+    side = round(proposals.scores.shape[1] ** 0.5)
+    centre, size = to_centres(truth.corners[image, person]).chunk(2, dim=-1)
+    column, row = (centre * side).long().clamp(0, side - 1).unbind(-1)
+    known = truth.labelled[image, person][..., None]
+    poses = torch.where(known, (truth.poses[image, person] - centre[:, None]) / size[:, None], 0)
+    start = _disturbed(Reference(torch.cat([centre, size], dim=-1), poses))
+    at, (centre, size) = (image, row * side + column), start.boxes.chunk(2, dim=-1)
+    return proposals._replace(
+        scores=proposals.scores.detach().index_put(at, torch.full_like(size[:, 0], 50.0)),
+        boxes=proposals.boxes.detach().index_put(at, start.boxes),
+        poses=proposals.poses.detach().index_put(at, start.poses * size[:, None] + centre[:, None]),
+    )
+
+
 ROWS = (
     Row("as it is"),
     Row("keypoints start in the middle of the box, not at the mean pose", patch=_start_in_the_middle),
@@ -131,6 +180,7 @@ ROWS = (
     Row("AdamW instead of Muon (`-OPTIMIZER adamw`)", "-OPTIMIZER adamw"),
     Row("layer decay (`-LLRD 0.8`)", "-LLRD 0.8"),
     Row("mosaic in half of the pictures (`-MOSAIC 0.5`)", "-MOSAIC 0.5"),
+    Row("a group of tokens that start from true people, disturbed", patch=_denoise),
 )
 
 
