@@ -203,13 +203,14 @@ def run(args: argparse.Namespace) -> int:
     check_llm(args.llm, args.llm_url)
     if args.llm is not None and not args.describe:
         raise ConfigError("-LLM is for --describe. Give both.")
-    if args.pipeline is not None and args.imgsz is not None:
-        raise ConfigError("--imgsz is not for --pipeline: its stages were fitted to what is found at one size.")
+    for flag in ("imgsz", "look_thresh"):
+        if args.pipeline is not None and vars(args)[flag] is not None:
+            raise ConfigError(f"--{flag} is not for --pipeline: its stages were fitted to what is found without it.")
     files = find_images(args.image_path)
     model = make_model(args.llm, args.llm_url)
     pipeline = open_pipeline(args)
     fill_thresholds(args, pipeline)
-    predictor = Predictor.load(args.weight_path, args.device, args.imgsz)
+    predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
     announce(predictor)
     folder = output_folder(args.output_dir, "inference-image")
     with remove_if_empty(folder):

@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reader == "decord" and is_address(args.video_path):
         raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
     with open_reader(args.video_path, args.reader) as reader, Interruption() as interruption:
-        predictor = Predictor.load(args.weight_path, args.device, args.imgsz)
+        predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")
         with remove_if_empty(folder):

@@ -2,7 +2,7 @@
 
     python benchmarks/looks.py --weight_path weights/sia_pose_simple-n32.pt --photographs DIR/coco_person
 
-A row for each score from which on people are looked at again (`LIKELY` in sia/model.py). With "true scores" each
+A row for each score from which on people are looked at again (`--look_thresh`). With "true scores" each
 labelled person has one candidate, the one that fits best, and its score says how well: what perfect scores would make
 of the same poses.
 Times are CPU seconds of this process, without scoring.
@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -66,8 +65,8 @@ class Trial:
     def row(self, likely: float) -> str:
         """A line of the table."""
         self.looks, start = 0, time.process_time()
-        with mock.patch("sia.model.LIKELY", likely):
-            results = predict_results(self.runtime.find, self.batches, self.annotations, self.skeleton)
+        self.runtime.look_from(likely)
+        results = predict_results(self.runtime.find, self.batches, self.annotations, self.skeleton)
         seconds = time.process_time() - start
         people = predictions_from(results, self.truth, self.skeleton)
         figures = [self.figures(people), self.figures(self.truly_scored(people))]

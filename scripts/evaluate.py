@@ -23,13 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.coco_pose import CocoPose
 from datasets.loader import ValidationLoader, validation_loader
+from sia.model import LIKELY
 from stages.evaluator import on_first_rank, predict_results
 from stages.matches import find_matches
 from stages.predictor import RUNTIMES, Predictor
 from stages.proof import prove
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_skeleton, read_json
-from utils.config import input_size
+from utils.config import fraction, input_size
 from utils.distributed import Ranks, start_ranks
 from utils.errors import ConfigError, SiaError
 from utils.keypoint_scores import csv_rows
@@ -66,6 +67,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
+    model.add_argument(
+        "--look_thresh", type=fraction, metavar="0-1",
+        help=f"first score from which on people get a second look (default: {LIKELY}, or what an export was made with)",
+    )  # fmt: skip
     parser.add_argument(
         "--output_dir",
         type=Path,
@@ -173,7 +178,7 @@ def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor, CocoPose
     """Reads weights and annotations."""
     exported = args.weight_path.suffix.lower() in RUNTIMES  # these choose for themselves
     device = args.device if ranks.world_size == 1 or exported else str(ranks.device.torch)
-    predictor = Predictor.load(args.weight_path, device, args.imgsz)
+    predictor = Predictor.load(args.weight_path, device, args.imgsz, args.look_thresh)
     dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
     loader = validation_loader(
         dataset,

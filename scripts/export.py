@@ -25,6 +25,7 @@ from datasets.coco_pose import CocoPose
 from datasets.geometry import letterbox_image
 from datasets.loader import validation_loader
 from datasets.synthetic import SyntheticScenes
+from sia.model import LIKELY
 from stages.agreement import CLOSE, Agreement, compare
 from stages.evaluator import predict_results
 from stages.export_onnx import export_onnx
@@ -34,7 +35,7 @@ from stages.openvino_runtime import OpenVinoRuntime
 from stages.predictor import Predictor
 from stages.runtime import TorchRuntime
 from utils.coco_eval import Metrics, evaluate
-from utils.config import input_size
+from utils.config import fraction, input_size
 from utils.errors import ConfigError, OutputError, WeightsError, exit_status
 from utils.images import find_images, read_image
 from utils.output import output_error
@@ -80,6 +81,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
+    what.add_argument(
+        "--look_thresh", type=fraction, default=LIKELY, metavar="0-1",
+        help="people whose first score is lower get no second look: higher is faster and finds fewer (default: "
+        "%(default)s)",
+    )  # fmt: skip
     check = parser.add_argument_group("check, and calibration of int8")
     check.add_argument(
         "--image_path", metavar="PATH",
@@ -219,6 +225,7 @@ def run(args: argparse.Namespace) -> None:
     """The whole job: written beside its place, checked, then moved there."""
     path = output_path(args)
     runtime = TorchRuntime.load(args.weight_path, "cpu")
+    runtime.look_from(args.look_thresh)
     size = args.imgsz or runtime.description.config.image_size
     print(runtime.describe(size), flush=True)
     pictures = check_pictures(args, size)

@@ -69,7 +69,8 @@ def soften(features: Tensor) -> Tensor:
 
 
 LIKELY = 0.1
-"""Score from which on a person gets a second look: docs/benchmarks.md has what it costs and saves."""
+"""Score from which on a person gets a second look, if nothing else is asked for: docs/benchmarks.md has what others
+cost and save."""
 
 POSSIBLE, OTHERS = 0.01, 1
 """In training, how many tokens an image that stand for nobody are looked at to learn their score, and from which."""
@@ -97,9 +98,15 @@ def _with_first(mask: Tensor) -> Tensor:
 
 
 class PoseModel(nn.Module, ABC):
-    """Base of the variants: the input, the proposals and the final output are the same for all."""
+    """Base of the variants: the input, the proposals and the final output are the same for all.
+
+    Attributes:
+        sigmas: (K,) OKS constants.
+        look_thresh: score in [0, 1] from which on a person gets a second look; training looks by its labels instead.
+    """
 
     sigmas: Tensor
+    look_thresh: float = LIKELY
 
     def __init__(self, backbone: Backbone, widths: Widths, dim: int, mean_pose: Tensor, sigmas: Tensor) -> None:
         """Builds what is shared.
@@ -188,7 +195,7 @@ class PoseModel(nn.Module, ABC):
         At least one square: in training so that every parameter gets a gradient, else for each image.
         """
         if truth is None or output.matched is None:
-            image, row = _with_first(seen.scores.sigmoid() > LIKELY).nonzero(as_tuple=True)
+            image, row = _with_first(seen.scores.sigmoid() > self.look_thresh).nonzero(as_tuple=True)
             torch._check(image.shape[0] > 0)  # for the tracer, which knows no data
             return squares_around(seen.boxes[image, row], image, row)
         assert output.chosen is not None

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sia.model import LIKELY
 from stages.predictor import Predictor
 from stages.shipped import DEFAULT
-from utils.config import input_size
+from utils.config import fraction, input_size
 from utils.output import named_folder, numbered_folder
 from utils.results import describe_rows
 
@@ -36,16 +37,21 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> argparse._Mu
         "comes with the project",
     )  # fmt: skip
     parser.add_argument(
-        "--conf_thresh", type=_fraction, default=SCORE, metavar="0-1",
+        "--conf_thresh", type=fraction, default=SCORE, metavar="0-1",
         help=f"people whose score is lower are neither drawn nor written (default: {SCORE})",
     )  # fmt: skip
     parser.add_argument(
-        "--kpt_thresh", type=_fraction, default=KEYPOINT, metavar="0-1",
+        "--kpt_thresh", type=fraction, default=KEYPOINT, metavar="0-1",
         help=f"keypoints whose confidence is lower are not drawn; results have them all (default: {KEYPOINT})",
     )  # fmt: skip
     parser.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW",
         help="input size in pixels; best near that of the weights (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--look_thresh", type=fraction, metavar="0-1",
+        help="people whose first score is lower get no second look: higher is faster and finds fewer (default: "
+        f"{LIKELY}, or what an export was made with)",
     )  # fmt: skip
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR",
@@ -61,13 +67,6 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> argparse._Mu
         help="pictures or frames at a time; takes memory, and makes a GPU faster (default: %(default)s)",
     )  # fmt: skip
     return finders
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def _positive(text: str) -> int:

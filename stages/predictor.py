@@ -43,20 +43,29 @@ class Predictor:
         runtime.check_size(self.image_size)
 
     @classmethod
-    def load(cls, weight_path: Path, device: str = "auto", image_size: tuple[int, int] | None = None) -> Predictor:
+    def load(
+        cls,
+        weight_path: Path,
+        device: str = "auto",
+        image_size: tuple[int, int] | None = None,
+        look_thresh: float | None = None,
+    ) -> Predictor:
         """Builds the model that a weights file describes; nothing else is needed.
 
         Args:
             weight_path: `best.pt`, `last.pt`, published weights, or an export of them (.onnx, .xml).
             device: one of `utils.device.CHOICES`, or a numbered one such as ``cuda:1``.
             image_size: height, width of the model's input; that of the weights by default.
+            look_thresh: first score, in [0, 1], from which on people are looked at again; that of the file by default.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-            ConfigError: the device or this size can't be used, or a package is missing.
+            ConfigError: the device, this size or these looks can't be had, or a package is missing.
         """
-        runtime = RUNTIMES.get(weight_path.suffix.lower(), TorchRuntime)
-        return cls(runtime.load(weight_path, device), image_size)
+        runtime = RUNTIMES.get(weight_path.suffix.lower(), TorchRuntime).load(weight_path, device)
+        if look_thresh is not None:
+            runtime.look_from(look_thresh)
+        return cls(runtime, image_size)
 
     @property
     def skeleton(self) -> Skeleton:

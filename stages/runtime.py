@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sia.model import PoseModel
+from sia.model import LIKELY, PoseModel
 from sia.postprocess import Decoded, decode
 from sia.registry import WIDTHS, ModelConfig, create_model
 from stages.weights import load_weights, read_description
@@ -44,6 +44,7 @@ class Description:
         patch: stride of the backbone's patches in input pixels.
         precision: of its arithmetic.
         fixed_size: (H, W) where the graph takes no other size.
+        look_thresh: score from which on a person gets a second look.
     """
 
     config: ModelConfig
@@ -52,12 +53,13 @@ class Description:
     patch: int
     precision: str = FLOAT32
     fixed_size: tuple[int, int] | None = None
+    look_thresh: float = LIKELY
 
     def to_json(self) -> str:
         """For the metadata of a file."""
         values = {"format": EXPORT_FORMAT, "model_config": self.config.to_dict(), "skeleton": self.skeleton.to_dict()}
         own = {"parameters": self.parameters, "patch": self.patch, "precision": self.precision}
-        return json.dumps({**values, **own, "fixed_size": self.fixed_size})
+        return json.dumps({**values, **own, "fixed_size": self.fixed_size, "look_thresh": self.look_thresh})
 
     @classmethod
     def from_json(cls, text: str | None, source: object) -> Description:
@@ -73,9 +75,9 @@ class Description:
             config, skeleton = read_description(values, source)
             fixed = values["fixed_size"]
             size = None if fixed is None else (int(fixed[0]), int(fixed[1]))
-            return cls(
-                config, skeleton, int(values["parameters"]), int(values["patch"]), str(values["precision"]), size
-            )
+            counts = int(values["parameters"]), int(values["patch"])
+            looks = float(values.get("look_thresh", LIKELY))  # older files don't say, and have this one
+            return cls(config, skeleton, *counts, str(values["precision"]), size, looks)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise WeightsError(
                 f"{source} is no export of SIA Pose of the format {EXPORT_FORMAT}. Make it with scripts/export.py."
@@ -143,13 +145,27 @@ class Runtime(ABC):
         """
         self.description.check_size(size)
 
+    def look_from(self, score: float) -> None:
+        """Has people looked at again from this score on.
+
+        Raises:
+            ConfigError: that is fixed in the file.
+        """
+        if score != self.description.look_thresh:
+            raise ConfigError(
+                f"{self.source} was exported with --look_thresh {self.description.look_thresh:g}, and can't change it. "
+                f"Leave the flag out, or export the weights again with --look_thresh {score:g}."
+            )
+
     def describe(self, image_size: tuple[int, int] | None = None) -> str:
         """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton
         height, width = image_size or config.image_size
+        looks = self.description.look_thresh
+        fewer = "" if looks == LIKELY else f", second looks from {looks:g}"
         return (
             f"{config.name} {config.size} ({self.description.parameters / 1e6:.1f} M parameters, "
-            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}) "
+            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}{fewer}) "
             f"from {self.source} on {self.device}"
         )
 
@@ -190,6 +206,11 @@ class TorchRuntime(Runtime):
 
     def check_size(self, size: tuple[int, int]) -> None:
         """PyTorch takes any."""
+
+    def look_from(self, score: float) -> None:
+        """See `Runtime`."""
+        self.model.look_thresh = score
+        self.description = replace(self.description, look_thresh=score)
 
 
 def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> Find:

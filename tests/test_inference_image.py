@@ -209,7 +209,7 @@ def test_stopping_keeps_the_results_so_far(tmp_path: Path, weights: Path, monkey
     "flags",
     [
         ["--conf", "0.5"], ["--conf_thresh", "2"], ["--conf_thresh", "x"], ["--batch_size", "0"], ["--imgsz", "8"],
-        ["--imgsz", "big"],
+        ["--imgsz", "big"], ["--look_thresh", "1.5"],
     ],
 )  # fmt: skip
 def test_flags_are_checked_and_never_abbreviated(tmp_path: Path, weights: Path, flags: list[str]) -> None:

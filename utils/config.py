@@ -55,6 +55,19 @@ def input_size(text: str) -> tuple[int, int]:
     return size
 
 
+def fraction(text: str) -> float:
+    """For a flag of argparse: a number between 0 and 1.
+
+    Raises:
+        ArgumentTypeError: it is another one.
+        ValueError: it is no number.
+    """
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def name_list(text: str) -> tuple[str, ...]:
     """``a,b`` -> ("a", "b"); ``none`` -> ()."""
     return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())

@@ -208,6 +208,20 @@ def test_a_video(onnx_file: Path, tmp_path: Path) -> None:
     assert inference_video_pose.main(flags) == 0
 
 
+def test_second_looks_are_fixed_in_the_file(folder: Path, onnx_file: Path, tmp_path: Path, capsys) -> None:
+    """Untrained weights are sure of nobody: only the best is looked at again, unless all are."""
+    path, picture = tmp_path / "all.onnx", np.full((64, 64, 3), 90, np.uint8)
+    assert export(folder / "best.pt", "onnx", "--look_thresh", 0, "--output_path", path) == 0
+    assert "second looks from 0)" in capsys.readouterr().out
+    every, best = (Predictor.load(file, "cpu", look_thresh=look) for file, look in ((path, 0.0), (onnx_file, None)))
+    here, there = (predictor.predict([picture])[0] for predictor in (every, best))
+    assert "second looks from 0)" in every.describe()
+    assert "second looks" not in best.describe()
+    assert not np.allclose(here.keypoints, there.keypoints, atol=1)
+    with pytest.raises(ConfigError, match="exported with --look_thresh 0, and can't change it"):
+        Predictor.load(path, "cpu", look_thresh=0.1)
+
+
 def test_what_the_runtime_says_is_one_line(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four colours are what ONNX Runtime refuses; OpenVINO's refusal is made up, since it may crash instead."""
     runtime = Predictor.load(exported, "cpu").runtime

@@ -121,6 +121,7 @@ def test_what_can_not_be_used_is_one_line(finished: Path, tmp_path: Path, capsys
     rest = ("--image_path", picture, "--output_dir", tmp_path / "out")
     assert "is no pipeline" in error_of(capsys, tmp_path, *rest)
     assert "--imgsz is not for --pipeline" in error_of(capsys, finished / "p", *rest, "--imgsz", 64)
+    assert "--look_thresh is not for --pipeline" in error_of(capsys, finished / "p", *rest, "--look_thresh", 0.2)
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     assert "broken.jpg" in error_of(capsys, finished / "p", "--image_path", tmp_path / "broken.jpg")
     for number, name in enumerate(("4-prior/calibrate.json", "splits/fit.json")):

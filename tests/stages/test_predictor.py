@@ -10,6 +10,7 @@ import torch
 import stages.runtime
 from sia.postprocess import Decoded
 from stages.predictor import Predictor
+from stages.runtime import TorchRuntime
 from tests.inference_helpers import save_weights
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.device import choose_device
@@ -71,6 +72,21 @@ def test_says_what_runs_where_and_why(weights: Path) -> None:
     line = Predictor.load(weights, "cpu").describe()
     for part in ("sia_pose_simple test", "17 keypoints", "64x64", str(weights), "cpu (as asked by --device cpu"):
         assert part in line
+
+
+def test_fewer_people_are_looked_at_again(weights: Path) -> None:
+    looks, lines = [], []
+    for score in (0.0, None, 1.0):
+        predictor = Predictor.load(weights, "cpu", look_thresh=score)
+        assert isinstance(predictor.runtime, TorchRuntime)
+        glimpse = predictor.runtime.model.glimpse
+        glimpse.register_forward_hook(lambda module, given, made: looks.append(len(made.scores)))
+        (people,) = predictor.predict([np.zeros((64, 64, 3), np.uint8)])
+        lines.append(predictor.describe())
+        assert len(people) == 4  # nobody is lost
+    assert looks[0] == 4
+    assert looks[2] == 1
+    assert ["second looks from" in line for line in lines] == [True, False, True]
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
