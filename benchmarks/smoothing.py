@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic.motion import MovingPeople, moving_people
-from stages.smoother import KINDS, Smoother, make_smoother
+from stages.inference_flags import SMOOTHING
+from stages.smoother import Smoother, make_smoother
 from stages.tracking import TrackedPeople, Tracker, untracked
 from utils.coco_eval import evaluate
 from utils.coco_files import AREA_OF_BOX
@@ -230,7 +231,7 @@ def compare(args: argparse.Namespace) -> list[tuple[str, str, list[Figures]]]:
     ways: dict[str, Callable[[MovingPeople, Sequence[People]], Clip]] = {
         "no tracking": lambda _, found: [untracked(people, SURE) for people in found]
     }
-    ways |= {f"--track --smooth {kind}": _way(kind) for kind in KINDS}
+    ways |= {f"--track --smooth {kind}": _way(kind) for kind in SMOOTHING}
     if args.roboflow:
         ways["trackers' ByteTrack"] = roboflow
     table: dict[tuple[str, str], list[Figures]] = {}

@@ -17,7 +17,6 @@ from utils.structures import People
 T = TypeVar("T")
 Floats = NDArray[np.float64]
 
-KINDS = ("none", "online", "offline")
 WINDOW = 0.3
 """Seconds that the offline filter looks at, half of them ahead."""
 LONGEST_GAP = 0.25
@@ -35,7 +34,7 @@ class Smoother(Protocol[T]):
 
 
 def make_smoother(kind: str, rate: float) -> Smoother[T]:
-    """One of `KINDS`, for a video of `rate` frames a second."""
+    """One of `inference_flags.SMOOTHING`, for a video of `rate` frames a second."""
     return Offline(rate) if kind == "offline" else Online(kind == "online")
 
 

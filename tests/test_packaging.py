@@ -108,3 +108,17 @@ def test_layers() -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stdout
     assert re.search(r"[1-9]\d* kept, 0 broken", result.stdout)
+
+
+@pytest.mark.parametrize("script", ["train_pose", "inference_image_pose", "inference_video_pose"])
+def test_flags_are_answered_without_loading_torch(script: str) -> None:
+    code = f"""
+import sys, {script}
+try:
+    {script}.main(["--help"])
+except SystemExit as ended:
+    print(ended.code, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "usage: " in done.stdout
+    assert done.stdout.endswith("0 False\n")
