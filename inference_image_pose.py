@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.inference_flags import add_common_flags
-from utils.errors import exit_status
-from utils.llm_flags import KEY
+from utils.errors import ConfigError, exit_status
+from utils.llm_flags import KEY, check_llm
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,8 +51,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check_args(args: argparse.Namespace) -> None:
+    """Combinations that argparse doesn't know.
+
+    Raises:
+        ConfigError: flags that don't go together.
+    """
+    check_llm(args.llm, args.llm_url)
+    if args.llm is not None and not args.describe:
+        raise ConfigError("-LLM is for --describe. Give both.")
+    for flag in ("imgsz", "look_thresh"):
+        if args.pipeline is not None and vars(args)[flag] is not None:
+            raise ConfigError(f"--{flag} is not for --pipeline: its stages were fitted to what is found without it.")
+
+
 def run(args: argparse.Namespace) -> int:
     """The whole job; imported after the flags are read, so that a wrong one is answered without loading torch."""
+    check_args(args)
     from stages import image_job
 
     return image_job.run(args)

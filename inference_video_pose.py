@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from stages.inference_flags import SMOOTHING, add_common_flags
-from utils.errors import exit_status
-from utils.video import READERS
+from utils.errors import ConfigError, exit_status
+from utils.video import READERS, is_address
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,6 +43,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; imported after the flags are read, so that a wrong one is answered without loading torch."""
+    if args.reader == "decord" and is_address(args.video_path):
+        raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
     from stages import video_job
 
     return video_job.run(args)

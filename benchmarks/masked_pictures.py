@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from datasets.coco_pose import CocoPose
 from sia.backbone import Backbone
+from utils.scheduler import make_scheduler
 
 HIDDEN = 0.6
 """Share of the patches that is hidden."""
@@ -32,26 +33,26 @@ def pretrain(backbone: Backbone, pictures: Tensor, steps: int, batch: int = 8, r
     Args:
         backbone: on the CPU.
         pictures: (N, 3, H, W) uint8, sides multiples of the patch.
-        steps: of AdamW, with a linear warm-up and a linear fall of the rate.
+        steps: of AdamW; the rate rises over a tenth of them, then falls as a cosine.
         batch: pictures a step.
         rate: the highest.
     """
     decoder = nn.Sequential(nn.LayerNorm(backbone.dim), nn.Linear(backbone.dim, 3 * backbone.patch**2))
     weights = [*backbone.parameters(), *decoder.parameters()]
     optimizer = torch.optim.AdamW(weights, rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
+    schedule = make_scheduler(optimizer, steps, steps // 10)
     for _ in range(steps):
         chosen = pictures[torch.randint(len(pictures), (batch,))]
         with torch.autocast("cpu", torch.bfloat16):
             loss = masked_loss(backbone, decoder, backbone.normalise(chosen))
-        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        optimizer.zero_grad()
         schedule.step()
 
 
 def masked_loss(backbone: Backbone, decoder: nn.Module, images: Tensor) -> Tensor:
-    """How far the hidden pixels are told wrong, in standard deviations of all pictures' pixels.
+    """How far the hidden pixels are told wrong, as l1 distance of normalised values.
 
     decoder takes (B, N, D) patches to (B, N, 3 P^2) pixels; images (B, 3, H, W), normalised.
     """

@@ -13,7 +13,7 @@ import contextlib
 import csv
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,23 +124,32 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
     predictor, dataset, loader = prepare_together(args, ranks)
     if ranks.is_main:
         print(predictor.describe(), *filter(None, [predictor.device.warning]), dataset.describe(), sep="\n", flush=True)
+    other = prepare_other(args, ranks)
     bar = tqdm(total=len(dataset), unit="img", leave=False, disable=None if ranks.is_main else True)
     with bar:
         results = predict_results(
             predictor.runtime.find, loader, args.ann_file, predictor.skeleton,
             progress=lambda images: _advance(bar, images * ranks.world_size),
         )  # fmt: skip
-    other = other_results(args, ranks) if args.compare is not None else []
-    on_first_rank(lambda: finish(args, predictor, results, other))
+    compared = other()
+    on_first_rank(lambda: finish(args, predictor, results, compared))
 
 
-def other_results(args: argparse.Namespace, ranks: Ranks) -> list[Row]:
-    """Those to compare with: of a file, or of other weights, which all ranks run."""
+def prepare_other(args: argparse.Namespace, ranks: Ranks) -> Callable[[], list[Row]]:
+    """What gives the results to compare with: of a file, or of other weights, which all ranks run.
+
+    Files are read here, so that whatever is wrong with them is said before anything is computed.
+    """
+    if args.compare is None:
+        return list
     if not _is_weights(args.compare):
-        return on_first_rank(lambda: list(read_json(args.compare, "results file")))
+        rows = on_first_rank(lambda: list(read_json(args.compare, "results file")))
+        return lambda: rows
     second = argparse.Namespace(**{**vars(args), "weight_path": args.compare})
     predictor, _, loader = prepare_together(second, ranks)
-    return predict_results(predictor.runtime.find, loader, args.ann_file, predictor.skeleton)
+    if ranks.is_main:
+        print(f"compared with {predictor.describe()}", flush=True)
+    return lambda: predict_results(predictor.runtime.find, loader, args.ann_file, predictor.skeleton)
 
 
 def _advance(bar: Any, images: int) -> None:
@@ -151,8 +160,12 @@ def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], o
     """Scores and writes, on the first rank."""
     metrics = evaluate(args.ann_file, results, predictor.skeleton)
     print(metrics.table(), flush=True)
-    size = list(predictor.image_size)
-    source = {"weights": str(args.weight_path), "annotations": str(args.ann_file), "image_size": size}
+    source = {
+        "weights": str(args.weight_path),
+        "annotations": str(args.ann_file),
+        "image_size": list(predictor.image_size),
+        "look_thresh": predictor.runtime.description.look_thresh,
+    }
     with output_folder(args.output_dir) as folder:
         write_coco_results(folder / "results.json", results)
         if args.compare is not None:

@@ -17,9 +17,8 @@ from stages.predictor import Predictor
 from stages.words.picture import describe_picture, make_model, write_words
 from stages.words.writer import Writer
 from utils.drawing import Image, PoseArtist
-from utils.errors import ConfigError, DataError
+from utils.errors import DataError
 from utils.images import find_images, read_image, write_image
-from utils.llm_flags import check_llm
 from utils.output import write_json
 from utils.results import Row, coco_rows, number_images, write_coco_results
 from utils.structures import People
@@ -153,12 +152,6 @@ def _count(people: int) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
-    check_llm(args.llm, args.llm_url)
-    if args.llm is not None and not args.describe:
-        raise ConfigError("-LLM is for --describe. Give both.")
-    for flag in ("imgsz", "look_thresh"):
-        if args.pipeline is not None and vars(args)[flag] is not None:
-            raise ConfigError(f"--{flag} is not for --pipeline: its stages were fitted to what is found without it.")
     files = find_images(args.image_path)
     model = make_model(args.llm, args.llm_url)
     pipeline = open_pipeline(args)

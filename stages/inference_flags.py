@@ -45,8 +45,8 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> argparse._Mu
     )  # fmt: skip
     parser.add_argument(
         "--look_thresh", type=fraction, metavar="0-1",
-        help="people whose first score is lower get no second look: higher is faster and finds fewer (default: 0.1, or "
-        "what an export was made with)",
+        help="people whose first score is lower get no second look, except for the best of each picture: higher is "
+        "faster and finds fewer; keep it below --conf_thresh (default: 0.1, or what an export was made with)",
     )  # fmt: skip
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR",

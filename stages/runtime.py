@@ -76,8 +76,7 @@ class Description:
             fixed = values["fixed_size"]
             size = None if fixed is None else (int(fixed[0]), int(fixed[1]))
             counts = int(values["parameters"]), int(values["patch"])
-            looks = float(values.get("look_thresh", LIKELY))  # older files don't say, and have this one
-            return cls(config, skeleton, *counts, str(values["precision"]), size, looks)
+            return cls(config, skeleton, *counts, str(values["precision"]), size, float(values["look_thresh"]))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise WeightsError(
                 f"{source} is no export of SIA Pose of the format {EXPORT_FORMAT}. Make it with scripts/export.py."

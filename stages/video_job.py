@@ -17,7 +17,6 @@ from stages.predictor import Predictor
 from stages.smoother import Smoother, make_smoother
 from stages.tracking import TrackedPeople, Tracker, untracked
 from utils.drawing import PoseArtist
-from utils.errors import ConfigError
 from utils.output import write_json
 from utils.results import JsonLines, person_rows
 from utils.trails import TrackArtist
@@ -147,8 +146,6 @@ def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
-    if args.reader == "decord" and is_address(args.video_path):
-        raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
     with open_reader(args.video_path, args.reader) as reader, Interruption() as interruption:
         predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
         announce(predictor)

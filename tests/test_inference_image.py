@@ -48,6 +48,11 @@ def test_the_weights_that_come_along_find_drawn_people(tmp_path: Path) -> None:
     assert len({row["image_id"] for row in rows}) >= 3
 
 
+def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
+    assert run(weights, picture(tmp_path / "a.png"), "--look_thresh", "0.3", "--output_dir", "out") == 0
+    assert "second looks from 0.3" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
+
+
 def test_one_picture(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(weights, picture(tmp_path / "shot-12.png"), "--conf_thresh", "0") == 0
     folder = tmp_path / "runs" / "inference-image-1"

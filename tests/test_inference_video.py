@@ -34,6 +34,12 @@ def rows_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
+    source = save_video(tmp_path / "walk.mp4", frames=2)
+    assert run(weights, source, "--look_thresh", "0.3", "--output_dir", "out") == 0
+    assert "second looks from 0.3" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
+
+
 @pytest.mark.parametrize("reader", ["av", "decord"])
 def test_a_video_with_sound_and_uneven_times(
     tmp_path: Path, weights: Path, reader: str, capsys: pytest.CaptureFixture[str]

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import stages.baseline
 from benchmarks import ablations
 from sia.backbone import ResidualUnit
+from sia.model import PoseModel
 from sia.registry import WIDTHS
+from sia.tokens import DetectionTokens
 from utils.checkpoint import load_checkpoint
 from utils.output import write_json
 
@@ -41,6 +44,25 @@ def test_a_patch_ends_with_its_training() -> None:
     with ablations._one_more_group():
         assert WIDTHS["n16"].groups == 2
     assert WIDTHS["n16"].groups == 1
+
+
+@pytest.mark.parametrize("patch", [ablations._denoise, ablations._masked_first])
+def test_patches_of_two_places_end_together(patch: ablations.Patch) -> None:
+    def places() -> list[object]:
+        start = stages.baseline.__dict__
+        return [PoseModel.forward, DetectionTokens.forward, start["build_model"], start["describe_model"]]
+
+    before = places()
+    with pytest.raises(ZeroDivisionError), patch():
+        assert places() != before
+        _ = 1 / 0
+    assert places() == before
+
+
+def test_passes_that_cannot_be_shared_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ablations.main(["--output", str(folder), "--epochs", "4"])
+    assert "4 is no multiple of 3" in capsys.readouterr().err
 
 
 def test_rows_that_are_there_are_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

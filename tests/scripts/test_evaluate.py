@@ -95,16 +95,17 @@ def test_weights_write_results_that_score_the_same(files, tmp_path, capsys):
     assert main(results_flags(files, tmp_path / "b", results=results)) == 0
     first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
     assert first["AR"] > 0
-    same = first.keys() & second.keys() - {"weights", "results", "annotations", "image_size"}
+    same = first.keys() & second.keys() - {"weights", "results", "annotations", "image_size", "look_thresh"}
     assert {key: first[key] for key in same} == {key: second[key] for key in same}
     assert first["image_size"] == [64, 96]
 
 
 def test_nothing_is_overwritten_and_size_can_change(files, tmp_path):
     for _ in range(2):
-        assert main(flags(files, tmp_path / "out", imgsz="96x64")) == 0
+        assert main(flags(files, tmp_path / "out", imgsz="96x64", look_thresh=0.3)) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
-    assert json.loads((tmp_path / "out-2" / "metrics.json").read_text())["image_size"] == [96, 64]
+    metrics = json.loads((tmp_path / "out-2" / "metrics.json").read_text())
+    assert (metrics["image_size"], metrics["look_thresh"]) == ([96, 64], 0.3)
 
 
 def as_rank(rank, arguments):
@@ -229,6 +230,7 @@ def test_two_results_are_compared(files, tmp_path, capsys):
 
 def test_weights_are_compared_with_weights_and_with_their_own_results(files, tmp_path, capsys):
     assert main(flags(files, tmp_path / "a", compare=files / "weights.pt")) == 0
+    assert "compared with sia_pose_simple test" in capsys.readouterr().out
     assert main(flags(files, tmp_path / "b", compare=tmp_path / "a" / "results.json")) == 0
     for name in "ab":
         found = json.loads((tmp_path / name / "comparison.json").read_text())
