@@ -16,8 +16,8 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,8 @@ def _plain_stem() -> Any:
     return mock.patch("sia.backbone.ResidualUnit.forward", lambda self, x: x)
 
 
-def _denoise() -> Any:
+@contextmanager
+def _denoise() -> Iterator[None]:
     """In training, another group of tokens; those of the patches on which people stand start from these, disturbed.
 
     After Li et al., DN-DETR, section 4, but matched like the other group; of two people on one patch, one counts.
@@ -143,10 +144,8 @@ def _denoise() -> Any:
         joined = (torch.cat(parts, dim=1) for parts in zip(reference, start, strict=True))
         return torch.cat([tokens, others], dim=1), Reference(*joined)
 
-    patches = ExitStack()
-    patches.enter_context(mock.patch.object(PoseModel, "forward", remember))
-    patches.enter_context(mock.patch.object(DetectionTokens, "forward", add_true))
-    return patches
+    with mock.patch.object(PoseModel, "forward", remember), mock.patch.object(DetectionTokens, "forward", add_true):
+        yield
 
 
 def _disturbed_truth(truth: Targets, proposals: Prediction) -> Prediction:
@@ -170,7 +169,8 @@ MASKED_A_STEP = 2.2
 """Steps on masked pictures in the time of one step with labels."""
 
 
-def _masked_first() -> Any:
+@contextmanager
+def _masked_first() -> Iterator[None]:
     """The backbone learns to tell the pixels of hidden squares in the third of the time that the labels don't get."""
     given: list[tuple[Any, Any]] = []
 
@@ -184,10 +184,8 @@ def _masked_first() -> Any:
         pretrain(model.backbone, pictures_of(data, config.imgsz), max(int(steps), 1), config.bs)
         return model
 
-    patches = ExitStack()
-    patches.enter_context(mock.patch("stages.baseline.describe_model", remember))
-    patches.enter_context(mock.patch("stages.baseline.build_model", pretrained))
-    return patches
+    with mock.patch.multiple("stages.baseline", describe_model=remember, build_model=pretrained):
+        yield
 
 
 ROWS = (

@@ -84,8 +84,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         "--look_thresh", type=fraction, default=LIKELY, metavar="0-1",
         help="people whose first score is lower get no second look, except for the best of each picture: higher is "
-        "faster and finds fewer (default: "
-        "%(default)s)",
+        "faster and finds fewer (default: %(default)s)",
     )  # fmt: skip
     check = parser.add_argument_group("check, and calibration of int8")
     check.add_argument(

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages.finished import FinishedPipeline
 from stages.inference_flags import KEYPOINT, SCORE
 from stages.inference_run import announce, describe_run, output_folder, remove_if_empty
 from stages.interruption import Interruption, sigterm_like_ctrl_c
@@ -22,6 +22,9 @@ from utils.images import find_images, read_image, write_image
 from utils.output import write_json
 from utils.results import Row, coco_rows, number_images, write_coco_results
 from utils.structures import People
+
+if TYPE_CHECKING:
+    from stages.finished import FinishedPipeline
 
 Find = Callable[[Sequence[Path], Sequence[Image]], tuple[list[People], float]]
 """Files and what they show -> everybody in each, and the milliseconds that a picture took."""
@@ -197,6 +200,8 @@ def open_pipeline(args: argparse.Namespace) -> FinishedPipeline | None:
     """
     if args.pipeline is None:
         return None
+    from stages.finished import FinishedPipeline  # brings all of training, which pictures alone don't need
+
     pipeline = FinishedPipeline.open(args.pipeline, args.device, args.batch_size)
     args.weight_path = pipeline.weights
     return pipeline

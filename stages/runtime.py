@@ -180,7 +180,8 @@ class TorchRuntime(Runtime):
         self, model: PoseModel, config: ModelConfig, skeleton: Skeleton, device: Device, source: object
     ) -> None:
         count = sum(parameter.numel() for parameter in model.parameters())
-        super().__init__(Description(config, skeleton, count, model.backbone.patch), device, source)
+        description = Description(config, skeleton, count, model.backbone.patch, look_thresh=model.look_thresh)
+        super().__init__(description, device, source)
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from datasets.synthetic.dataset import write_dataset
 from inference_image_pose import main
+from sia.model import LIKELY
 from stages.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
 from tests.serving import serving
@@ -46,6 +47,13 @@ def test_the_weights_that_come_along_find_drawn_people(tmp_path: Path) -> None:
     assert main(["--image_path", str(tmp_path / "data" / "images" / "val"), "--device", "cpu"]) == 0
     rows = json.loads((tmp_path / "runs" / "inference-image-1" / "results.json").read_text())
     assert len({row["image_id"] for row in rows}) >= 3
+
+
+def test_help_names_the_default_of_second_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    """The flags are read without the model, so they name its number once more."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"(default: {LIKELY}, or what an export" in " ".join(capsys.readouterr().out.split())
 
 
 def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
