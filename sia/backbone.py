@@ -148,11 +148,14 @@ class Backbone(nn.Module):
             Deep Nets with Sublinear Memory Cost, 2016). Frozen blocks that extra tokens run through always are.
         mean, std: buffers (3, 1, 1), the normalisation that the weights expect, for colours in [0, 1].
         grid: buffer (2,), the (h, w) for which the learned positions were made; weights need it to be resized.
+        native_side: buffer (), the patches along the longer side of the input that the weights were first made for;
+            unlike `grid` it stays where weights are trained on at another size.
     """
 
     mean: Tensor
     std: Tensor
     grid: Tensor
+    native_side: Tensor
 
     def __init__(self, vit: VisionTransformer | Eva, name: str) -> None:
         super().__init__()
@@ -171,6 +174,7 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.zeros(3, 1, 1))
         self.register_buffer("std", torch.ones(3, 1, 1))
         self.register_buffer("grid", torch.tensor(vit.patch_embed.grid_size))
+        self.register_buffer("native_side", torch.tensor(float(max(vit.patch_embed.grid_size))))
         config = getattr(vit, "pretrained_cfg", None) or {}
         self.set_normalisation(config.get("mean", IMAGENET_DEFAULT_MEAN), config.get("std", IMAGENET_DEFAULT_STD))
 

@@ -252,7 +252,7 @@ def _timm_family(file: BackboneFile, tensors: dict[str, Tensor], prefix: str) ->
     if prefix.endswith("vit.") and {own + "mean", own + "std", own + "grid"} <= tensors.keys():
         mean, std = ([float(v) for v in tensors[own + key].flatten()] for key in ("mean", "std"))
         height, width = (int(v) for v in tensors[own + "grid"])
-        ignored = [key for key in file.ignored if key not in (own + "mean", own + "std", own + "grid")]
+        ignored = [key for key in file.ignored if key.removeprefix(own) not in ("mean", "std", "grid", "native_side")]
         return BackboneFile("SIA Pose", file.weights, ignored, (tuple(mean), tuple(std)), (height, width))
     name = next((name for name, applies in rules if applies()), None)
     return file if name is None else file._replace(format=name, colours=IMAGENET)

@@ -93,8 +93,11 @@ def load_backbone_weights(backbone: Backbone, state: Mapping[str, Any]) -> str:
 def resize_positions(weights: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
     """The state dict of a whole model of ours, its learned positions interpolated to a backbone's grid."""
     key, grid = "backbone.vit.pos_embed", weights.get("backbone.grid")
-    if grid is None or torch.equal(grid.cpu(), backbone.grid.cpu()):
+    if grid is None:
         return dict(weights)
+    weights = {"backbone.native_side": grid.max().float(), **weights}  # those of earlier versions lack it
+    if torch.equal(grid.cpu(), backbone.grid.cpu()):
+        return weights
     resized = {**weights, "backbone.grid": backbone.grid.clone()}
     if key in weights:
         old, new = grid.tolist(), backbone.grid.tolist()

@@ -15,7 +15,7 @@ SCORE_PRIOR = -4.0
 """Logit that a candidate starts with: few of them are people (Lin et al., Focal Loss, section 4.1)."""
 
 PATCH_BOX = 0.25
-"""Side of the box that a patch starts from, as a share of the longer input side."""
+"""Side of the box that a patch starts from, as a share of the input that the weights were first made for."""
 
 LOG_SIZE_LIMIT = 4.0
 """A box changes its size by at most exp(4) = 55 times in one step, which keeps fp16 finite."""
@@ -83,15 +83,19 @@ class PersonHead(nn.Module):
         keypoints = boxes[..., None, :2] + boxes[..., None, 2:] * (poses + delta[..., :2])
         return Prediction(scores, boxes, keypoints, delta[..., 2])
 
-    def patch_reference(self, grid: tuple[int, int], step: float, batch: int) -> Reference:
-        """The reference of every patch of an (h, w) grid: a box of one size at its centre, and the mean pose.
+    def patch_reference(self, grid: tuple[int, int], step: float, side: float | Tensor, batch: int) -> Reference:
+        """The reference of every patch: a box of one size at its centre, and the mean pose.
 
-        `step` is the side of a patch in units of the longer input side.
+        Args:
+            grid: (h, w) patches.
+            step: side of a patch in units of the longer input side.
+            side: of the box, in patches.
+            batch: B.
         """
         h, w = grid
         device = self.mean_pose.device
         y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
         centres = (torch.stack([x, y], dim=-1).reshape(h * w, 2) + 0.5) * step
-        boxes = torch.cat([centres, torch.full_like(centres, PATCH_BOX)], dim=-1)
+        boxes = torch.cat([centres, torch.ones_like(centres) * side * step], dim=-1)
         poses = self.mean_pose.expand(batch, h * w, -1, -1)
         return Reference(boxes.expand(batch, -1, -1), poses)

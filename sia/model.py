@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sia.backbone import Backbone, ConvStem, Features
 from sia.glimpse import Glimpse, Squares, squares_around
-from sia.head import PersonHead, Reference, reference_from
+from sia.head import PATCH_BOX, PersonHead, Reference, reference_from
 from sia.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_row, targets_from
 from sia.outputs import PoseOutput, Prediction, gather_rows, longer_side
 from sia.rivalry import Rivalry
@@ -267,8 +267,13 @@ class PoseModel(nn.Module, ABC):
         return F.pad(self.backbone.normalise(images), [0, columns * stride - width, 0, rows * stride - height])
 
     def patch_reference(self, grid: tuple[int, int], size: tuple[int, int], batch: int) -> Reference:
-        """Where each patch starts, in units of the longer input side (padding not counted)."""
-        return self.head.patch_reference(grid, self.backbone.patch / longer_side(size), batch)
+        """Where each patch starts, in units of the longer input side (padding not counted).
+
+        The box is so many patches large whatever the input's size: a person who covers as many patches as before looks
+        the same to the encoder, and shall get the same box.
+        """
+        side = PATCH_BOX * self.backbone.native_side
+        return self.head.patch_reference(grid, self.backbone.patch / longer_side(size), side, batch)
 
     def _predict(self, tokens: Tensor, reference: Reference, groups: int, layers: list[Prediction]) -> Reference:
         """Appends the candidates that the head reads from normalised tokens; returns the next reference."""

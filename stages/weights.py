@@ -51,6 +51,7 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
     if not isinstance(weights, Mapping):
         raise WeightsError(f"{source} holds no weights. {_OURS}")
     expected = model.state_dict()
+    weights = {**{key: expected[key] for key in NEW if key in expected}, **weights}
     found = {key: getattr(weights[key], "shape", None) for key in sorted(expected.keys() & weights.keys())}
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
@@ -86,6 +87,9 @@ def shared_weights(model: nn.Module, weights: object) -> object:
     taken = {key: value for key, value in weights.items() if key in own and key not in kept}
     return {**kept, **taken}
 
+
+NEW = ("backbone.native_side",)
+"""Buffers that weights of earlier versions lack, and that the model itself has right."""
 
 BLOCKS = "backbone.vit.blocks."
 OF_THE_DATA = ("sigmas", "head.mean_pose")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia.head import LOG_SIZE_LIMIT, PATCH_BOX, PersonHead, Reference, reference_from
+from sia.head import LOG_SIZE_LIMIT, PersonHead, Reference, reference_from
 from sia.outputs import Prediction, gather_rows
 
 MEAN = torch.tensor([[-0.1, -0.4], [0.2, 0.0], [0.0, 0.5]])
@@ -40,12 +40,12 @@ def test_a_new_head_leaves_candidates_at_their_reference_with_a_low_score():
 
 
 def test_patches_start_at_their_centres_in_units_of_the_longer_side():
-    reference = make_head().patch_reference((2, 3), 16 / 48, batch=2)
+    reference = make_head().patch_reference((2, 3), 16 / 48, side=1.5, batch=2)
     assert reference.boxes.shape == (2, 6, 4)
     pixels = reference.boxes[0, :, :2] * 48
     expected = torch.tensor([[8.0, 8], [24, 8], [40, 8], [8, 24], [24, 24], [40, 24]])
     torch.testing.assert_close(pixels, expected)
-    assert (reference.boxes[..., 2:] == PATCH_BOX).all()
+    torch.testing.assert_close(reference.boxes[..., 2:] * 48, torch.full((2, 6, 2), 24.0))
     torch.testing.assert_close(reference.poses, MEAN.expand(2, 6, -1, -1))
 
 

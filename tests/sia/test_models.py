@@ -143,6 +143,15 @@ def test_any_input_size(make_config, name, size):
     assert all(part.isfinite().all() for part in people)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (128, 96), (32, 192)])
+def test_a_patch_starts_with_as_many_pixels_at_any_input_size(make_config, size):
+    """People of one size in pixels look the same to the encoder, so they shall start from the same box."""
+    model = built(make_config("sia_pose_simple"))
+    start = model.patch_reference((size[0] // 16, size[1] // 16), size, 1)
+    native = 16 * float(model.backbone.native_side)
+    torch.testing.assert_close(start.boxes[..., 2:] * max(size), torch.full_like(start.boxes[..., 2:], native / 4))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_bytes_and_floats_are_the_same_picture(make_config, name):
     model, images = built(make_config(name)).eval(), torch.randint(0, 256, (1, 3, 48, 64), dtype=torch.uint8)

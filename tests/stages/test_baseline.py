@@ -312,6 +312,7 @@ def test_weights_at_another_input_size(train: Callable[..., int], finished: Path
     first, second = (load_checkpoint(tmp_path / run / "weights" / "best.pt") for run in ("first", "larger"))
     assert second["model_config"]["image_size"] == (96, 64)
     assert second["weights"]["backbone.grid"].tolist() == [6, 4]
+    assert second["weights"]["backbone.native_side"] == max(first["weights"]["backbone.grid"]) != 6
     old, new = (saved["weights"]["backbone.vit.pos_embed"] for saved in (first, second))
     assert new.shape == (1, 24, old.shape[2])
     torch.testing.assert_close(new.mean(), old.mean(), atol=1e-3, rtol=0)

@@ -100,6 +100,15 @@ def changed(source: Path, path: Path, **parts) -> Path:
     return path
 
 
+def test_weights_of_before_the_native_side_was_saved(weights: Path, tmp_path: Path) -> None:
+    good = load_checkpoint(weights)["weights"]
+    old = {key: value for key, value in good.items() if key != "backbone.native_side"}
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    paths = (weights, changed(weights, tmp_path / "old.pt", weights=old))
+    first, second = (Predictor.load(path, "cpu").predict([image])[0] for path in paths)
+    np.testing.assert_array_equal(first.boxes, second.boxes)
+
+
 def test_weights_that_do_not_fit_are_named_by_key(weights: Path, tmp_path: Path) -> None:
     good = load_checkpoint(weights)["weights"]
     first, second, *_ = good
