@@ -6,7 +6,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 
-DEFAULT = FOLDER / "sia_pose_simple-n32.pt"
+DEFAULT = FOLDER / "sia_pose_simple-n16.pt"
 """What inference takes where no weights are named; weights/README.md says what they were trained on."""
 
 FEW = 10_000

@@ -13,11 +13,18 @@ from stages import shipped
 from utils.checkpoint import load_checkpoint
 
 
-def test_the_file_that_comes_along_fits_either_size() -> None:
-    for size in ("n16", "n32"):
-        path, reason = shipped.shipped_start("sia_pose_simple", size, 1000)
-        assert path == shipped.DEFAULT
-        assert "COCO val2017" in reason
+@pytest.mark.parametrize(
+    ("model", "size", "file"),
+    [
+        ("sia_pose_simple", "n16", "sia_pose_simple-n16.pt"),
+        ("sia_pose_simple", "n32", "sia_pose_simple-n32.pt"),
+        ("sia_pose", "n16", "sia_pose-n32.pt"),
+    ],
+)
+def test_the_files_that_come_along(model: str, size: str, file: str) -> None:
+    path, reason = shipped.shipped_start(model, size, 1000)
+    assert path == shipped.FOLDER / file
+    assert "COCO val2017" in reason
 
 
 @pytest.mark.parametrize(
@@ -50,7 +57,7 @@ def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for name, more in (("shipped", ""), ("scratch", "-INIT scratch")):
         assert train_pose.main(f"{flags} -EXP {name} {more}".split()) == 0
     said = capsys.readouterr().out
-    assert "sia_pose_simple-n32.pt, which comes along" in said
+    assert "sia_pose_simple-n16.pt, which comes along" in said
     assert "random (-INIT scratch)" in said
     key = "glimpse.heat.weight"
     known = load_checkpoint(shipped.DEFAULT)["weights"][key].float()
