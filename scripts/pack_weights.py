@@ -2,6 +2,7 @@
 
 python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output weights/sia_pose-n32.pt
 python scripts/pack_weights.py --weight_path weights/sia_pose-n32.pt --model sia_pose_simple --output simple.pt
+python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --imgsz 448 --output larger.pt
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sia.registry import create_model
+from sia.backbone_weights import resize_positions
+from sia.registry import ModelConfig, create_model
 from stages.weights import load_weights, read_description
 from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.config import input_size
 from utils.errors import ConfigError, WeightsError, exit_status
 from utils.output import check_new
 
@@ -39,21 +42,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--model", metavar="NAME",
         help="another variant, of which the file has every weight: sia_pose is sia_pose_simple and a refiner",
     )  # fmt: skip
+    parser.add_argument(
+        "--imgsz", type=input_size, metavar="N|HxW",
+        help="input size in pixels that inference is to take by default (default: that of the weights)",
+    )  # fmt: skip
     return parser.parse_args(argv)
 
 
-def as_variant(payload: Mapping[str, Any], model: str, source: Path) -> dict[str, Any]:
-    """The same weights as those of another variant; metrics, which are of the first, are left out.
+def as_other(payload: Mapping[str, Any], config: ModelConfig, source: Path) -> dict[str, Any]:
+    """The same weights as those of another variant or input size; metrics, which are of the first, are left out.
 
     Raises:
         ConfigError: no such variant.
         WeightsError: the file has not all that the variant needs.
     """
-    config = replace(read_description(payload, source)[0], name=model)
-    variant = create_model(config)
-    wanted = variant.state_dict()
-    weights = {key: value for key, value in payload["weights"].items() if key in wanted}
-    load_weights(variant, weights, source, f"Only parts of it could be those of {model}.")
+    model = create_model(config)
+    wanted = model.state_dict()
+    weights = resize_positions(payload["weights"], model.backbone)
+    weights = {key: value for key, value in weights.items() if key in wanted}
+    load_weights(model, weights, source, f"Only parts of it could be those of {config.name}.")
     return {**payload, "metrics": {}, "model_config": config.to_dict(), "weights": weights}
 
 
@@ -82,8 +89,10 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
     check_new(args.output)
     payload = load_checkpoint(args.weight_path)
-    if args.model is not None:
-        payload = as_variant(payload, args.model, args.weight_path)
+    saved, _ = read_description(payload, args.weight_path)
+    wanted = replace(saved, name=args.model or saved.name, image_size=args.imgsz or saved.image_size)
+    if wanted != saved:
+        payload = as_other(payload, wanted, args.weight_path)
     save_checkpoint(args.output, pack(payload, args.weight_path))
     before, after = (path.stat().st_size / 1e6 for path in (args.weight_path, args.output))
     print(f"{before:.1f} MB -> {after:.1f} MB. Written: {args.output}")

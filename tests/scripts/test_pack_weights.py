@@ -40,6 +40,17 @@ def test_the_refiner_may_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert message in capsys.readouterr().err
 
 
+def test_another_input_size_by_default(tmp_path: Path) -> None:
+    source, larger = save_weights(tmp_path / "best.pt"), tmp_path / "larger.pt"
+    assert main(["--weight_path", str(source), "--output", str(larger), "--imgsz", "96x128"]) == 0
+    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    found = [
+        Predictor.load(source, "cpu", image_size=(96, 128)).predict([image])[0],
+        Predictor.load(larger, "cpu").predict([image])[0],
+    ]
+    np.testing.assert_allclose(found[0].boxes, found[1].boxes, atol=0.5)
+
+
 def test_faults_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save_weights(tmp_path / "best.pt")
     assert main(["--weight_path", str(source), "--output", str(source)]) == 1
