@@ -70,10 +70,8 @@ def pack(payload: Mapping[str, Any], source: Path) -> dict[str, Any]:
     Matrices and kernels are rounded to float16; vectors, which are few, stay as they are.
 
     Raises:
-        WeightsError: no weights, or some that are no numbers or too large for float16.
+        WeightsError: weights that are no numbers or too large for float16.
     """
-    if not isinstance(payload["weights"], Mapping):
-        raise WeightsError(f"{source} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
     weights: dict[str, Tensor] = {}
     for key, value in payload["weights"].items():
         half = value.half() if value.is_floating_point() and value.ndim > 1 else value.clone()
@@ -89,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
     check_new(args.output)
     payload = load_checkpoint(args.weight_path)
+    if not isinstance(payload["weights"], Mapping):
+        raise WeightsError(f"{args.weight_path} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
     saved, _ = read_description(payload, args.weight_path)
     wanted = replace(saved, name=args.model or saved.name, image_size=args.imgsz or saved.image_size)
     if wanted != saved:

@@ -90,13 +90,18 @@ def load_backbone_weights(backbone: Backbone, state: Mapping[str, Any]) -> str:
     return _report(file, backbone)
 
 
+def with_native_side(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dict of a whole model; where one of ours is of before `native_side` was saved, its grid tells it."""
+    grid = weights.get("backbone.grid")
+    known = {"backbone.native_side": grid.max().float()} if isinstance(grid, Tensor) else {}
+    return {**known, **weights}
+
+
 def resize_positions(weights: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
     """The state dict of a whole model of ours, its learned positions interpolated to a backbone's grid."""
     key, grid = "backbone.vit.pos_embed", weights.get("backbone.grid")
-    if grid is None:
-        return dict(weights)
-    weights = {"backbone.native_side": grid.max().float(), **weights}  # those of earlier versions lack it
-    if torch.equal(grid.cpu(), backbone.grid.cpu()):
+    weights = with_native_side(weights)
+    if grid is None or torch.equal(grid.cpu(), backbone.grid.cpu()):
         return weights
     resized = {**weights, "backbone.grid": backbone.grid.clone()}
     if key in weights:

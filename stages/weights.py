@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from sia.backbone_weights import with_native_side
 from sia.registry import ModelConfig
 from utils.errors import ConfigError, DataError, WeightsError
 from utils.skeleton import Skeleton
@@ -51,7 +52,7 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
     if not isinstance(weights, Mapping):
         raise WeightsError(f"{source} holds no weights. {_OURS}")
     expected = model.state_dict()
-    weights = {**{key: expected[key] for key in NEW if key in expected}, **weights}
+    weights = with_native_side(weights)
     found = {key: getattr(weights[key], "shape", None) for key in sorted(expected.keys() & weights.keys())}
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
@@ -65,7 +66,7 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
     if any(problems.values()):
         text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
         raise WeightsError(f"The weights in {source} don't fit this model. {text}. {hint}".rstrip())
-    model.load_state_dict(dict(weights))
+    model.load_state_dict(weights)
 
 
 def shared_weights(model: nn.Module, weights: object) -> object:
@@ -87,9 +88,6 @@ def shared_weights(model: nn.Module, weights: object) -> object:
     taken = {key: value for key, value in weights.items() if key in own and key not in kept}
     return {**kept, **taken}
 
-
-NEW = ("backbone.native_side",)
-"""Buffers that weights of earlier versions lack, and that the model itself has right."""
 
 BLOCKS = "backbone.vit.blocks."
 OF_THE_DATA = ("sigmas", "head.mean_pose")

@@ -63,3 +63,8 @@ def test_faults_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     first, second = capsys.readouterr().err.splitlines()
     assert "exists already" in first
     assert key in second
+    save_checkpoint(source, {**content, "weights": [1, 2]})
+    for flags in ([], ["--imgsz", "96"]):
+        assert main(["--weight_path", str(source), "--output", str(tmp_path / "small.pt"), *flags]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "holds no weights" in line
