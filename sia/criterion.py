@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sia.glimpse import CELLS, Places, place_target
+from sia.glimpse import Places, place_target
 from sia.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, person_of_row, targets_from
 from sia.oks import keypoint_similarity, masked_mean
 from sia.outputs import PoseOutput, Prediction, gather_rows
@@ -188,8 +188,8 @@ def _place_loss(places: Places, person: Tensor, targets: Targets) -> Tensor:
     owner = person[squares.image, squares.row]
     at = (squares.image, owner.clamp(min=0))
     points = squares.inside(targets.poses[at])
-    known = targets.labelled[at] & (owner != NO_ONE)[:, None] & ((points > 0) & (points < CELLS)).all(-1)
-    entropy = -(place_target(points) * places.log_shares).sum(-1)
+    known = targets.labelled[at] & (owner != NO_ONE)[:, None] & ((points > 0) & (points < 1)).all(-1)
+    entropy = -(place_target(points * places.cells, places.cells) * places.log_shares).sum(-1)
     return masked_mean(entropy, known).sum()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,14 +12,8 @@ from torch import Tensor, nn
 
 from sia.layers import MLP, downsample
 
-SIDE = 64
-"""Pixels along a square, whatever the person's size."""
-
 STRIDE = 4
 """Pixels of the square along a cell of the heat maps."""
-
-CELLS = SIDE // STRIDE
-"""Cells along a square."""
 
 MARGIN = 1.25
 """Side of the square over the longer side of the person's box (Xiao et al., Simple Baselines, section 3)."""
@@ -52,24 +47,29 @@ class Squares(NamedTuple):
     side: Tensor
 
     def inside(self, points: Tensor) -> Tensor:
-        """points (n, K, 2) in units of the longer input side -> cells of the heat maps."""
-        return ((points - self.centre[:, None]) / self.side[:, None, None] + 0.5) * CELLS
+        """points (n, K, 2) in units of the longer input side -> shares of the square's side, from its corner."""
+        return (points - self.centre[:, None]) / self.side[:, None, None] + 0.5
 
     def outside(self, points: Tensor) -> Tensor:
         """Inverse of `inside`."""
-        return (points / CELLS - 0.5) * self.side[:, None, None] + self.centre[:, None]
+        return (points - 0.5) * self.side[:, None, None] + self.centre[:, None]
 
 
 class Places(NamedTuple):
     """Where keypoints were looked for.
 
     Attributes:
-        log_shares: (n, K, CELLS^2) float32, logarithms of shares that sum to 1 over the cells, row by row.
+        log_shares: (n, K, cells^2) float32, logarithms of shares that sum to 1 over the cells, row by row.
         squares: n of them.
     """
 
     log_shares: Tensor
     squares: Squares
+
+    @property
+    def cells(self) -> int:
+        """Cells along a square."""
+        return math.isqrt(self.log_shares.shape[-1])
 
 
 def squares_around(boxes: Tensor, image: Tensor, row: Tensor) -> Squares:
@@ -101,8 +101,14 @@ def _conv(width: int) -> nn.Conv2d:
 class Hourglass(nn.Module):
     """Strides 4, 8 and 16, and back to 4 (after Newell et al., Stacked Hourglass Networks, section 3)."""
 
-    def __init__(self, width: int, person: int) -> None:
-        """width: channels at stride 4, twice as many below; person: width of the token that says who is meant."""
+    def __init__(self, width: int, person: int, side: int) -> None:
+        """Builds it.
+
+        Args:
+            width: channels at stride 4, twice as many below.
+            person: width of the token that says who is meant.
+            side: pixels along the square; the larger, the more units there are at stride 16, to see across it.
+        """
         super().__init__()
         wide = 2 * width
         self.to4 = nn.Sequential(downsample(3, width // 2), downsample(width // 2, width), Residual(width))
@@ -110,14 +116,15 @@ class Hourglass(nn.Module):
         self.to16 = downsample(wide, wide)
         self.person = nn.Linear(person, wide)
         self.deep = nn.Sequential(Residual(wide), Residual(wide))
+        self.across = nn.Sequential(*(Residual(wide) for _ in range(side // 16 - 4)))
         self.up8, self.at8 = nn.Conv2d(wide, wide, 1), Residual(wide)
         self.up4, self.at4 = nn.Conv2d(wide, width, 1), Residual(width)
 
     def forward(self, pixels: Tensor, person: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels (n, 3, SIDE, SIDE), person (n, D) -> features at stride 4 (n, width, CELLS, CELLS), and at 16."""
+        """pixels (n, 3, h, w), person (n, D) -> features at stride 4 (n, width, h / 4, w / 4), and at 16."""
         at4 = self.to4(pixels)
         at8 = self.to8(at4)
-        at16 = self.deep(self.to16(at8) + self.person(person)[..., None, None])
+        at16 = self.across(self.deep(self.to16(at8) + self.person(person)[..., None, None]))
         at8 = self.at8(at8 + _twice(self.up8(at16)))
         return self.at4(at4 + _twice(self.up4(at8))), at16
 
@@ -149,16 +156,18 @@ class Glimpse(nn.Module):
     In a square of their own all people look alike. The token says which of two people in one square is meant.
     """
 
-    def __init__(self, token_dim: int, num_keypoints: int, width: int) -> None:
+    def __init__(self, token_dim: int, num_keypoints: int, width: int, side: int) -> None:
         """Builds the glimpse.
 
         Args:
             token_dim: width of the detection tokens.
             num_keypoints: K.
             width: channels at the heat maps' resolution.
+            side: pixels along a square, whatever the person's size; a multiple of 16.
         """
         super().__init__()
-        self.body = Hourglass(width, token_dim)
+        self.side = side
+        self.body = Hourglass(width, token_dim, side)
         self.heat = nn.Conv2d(width, num_keypoints, 1)
         self.sure = nn.Parameter(torch.ones(num_keypoints))
         self.prior = nn.Parameter(torch.ones(num_keypoints))
@@ -175,55 +184,55 @@ class Glimpse(nn.Module):
             scores: (n,) logits so far.
             squares: where to look.
         """
-        pixels = sample(images, extent, squares).contiguous(memory_format=torch.channels_last)
+        pixels = sample(images, extent, squares, self.side).contiguous(memory_format=torch.channels_last)
         fine, deep = self.body(pixels, tokens)
         places = Places(self.heat(fine).float().flatten(2).log_softmax(-1), squares)
         points, mass = peaks(places.log_shares)
         confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
         seen = [fine.mean((2, 3)), deep.mean((2, 3)), confidences.detach(), scores.detach()[:, None]]
         revised = scores.detach() + self.score(torch.cat([part.to(fine.dtype) for part in seen], -1)).float()[:, 0]
-        return Found(squares.outside(points), confidences, revised, places)
+        return Found(squares.outside(points / places.cells), confidences, revised, places)
 
 
-def sample(images: Tensor, extent: Tensor, squares: Squares) -> Tensor:
-    """images (B, 3, H, W) -> (n, 3, SIDE, SIDE), the pixels of each square; beyond the image 0.
+def sample(images: Tensor, extent: Tensor, squares: Squares, side: int) -> Tensor:
+    """images (B, 3, H, W) -> (n, 3, side, side), the pixels of each square; beyond the image 0.
 
     The images are laid below one another, an edge of zeros around each, and all squares are read from that one picture:
     no image is copied for each of its squares.
     """
     below = rearrange(F.pad(images.float(), [1, 1, 1, 1]), "b c h w -> 1 c (b h) w")
-    x, y = sample_places(extent, squares, images.shape[-2], images.shape[-1])
+    x, y = sample_places(extent, squares, images.shape[-2], images.shape[-1], side)
     x, y = x * (2 / (below.shape[3] - 1)) - 1, y * (2 / (below.shape[2] - 1)) - 1
-    even = torch.arange(2 * SIDE, device=images.device) % 2 == 0
+    even = torch.arange(2 * side, device=images.device) % 2 == 0
     pairs = torch.where(even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[:, :, None, :, None])  # x, y, x, ...
-    found = F.grid_sample(below, pairs.reshape(1, -1, SIDE, 2), align_corners=True)
-    return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=SIDE).mean(2)
+    found = F.grid_sample(below, pairs.reshape(1, -1, side, 2), align_corners=True)
+    return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=side).mean(2)
 
 
-def sample_places(extent: Tensor, squares: Squares, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Columns and rows of the samples in the images below one another, (n, OVERSAMPLING, SIDE) each.
+def sample_places(extent: Tensor, squares: Squares, height: int, width: int, side: int) -> tuple[Tensor, Tensor]:
+    """Columns and rows of the samples in the images below one another, (n, OVERSAMPLING, side) each.
 
     In pixels from the centre of the first pixel of the edge; what lies beyond an image is moved to its edge of zeros.
     """
-    count = SIDE * OVERSAMPLING
+    count = side * OVERSAMPLING
     steps = (torch.arange(count, device=extent.device, dtype=torch.float32) + 0.5) / count - 0.5
     steps = rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
     per_unit = torch.stack([width / extent[0], height / extent[1]])
-    centre, side = squares.centre * per_unit + 0.5, squares.side[:, None] * per_unit
-    x, y = (centre[:, axis, None, None] + steps * side[:, axis, None, None] for axis in (0, 1))
+    centre, length = squares.centre * per_unit + 0.5, squares.side[:, None] * per_unit
+    x, y = (centre[:, axis, None, None] + steps * length[:, axis, None, None] for axis in (0, 1))
     return x.clamp(0, width + 1), y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None, None]
 
 
-def cell_centres(device: torch.device) -> Tensor:
-    """(CELLS^2, 2) x, y in cells, row by row."""
-    steps = torch.arange(CELLS, device=device, dtype=torch.float32) + 0.5
+def cell_centres(cells: int, device: torch.device) -> Tensor:
+    """(cells^2, 2) x, y in cells, row by row."""
+    steps = torch.arange(cells, device=device, dtype=torch.float32) + 0.5
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
 def peaks(log_shares: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, K, CELLS^2) -> (n, K, 2), the mean place around the highest cell, in cells, and the share (n, K) there."""
-    x, y = cell_centres(log_shares.device).unbind(-1)
+    """(n, K, cells^2) -> (n, K, 2), the mean place around the highest cell, in cells, and the share (n, K) there."""
+    x, y = cell_centres(math.isqrt(log_shares.shape[-1]), log_shares.device).unbind(-1)
     highest = log_shares.argmax(-1, keepdim=True)
     close = ((x - x[highest]).abs() <= WINDOW) & ((y - y[highest]).abs() <= WINDOW)
     near = log_shares.exp() * close
@@ -231,8 +240,8 @@ def peaks(log_shares: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([(near * x).sum(-1), (near * y).sum(-1)], dim=-1) / mass[..., None], mass
 
 
-def place_target(points: Tensor) -> Tensor:
-    """points (..., 2) in cells -> (..., CELLS^2): shares of the cells around each, which sum to 1."""
-    cells = cell_centres(points.device)
-    squared = rearrange(points, "... c -> ... 1 c").sub(cells).square().sum(-1)
+def place_target(points: Tensor, cells: int) -> Tensor:
+    """points (..., 2) in cells -> (..., cells^2): shares of the cells around each, which sum to 1."""
+    centres = cell_centres(cells, points.device)
+    squared = rearrange(points, "... c -> ... 1 c").sub(centres).square().sum(-1)
     return (-squared / (2 * TARGET_SPREAD**2)).softmax(-1)

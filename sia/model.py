@@ -36,6 +36,7 @@ class Widths:
         layers: layers of the light decoder and of the refiner.
         people: R, the most people that can be found: the best tokens, each of which gets a second look.
         glimpse: channels of the glimpse at the resolution of its heat maps.
+        square: pixels along the square of each person that the glimpse looks at.
     """
 
     tokens: int = 60
@@ -45,6 +46,7 @@ class Widths:
     layers: int = 3
     people: int = 30
     glimpse: int = 64
+    square: int = 96
 
 
 def trim(backbone: Backbone, depth: int, keep_norm: bool) -> None:
@@ -125,7 +127,7 @@ class PoseModel(nn.Module, ABC):
         self.tokens = DetectionTokens(dim, len(mean_pose), widths.tokens, widths.groups)
         self.norm_patches = nn.LayerNorm(dim)
         self.rivalry = Rivalry(dim)
-        self.glimpse = Glimpse(dim, len(mean_pose), widths.glimpse)
+        self.glimpse = Glimpse(dim, len(mean_pose), widths.glimpse, widths.square)
         self.register_buffer("sigmas", sigmas.float())
 
     @abstractmethod

@@ -13,8 +13,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.glimpse import CELLS, MARGIN, Residual, place_target
+from sia.glimpse import MARGIN, STRIDE, Residual, place_target
 from sia.layers import downsample
+
+SIDE = 64
+"""Pixels along the square around a person."""
+
+CELLS = SIDE // STRIDE
+"""Cells of the feature map along it."""
 
 LOOKS = 3
 """How often the same weights are applied."""
@@ -88,8 +94,8 @@ class PoseCorrector(nn.Module):
     """Features of the picture around each keypoint, and the whole pose, to a move of each keypoint.
 
     One set of weights is applied `LOOKS` times, and each time the features are those of where the keypoints now are
-    (after Trigeorgis et al., Mnemonic Descent Method, CVPR 2016, section 3, without a memory). The squares are those of
-    `sia.glimpse`. The last layer starts at zero: untrained, it changes nothing.
+    (after Trigeorgis et al., Mnemonic Descent Method, CVPR 2016, section 3, without a memory). The squares are like
+    those of `sia.glimpse`. The last layer starts at zero: untrained, it changes nothing.
     """
 
     offsets: Tensor
@@ -164,5 +170,5 @@ def correction_loss(corrected: Corrected, targets: Tensor, units: Tensor, labell
     distances = (((1 + ways.square().sum(-1)).sqrt() - 1) * labelled).sum() / labelled.sum().clamp(min=1)
     cells = (targets / MARGIN + 0.5) * CELLS
     inside = labelled & ((cells > 0) & (cells < CELLS)).all(-1)
-    surprise = -(place_target(cells) * corrected.log_shares).sum(-1)
+    surprise = -(place_target(cells, CELLS) * corrected.log_shares).sum(-1)
     return distances + PLACE_WEIGHT * (surprise * inside).sum() / inside.sum().clamp(min=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -25,15 +25,18 @@ MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
 }
 
 WIDTHS: dict[str, Widths] = {
-    "p32": Widths(tokens=30, groups=1, token_blocks=2, narrow=64, layers=2, people=20, glimpse=32),
-    "n16": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, glimpse=64),
-    "n32": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, glimpse=64),
-    "ti16": Widths(narrow=128, layers=2, glimpse=64),
+    "p32": Widths(tokens=30, groups=1, token_blocks=2, narrow=64, layers=2, people=20, glimpse=32, square=64),
+    "n16": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20),
+    "n32": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, square=64),
+    "ti16": Widths(narrow=128, layers=2),
     "s16": Widths(),
     "b16": Widths(),
     "l14": Widths(narrow=384),
-    "test": Widths(tokens=8, token_blocks=2, narrow=32, layers=1, people=4, glimpse=8),
+    "test": Widths(tokens=8, token_blocks=2, narrow=32, layers=1, people=4, glimpse=8, square=64),
 }
+
+FIRST_SQUARE = 64
+"""That of weights saved before it could be chosen."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class ModelConfig:
         mean_pose: K rows of x, y relative to the box: (keypoint - centre) / (width, height).
         sigmas: K OKS constants.
         backbone: a timm name, or None for the size's own.
+        square: pixels along the glimpse's square, or None for the size's own.
     """
 
     name: str
@@ -57,6 +61,7 @@ class ModelConfig:
     mean_pose: tuple[tuple[float, float], ...]
     sigmas: tuple[float, ...]
     backbone: str | None = None
+    square: int | None = None
 
     def __post_init__(self) -> None:
         _check_known("model", self.name, list(MODELS))
@@ -68,8 +73,8 @@ class ModelConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types only."""
-        return asdict(self)
+        """Plain types only; what the size decides is written out, so that it stays when sizes change."""
+        return {**asdict(self), "square": self.widths.square}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -82,7 +87,14 @@ class ModelConfig:
             mean_pose=tuple((float(x), float(y)) for x, y in values["mean_pose"]),
             sigmas=tuple(float(s) for s in values["sigmas"]),
             backbone=values.get("backbone"),
+            square=int(values.get("square", FIRST_SQUARE)),
         )
+
+    @property
+    def widths(self) -> Widths:
+        """The numbers of the size, with this square."""
+        widths = WIDTHS[self.size]
+        return widths if self.square is None else replace(widths, square=self.square)
 
 
 def list_models() -> list[str]:
@@ -106,7 +118,7 @@ def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | N
     if backbone_weights is not None:
         backbone.loaded = load_backbone_weights(backbone, dict(backbone_weights))
     mean_pose, sigmas = torch.tensor(config.mean_pose), torch.tensor(config.sigmas)
-    return MODELS[config.name](backbone, WIDTHS[config.size], mean_pose, sigmas)
+    return MODELS[config.name](backbone, config.widths, mean_pose, sigmas)
 
 
 def _check_known(what: str, value: str, known: list[str]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from datasets.coco_pose import CocoPose
 from datasets.geometry import FILL, affine, warp_image
 from sia.glimpse import MARGIN
-from sia.glimpse import SIDE as VIEW
+from sia.pose_corrector import SIDE as VIEW
 from stages.box_frame import frame_of
 from stages.pose_labels import Rows
 from utils.predictions import Array

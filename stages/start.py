@@ -76,6 +76,11 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     )
     if start.checkpoint is not None and saved_skeleton.names == skeleton.names:
         model_config = replace(model_config, mean_pose=saved.mean_pose)
+    if start.training is not None:
+        model_config = replace(model_config, square=saved.square)
+    elif start.checkpoint is not None and saved.widths.square != model_config.widths.square:
+        change = f"looks at people in squares of {model_config.widths.square} px, not {saved.widths.square}"
+        pretrained = replace(pretrained, source=f"{pretrained.source}; {change}", is_complete=False)
     return model_config, pretrained
 
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sia.glimpse import CELLS, SIDE, Glimpse, Squares, peaks, place_target, sample, squares_around
+from sia.glimpse import Glimpse, Squares, peaks, place_target, sample, squares_around
 
 EXTENT = torch.tensor([1.0, 0.5])
+SIDE, CELLS = 64, 16
 
 
 def squares_at(*rows: tuple[int, float, float, float]) -> Squares:
@@ -39,20 +40,20 @@ def test_inside_and_outside_are_inverse(x: float, y: float, side: float):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(0.3, 0.7), st.floats(0.2, 0.3), st.floats(0.05, 0.35))
-def test_samples_are_the_pixels_of_the_square(x: float, y: float, side: float):
+@given(st.floats(0.3, 0.7), st.floats(0.2, 0.3), st.floats(0.05, 0.35), st.sampled_from((32, 64, 96)))
+def test_samples_are_the_pixels_of_the_square(x: float, y: float, side: float, pixels: int):
     """The image holds its own coordinates, so each sample tells where it was taken."""
     squares = squares_at((0, x, y, side))
-    found = sample(ramps(), EXTENT, squares)[0]
-    assert found.shape == (3, SIDE, SIDE)
-    at = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
-    torch.testing.assert_close(found[0], (x + at * side).expand(SIDE, SIDE), atol=2e-4, rtol=0)
-    torch.testing.assert_close(found[1], (y + at * side)[:, None].expand(SIDE, SIDE), atol=2e-4, rtol=0)
+    found = sample(ramps(), EXTENT, squares, pixels)[0]
+    assert found.shape == (3, pixels, pixels)
+    at = (torch.arange(pixels) + 0.5) / pixels - 0.5
+    torch.testing.assert_close(found[0], (x + at * side).expand(pixels, pixels), atol=2e-4, rtol=0)
+    torch.testing.assert_close(found[1], (y + at * side)[:, None].expand(pixels, pixels), atol=2e-4, rtol=0)
 
 
 def test_each_square_is_of_its_own_image_and_nothing_lies_beyond():
     images = torch.cat([ramps(), 5 * ramps()])
-    found = sample(images, EXTENT, squares_at((1, 0.5, 0.25, 0.1), (0, 0.5, 0.25, 0.1), (0, 2.0, 2.0, 0.1)))
+    found = sample(images, EXTENT, squares_at((1, 0.5, 0.25, 0.1), (0, 0.5, 0.25, 0.1), (0, 2.0, 2.0, 0.1)), SIDE)
     torch.testing.assert_close(found[0], 5 * found[1])
     assert not found[2].any()
 
@@ -62,8 +63,8 @@ def test_each_square_is_of_its_own_image_and_nothing_lies_beyond():
 def test_a_square_over_the_edge_sees_nothing_of_the_image_below(x: float, y: float, side: float):
     images = torch.cat([torch.zeros_like(ramps()), ramps(), torch.full_like(ramps(), 1e6)])
     among, alone = (
-        sample(images, EXTENT, squares_at((1, x, y, side))),
-        sample(ramps(), EXTENT, squares_at((0, x, y, side))),
+        sample(images, EXTENT, squares_at((1, x, y, side)), SIDE),
+        sample(ramps(), EXTENT, squares_at((0, x, y, side)), SIDE),
     )
     torch.testing.assert_close(among, alone, atol=1e-4, rtol=0)
 
@@ -71,13 +72,13 @@ def test_a_square_over_the_edge_sees_nothing_of_the_image_below(x: float, y: flo
 @settings(max_examples=30, deadline=None)
 @given(st.floats(2.5, CELLS - 2.5), st.floats(2.5, CELLS - 2.5))
 def test_a_peak_is_found_to_a_fraction_of_a_cell(x: float, y: float):
-    points, mass = peaks(place_target(torch.tensor([[[x, y]]])).log())
+    points, mass = peaks(place_target(torch.tensor([[[x, y]]]), CELLS).log())
     torch.testing.assert_close(points[0, 0], torch.tensor([x, y]), atol=0.05, rtol=0)
     assert float(mass[0, 0]) > 0.99
 
 
 def test_a_second_peak_far_away_does_not_move_the_keypoint():
-    near, far = place_target(torch.tensor([[[4.5, 4.5]], [[12.5, 9.5]]]))
+    near, far = place_target(torch.tensor([[[4.5, 4.5]], [[12.5, 9.5]]]), CELLS)
     points, mass = peaks((0.7 * near + 0.3 * far).log()[None])
     torch.testing.assert_close(points[0, 0], torch.tensor([4.5, 4.5]), atol=0.01, rtol=0)
     assert float(mass[0, 0]) == pytest.approx(0.7, abs=0.01)
@@ -86,7 +87,7 @@ def test_a_second_peak_far_away_does_not_move_the_keypoint():
 def test_people_of_one_look_and_different_sizes_are_read_alike():
     """The same picture at twice the size, in a square of twice the size: the same heat map."""
     torch.manual_seed(0)
-    glimpse = Glimpse(8, 3, 8).eval()
+    glimpse = Glimpse(8, 3, 8, SIDE).eval()
     small = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 32), scale_factor=4, mode="bicubic")
     large = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
     canvas = torch.zeros(2, 3, 128, 256)
@@ -101,7 +102,7 @@ def test_people_of_one_look_and_different_sizes_are_read_alike():
 
 
 def test_gradients_reach_every_parameter():
-    glimpse = Glimpse(8, 3, 8)
+    glimpse = Glimpse(8, 3, 8, SIDE)
     torch.nn.init.normal_(glimpse.score[2].weight)
     for residual in (module for module in glimpse.modules() if hasattr(module, "norm2")):
         torch.nn.init.ones_(residual.norm2.weight)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from sia.criterion import PoseCriterion
-from sia.glimpse import CELLS
+from sia.glimpse import STRIDE
 from sia.matcher import NO_ONE
 from sia.model import OTHERS, PoseModel
 from sia.registry import MODELS, create_model
@@ -106,7 +106,7 @@ def test_the_shapes_of_a_training_output(make_batch, make_config):
     assert output.people is output.placed[-1]
     count = len(output.places.squares.side)
     assert 4 <= count <= 4 + 2 * OTHERS
-    assert output.places.log_shares.shape == (count, 17, CELLS**2)
+    assert output.places.log_shares.shape == (count, 17, (widths.square // STRIDE) ** 2)
     assert output.proposals.scores.shape == output.stands_for.shape == (2, 24)
     assert output.matched.shape == (2, widths.groups, 3)
     assert output.chosen.shape == (2, widths.people)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sia import pose_corrector
-from sia.glimpse import CELLS, MARGIN, SIDE
-from sia.pose_corrector import LOOKS, Corrected, PoseCorrector, SqueezeExcitation, correction_loss
+from sia.glimpse import MARGIN
+from sia.pose_corrector import CELLS, LOOKS, SIDE, Corrected, PoseCorrector, SqueezeExcitation, correction_loss
 
 
 def inputs(people: int, keypoints: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

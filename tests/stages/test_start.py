@@ -75,6 +75,19 @@ def test_what_fits_is_taken_over(
     assert any(key.startswith(new) for key in found if key not in shared)
 
 
+def test_a_new_run_looks_in_the_squares_of_its_size_and_says_so(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only a run that goes on keeps those of before."""
+    best = first / "first" / "weights" / "best.pt"
+    content = torch.load(best, weights_only=True)
+    content["model_config"]["square"] = 48
+    torch.save(content, first / "small-squares.pt")
+    assert train(first, f"-EXP squares --RESUME {first}/small-squares.pt") == 0
+    assert "looks at people in squares of 64 px, not 48" in capsys.readouterr().out
+    assert load_checkpoint(first / "squares" / "weights" / "best.pt")["model_config"]["square"] == 64
+
+
 def test_another_head_starts_anew_behind_the_same_blocks(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = "-MODEL sia_pose_decoder_led"
     assert train(first, f"-EXP led -LR 1e-12 --RESUME {first}/first/weights/best.pt {model}") == 0
