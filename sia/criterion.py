@@ -105,7 +105,7 @@ class PoseCriterion(nn.Module):
         for stage in self._stages(output, person, groups):
             for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
                 total[name] = total.get(name, 0) + value / (num_people * stage.share)
-        total["place"] = self.weights.place * _place_loss(output.places, chosen, targets) / num_people
+        total["place"] = self.weights.place * place_loss(output.places, chosen, targets) / num_people
         return total
 
     @staticmethod
@@ -179,7 +179,7 @@ class PoseCriterion(nn.Module):
         return (torch.where(owned, 1.0, background) * loss).sum()
 
 
-def _place_loss(places: Places, person: Tensor, targets: Targets) -> Tensor:
+def place_loss(places: Places, person: Tensor, targets: Targets) -> Tensor:
     """Cross-entropy between where keypoints were looked for and where they are, summed over people.
 
     person (B, R) is whom each row stands for. Keypoints outside their square teach nothing.

@@ -71,6 +71,8 @@ class ModelConfig:
             raise ConfigError(
                 f"A model of {self.num_keypoints} keypoints needs as many mean positions and sigmas, got {lengths}."
             )
+        if self.square is not None and (self.square < 32 or self.square % 16):
+            raise ConfigError(f"A glimpse's square of {self.square} px can't be: choose a multiple of 16 from 32 on.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only; what the size decides is written out, so that it stays when sizes change."""

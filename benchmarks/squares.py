@@ -1,0 +1,161 @@
+"""How many pixels the square of a second look needs, where boxes and scores play no part.
+
+    python benchmarks/squares.py --weight_path WEIGHTS --photographs DIR/coco_person
+
+The glimpse of a model learns alone, for the same time with each side of its square, in squares around the labelled
+people of training photographs, whose boxes are disturbed. Then it looks at the people of other photographs, in their
+true boxes. Tokens are zeros, so where two people share a square it can only guess who is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.coco_pose import CocoPose
+from datasets.loader import training_loader, validation_loader
+from datasets.transforms import Augmentation
+from sia.criterion import place_loss
+from sia.glimpse import Found, squares_around
+from sia.matcher import Targets, targets_from
+from sia.model import PoseModel, mend_boxes
+from sia.oks import keypoint_similarity, masked_mean
+from sia.registry import create_model
+from stages.weights import load_weights, read_description, shared_weights
+from utils.boxes import to_centres
+from utils.checkpoint import load_checkpoint
+from utils.ema import make_ema
+from utils.errors import exit_status
+from utils.structures import PoseBatch
+
+BATCH, RATE, DECAY, CLIP = 16, 1e-3, 0.995, 5.0
+AUGMENTATION = Augmentation(scale=(0.6, 1.7), rotation=30.0, mosaic=0.0)
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--weight_path", type=Path, required=True)
+    parser.add_argument("--photographs", type=Path, required=True, help="folder with images/, train.json and val.json")
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 96, 128], help="in pixels (default: %(default)s)")
+    parser.add_argument("--imgsz", type=int, default=384, help="of the photographs (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of each training (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+class Trial:
+    """One model and its pictures."""
+
+    def __init__(self, args: argparse.Namespace, side: int) -> None:
+        self.args = args
+        payload = load_checkpoint(args.weight_path)
+        config, skeleton = read_description(payload, args.weight_path)
+        self.size = (args.imgsz, args.imgsz)
+        torch.manual_seed(args.seed)
+        self.model = create_model(replace(config, square=side))
+        load_weights(self.model, shared_weights(self.model, payload["weights"]), args.weight_path)
+        images = args.photographs / "images"
+        self.train, self.val = (
+            CocoPose(images, args.photographs / f"{split}.json", skeleton=skeleton) for split in ("train", "val")
+        )
+
+    def row(self) -> str:
+        """Learns and finds: a line of the table."""
+        people, seconds = self._learn()
+        fits = self._fits()
+        shown = " | ".join(
+            f"{float(value):.3f}" for value in (fits.mean(), (fits > 0.5).float().mean(), (fits > 0.75).float().mean())
+        )
+        return f"| {self.model.glimpse.side} | {people} | {people / seconds:.0f} | {shown} |"
+
+    def look(self, model: PoseModel, batch: PoseBatch, disturb: bool) -> tuple[Found, Targets]:
+        """In the true boxes of all who have keypoints."""
+        truth = targets_from(batch, float(max(self.size)))
+        image, row = truth.posed.nonzero(as_tuple=True)
+        corners = truth.corners[image, row]
+        boxes = mend_boxes(torch.zeros_like(corners), corners) if disturb else to_centres(corners)
+        pixels, grid = (
+            model.normalise(batch.images),
+            tuple(math.ceil(side / model.backbone.patch) for side in self.size),
+        )
+        nobody = torch.zeros(len(row), model.glimpse.body.person.in_features)
+        squares = squares_around(boxes, image, row)
+        extent = model.extent((grid[0], grid[1]), self.size)
+        return model.glimpse(pixels, extent, nobody, torch.zeros(len(row)), squares), truth
+
+    def _learn(self) -> tuple[int, float]:
+        """How many people it saw, in how many seconds; the model becomes its average."""
+        glimpse, average = self.model.glimpse, make_ema(self.model, DECAY)
+        optimizer = torch.optim.AdamW(glimpse.parameters(), RATE)
+        start, people = time.perf_counter(), 0
+        for batch in self._batches():
+            share = (time.perf_counter() - start) / (60 * self.args.minutes)
+            if share >= 1:
+                break
+            optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * share)) / 2
+            with torch.autocast("cpu", torch.bfloat16):
+                found, truth = self.look(self.model, batch, disturb=True)
+            person = torch.arange(truth.people.shape[1]).expand(len(truth.people), -1)
+            count = len(found.places.log_shares)
+            optimizer.zero_grad()
+            torch.autograd.backward(place_loss(found.places, person, truth) / max(count, 1))
+            torch.nn.utils.clip_grad_norm_(glimpse.parameters(), CLIP)
+            optimizer.step()
+            average.update_parameters(self.model)
+            people += count
+        self.model.load_state_dict(average.module.state_dict())
+        return people, time.perf_counter() - start
+
+    def _batches(self) -> Iterator[PoseBatch]:
+        loader = training_loader(
+            self.train,
+            image_size=self.size,
+            batch_size=BATCH,
+            workers=0,
+            seed=self.args.seed,
+            augmentation=AUGMENTATION,
+        )
+        epoch = 0
+        while True:
+            loader.set_epoch(epoch)
+            yield from (batch for batch in loader if (batch.keypoints[..., 2] > 0).any())
+            epoch += 1
+
+    @torch.no_grad()
+    def _fits(self) -> Tensor:
+        """(people,) OKS of each labelled person."""
+        fits = []
+        for batch in validation_loader(self.val, image_size=self.size, batch_size=BATCH, workers=0):
+            found, truth = self.look(self.model.eval(), batch, disturb=False)
+            at = (found.places.squares.image, found.places.squares.row)
+            squared = (found.poses - truth.poses[at]).square().sum(-1)
+            fits.append(
+                masked_mean(keypoint_similarity(squared, truth.areas[at], self.model.sigmas), truth.labelled[at])
+            )
+        return torch.cat(fits)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a markdown table."""
+    args = parse_args(arguments)
+    torch.set_num_threads(1)
+    print("| pixels along the square | people learned from | a second | OKS | above 0.5 | above 0.75 |")
+    print("|--:" * 6 + "|")
+    for side in args.sides:
+        print(Trial(args, side).row(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
