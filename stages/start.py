@@ -54,34 +54,36 @@ def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
 
 
 def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[ModelConfig, Pretrained]:
-    """What to build and with which weights; a checkpoint brings its own mean pose, which its weights expect."""
-    skeleton = train.skeleton
-    pretrained = Pretrained(source=start.source)
-    if start.checkpoint is None and config.backbone is not None:
-        pretrained = load_pretrained(config.backbone)
-    elif start.checkpoint is not None:
-        saved, saved_skeleton = read_description(start.checkpoint, start.source)
-        fresh = (True, _same_head(saved.name, config.model))
-        trained, whole = fresh if start.training is None else _start_of(start.training, start.source)
-        other = _difference(saved, saved_skeleton, config, skeleton)
-        pretrained = Pretrained(saved.backbone, None, "; ".join([start.source, *other]), trained, whole, not other)
-    model_config = ModelConfig(
+    """What to build and with which weights.
+
+    A checkpoint brings its own mean pose, which its weights expect; a run that goes on keeps its squares as well.
+    """
+    model = _own_model(config, train)
+    if start.checkpoint is None:
+        pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
+        return replace(model, backbone=pretrained.architecture), pretrained
+    saved, skeleton = read_description(start.checkpoint, start.source)
+    model = replace(model, backbone=saved.backbone)
+    if skeleton.names == train.skeleton.names:
+        model = replace(model, mean_pose=saved.mean_pose)
+    trained, whole = True, _same_head(saved.name, config.model)
+    if start.training is not None:
+        model = replace(model, square=saved.square)
+        trained, whole = _start_of(start.training, start.source)
+    other = _difference(saved, skeleton, model, train.skeleton)
+    return model, Pretrained(saved.backbone, None, "; ".join([start.source, *other]), trained, whole, not other)
+
+
+def _own_model(config: TrainConfig, train: CocoPose) -> ModelConfig:
+    """What the flags and the annotations say."""
+    return ModelConfig(
         name=config.model,
         size=config.size,
-        num_keypoints=skeleton.num_keypoints,
+        num_keypoints=train.skeleton.num_keypoints,
         image_size=config.imgsz,
         mean_pose=tuple((float(x), float(y)) for x, y in mean_pose(train)),
-        sigmas=skeleton.sigmas,
-        backbone=pretrained.architecture,
+        sigmas=train.skeleton.sigmas,
     )
-    if start.checkpoint is not None and saved_skeleton.names == skeleton.names:
-        model_config = replace(model_config, mean_pose=saved.mean_pose)
-    if start.training is not None:
-        model_config = replace(model_config, square=saved.square)
-    elif start.checkpoint is not None and saved.widths.square != model_config.widths.square:
-        change = f"looks at people in squares of {model_config.widths.square} px, not {saved.widths.square}"
-        pretrained = replace(pretrained, source=f"{pretrained.source}; {change}", is_complete=False)
-    return model_config, pretrained
 
 
 def _same_head(saved: str, wanted: str) -> bool:
@@ -89,11 +91,16 @@ def _same_head(saved: str, wanted: str) -> bool:
     return issubclass(MODELS[wanted], MODELS[saved]) or issubclass(MODELS[saved], MODELS[wanted])
 
 
-def _difference(saved: ModelConfig, saved_skeleton: Skeleton, config: TrainConfig, skeleton: Skeleton) -> list[str]:
+def _difference(saved: ModelConfig, skeleton: Skeleton, model: ModelConfig, own: Skeleton) -> list[str]:
     """What says that only a part of the weights is taken over; nothing where all are."""
-    variant = [] if saved.name == config.model else [f"of {saved.name}"]
-    keypoints = [] if saved_skeleton.names == skeleton.names else [f"of other keypoints ({saved.num_keypoints})"]
-    return [f"{' and '.join(variant + keypoints)}: what fits is taken over"] if variant or keypoints else []
+    before, now = saved.widths.square, model.widths.square
+    kinds = {
+        f"of {saved.name}": saved.name != model.name,
+        f"of other keypoints ({saved.num_keypoints})": skeleton.names != own.names,
+        f"of squares of {before} px, not {now}": before != now,
+    }
+    named = " and ".join(kind for kind, differs in kinds.items() if differs)
+    return [f"{named}: what fits is taken over"] if named else []
 
 
 def _start_of(training: Mapping[str, Any], source: object) -> tuple[bool, bool]:

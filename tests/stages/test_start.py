@@ -84,7 +84,7 @@ def test_a_new_run_looks_in_the_squares_of_its_size_and_says_so(
     content["model_config"]["square"] = 48
     torch.save(content, first / "small-squares.pt")
     assert train(first, f"-EXP squares --RESUME {first}/small-squares.pt") == 0
-    assert "looks at people in squares of 64 px, not 48" in capsys.readouterr().out
+    assert "of squares of 48 px, not 64: what fits is taken over" in capsys.readouterr().out
     assert load_checkpoint(first / "squares" / "weights" / "best.pt")["model_config"]["square"] == 64
 
 
