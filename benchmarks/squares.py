@@ -4,7 +4,8 @@
 
 The glimpse of a model learns alone, for the same time with each side of its square, in squares around the labelled
 people of training photographs, whose boxes are disturbed. Then it looks at the people of other photographs, in their
-true boxes. Tokens are zeros, so where two people share a square it can only guess who is meant.
+true boxes. Tokens are zeros, so where two people share a square it can only guess who is meant. The side that the
+weights have learned at has an advantage: units that another one has beside are new, those that it lacks are left out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from sia.matcher import Targets, targets_from
 from sia.model import PoseModel, mend_boxes
 from sia.oks import keypoint_similarity, masked_mean
 from sia.registry import create_model
-from stages.weights import load_weights, read_description, shared_weights
+from stages.weights import load_weights, read_description, resize_squares
 from utils.boxes import to_centres
 from utils.checkpoint import load_checkpoint
 from utils.ema import make_ema
@@ -64,7 +65,7 @@ class Trial:
         self.size = (args.imgsz, args.imgsz)
         torch.manual_seed(args.seed)
         self.model = create_model(replace(config, square=side))
-        load_weights(self.model, shared_weights(self.model, payload["weights"]), args.weight_path)
+        load_weights(self.model, resize_squares(payload["weights"], self.model), args.weight_path)
         images = args.photographs / "images"
         self.train, self.val = (
             CocoPose(images, args.photographs / f"{split}.json", skeleton=skeleton) for split in ("train", "val")
@@ -73,7 +74,7 @@ class Trial:
     def row(self) -> str:
         """Learns and finds: a line of the table."""
         people, seconds = self._learn()
-        fits = self._fits()
+        fits = self.fits()
         shown = " | ".join(
             f"{float(value):.3f}" for value in (fits.mean(), (fits > 0.5).float().mean(), (fits > 0.75).float().mean())
         )
@@ -133,7 +134,7 @@ class Trial:
             epoch += 1
 
     @torch.no_grad()
-    def _fits(self) -> Tensor:
+    def fits(self) -> Tensor:
         """(people,) OKS of each labelled person."""
         fits = []
         for batch in validation_loader(self.val, image_size=self.size, batch_size=BATCH, workers=0):

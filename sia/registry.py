@@ -35,6 +35,9 @@ WIDTHS: dict[str, Widths] = {
     "test": Widths(tokens=8, token_blocks=2, narrow=32, layers=1, people=4, glimpse=8, square=64),
 }
 
+SQUARES = 32, 512
+"""Least and most pixels along the glimpse's square."""
+
 FIRST_SQUARE = 64
 """That of weights saved before it could be chosen."""
 
@@ -71,11 +74,14 @@ class ModelConfig:
             raise ConfigError(
                 f"A model of {self.num_keypoints} keypoints needs as many mean positions and sigmas, got {lengths}."
             )
-        if self.square is not None and (self.square < 32 or self.square % 16):
-            raise ConfigError(f"A glimpse's square of {self.square} px can't be: choose a multiple of 16 from 32 on.")
+        if self.square is not None and (self.square % 16 or not SQUARES[0] <= self.square <= SQUARES[1]):
+            raise ConfigError(
+                f"Squares of {self.square} px can't be looked at: choose a multiple of 16 between {SQUARES[0]} and "
+                f"{SQUARES[1]} (-SQUARE)."
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types only; what the size decides is written out, so that it stays when sizes change."""
+        """Plain types only; the square is written out, so that it stays when that of the size changes."""
         return {**asdict(self), "square": self.widths.square}
 
     @classmethod

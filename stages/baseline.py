@@ -43,7 +43,7 @@ def run(config: TrainConfig, start: Start) -> int:
         SiaError: anything that the user can mend.
     """
     # The names are checked before minutes of reading.
-    ModelConfig(config.model, config.size, 0, config.imgsz, (), ())
+    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), square=config.square)
     if config.lora:
         need("peft", "-LORA")
     with start_ranks(config.device) as ranks:

@@ -20,7 +20,7 @@ class Pretrained:
         source: what it is, for the start block.
         is_trained: whether a training stands behind the weights.
         is_whole: whether they are those of a whole model with the same head, not of its backbone alone.
-        is_complete: whether every weight has to fit: that model is of the same variant, keypoints and squares.
+        is_complete: whether every weight has to fit: that model is of the same variant and the same keypoints.
     """
 
     architecture: str | None = None

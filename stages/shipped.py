@@ -13,7 +13,7 @@ FEW = 10_000
 """Pictures from which on a training starts from random weights: there is enough to learn from."""
 
 SAME_WEIGHTS = {"n16": ("n16", "n32"), "n32": ("n32", "n16")}
-"""Sizes whose weights fit each other; the first choice comes first."""
+"""Sizes whose weights fit each other, but for the squares of the glimpse; the first choice comes first."""
 
 
 def shipped_start(model: str, size: str, pictures: int) -> tuple[Path | None, str]:

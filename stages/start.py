@@ -12,7 +12,7 @@ from sia.model import PoseModel
 from sia.registry import MODELS, ModelConfig, create_model
 from stages.pretrained import Pretrained, load_pretrained
 from stages.shipped import shipped_start
-from stages.weights import load_weights, read_description, shared_weights
+from stages.weights import load_weights, read_description, resize_squares, shared_weights
 from utils.checkpoint import load_checkpoint
 from utils.config import TrainConfig
 from utils.errors import WeightsError
@@ -54,10 +54,7 @@ def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
 
 
 def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[ModelConfig, Pretrained]:
-    """What to build and with which weights.
-
-    A checkpoint brings its own mean pose, which its weights expect; a run that goes on keeps its squares as well.
-    """
+    """What to build and with which weights; a checkpoint brings what its weights expect: mean pose and squares."""
     model = _own_model(config, train)
     if start.checkpoint is None:
         pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
@@ -66,12 +63,13 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     model = replace(model, backbone=saved.backbone)
     if skeleton.names == train.skeleton.names:
         model = replace(model, mean_pose=saved.mean_pose)
-    trained, whole = True, _same_head(saved.name, config.model)
-    if start.training is not None:
+    if config.square is None and config.size == saved.size:
         model = replace(model, square=saved.square)
-        trained, whole = _start_of(start.training, start.source)
-    other = _difference(saved, skeleton, model, train.skeleton)
-    return model, Pretrained(saved.backbone, None, "; ".join([start.source, *other]), trained, whole, not other)
+    fresh = (True, _same_head(saved.name, config.model))
+    trained, whole = fresh if start.training is None else _start_of(start.training, start.source)
+    other = _difference(saved, skeleton, config, train.skeleton)
+    source = "; ".join([start.source, *other, *_new_squares(saved, model)])
+    return model, Pretrained(saved.backbone, None, source, trained, whole, not other)
 
 
 def _own_model(config: TrainConfig, train: CocoPose) -> ModelConfig:
@@ -83,6 +81,7 @@ def _own_model(config: TrainConfig, train: CocoPose) -> ModelConfig:
         image_size=config.imgsz,
         mean_pose=tuple((float(x), float(y)) for x, y in mean_pose(train)),
         sigmas=train.skeleton.sigmas,
+        square=config.square,
     )
 
 
@@ -91,16 +90,17 @@ def _same_head(saved: str, wanted: str) -> bool:
     return issubclass(MODELS[wanted], MODELS[saved]) or issubclass(MODELS[saved], MODELS[wanted])
 
 
-def _difference(saved: ModelConfig, skeleton: Skeleton, model: ModelConfig, own: Skeleton) -> list[str]:
+def _difference(saved: ModelConfig, saved_skeleton: Skeleton, config: TrainConfig, skeleton: Skeleton) -> list[str]:
     """What says that only a part of the weights is taken over; nothing where all are."""
+    variant = [] if saved.name == config.model else [f"of {saved.name}"]
+    keypoints = [] if saved_skeleton.names == skeleton.names else [f"of other keypoints ({saved.num_keypoints})"]
+    return [f"{' and '.join(variant + keypoints)}: what fits is taken over"] if variant or keypoints else []
+
+
+def _new_squares(saved: ModelConfig, model: ModelConfig) -> list[str]:
+    """What says that people are looked at in other squares than the weights know."""
     before, now = saved.widths.square, model.widths.square
-    kinds = {
-        f"of {saved.name}": saved.name != model.name,
-        f"of other keypoints ({saved.num_keypoints})": skeleton.names != own.names,
-        f"of squares of {before} px, not {now}": before != now,
-    }
-    named = " and ".join(kind for kind, differs in kinds.items() if differs)
-    return [f"{named}: what fits is taken over"] if named else []
+    return [] if before == now else [f"looks at people in squares of {now} px, not {before}"]
 
 
 def _start_of(training: Mapping[str, Any], source: object) -> tuple[bool, bool]:
@@ -120,7 +120,10 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     model = create_model(model_config, pretrained.weights)
     if start.checkpoint is not None:
         weights = start.checkpoint.get("weights")
-        weights = resize_positions(weights, model.backbone) if isinstance(weights, Mapping) else weights
+        if isinstance(weights, Mapping):
+            weights = resize_positions(weights, model.backbone)
+            saved = read_description(start.checkpoint, start.source)[0]
+            weights = resize_squares(weights, model) if saved.widths.square != model.glimpse.side else weights
         if not pretrained.is_complete:
             weights = shared_weights(model, weights)
         load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")

@@ -69,6 +69,16 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
     model.load_state_dict(weights)
 
 
+def resize_squares(weights: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """A state dict for a model whose glimpse looks at squares of another side.
+
+    The larger the square, the more units see across it. Those that only the model has stay as they are, those that
+    only the weights have are left out; all else has to fit as ever.
+    """
+    own = {key: value for key, value in model.state_dict().items() if key.startswith(ACROSS)}
+    return {**own, **{key: value for key, value in weights.items() if key in own or not key.startswith(ACROSS)}}
+
+
 def shared_weights(model: nn.Module, weights: object) -> object:
     """What a model can take over from one of another variant, or of other keypoints; the rest of it stays as it is.
 
@@ -90,6 +100,7 @@ def shared_weights(model: nn.Module, weights: object) -> object:
 
 
 BLOCKS = "backbone.vit.blocks."
+ACROSS = "glimpse.body.across."
 OF_THE_DATA = ("sigmas", "head.mean_pose")
 """Buffers that are made from the annotations, not learned."""
 

@@ -134,6 +134,11 @@ class TrainConfig:
         "-IMGSZ", _WHAT, "Input size in pixels, N or HxW; pictures are letterboxed into it.", kind=image_size,
         default=(256, 256),
     )  # fmt: skip
+    square: int | None = _flag(
+        "-SQUARE", _WHAT, "Pixels along the square in which each person is looked at again, a multiple of 16: more "
+        "place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this -SIZE, else "
+        "96 (p32 and n32: 64).", kind=int, default=None,
+    )  # fmt: skip
     stage: str = _flag(
         "-STAGE", _WHAT, "Stage of the pipeline, or all of them; baseline without -PIPELINE is a plain training.",
         default="baseline", choices=(*STAGES, "all"), free=True,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sia.glimpse import Glimpse, Squares, peaks, place_target, sample, squares_around
+from sia.glimpse import WINDOW, Glimpse, Squares, peaks, place_target, sample, squares_around
 
 EXTENT = torch.tensor([1.0, 0.5])
 SIDE, CELLS = 64, 16
@@ -84,10 +84,11 @@ def test_a_second_peak_far_away_does_not_move_the_keypoint():
     assert float(mass[0, 0]) == pytest.approx(0.7, abs=0.01)
 
 
-def test_people_of_one_look_and_different_sizes_are_read_alike():
+@pytest.mark.parametrize("side", [SIDE, 96])
+def test_people_of_one_look_and_different_sizes_are_read_alike(side: int):
     """The same picture at twice the size, in a square of twice the size: the same heat map."""
     torch.manual_seed(0)
-    glimpse = Glimpse(8, 3, 8, SIDE).eval()
+    glimpse = Glimpse(8, 3, 8, side).eval()
     small = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 32), scale_factor=4, mode="bicubic")
     large = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
     canvas = torch.zeros(2, 3, 128, 256)
@@ -101,8 +102,22 @@ def test_people_of_one_look_and_different_sizes_are_read_alike():
     torch.testing.assert_close(relative[0], relative[1], atol=0.02, rtol=0)
 
 
-def test_gradients_reach_every_parameter():
-    glimpse = Glimpse(8, 3, 8, SIDE)
+@pytest.mark.parametrize("side", [32, SIDE, 96])
+def test_a_keypoint_is_where_its_heat_map_is_highest(side: int):
+    """Whatever the number of cells: the poses agree with the heat maps they were read from."""
+    glimpse = Glimpse(8, 3, 8, side).eval()
+    squares = squares_at((0, 0.4, 0.2, 0.3))
+    found = glimpse(ramps(), EXTENT, torch.rand(1, 8), torch.zeros(1), squares)
+    cells = side // 4
+    assert found.places.cells == cells
+    highest = found.places.log_shares.argmax(-1)
+    places = torch.stack([highest % cells, highest.div(cells, rounding_mode="floor")], -1) + 0.5
+    assert ((squares.inside(found.poses) * cells - places).abs() <= WINDOW).all()
+
+
+@pytest.mark.parametrize("side", [SIDE, 96])
+def test_gradients_reach_every_parameter(side: int):
+    glimpse = Glimpse(8, 3, 8, side)
     torch.nn.init.normal_(glimpse.score[2].weight)
     for residual in (module for module in glimpse.modules() if hasattr(module, "norm2")):
         torch.nn.init.ones_(residual.norm2.weight)

@@ -75,17 +75,58 @@ def test_what_fits_is_taken_over(
     assert any(key.startswith(new) for key in found if key not in shared)
 
 
-def test_a_new_run_looks_in_the_squares_of_its_size_and_says_so(
-    first: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def wide(first: Path) -> Path:
+    """Weights of the same model with squares of 96 px, and units that see across them."""
+    if not (first / "wide").exists():
+        assert train(first, "-EXP wide -SQUARE 96") == 0
+    return first / "wide" / "weights" / "best.pt"
+
+
+def square_of(folder: Path, name: str) -> int:
+    square = load_checkpoint(folder / name / "weights" / "best.pt")["model_config"]["square"]
+    assert isinstance(square, int)
+    return square
+
+
+def test_weights_keep_their_squares(first: Path, wide: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a new run of their size, and in one that goes on; the size's own is 64."""
+    assert train(first, f"-EXP again -LR 1e-12 --RESUME {wide}") == 0
+    assert "squares" not in capsys.readouterr().out
+    assert square_of(first, "again") == 96
+    key = "glimpse.body.across.1.norm1.weight"
+    assert torch.equal(weights(first, "again")[key], weights(first, "wide")[key])
+    assert train_pose.main(["--RESUME", str(wide.with_name("last.pt"))]) == 0
+    assert square_of(first, "wide") == 96
+
+
+@pytest.mark.parametrize(("source", "square", "units"), [("first", 96, 2), ("wide", 64, 0), ("wide", 128, 4)])
+def test_other_squares_take_all_that_fits_and_say_so(
+    first: Path, wide: Path, capsys: pytest.CaptureFixture[str], source: str, square: int, units: int
 ) -> None:
-    """Only a run that goes on keeps those of before."""
-    best = first / "first" / "weights" / "best.pt"
-    content = torch.load(best, weights_only=True)
-    content["model_config"]["square"] = 48
-    torch.save(content, first / "small-squares.pt")
-    assert train(first, f"-EXP squares --RESUME {first}/small-squares.pt") == 0
-    assert "of squares of 48 px, not 64: what fits is taken over" in capsys.readouterr().out
-    assert load_checkpoint(first / "squares" / "weights" / "best.pt")["model_config"]["square"] == 64
+    """But for the units that see across the square, every weight has to fit."""
+    name = f"{source}-{square}"
+    flags = f"-EXP {name} -LR 1e-12 -SQUARE {square} --RESUME {first}/{source}/weights/best.pt"
+    assert train(first, flags) == 0
+    assert f"looks at people in squares of {square} px, not" in capsys.readouterr().out
+    assert square_of(first, name) == square
+    old, found = weights(first, source), weights(first, name)
+    assert len({key.split(".")[3] for key in found if key.startswith("glimpse.body.across")}) == units
+    for key in ("glimpse.heat.weight", "head.box.2.weight", "glimpse.body.deep.0.first.weight"):
+        torch.testing.assert_close(found[key], old[key], atol=1e-6, rtol=0)
+
+
+def test_other_squares_are_no_excuse_for_missing_weights(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = torch.load(first / "first" / "weights" / "best.pt", weights_only=True)
+    del content["weights"]["head.box.2.weight"]
+    torch.save(content, first / "holes.pt")
+    assert train(first, f"-EXP holes -SQUARE 96 --RESUME {first}/holes.pt") == 1
+    assert "missing: head.box.2.weight" in capsys.readouterr().err
+
+
+def test_a_square_that_cannot_be_is_refused(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(first, "-EXP odd -SQUARE 70") == 1
+    assert "Squares of 70 px" in capsys.readouterr().err
 
 
 def test_another_head_starts_anew_behind_the_same_blocks(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
