@@ -23,7 +23,11 @@ def test_the_graph_returns_what_decode_does(make_config):
 
 @pytest.mark.parametrize(
     ("name", "size", "scale"),
-    [*((name, "test", 1) for name in list_models() if name not in ELSEWHERE), ("sia_pose_simple", "n32", 3), ("sia_pose_simple", "n16", 2)],
+    [
+        *((name, "test", 1) for name in list_models() if name not in ELSEWHERE),
+        ("sia_pose_simple", "n32", 3),
+        ("sia_pose_simple", "n16", 2),
+    ],
 )
 def test_every_model_can_be_traced_for_any_size(name, size, scale, make_config):
     model = create_model(make_config(name, size=size)).eval()
