@@ -136,8 +136,8 @@ class TrainConfig:
     )  # fmt: skip
     square: int | None = _flag(
         "-SQUARE", _WHAT, "Pixels along the square in which each person is looked at again, a multiple of 16: more "
-        "place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this -SIZE, else "
-        "96 (p32 and n32: 64).", kind=int, default=None,
+        "place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this -SIZE, "
+        "else 96 (p32 and n32: 64).", kind=int, default=None,
     )  # fmt: skip
     stage: str = _flag(
         "-STAGE", _WHAT, "Stage of the pipeline, or all of them; baseline without -PIPELINE is a plain training.",
