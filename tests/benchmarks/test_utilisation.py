@@ -11,8 +11,8 @@ from benchmarks import utilisation
 def test_a_step_is_at_least_three_forward_passes() -> None:
     from benchmarks.models import build, count_flops
 
-    forward = count_flops(build("sia_pose_simple", "n16", 128), torch.zeros(1, 3, 128, 128, dtype=torch.uint8))
-    step = utilisation.count_flops("sia_pose_simple", "n16", (128, 128))
+    forward = count_flops(build("sia_pose_simple", "n16", 256), torch.zeros(1, 3, 256, 256, dtype=torch.uint8))
+    step = utilisation.count_flops("sia_pose_simple", "n16", (256, 256))
     assert 3 * forward < step < 9 * forward  # in training, more people are looked at a second time
 
 

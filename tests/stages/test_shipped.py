@@ -18,7 +18,8 @@ from utils.checkpoint import load_checkpoint
     [
         ("sia_pose_simple", "n16", "sia_pose_simple-n16.pt"),
         ("sia_pose_simple", "n32", "sia_pose_simple-n32.pt"),
-        ("sia_pose", "n16", "sia_pose-n32.pt"),
+        ("sia_pose", "n16", "sia_pose-n16.pt"),
+        ("sia_pose_decoder_led", "n16", "sia_pose_decoder_led-n16.pt"),
     ],
 )
 def test_the_files_that_come_along(model: str, size: str, file: str) -> None:
