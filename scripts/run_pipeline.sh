@@ -10,7 +10,7 @@
 set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
-# ---- The demo's settings: they fit 15 minutes on a CPU with 2 threads ----
+# ---- The demo's settings: they fit half an hour on a CPU with 2 threads ----
 DEMO_TRAIN=900  # pictures to learn from and to calibrate with
 DEMO_TEST=200   # pictures to prove on
 DEMO_MORE=800   # others, whose labels nobody reads

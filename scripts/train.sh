@@ -10,7 +10,7 @@
 set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
-# ---- The demo's settings: pictures of few and large people; they fit 10 minutes on a CPU with 2 threads ----
+# ---- The demo's settings: pictures of few and large people; they fit a quarter of an hour on a CPU with 2 threads ----
 DEMO_TRAIN=3000 # pictures to train on
 DEMO_VAL=200    # pictures to evaluate on
 DEMO_SIDE=128   # their side, and the model's input, in pixels
