@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.memory import count
 from benchmarks.train_step import PARTS, WARM_UP, Training, make_batch, make_training
 from sia.registry import list_models
+from utils.memory import keep_freed_memory
 from utils.structures import PoseBatch
 
 
@@ -37,7 +38,7 @@ class Setting:
 VALUES = {
     "people": (1, 2, 4, 8, 16, 32),
     "tokens": (15, 30, 60, 120),
-    "side": (96, 128, 192, 256, 384),
+    "side": (96, 128, 192, 256, 384, 512),
     "batch": (2, 4, 8, 16),
 }
 
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints a markdown table."""
     args = parse_args(argv)
     torch.set_num_threads(1)
+    keep_freed_memory()
     report(args, lambda line: print(line, flush=True))
     print(
         f"\n{args.model} {args.size}, {args.mode}, one thread; where nothing else is said: {Setting()}; "

@@ -12,7 +12,6 @@ import argparse
 import itertools
 import multiprocessing
 import random
-import resource
 import statistics
 import sys
 import time
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.models import machine
+from benchmarks.models import machine, peak_memory
 from stages.predictor import Predictor
 from utils.errors import exit_status
 from utils.images import find_images, read_image
@@ -53,17 +52,16 @@ def measure(files: Sequence[Path], side: int, pictures: Pictures, runs: int) -> 
     return {path: statistics.median(values) for path, values in times.items()}
 
 
-def peak_memory(path: Path, side: int) -> float:
+def memory_of(path: Path, side: int) -> float:
     """Most MiB that a process of its own holds; the interpreter and its libraries are most of it."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_memory, (path, side))
+        return pool.apply(_memory_of, (path, side))
 
 
-def _peak_memory(path: Path, side: int) -> float:
+def _memory_of(path: Path, side: int) -> float:
     torch.set_num_threads(1)
     load(path, side).predict([np.zeros((side, side, 3), np.uint8)])
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (1024**2 if sys.platform == "darwin" else 1024)
+    return peak_memory() / 2**20
 
 
 def table(files: Sequence[Path], sides: Sequence[int], threads: int, times: Times, memory: dict[Path, float]) -> str:
@@ -92,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints a table for each number of threads."""
     files = [args.weight_path, *args.exports]
     pictures = [read_image(path) for path in find_images(args.image_path)[:20]]
-    memory = {path: peak_memory(path, max(args.sides)) for path in files}
+    memory = {path: memory_of(path, max(args.sides)) for path in files}
     for threads in args.threads:
         torch.set_num_threads(threads)
         times: Times = {}

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
-import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.models import peak_memory
 from benchmarks.train_step import make_batch
 from sia.adapters import add_adapters, halve_frozen
 from sia.criterion import PoseCriterion
@@ -138,7 +138,7 @@ def measure(arguments: tuple[Any, ...], count_of: int, imgsz: tuple[int, int], d
     """Sends the growth of the peak of resident memory through two steps, in bytes."""
     torch.set_num_threads(1)
     batch, criterion = make_batch(count_of, imgsz, PEOPLE, 0), PoseCriterion(torch.tensor(COCO_PERSON.sigmas))
-    before = _peak()
+    before = peak_memory()
     model = make_model(*arguments)
     backbone = model.backbone
     options: dict[str, Any] = {"layer_decay": 0.8, "layer_index": backbone.layer_index, "depth": backbone.depth}
@@ -151,11 +151,7 @@ def measure(arguments: tuple[Any, ...], count_of: int, imgsz: tuple[int, int], d
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update_parameters(model)
-    pipe.send(_peak() - before)
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    pipe.send(peak_memory() - before)
 
 
 def measure_apart(*arguments: Any) -> int:

@@ -11,6 +11,7 @@ import argparse
 import datetime
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -164,6 +165,11 @@ def verdicts(rows: list[Measured]) -> list[tuple[str, bool]]:
         ("LED is the fastest", all(min(g, key=lambda n: g[n].milliseconds) == led for g in timed)),
     ]
     return counts + (speeds if timed else [])
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def machine(seed: int) -> str:

@@ -11,6 +11,7 @@ weights have learned at has an advantage: units that another one has beside are 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 import time
@@ -29,10 +30,11 @@ from datasets.transforms import Augmentation
 from sia.criterion import place_loss
 from sia.glimpse import Found, squares_around
 from sia.matcher import Targets, targets_from
-from sia.model import PoseModel, mend_boxes
+from sia.model import mend_boxes
 from sia.oks import keypoint_similarity, masked_mean
-from sia.registry import create_model
-from stages.weights import load_weights, read_description, resize_squares
+from stages.pretrained import Pretrained
+from stages.start import Start, build_model
+from stages.weights import read_description
 from utils.boxes import to_centres
 from utils.checkpoint import load_checkpoint
 from utils.ema import make_ema
@@ -64,8 +66,9 @@ class Trial:
         config, skeleton = read_description(payload, args.weight_path)
         self.size = (args.imgsz, args.imgsz)
         torch.manual_seed(args.seed)
-        self.model = create_model(replace(config, square=side))
-        load_weights(self.model, resize_squares(payload["weights"], self.model), args.weight_path)
+        self.model = build_model(
+            replace(config, square=side), Pretrained(), Start(payload, source=str(args.weight_path))
+        )
         images = args.photographs / "images"
         self.train, self.val = (
             CocoPose(images, args.photographs / f"{split}.json", skeleton=skeleton) for split in ("train", "val")
@@ -75,24 +78,21 @@ class Trial:
         """Learns and finds: a line of the table."""
         people, seconds = self._learn()
         fits = self.fits()
-        shown = " | ".join(
-            f"{float(value):.3f}" for value in (fits.mean(), (fits > 0.5).float().mean(), (fits > 0.75).float().mean())
-        )
+        figures = (fits, (fits > 0.5).float(), (fits > 0.75).float())
+        shown = " | ".join(f"{float(values.mean()):.3f}" for values in figures)
         return f"| {self.model.glimpse.side} | {people} | {people / seconds:.0f} | {shown} |"
 
-    def look(self, model: PoseModel, batch: PoseBatch, disturb: bool) -> tuple[Found, Targets]:
+    def look(self, batch: PoseBatch, disturb: bool) -> tuple[Found, Targets]:
         """In the true boxes of all who have keypoints."""
         truth = targets_from(batch, float(max(self.size)))
         image, row = truth.posed.nonzero(as_tuple=True)
         corners = truth.corners[image, row]
         boxes = mend_boxes(torch.zeros_like(corners), corners) if disturb else to_centres(corners)
-        pixels, grid = (
-            model.normalise(batch.images),
-            tuple(math.ceil(side / model.backbone.patch) for side in self.size),
-        )
+        model, squares = self.model, squares_around(boxes, image, row)
+        pixels = model.normalise(batch.images)
+        height, width = (side // model.backbone.patch for side in pixels.shape[-2:])
+        extent = model.extent((height, width), self.size)
         nobody = torch.zeros(len(row), model.glimpse.body.person.in_features)
-        squares = squares_around(boxes, image, row)
-        extent = model.extent((grid[0], grid[1]), self.size)
         return model.glimpse(pixels, extent, nobody, torch.zeros(len(row)), squares), truth
 
     def _learn(self) -> tuple[int, float]:
@@ -106,15 +106,14 @@ class Trial:
                 break
             optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * share)) / 2
             with torch.autocast("cpu", torch.bfloat16):
-                found, truth = self.look(self.model, batch, disturb=True)
+                found, truth = self.look(batch, disturb=True)
             person = torch.arange(truth.people.shape[1]).expand(len(truth.people), -1)
-            count = len(found.places.log_shares)
             optimizer.zero_grad()
-            torch.autograd.backward(place_loss(found.places, person, truth) / max(count, 1))
+            torch.autograd.backward(place_loss(found.places, person, truth) / len(found.poses))
             torch.nn.utils.clip_grad_norm_(glimpse.parameters(), CLIP)
             optimizer.step()
             average.update_parameters(self.model)
-            people += count
+            people += len(found.poses)
         self.model.load_state_dict(average.module.state_dict())
         return people, time.perf_counter() - start
 
@@ -127,18 +126,17 @@ class Trial:
             seed=self.args.seed,
             augmentation=AUGMENTATION,
         )
-        epoch = 0
-        while True:
+        for epoch in itertools.count():
             loader.set_epoch(epoch)
             yield from (batch for batch in loader if (batch.keypoints[..., 2] > 0).any())
-            epoch += 1
 
     @torch.no_grad()
     def fits(self) -> Tensor:
         """(people,) OKS of each labelled person."""
         fits = []
+        self.model.eval()
         for batch in validation_loader(self.val, image_size=self.size, batch_size=BATCH, workers=0):
-            found, truth = self.look(self.model.eval(), batch, disturb=False)
+            found, truth = self.look(batch, disturb=False)
             at = (found.places.squares.image, found.places.squares.row)
             squared = (found.poses - truth.poses[at]).square().sum(-1)
             fits.append(

@@ -21,11 +21,13 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.models import peak_memory
 from sia.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, list_models
 from utils.config import image_size
 from utils.ema import make_ema
+from utils.memory import keep_freed_memory
 from utils.optimizer import make_optimizer
 from utils.skeleton import COCO_PERSON
 from utils.structures import PoseBatch
@@ -158,6 +160,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--people", type=int, nargs="+", default=[4], help="people a picture (default: 4)")
     add("--modes", nargs="+", default=list(MODES), choices=MODES, help="arithmetic (default: all)")
     add("--steps", type=int, default=10, help="steps of each (default: 10)")
+    add("--give_back", action="store_true", help="freed memory goes back to the system, unlike in train_pose.py")
     add("--threads", type=int, default=1, help="threads (default: 1)")
     add("--seed", type=int, default=0, help="of weights and people (default: 0)")
     return parser.parse_args(argv)
@@ -167,11 +170,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints a markdown table."""
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
+    kept = not args.give_back and keep_freed_memory()
     measure(args, lambda line: print(line, flush=True))
-    machine = platform.processor() or platform.machine()
-    print(
-        f"\n{args.model} {args.size}, {args.threads} thread(s), {machine}, torch {torch.__version__}, seed {args.seed}"
-    )
+    memory = f"freed memory {'kept' if kept else 'given back'}, {peak_memory() / 2**30:.2f} GiB at most"
+    machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, seed {args.seed}"
+    print(f"\n{args.model} {args.size}, {args.threads} thread(s), {memory}, {machine}")
     return 0
 
 

@@ -236,9 +236,7 @@ class Backbone(nn.Module):
         tokens, count = features.tokens, features.tokens.shape[1]
         if extra is not None:
             tokens = torch.cat([tokens, extra.to(tokens.dtype)], dim=1)
-        # As a sum: where its attention isn't fused, timm adds the mask to the logits, whatever its type.
-        bias = None if mask is None else torch.zeros_like(mask, dtype=tokens.dtype).masked_fill(~mask, -torch.inf)
-        options: dict[str, Any] = {"attn_mask": bias}
+        options: dict[str, Any] = {"attn_mask": None if mask is None else _as_bias(mask, tokens)}
         if isinstance(self.vit, Eva):
             options["rope"] = self._rope_rows(index, features.rope, tokens.shape[1] - count)
         block = self.vit.blocks[index]
@@ -285,6 +283,16 @@ class Backbone(nn.Module):
         if block:
             return int(block[1]) + 1
         return self.depth + 1 if name.startswith("norm.") else 0
+
+
+def _as_bias(mask: Tensor, tokens: Tensor) -> Tensor:
+    """0 where the mask (L, L) is true, else minus infinity: where its attention isn't fused, timm adds masks to logits.
+
+    Of the type of products: a wider one would widen all the logits, which take twice as long then.
+    """
+    device = tokens.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
 
 
 def one_way_mask(count: int, groups: int, tokens_per_group: int, device: torch.device | str | None = None) -> Tensor:

@@ -29,6 +29,7 @@ from utils.distributed import Ranks, start_ranks, wrap
 from utils.ema import make_ema
 from utils.errors import ConfigError
 from utils.logger import Dashboards, Progress, ResultsFile
+from utils.memory import keep_freed_memory
 from utils.optional import need
 from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
 
@@ -48,6 +49,8 @@ def run(config: TrainConfig, start: Start) -> int:
         need("peft", "-LORA")
     with start_ranks(config.device) as ranks:
         seed_everything(config.seed)
+        if ranks.device.torch.type == "cpu":
+            keep_freed_memory()
         with ranks.shared_errors():
             if config.compile:
                 check_compiler(ranks.device.torch)

@@ -12,9 +12,6 @@ DEFAULT = FOLDER / "sia_pose_simple-n16.pt"
 FEW = 10_000
 """Pictures from which on a training starts from random weights: there is enough to learn from."""
 
-SAME_WEIGHTS = {"n16": ("n16", "n32"), "n32": ("n32", "n16")}
-"""Sizes whose weights fit each other, but for the squares of the glimpse; the first choice comes first."""
-
 
 def shipped_start(model: str, size: str, pictures: int) -> tuple[Path | None, str]:
     """Where a training starts that was told nothing.
@@ -29,8 +26,7 @@ def shipped_start(model: str, size: str, pictures: int) -> tuple[Path | None, st
     """
     if pictures >= FEW:
         return None, f"random ({pictures} pictures; the weights that come along are for less than {FEW})"
-    files = [FOLDER / f"{model}-{one}.pt" for one in SAME_WEIGHTS.get(size, (size,))]
-    path = next((file for file in files if file.is_file()), None)
-    if path is None:
+    path = FOLDER / f"{model}-{size}.pt"
+    if not path.is_file():
         return None, f"random (no weights of {model} {size} come along)"
     return path, f"{path.name}, which comes along and has seen a part of COCO val2017 (-INIT scratch starts anew)"

@@ -121,9 +121,9 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     if start.checkpoint is not None:
         weights = start.checkpoint.get("weights")
         if isinstance(weights, Mapping):
+            saved, _ = read_description(start.checkpoint, start.source)
             weights = resize_positions(weights, model.backbone)
-            saved = read_description(start.checkpoint, start.source)[0]
-            weights = resize_squares(weights, model) if saved.widths.square != model.glimpse.side else weights
+            weights = resize_squares(weights, model) if _new_squares(saved, model_config) else weights
         if not pretrained.is_complete:
             weights = shared_weights(model, weights)
         load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")

@@ -89,6 +89,20 @@ def test_extra_tokens_read_the_image_without_changing_it(name):
         assert (free.tokens - alone.tokens).abs().max() > 1e-4  # without the mask they are read as well
 
 
+def test_mask_doesnt_widen_the_logits():
+    backbone = small("vit_tiny_patch16_224", (64, 64))
+    attention = backbone.vit.blocks[0].attn
+    attention.fused_attn = False
+    types = []
+    attention.attn_drop.register_forward_hook(lambda module, given, made: types.append(made.dtype))
+    features = backbone.embed(torch.rand(1, 3, 64, 64))
+    count, width = features.tokens.shape[1:]
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            backbone.run_block(0, features, torch.rand(1, 3, width), one_way_mask(count, 1, 3))
+    assert types == [torch.float32, torch.bfloat16]
+
+
 def test_mask_is_the_rule_written_out():
     count, groups, tokens = 5, 3, 2
     mask = one_way_mask(count, groups, tokens)

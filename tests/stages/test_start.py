@@ -75,11 +75,10 @@ def test_what_fits_is_taken_over(
     assert any(key.startswith(new) for key in found if key not in shared)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def wide(first: Path) -> Path:
     """Weights of the same model with squares of 96 px, and units that see across them."""
-    if not (first / "wide").exists():
-        assert train(first, "-EXP wide -SQUARE 96") == 0
+    assert train(first, "-EXP wide -SQUARE 96") == 0
     return first / "wide" / "weights" / "best.pt"
 
 

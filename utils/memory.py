@@ -1,0 +1,24 @@
+"""Memory that the C library keeps between the steps of a training."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MAPPED_AT_MOST = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Lets freed memory stay with the process, whatever the size of the block.
+
+    Unless told otherwise, glibc asks the kernel for every block above 32 MB and gives it back when it is freed. A
+    training frees and asks for the same blocks at every step, and the kernel fills each page with zeros again before
+    it hands it out: at 512 px that takes as long as the arithmetic (``benchmarks/train_step.py --give_back``).
+
+    Returns:
+        Whether the C library took the request; other libraries than glibc don't know it, and nothing changes.
+    """
+    if sys.platform != "linux":
+        return False
+    tell = getattr(ctypes.CDLL(None), "mallopt", None)
+    return tell is not None and bool(tell(_MAPPED_AT_MOST, 0)) and bool(tell(_TRIM_THRESHOLD, -1))
