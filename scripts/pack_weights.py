@@ -3,6 +3,7 @@
 python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output weights/sia_pose-n32.pt
 python scripts/pack_weights.py --weight_path weights/sia_pose-n32.pt --model sia_pose_simple --output simple.pt
 python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --imgsz 448 --output larger.pt
+python scripts/pack_weights.py --weight_path weights/sia_pose-n16.pt --size n32 --imgsz 512 --output faster.pt
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="another variant, of which the file has every weight: sia_pose is sia_pose_simple and a refiner",
     )  # fmt: skip
     parser.add_argument(
+        "--size", metavar="NAME",
+        help="another size with the same weights: n32 is n16 behind an input reduced by two, and the other way round",
+    )  # fmt: skip
+    parser.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW",
         help="input size in pixels that inference is to take by default (default: that of the weights)",
     )  # fmt: skip
@@ -50,17 +55,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def as_other(payload: Mapping[str, Any], config: ModelConfig, source: Path) -> dict[str, Any]:
-    """The same weights as those of another variant or input size; metrics, which are of the first, are left out.
+    """The same weights as those of another variant, size or input size; metrics, which are of the first, are left out.
 
     Raises:
-        ConfigError: no such variant.
-        WeightsError: the file has not all that the variant needs.
+        ConfigError: no such variant or size.
+        WeightsError: the file has not all that the variant needs, or of another shape.
     """
     model = create_model(config)
     wanted = model.state_dict()
     weights = resize_positions(payload["weights"], model.backbone)
     weights = {key: value for key, value in weights.items() if key in wanted}
-    load_weights(model, weights, source, f"Only parts of it could be those of {config.name}.")
+    load_weights(model, weights, source, f"Only parts of it could be those of {config.name} in {config.size}.")
     return {**payload, "metrics": {}, "model_config": config.to_dict(), "weights": weights}
 
 
@@ -90,7 +95,12 @@ def run(args: argparse.Namespace) -> None:
     if not isinstance(payload["weights"], Mapping):
         raise WeightsError(f"{args.weight_path} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
     saved, _ = read_description(payload, args.weight_path)
-    wanted = replace(saved, name=args.model or saved.name, image_size=args.imgsz or saved.image_size)
+    wanted = replace(
+        saved,
+        name=args.model or saved.name,
+        size=args.size or saved.size,
+        image_size=args.imgsz or saved.image_size,
+    )
     if wanted != saved:
         payload = as_other(payload, wanted, args.weight_path)
     save_checkpoint(args.output, pack(payload, args.weight_path))

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from scripts.pack_weights import main
+from sia.model import PoseModel
+from sia.registry import ModelConfig, create_model
 from stages.predictor import Predictor
 from tests.inference_helpers import save_weights
 from utils.checkpoint import load_checkpoint, save_checkpoint
@@ -38,6 +40,26 @@ def test_the_refiner_may_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixtu
     for model, message in (("sia_pose", "missing: "), ("sia_pose_simpel", "There is no model")):
         assert main(["--weight_path", str(small), "--output", str(tmp_path / "no.pt"), "--model", model]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_patches_of_32_px_see_the_reduced_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, faster = save_weights(tmp_path / "best.pt", size="n16"), tmp_path / "faster.pt"
+    flags = ["--weight_path", str(source), "--output", str(faster), "--imgsz", "128"]
+    assert main([*flags, "--size", "n32"]) == 0
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    doubled = picture.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    with torch.no_grad():
+        first, second = (built(path).backbone(seen).tokens for path, seen in ((source, picture), (faster, doubled)))
+    torch.testing.assert_close(first, second, atol=1e-3, rtol=0)
+    assert main([*flags[:3], str(tmp_path / "no.pt"), "--size", "ti16"]) == 1
+    assert "of sia_pose_simple in ti16" in capsys.readouterr().err
+
+
+def built(path: Path) -> PoseModel:
+    content = load_checkpoint(path)
+    model = create_model(ModelConfig.from_dict(content["model_config"]))
+    model.load_state_dict(content["weights"])
+    return model.eval()
 
 
 def test_another_input_size_by_default(tmp_path: Path) -> None:
