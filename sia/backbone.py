@@ -291,7 +291,8 @@ def _as_bias(mask: Tensor, tokens: Tensor) -> Tensor:
     Of the type of products: a wider one would widen all the logits, which take twice as long then.
     """
     device = tokens.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
+    mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if mixed else tokens.dtype
     return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
 
 
