@@ -49,8 +49,6 @@ def run(config: TrainConfig, start: Start) -> int:
         need("peft", "-LORA")
     with start_ranks(config.device) as ranks:
         seed_everything(config.seed)
-        if ranks.device.torch.type == "cpu":
-            keep_freed_memory()
         with ranks.shared_errors():
             if config.compile:
                 check_compiler(ranks.device.torch)
@@ -89,6 +87,8 @@ def assemble(
     device = ranks.device.torch
     adapt(model, config.lora, config.recompute, plan.dtype)
     model.to(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
     if device.type == "cpu" and plan.dtype == torch.bfloat16:
         model.fuse_attention(False)

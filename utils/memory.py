@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
 
     Unless told otherwise, glibc asks the kernel for every block above 32 MB and gives it back when it is freed. A
     training frees and asks for the same blocks at every step, and the kernel fills each page with zeros again before
-    it hands it out: at 512 px that takes as long as the arithmetic (``benchmarks/train_step.py --give_back``).
+    it hands it out: at 512 px that is a third of a step (``benchmarks/train_step.py --give_back``).
 
     Returns:
         Whether the C library took the request; other libraries than glibc don't know it, and nothing changes.
