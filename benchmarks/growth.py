@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import count
 from benchmarks.train_step import PARTS, WARM_UP, Training, make_batch, make_training
+from sia.model import PoseModel
 from sia.registry import list_models
 from utils.memory import keep_freed_memory
 from utils.structures import PoseBatch
@@ -30,25 +31,30 @@ class Setting:
     """One line of the table: people a picture, tokens, side of the input in pixels, pictures a step."""
 
     people: int = 4
-    tokens: int = 30
+    tokens: int = 100
     side: int = 192
     batch: int = 8
 
 
 VALUES = {
     "people": (1, 2, 4, 8, 16, 32),
-    "tokens": (15, 30, 60, 120),
+    "tokens": (25, 50, 100, 144),
     "side": (96, 128, 192, 256, 384, 512),
     "batch": (2, 4, 8, 16),
 }
+
+
+def use_tokens(model: PoseModel, count: int) -> None:
+    """So many detection tokens from now on; no weight depends on it."""
+    model.widths = replace(model.widths, tokens=count)
+    model.tokens.tokens = count
 
 
 def build(setting: Setting, mode: str, model: str, size: str, seed: int) -> tuple[Training, PoseBatch]:
     """A training of this setting, and its batch."""
     imgsz = (setting.side, setting.side)
     training = make_training(mode, model, size, imgsz, seed)
-    training.model.widths = replace(training.model.widths, tokens=setting.tokens)
-    training.model.tokens.tokens = setting.tokens
+    use_tokens(training.model, setting.tokens)
     return training, make_batch(setting.batch, imgsz, setting.people, seed)
 
 

@@ -33,6 +33,7 @@ from utils.errors import exit_status
 from utils.predictions import Predictions, predictions_from
 
 SCORES = (0.01, 0.05, 0.1, 0.15, 0.2, 0.3)
+COLUMNS = "looks a picture | seconds | AP | AP50 | true scores: AP | AP50"
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,6 +42,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weight_path", type=Path, required=True)
     parser.add_argument("--photographs", type=Path, required=True, help="folder with images/ and val.json")
     parser.add_argument("--scores", type=float, nargs="+", default=SCORES, help="to try (default: %(default)s)")
+    parser.add_argument("--imgsz", type=int, help="side of the input in pixels (default: that of the weights)")
     parser.add_argument("--batch", type=int, default=1)
     return parser.parse_args(arguments)
 
@@ -53,7 +55,7 @@ class Trial:
         self.skeleton = self.runtime.description.skeleton
         self.annotations = args.photographs / "val.json"
         data = CocoPose(args.photographs / "images", self.annotations, skeleton=self.skeleton)
-        size = self.runtime.description.config.image_size
+        size = (args.imgsz,) * 2 if args.imgsz else self.runtime.description.config.image_size
         self.batches = list(validation_loader(data, image_size=size, batch_size=args.batch, workers=0))
         self.truth = load_ground_truth(self.annotations, self.skeleton)
         self.looks = 0
@@ -62,16 +64,15 @@ class Trial:
     def _count(self, module: torch.nn.Module, given: object, made: object) -> None:
         self.looks += len(made.scores)  # type: ignore[attr-defined]
 
-    def row(self, likely: float) -> str:
-        """A line of the table."""
+    def cells(self) -> str:
+        """What the model finds as it is set now: looks a picture, seconds, and the four figures."""
         self.looks, start = 0, time.process_time()
-        self.runtime.look_from(likely)
         results = predict_results(self.runtime.find, self.batches, self.annotations, self.skeleton)
         seconds = time.process_time() - start
         people = predictions_from(results, self.truth, self.skeleton)
         figures = [self.figures(people), self.figures(self.truly_scored(people))]
         shown = " | ".join(f"{100 * value:.1f}" for pair in figures for value in pair)
-        return f"| {likely:g} | {self.looks / len(self.truth.images):.1f} | {seconds:.1f} | {shown} |"
+        return f"{self.looks / len(self.truth.images):.1f} | {seconds:.1f} | {shown}"
 
     def figures(self, people: Predictions) -> tuple[float, float]:
         """AP and AP50."""
@@ -91,10 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
     torch.set_num_threads(1)
     trial = Trial(args)
-    print("| from a score of | looks a picture | seconds | AP | AP50 | true scores: AP | AP50 |")
-    print("|--:" * 7 + "|")
+    print(f"| from a score of | {COLUMNS} |\n" + "|--:" * 7 + "|")
     for likely in args.scores:
-        print(trial.row(likely), flush=True)
+        trial.runtime.look_from(likely)
+        print(f"| {likely:g} | {trial.cells()} |", flush=True)
     return 0
 
 

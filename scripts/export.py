@@ -67,8 +67,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Writes trained weights as ONNX or OpenVINO, and checks the file against PyTorch on pictures.",
         epilog="The file takes any number of pictures of any size, has the decoding inside, and is used as it is: "
-        "--weight_path best.onnx. A backbone with DINOv3's positions, or an --imgsz with fewer patches than detection "
-        "tokens, gives a file of one input size, which is said.",
+        "--weight_path best.onnx. A backbone with DINOv3's positions, or an --imgsz of a patch or two, gives a file of "
+        "one input size, which is said.",
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to export")
@@ -156,7 +156,7 @@ def write(
         inputs = [letterbox_image(picture, size)[0].transpose(2, 0, 1)[None] for picture in pictures]
         export_int8(onnx_path, path, description, [np.ascontiguousarray(image) for image in inputs])
     if description.fixed_size is not None:
-        why = "this backbone's positions" if description.fills_tokens(size) else "its few patches"
+        why = "this backbone's positions" if description.is_large(size) else "its few patches"
         print(f"Size:     {size[0]}x{size[1]} only, because of {why}", flush=True)
 
 

@@ -22,7 +22,7 @@ AXES = {0: "batch", 2: "height", 3: "width"}
 """Axes of the input that may have any length."""
 
 SMALLEST_SIDE = 32
-"""In pixels; larger where patches are as large, for a single one can't be told from any number of them."""
+"""In pixels."""
 
 _EXAMPLE = (13, 17)
 """Rows and columns of patches to trace with: unlike each other and any usual grid, so that no two seem to be one."""
@@ -54,6 +54,11 @@ def decoded_from(outputs: Sequence[Tensor]) -> Decoded:
     return Decoded(scores, boxes, keypoints[..., :2], keypoints[..., 2])
 
 
+def smallest_side(patch: int) -> int:
+    """Least pixels along the input of a graph of any size; more than one patch, which can't be told from many."""
+    return max(SMALLEST_SIDE, patch + 1)
+
+
 def trace(model: PoseModel, fixed_size: tuple[int, int] | None = None) -> ExportedProgram:
     """The graph of any batch, and of any height and width unless they are fixed.
 
@@ -66,7 +71,7 @@ def trace(model: PoseModel, fixed_size: tuple[int, int] | None = None) -> Export
     """
     patch = model.backbone.patch
     height, width = fixed_size or (_EXAMPLE[0] * patch, _EXAMPLE[1] * patch)
-    sides = {} if fixed_size else {axis: Dim(AXES[axis], min=max(SMALLEST_SIDE, patch + 1)) for axis in (2, 3)}
+    sides = {} if fixed_size else {axis: Dim(AXES[axis], min=smallest_side(patch)) for axis in (2, 3)}
     example = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     with torch.no_grad(), PortableResize(), quiet():
         return export(

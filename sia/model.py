@@ -17,7 +17,7 @@ from sia.backbone import Backbone, ConvStem, Features
 from sia.glimpse import Glimpse, Squares, squares_around
 from sia.head import PATCH_BOX, PersonHead, Reference, reference_from
 from sia.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_row, targets_from
-from sia.outputs import PoseOutput, Prediction, gather_rows, longer_side
+from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
 from sia.rivalry import Rivalry
 from sia.tokens import DetectionTokens
 from utils.boxes import iou_and_giou, to_centres, to_corners
@@ -39,12 +39,12 @@ class Widths:
         square: pixels along the square of each person that the glimpse looks at.
     """
 
-    tokens: int = 60
+    tokens: int = 100
     groups: int = 2
     token_blocks: int = 4
     narrow: int = 256
     layers: int = 3
-    people: int = 30
+    people: int = 40
     glimpse: int = 64
     square: int = 96
 
@@ -161,7 +161,7 @@ class PoseModel(nn.Module, ABC):
         if self.training:
             features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
         tokens, reference = self.tokens(patches, self.head, proposals, sure)
-        groups = tokens.shape[1] // min(self.widths.tokens, patches.shape[1])
+        groups = self.widths.groups if self.training else 1
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
         truth = None
         if self.training and batch is not None:
@@ -216,7 +216,7 @@ class PoseModel(nn.Module, ABC):
     def _choose(self, output: PoseOutput) -> Tensor:
         """(B, R) rows of the last layer: the best by score; in training those who are matched come first."""
         scores = output.layers[-1].scores.detach()
-        count = min(self.widths.people, self.widths.tokens, scores.shape[1])
+        count = at_most(self.widths.people, scores.shape[1])
         if output.matched is None:
             return scores.topk(count, dim=1).indices
         first = output.matched[:, 0]  # rows of the group that is used at test time

@@ -51,6 +51,12 @@ def longer_side(size: tuple[int, int]) -> float:
     return length  # type: ignore[no-any-return]
 
 
+def at_most(count: int, available: int) -> int:
+    """The smaller one; min() would fix in an exported graph which of them it is."""
+    least: Any = torch.sym_min(count, available)
+    return least  # type: ignore[no-any-return]
+
+
 @dataclass
 class PoseOutput:
     """Everything the criterion needs; inference reads `people` only.

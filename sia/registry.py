@@ -25,9 +25,9 @@ MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
 }
 
 WIDTHS: dict[str, Widths] = {
-    "p32": Widths(tokens=30, groups=1, token_blocks=2, narrow=64, layers=2, people=20, glimpse=32, square=64),
-    "n16": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20),
-    "n32": Widths(tokens=30, groups=1, token_blocks=2, narrow=96, layers=2, people=20, square=64),
+    "p32": Widths(groups=1, token_blocks=2, narrow=64, layers=2, glimpse=32, square=64),
+    "n16": Widths(groups=1, token_blocks=2, narrow=96, layers=2),
+    "n32": Widths(groups=1, token_blocks=2, narrow=96, layers=2, square=64),
     "ti16": Widths(narrow=128, layers=2),
     "s16": Widths(),
     "b16": Widths(),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sia.head import PersonHead, Reference, reference_from
-from sia.outputs import Prediction, gather_rows
+from sia.outputs import Prediction, at_most, gather_rows
 
 LOWEST, HIGHEST = 0.5, 32.0
 """Cycles over the longer input side of the slowest and fastest sine."""
@@ -58,7 +58,7 @@ class DetectionTokens(nn.Module):
         """
         scores = proposals.scores.detach().sigmoid()
         scores = scores if sure is None else scores + sure
-        best = scores.topk(min(self.tokens, patches.shape[1]), dim=1).indices
+        best = scores.topk(at_most(self.tokens, patches.shape[1]), dim=1).indices
         reference = reference_from(proposals.select(best))
         content = self.content(gather_rows(patches, best))
         if self.training and self.groups > 1:

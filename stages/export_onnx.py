@@ -23,7 +23,7 @@ def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) 
     """Writes the file.
 
     Batch, height and width stay free, except for backbones that compute with the sides of the picture in Python
-    (DINOv3's rotary positions) and for sizes with fewer patches than tokens: their graph takes the given size only.
+    (DINOv3's rotary positions) and for inputs of a patch or two: their graph takes the given size only.
 
     Args:
         runtime: the model, on the CPU.
@@ -63,7 +63,7 @@ def _trace_any_size(
 ) -> tuple[torch.export.ExportedProgram, tuple[int, int] | None]:
     """The graph, and the one size that it takes, if it doesn't take any."""
     with suppress(torch._dynamo.exc.UserError):
-        if runtime.description.fills_tokens(image_size):
+        if runtime.description.is_large(image_size):
             return trace(runtime.model), None
     try:
         return trace(runtime.model, image_size), image_size

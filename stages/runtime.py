@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sia.graph import smallest_side
 from sia.model import LIKELY, PoseModel
 from sia.postprocess import Decoded, decode
-from sia.registry import WIDTHS, ModelConfig, create_model
+from sia.registry import ModelConfig, create_model
 from stages.weights import load_weights, read_description
 from utils.checkpoint import load_checkpoint
 from utils.device import Device, choose_device
@@ -92,18 +93,15 @@ class Description:
         if self.fixed_size not in (None, size):
             height, width = self.fixed_size or size
             raise ConfigError(f"The exported model takes {height}x{width} only, not {shown}. Export it again with it.")
-        if self.fixed_size is None and not self.fills_tokens(size):
+        if self.fixed_size is None and not self.is_large(size):
             raise ConfigError(
-                f"An input of {shown} has {self._patches(size)} patches, but this export needs "
-                f"{WIDTHS[self.config.size].tokens}. Use a larger --imgsz, or export the weights with this one."
+                f"An input of {shown} is too small: this export needs {smallest_side(self.patch)} pixels on each side. "
+                "Use a larger --imgsz, or export the weights with this one."
             )
 
-    def fills_tokens(self, size: tuple[int, int]) -> bool:
-        """Whether pictures of (H, W) have a patch for every detection token, as a graph of any size needs it."""
-        return self._patches(size) >= WIDTHS[self.config.size].tokens
-
-    def _patches(self, size: tuple[int, int]) -> int:
-        return -(-size[0] // self.patch) * -(-size[1] // self.patch)
+    def is_large(self, size: tuple[int, int]) -> bool:
+        """Whether a graph of any size takes pictures of (H, W)."""
+        return min(size) >= smallest_side(self.patch)
 
 
 class Runtime(ABC):

@@ -11,14 +11,20 @@ from datasets.synthetic import write_dataset
 from tests.inference_helpers import save_weights
 
 
-def test_fewer_looks_and_what_true_scores_would_bring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_dataset(tmp_path / "drawn", 1, 8, 64, 0, 0)
-    images = tmp_path / "photographs" / "images"
+def drawn_photographs(root: Path) -> Path:
+    """A folder like one of photographs, of 8 drawn pictures of 64 px."""
+    write_dataset(root / "drawn", 1, 8, 64, 0, 0)
+    images = root / "photographs" / "images"
     images.parent.mkdir()
-    (tmp_path / "drawn" / "images" / "val").rename(images)
-    (tmp_path / "drawn" / "val.json").rename(images.parent / "val.json")
+    (root / "drawn" / "images" / "val").rename(images)
+    (root / "drawn" / "val.json").rename(images.parent / "val.json")
+    return images.parent
+
+
+def test_fewer_looks_and_what_true_scores_would_bring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photographs = drawn_photographs(tmp_path)
     weights = save_weights(tmp_path / "model.pt")
-    flags = ["--weight_path", str(weights), "--photographs", str(images.parent), "--scores", "0", "1"]
+    flags = ["--weight_path", str(weights), "--photographs", str(photographs), "--scores", "0", "1"]
     assert looks.main(flags) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     everybody, first = ([float(cell) for cell in line.strip("|").split("|")] for line in lines)

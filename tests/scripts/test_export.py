@@ -111,24 +111,24 @@ def load_exactly(path: Path) -> Runtime:
 
 def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> None:
     ours, theirs = TorchRuntime.load(folder / "best.pt", "cpu"), load_exactly(exported)
-    for shape in ((1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101)):
+    for shape in ((1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101), (2, 3, 32, 32), (1, 3, 48, 33)):
         images = torch.from_numpy(np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8))
         with torch.inference_mode():
             expected, found = ours.find(images), theirs.find(images)
         assert [part.shape for part in found] == [part.shape for part in expected]
         for part, wanted in zip(found, expected, strict=True):
             assert "int8" in exported.name or float((part - wanted).abs().max()) <= 0.01
-    with pytest.raises(ConfigError, match="4 patches"):
-        theirs.find(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    with pytest.raises(ConfigError, match="needs 32 pixels on each side"):
+        theirs.find(torch.zeros(1, 3, 16, 32, dtype=torch.uint8))
 
 
-def test_fewer_patches_than_tokens_give_a_file_of_one_size(folder: Path, tmp_path: Path, capsys) -> None:
+def test_a_single_patch_gives_a_file_of_one_size(tmp_path: Path, capsys) -> None:
     for package in PACKAGES["onnx"]:
         pytest.importorskip(package)
-    path = tmp_path / "small.onnx"
-    assert export(folder / "best.pt", "onnx", "--imgsz", "32", "--output_path", path) == 0
+    weights, path = save_weights(tmp_path / "p32.pt", size="p32"), tmp_path / "small.onnx"
+    assert export(weights, "onnx", "--imgsz", "32", "--output_path", path) == 0
     assert "Size:     32x32 only, because of its few patches" in capsys.readouterr().out
-    small, whole = load_exactly(path), TorchRuntime.load(folder / "best.pt", "cpu")
+    small, whole = load_exactly(path), TorchRuntime.load(weights, "cpu")
     images = torch.from_numpy(np.random.default_rng(4).integers(0, 255, (3, 3, 32, 32), dtype=np.uint8))
     with torch.inference_mode():
         for part, wanted in zip(small.find(images), whole.find(images), strict=True):

@@ -1,0 +1,86 @@
+"""How many people the detection tokens reach, and what more tokens cost and bring.
+
+    python benchmarks/tokens.py --weight_path weights/sia_pose_simple-n16.pt --photographs DIR/coco_person
+
+A row for each number of tokens, of the same weights. "Reached" are the labelled people for whom some token starts from
+a box with an IoU above 0.5: nobody else can be found. Several of the best patches are of the same person, so a few
+tokens don't reach everybody in a crowd. Other columns as in looks.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.growth import use_tokens
+from benchmarks.looks import COLUMNS, Trial
+from sia.head import Reference
+from utils.boxes import iou_and_giou, to_corners
+from utils.errors import exit_status
+from utils.structures import PoseBatch
+
+COUNTS = (30, 60, 100, 150)
+REACHED = 0.5
+"""IoU of a token's box with a person's from which on the person counts as reached."""
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--weight_path", type=Path, required=True)
+    parser.add_argument("--photographs", type=Path, required=True, help="folder with images/ and val.json")
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="to try (default: %(default)s)")
+    parser.add_argument("--imgsz", type=int, help="side of the input in pixels (default: that of the weights)")
+    parser.add_argument("--batch", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+def reached(boxes: Tensor, batch: PoseBatch) -> tuple[int, int]:
+    """boxes (B, M, 4) where tokens start -> how many labelled people of the batch are reached, and of how many."""
+    length = max(batch.images.shape[-2:])
+    labelled = batch.people & (batch.keypoints[..., 2] > 0).any(-1)
+    overlap = iou_and_giou(to_corners(boxes)[:, :, None], batch.boxes[:, None] / length)[0]
+    return int(((overlap.amax(1) > REACHED) & labelled).sum()), int(labelled.sum())
+
+
+class TokenTrial(Trial):
+    """A trial that keeps where tokens start."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        self.starts: list[Tensor] = []
+        self.runtime.model.tokens.register_forward_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, given: object, made: tuple[Tensor, Reference]) -> None:
+        self.starts.append(made[1].boxes.cpu())
+
+    def row(self, count: int) -> str:
+        """A line of the table."""
+        self.starts.clear()
+        use_tokens(self.runtime.model, count)
+        cells = self.cells()
+        found = [reached(*pair) for pair in zip(self.starts, self.batches, strict=True)]
+        share = sum(hits for hits, _ in found) / sum(people for _, people in found)
+        return f"| {count} | {100 * share:.1f} % | {cells} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a markdown table."""
+    args = parse_args(arguments)
+    torch.set_num_threads(1)
+    trial = TokenTrial(args)
+    print(f"| tokens | reached | {COLUMNS} |\n" + "|--:" * 8 + "|")
+    for count in args.counts:
+        print(trial.row(count), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
