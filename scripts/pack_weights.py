@@ -4,6 +4,7 @@ python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output 
 python scripts/pack_weights.py --weight_path weights/sia_pose-n32.pt --model sia_pose_simple --output simple.pt
 python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --imgsz 448 --output larger.pt
 python scripts/pack_weights.py --weight_path weights/sia_pose-n16.pt --size n32 --imgsz 512 --output faster.pt
+python scripts/pack_weights.py --weight_path runs/FIRST/weights/best.pt runs/MORE/weights/best.pt --output mean.pt
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Makes a small file of weights to pass on: half precision, nothing of the training.",
         allow_abbrev=False,
     )
-    parser.add_argument("--weight_path", type=Path, required=True, metavar="FILE", help="best.pt or last.pt of a run")
+    parser.add_argument(
+        "--weight_path", type=Path, nargs="+", required=True, metavar="FILE",
+        help="best.pt or last.pt of a run; of several, one of which went on from the other, the mean is taken",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".pt file to write; must not exist")
     parser.add_argument(
         "--model", metavar="NAME",
@@ -69,6 +73,38 @@ def as_other(payload: Mapping[str, Any], config: ModelConfig, source: Path) -> d
     return {**payload, "metrics": {}, "model_config": config.to_dict(), "weights": weights}
 
 
+def mean_of(sources: Sequence[Path]) -> dict[str, Any]:
+    """What one file holds; of several their mean (Wortsman et al., Model soups, ICML 2022), without metrics.
+
+    The input size is that of the first.
+
+    Raises:
+        WeightsError: a file holds no weights, or not those of the same model and skeleton.
+    """
+    first, *others = (_payload(source) for source in sources)
+    if not others:
+        return first
+    config, skeleton = read_description(first, sources[0])
+    everything = [first["weights"]]
+    for payload, source in zip(others, sources[1:], strict=True):
+        saved, named = read_description(payload, source)
+        if (replace(saved, image_size=config.image_size), named) != (config, skeleton):
+            raise WeightsError(f"{source} is of another model or skeleton than {sources[0]}: they have no mean.")
+        everything.append(as_other(payload, config, source)["weights"])
+    weights = {
+        key: torch.stack([one[key].float() for one in everything]).mean(0) if value.is_floating_point() else value
+        for key, value in first["weights"].items()
+    }
+    return {**first, "metrics": {}, "weights": weights}
+
+
+def _payload(source: Path) -> dict[str, Any]:
+    payload = load_checkpoint(source)
+    if not isinstance(payload["weights"], Mapping):
+        raise WeightsError(f"{source} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
+    return payload
+
+
 def pack(payload: Mapping[str, Any], source: Path) -> dict[str, Any]:
     """A checkpoint as what inference needs.
 
@@ -91,10 +127,8 @@ def run(args: argparse.Namespace) -> None:
     if args.output.suffix != ".pt":
         raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
     check_new(args.output)
-    payload = load_checkpoint(args.weight_path)
-    if not isinstance(payload["weights"], Mapping):
-        raise WeightsError(f"{args.weight_path} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
-    saved, _ = read_description(payload, args.weight_path)
+    first, payload = args.weight_path[0], mean_of(args.weight_path)
+    saved, _ = read_description(payload, first)
     wanted = replace(
         saved,
         name=args.model or saved.name,
@@ -102,9 +136,9 @@ def run(args: argparse.Namespace) -> None:
         image_size=args.imgsz or saved.image_size,
     )
     if wanted != saved:
-        payload = as_other(payload, wanted, args.weight_path)
-    save_checkpoint(args.output, pack(payload, args.weight_path))
-    before, after = (path.stat().st_size / 1e6 for path in (args.weight_path, args.output))
+        payload = as_other(payload, wanted, first)
+    save_checkpoint(args.output, pack(payload, first))
+    before, after = (path.stat().st_size / 1e6 for path in (first, args.output))
     print(f"{before:.1f} MB -> {after:.1f} MB. Written: {args.output}")
 
 

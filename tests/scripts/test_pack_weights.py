@@ -73,6 +73,26 @@ def test_another_input_size_by_default(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0].boxes, found[1].boxes, atol=0.5)
 
 
+def test_the_mean_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, mean = save_weights(tmp_path / "a.pt"), save_weights(tmp_path / "b.pt"), tmp_path / "mean.pt"
+    content = load_checkpoint(second)
+    weights = {key: value + 2 if value.ndim > 1 else value for key, value in content["weights"].items()}
+    save_checkpoint(second, {**content, "weights": weights})
+    assert main(["--weight_path", str(first), str(second), "--output", str(mean)]) == 0
+    made = load_checkpoint(mean)["weights"]
+    for key, value in load_checkpoint(first)["weights"].items():
+        expected = value + 1 if value.ndim > 1 else value
+        torch.testing.assert_close(made[key].to(value.dtype), expected, atol=2e-3, rtol=1e-3)
+    larger, other = (
+        save_weights(tmp_path / "larger.pt", image_size=(96, 96)),
+        save_weights(tmp_path / "other.pt", name="sia_pose"),
+    )
+    assert main(["--weight_path", str(larger), str(first), "--output", str(tmp_path / "both.pt")]) == 0
+    assert load_checkpoint(tmp_path / "both.pt")["model_config"]["image_size"] == (96, 96)
+    assert main(["--weight_path", str(first), str(other), "--output", str(tmp_path / "no.pt")]) == 1
+    assert "other.pt is of another model" in capsys.readouterr().err
+
+
 def test_faults_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save_weights(tmp_path / "best.pt")
     assert main(["--weight_path", str(source), "--output", str(source)]) == 1
