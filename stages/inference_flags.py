@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.shipped import DEFAULT
 from utils.config import fraction, input_size
 
-SCORE, KEYPOINT = 0.5, 0.3
+SCORE, KEYPOINT = 0.6, 0.3
 """From which score and confidence on people and keypoints are shown."""
 
 SMOOTHING = ("none", "online", "offline")
