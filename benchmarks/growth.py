@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import count
 from benchmarks.train_step import PARTS, WARM_UP, Training, make_batch, make_training
-from sia.model import PoseModel
 from sia.registry import list_models
 from utils.memory import keep_freed_memory
 from utils.structures import PoseBatch
@@ -44,17 +43,11 @@ VALUES = {
 }
 
 
-def use_tokens(model: PoseModel, count: int) -> None:
-    """So many detection tokens from now on; no weight depends on it."""
-    model.widths = replace(model.widths, tokens=count)
-    model.tokens.tokens = count
-
-
 def build(setting: Setting, mode: str, model: str, size: str, seed: int) -> tuple[Training, PoseBatch]:
     """A training of this setting, and its batch."""
     imgsz = (setting.side, setting.side)
     training = make_training(mode, model, size, imgsz, seed)
-    use_tokens(training.model, setting.tokens)
+    training.model.tokens.tokens = setting.tokens  # no weight depends on it
     return training, make_batch(setting.batch, imgsz, setting.people, seed)
 
 

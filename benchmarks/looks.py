@@ -36,14 +36,20 @@ SCORES = (0.01, 0.05, 0.1, 0.15, 0.2, 0.3)
 COLUMNS = "looks a picture | seconds | AP | AP50 | true scores: AP | AP50"
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+def trial_parser(description: str | None) -> argparse.ArgumentParser:
+    """The flags of a `Trial`; description is the docstring of a script, of which the first line is shown."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("--weight_path", type=Path, required=True)
     parser.add_argument("--photographs", type=Path, required=True, help="folder with images/ and val.json")
-    parser.add_argument("--scores", type=float, nargs="+", default=SCORES, help="to try (default: %(default)s)")
     parser.add_argument("--imgsz", type=int, help="side of the input in pixels (default: that of the weights)")
     parser.add_argument("--batch", type=int, default=1)
+    return parser
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = trial_parser(__doc__)
+    parser.add_argument("--scores", type=float, nargs="+", default=SCORES, help="to try (default: %(default)s)")
     return parser.parse_args(arguments)
 
 

@@ -19,8 +19,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.growth import use_tokens
-from benchmarks.looks import COLUMNS, Trial
+from benchmarks.looks import COLUMNS, Trial, trial_parser
 from sia.head import Reference
 from utils.boxes import iou_and_giou, to_corners
 from utils.errors import exit_status
@@ -33,12 +32,8 @@ REACHED = 0.5
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--weight_path", type=Path, required=True)
-    parser.add_argument("--photographs", type=Path, required=True, help="folder with images/ and val.json")
+    parser = trial_parser(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="to try (default: %(default)s)")
-    parser.add_argument("--imgsz", type=int, help="side of the input in pixels (default: that of the weights)")
-    parser.add_argument("--batch", type=int, default=1)
     return parser.parse_args(arguments)
 
 
@@ -64,7 +59,7 @@ class TokenTrial(Trial):
     def row(self, count: int) -> str:
         """A line of the table."""
         self.starts.clear()
-        use_tokens(self.runtime.model, count)
+        self.runtime.model.tokens.tokens = count  # no weight depends on it
         cells = self.cells()
         found = [reached(*pair) for pair in zip(self.starts, self.batches, strict=True)]
         share = sum(hits for hits, _ in found) / sum(people for _, people in found)

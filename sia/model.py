@@ -161,7 +161,7 @@ class PoseModel(nn.Module, ABC):
         if self.training:
             features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
         tokens, reference = self.tokens(patches, self.head, proposals, sure)
-        groups = self.widths.groups if self.training else 1
+        groups = tokens.shape[1] // min(self.tokens.tokens, patches.shape[1]) if self.training else 1
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
         truth = None
         if self.training and batch is not None:

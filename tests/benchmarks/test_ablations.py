@@ -9,6 +9,7 @@ import torch
 
 import stages.baseline
 from benchmarks import ablations
+from benchmarks.train_step import make_batch, make_training
 from sia.backbone import ResidualUnit
 from sia.model import PoseModel
 from sia.registry import WIDTHS
@@ -57,6 +58,14 @@ def test_patches_of_two_places_end_together(patch: ablations.Patch) -> None:
         assert places() != before
         _ = 1 / 0
     assert places() == before
+
+
+def test_true_people_start_a_group_of_their_own() -> None:
+    training, batch = make_training("fp32", "sia_pose_simple", "test", (64, 64), 0), make_batch(2, (64, 64), 2, 0)
+    groups = WIDTHS["test"].groups
+    assert training.model(batch.images, batch).matched.shape[1] == groups
+    with ablations._denoise():
+        assert training.model(batch.images, batch).matched.shape[1] == groups + 1
 
 
 def test_passes_that_cannot_be_shared_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
