@@ -2,14 +2,16 @@
 
     python benchmarks/tokens.py --weight_path weights/sia_pose_simple-n16.pt --photographs DIR/coco_person
 
-A row for each number of tokens, of the same weights. "Reached" are the labelled people for whom some token starts from
-a box with an IoU above 0.5: nobody else can be found. Several of the best patches are of the same person, so a few
-tokens don't reach everybody in a crowd. Other columns as in looks.py.
+A row for each number of tokens, of the same weights, and for each IoU with a better patch's box from which on a patch
+is not distinct, so comes after all that are (1: by score alone). "Reached" are the labelled people for whom some token
+starts from a box with an IoU above 0.5: nobody else can be found. Several of the best patches are of the same person,
+so a few tokens don't reach everybody in a crowd. Other columns as in looks.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +28,7 @@ from utils.errors import exit_status
 from utils.structures import PoseBatch
 
 COUNTS = (30, 60, 100, 150)
+ALIKE = (1.0, 0.8)
 REACHED = 0.5
 """IoU of a token's box with a person's from which on the person counts as reached."""
 
@@ -34,6 +37,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
     parser = trial_parser(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="to try (default: %(default)s)")
+    parser.add_argument("--alike", type=float, nargs="+", default=ALIKE, help="IoU to try (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -56,14 +60,15 @@ class TokenTrial(Trial):
     def _keep(self, module: torch.nn.Module, given: object, made: tuple[Tensor, Reference]) -> None:
         self.starts.append(made[1].boxes.cpu())
 
-    def row(self, count: int) -> str:
+    def row(self, count: int, alike: float) -> str:
         """A line of the table."""
         self.starts.clear()
-        self.runtime.model.tokens.tokens = count  # no weight depends on it
+        tokens = self.runtime.model.tokens
+        tokens.tokens, tokens.alike = count, alike  # no weight depends on them
         cells = self.cells()
         found = [reached(*pair) for pair in zip(self.starts, self.batches, strict=True)]
         share = sum(hits for hits, _ in found) / sum(people for _, people in found)
-        return f"| {count} | {100 * share:.1f} % | {cells} |"
+        return f"| {count} | {alike:g} | {100 * share:.1f} % | {cells} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
     torch.set_num_threads(1)
     trial = TokenTrial(args)
-    print(f"| tokens | reached | {COLUMNS} |\n" + "|--:" * 8 + "|")
-    for count in args.counts:
-        print(trial.row(count), flush=True)
+    print(f"| tokens | distinct below | reached | {COLUMNS} |\n" + "|--:" * 9 + "|")
+    for count, alike in itertools.product(args.counts, args.alike):
+        print(trial.row(count, alike), flush=True)
     return 0
 
 

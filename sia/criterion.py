@@ -22,6 +22,10 @@ from utils.structures import PoseBatch
 QUALITY_POWER = 1.5
 """Exponent of the score target (Huang et al., DEIM, section 3.3: matchability-aware loss)."""
 
+DOUBLE = 0.5
+"""IoU with a labelled person from which on a candidate that stands for nobody is that person's double, not somebody
+who may be unlabelled."""
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -58,7 +62,7 @@ class PoseCriterion(nn.Module):
 
     The score of a token learns half IoU and half OKS: OKS alone is 0 for every candidate at the start, which teaches
     nothing. After the glimpse it learns OKS. Keypoint-less people supervise score and box; candidates centred in an
-    ignored region supervise nothing.
+    ignored region supervise nothing, but doubles of labelled people do.
     """
 
     sigmas: Tensor
@@ -142,6 +146,7 @@ class PoseCriterion(nn.Module):
         """
         score = score or _Score(prediction.poses)
         owned = person != NO_ONE
+        unsure = _unsure(prediction.boxes.detach(), targets)
         truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
         count = owned.float() if share is None else owned * share
         iou, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
@@ -156,7 +161,7 @@ class PoseCriterion(nn.Module):
         confidence = F.binary_cross_entropy_with_logits(prediction.confidences, near, reduction="none").mean(-1)
         w = self.weights
         return {
-            "score": w.score * self._score(prediction, owned, quality, truth.ignored),
+            "score": w.score * self._score(prediction, owned, quality, unsure),
             "box": w.box * (count * distance).sum(),
             "giou": w.giou * (count * (1 - giou)).sum(),
             "oks": w.oks * (posed * (1 - oks)).sum(),
@@ -170,12 +175,12 @@ class PoseCriterion(nn.Module):
         return keypoint_similarity(squared, truth.areas, self.sigmas.to(squared.device))
 
     @staticmethod
-    def _score(prediction: Prediction, owned: Tensor, quality: Tensor, ignored: Tensor) -> Tensor:
-        """Cross-entropy towards quality**power where owned, focal elsewhere, nothing in ignored regions."""
+    def _score(prediction: Prediction, owned: Tensor, quality: Tensor, unsure: Tensor) -> Tensor:
+        """Cross-entropy towards quality**power where owned, focal elsewhere, nothing where that may be wrong."""
         target = torch.where(owned, quality.clamp(0, 1) ** QUALITY_POWER, 0.0)
         loss = F.binary_cross_entropy_with_logits(prediction.scores, target, reduction="none")
         background = prediction.scores.detach().sigmoid() ** QUALITY_POWER
-        background = background * ~_centred_in(prediction.boxes, ignored)
+        background = background * ~unsure
         return (torch.where(owned, 1.0, background) * loss).sum()
 
 
@@ -205,8 +210,14 @@ def _one_padded_person(targets: Targets) -> Targets:
     return targets.map_people(lambda part: F.pad(part, [0, 0] * (part.dim() - 2) + [0, 1]))
 
 
+def _unsure(boxes: Tensor, targets: Targets) -> Tensor:
+    """boxes (B, Q, 4) centres and sizes -> (B, Q) bool, in an ignored region and nobody's double: may be a person."""
+    overlap = iou_and_giou(to_corners(boxes)[:, :, None], targets.corners[:, None])[0] * targets.people[:, None]
+    return _centred_in(boxes, targets.ignored) & (overlap.amax(-1) < DOUBLE)
+
+
 def _centred_in(boxes: Tensor, regions: Tensor) -> Tensor:
     """boxes (B, Q, 4) centres and sizes, regions (B, R, 4) corners -> (B, Q) bool."""
-    point = boxes[:, :, None, :2].detach()
+    point = boxes[:, :, None, :2]
     inside = (point > regions[:, None, :, :2]) & (point < regions[:, None, :, 2:])
     return inside.all(-1).any(-1)

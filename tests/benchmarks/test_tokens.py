@@ -19,12 +19,12 @@ def test_more_tokens_reach_more(
     monkeypatch.setattr(tokens, "REACHED", 0.01)  # random weights hardly reach anybody
     photographs = drawn_photographs(tmp_path)
     weights = save_weights(tmp_path / "model.pt")
-    flags = ["--weight_path", str(weights), "--photographs", str(photographs), "--counts", "1", "16"]
+    flags = ["--weight_path", str(weights), "--photographs", str(photographs), "--counts", "1", "16", "--alike", "1"]
     assert tokens.main(flags) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     one, all_ = ([float(cell.strip(" %")) for cell in line.strip("|").split("|")] for line in lines)
-    assert one[:1] + all_[:1] == [1, 16]
-    assert one[1] < all_[1]
+    assert one[:2] + all_[:2] == [1, 1, 16, 1]
+    assert one[2] < all_[2]
 
 
 def test_only_labelled_people_can_be_reached() -> None:

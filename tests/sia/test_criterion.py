@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sia.criterion import QUALITY_POWER, LossWeights, PoseCriterion
+from sia.criterion import DOUBLE, QUALITY_POWER, LossWeights, PoseCriterion
 from sia.glimpse import Places, Squares
 from sia.matcher import NO_ONE, PATCHES_PER_PERSON, match_patches, match_tokens, targets_from
 from sia.outputs import PoseOutput, Prediction
@@ -114,11 +114,13 @@ def slow_losses(
     total = {name: torch.zeros((), dtype=torch.float64) for name in TERMS}
     for b in range(len(owners)):
         regions = (batch.ignored[b].double() / length).tolist()
+        people = (batch.boxes[b, batch.people[b]].double() / length).tolist()
         for q, p in enumerate(owners[b].tolist()):
             score, box = prediction.scores[b, q].double(), prediction.boxes[b, q].double()
             if p == NO_ONE:
                 cx, cy = float(box[0].detach()), float(box[1].detach())
-                if not any(x1 < cx < x2 and y1 < cy < y2 for x1, y1, x2, y2 in regions):
+                double = any(float(slow_overlap(box, person)[0].detach()) >= DOUBLE for person in people)
+                if double or not any(x1 < cx < x2 and y1 < cy < y2 for x1, y1, x2, y2 in regions):
                     wrong = float(1 / (1 + torch.exp(-score.detach()))) ** QUALITY_POWER
                     total["score"] = total["score"] + w.score * wrong * bce(score, 0.0)
                 continue
@@ -338,6 +340,21 @@ def test_ignored_regions_silence_what_nobody_owns(make_batch, make_prediction):
     inside = output.layers[0].boxes[0, :, 0] < 0.5
     below = output.layers[0].boxes[0, :, 1] > 64 / 96
     assert torch.equal(taught, ~(inside & ~below))
+
+
+def test_doubles_of_labelled_people_are_taught_where_people_may_be_unlabelled(make_batch, make_prediction):
+    batch = make_batch([1], ignored=1)
+    batch.ignored[0, 0] = torch.tensor([0.0, 0.0, 96.0, 96.0])
+    batch.boxes[0, 0] = torch.tensor([20.0, 16.0, 40.0, 48.0])
+    output = make_output(make_prediction, batch, tokens=5, groups=1, layers=2)
+    output.matched = torch.zeros_like(output.matched)
+    widths = torch.tensor([20.0, 20.0, 11.0, 9.0, 20.0])  # of the box, which is 20 wide: IoU 1, 1, 0.55, 0.45, ...
+    with torch.no_grad():
+        output.layers[0].boxes[0] = torch.tensor([30.0, 32.0, 20.0, 32.0]) / 96
+        output.layers[0].boxes[0, :, 2] = widths / 96
+        output.layers[0].boxes[0, 4, 0] = 70 / 96  # beside the person
+    sum(PoseCriterion(SIGMAS[:17])(output, batch, 1.0).values()).backward()
+    assert (output.layers[0].scores.grad[0] != 0).tolist() == [True, True, True, False, False]
 
 
 def test_no_box_and_no_ignored_row_of_zeros_silences_anything(make_batch, make_prediction):

@@ -52,6 +52,29 @@ def test_more_sure_patches_than_tokens():
     assert torch.equal(reference.boxes[0], proposals.boxes[0, :4])
 
 
+def test_patches_like_a_better_one_come_after_distinct_ones():
+    tokens, head = make(groups=1)
+    proposals = proposals_of(torch.tensor([[9.0, 8, 7, 6, 5, 4]]))
+    proposals.boxes[0] = torch.tensor([0.5, 0.5, 0.1, 0.1])
+    proposals.boxes[0, :, 0] += torch.tensor([0.0, 0.005, 0.3, 0.02, 0.305, -0.3])  # IoU 0.90, -, 0.67 and 0.74, 0.90
+    _, reference = tokens.eval()(torch.randn(1, 6, DIM), head, proposals)
+    assert torch.equal(reference.boxes[0], proposals.boxes[0, [0, 2, 3, 5]])
+    tokens.tokens = 5  # the distinct ones are used up
+    _, reference = tokens(torch.randn(1, 6, DIM), head, proposals)
+    assert torch.equal(reference.boxes[0], proposals.boxes[0, [0, 2, 3, 5, 1]])
+
+
+def test_sure_patches_are_tokens_even_like_a_better_one():
+    tokens, head = make(groups=1)
+    proposals = proposals_of(torch.tensor([[9.0, 8, 7, 6, 5, 4]]))
+    proposals.boxes[0] = torch.tensor([0.5, 0.5, 0.1, 0.1])
+    sure = torch.tensor([[False, False, False, False, True, False]])
+    proposals.poses[0, :, 0, 0] = torch.arange(6)  # to tell them apart
+    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, sure)
+    numbers = reference.poses[0, :, 0, 0] * 0.1 + 0.5
+    assert numbers.round().int().tolist() == [4, 0, 1, 2]
+
+
 @pytest.mark.parametrize("patches", [1, 3])
 def test_fewer_patches_than_tokens(patches):
     tokens, head = make(groups=2)
