@@ -3,8 +3,8 @@
     python benchmarks/ablations.py --output runs/ablations --seeds 0 1
 
 Each row trains `sia_pose_simple` n16 from random weights through `train_pose.py`, with the settings of the demo, and
-changes one thing. Smaller than the demo, so read the order, not the digits. A command that was stopped goes on with the
-rows that are missing.
+changes one thing. Smaller than the demo, so read the order, not the digits; all of its 36 patches are tokens, and
+tokens.py measures how to choose them. A command that was stopped goes on with the rows that are missing.
 """
 
 from __future__ import annotations
@@ -56,26 +56,6 @@ class Row:
     patch: Patch = nullcontext
 
 
-def _choose_anywhere() -> Any:
-    """Tokens are patches chosen by chance, not those with the best scores."""
-    forward = DetectionTokens.forward
-
-    def anywhere(self: DetectionTokens, patches: Tensor, head: Any, proposals: Any, sure: Any = None) -> Any:
-        return forward(self, patches, head, proposals._replace(scores=torch.rand_like(proposals.scores)), sure)
-
-    return mock.patch.object(DetectionTokens, "forward", anywhere)
-
-
-def _choose_by_score() -> Any:
-    """Nobody's best patch is a token for sure."""
-    forward = DetectionTokens.forward
-
-    def by_score(self: DetectionTokens, patches: Tensor, head: Any, proposals: Any, sure: Any = None) -> Any:
-        return forward(self, patches, head, proposals)
-
-    return mock.patch.object(DetectionTokens, "forward", by_score)
-
-
 def _see_all() -> Any:
     """Patches and tokens see each other."""
 
@@ -89,8 +69,8 @@ def _score_is_one() -> Any:
     """The score learns whether somebody is there, not how well the pose is placed."""
     score = PoseCriterion._score
 
-    def one(prediction: Any, owned: Tensor, quality: Tensor, ignored: Tensor) -> Tensor:
-        return score(prediction, owned, torch.ones_like(quality), ignored)
+    def one(prediction: Any, owned: Tensor, quality: Tensor, unsure: Tensor) -> Tensor:
+        return score(prediction, owned, torch.ones_like(quality), unsure)
 
     return mock.patch.object(PoseCriterion, "_score", staticmethod(one))
 
@@ -191,8 +171,6 @@ def _masked_first() -> Iterator[None]:
 ROWS = (
     Row("as it is"),
     Row("keypoints start in the middle of the box, not at the mean pose", patch=_start_in_the_middle),
-    Row("tokens from patches by chance, not from the best proposals", patch=_choose_anywhere),
-    Row("the best patch of each person needn't be a token", patch=_choose_by_score),
     Row("patches look at tokens", patch=_see_all),
     Row("scores learn 1, not the expected quality", patch=_score_is_one),
     Row("no rivalry", patch=_keep_scores),
