@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.looks import COLUMNS, Trial, trial_parser
 from sia.head import Reference
-from utils.boxes import iou_and_giou, to_corners
+from utils.boxes import iou, to_corners
 from utils.errors import exit_status
 from utils.structures import PoseBatch
 
@@ -45,7 +45,7 @@ def reached(boxes: Tensor, batch: PoseBatch) -> tuple[int, int]:
     """boxes (B, M, 4) where tokens start -> how many labelled people of the batch are reached, and of how many."""
     length = max(batch.images.shape[-2:])
     labelled = batch.people & (batch.keypoints[..., 2] > 0).any(-1)
-    overlap = iou_and_giou(to_corners(boxes)[:, :, None], batch.boxes[:, None] / length)[0]
+    overlap = iou(to_corners(boxes)[:, :, None], batch.boxes[:, None] / length)
     return int(((overlap.amax(1) > REACHED) & labelled).sum()), int(labelled.sum())
 
 

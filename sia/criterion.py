@@ -16,7 +16,7 @@ from sia.glimpse import Places, place_target
 from sia.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, person_of_row, targets_from
 from sia.oks import keypoint_similarity, masked_mean
 from sia.outputs import PoseOutput, Prediction, gather_rows
-from utils.boxes import iou_and_giou, to_centres, to_corners
+from utils.boxes import iou, iou_and_giou, to_centres, to_corners
 from utils.structures import PoseBatch
 
 QUALITY_POWER = 1.5
@@ -149,12 +149,12 @@ class PoseCriterion(nn.Module):
         unsure = _unsure(prediction.boxes.detach(), targets)
         truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
         count = owned.float() if share is None else owned * share
-        iou, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
+        overlap, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
         similarity = self._similarity(prediction.poses, truth)
         oks = masked_mean(similarity, truth.labelled)
         posed = count * truth.posed
         answered = masked_mean(self._similarity(score.poses, truth), truth.labelled)
-        quality = torch.where(truth.posed, answered.lerp(iou, score.iou), iou).detach()
+        quality = torch.where(truth.posed, answered.lerp(overlap, score.iou), overlap).detach()
         distance = (prediction.boxes - to_centres(truth.corners)).abs().sum(-1)
         offset = (prediction.poses - truth.poses).abs().sum(-1) / truth.areas.clamp(min=1e-6).sqrt()[..., None]
         near = (similarity * truth.labelled).detach()
@@ -212,7 +212,7 @@ def _one_padded_person(targets: Targets) -> Targets:
 
 def _unsure(boxes: Tensor, targets: Targets) -> Tensor:
     """boxes (B, Q, 4) centres and sizes -> (B, Q) bool, in an ignored region and nobody's double: may be a person."""
-    overlap = iou_and_giou(to_corners(boxes)[:, :, None], targets.corners[:, None])[0] * targets.people[:, None]
+    overlap = iou(to_corners(boxes)[:, :, None], targets.corners[:, None]) * targets.people[:, None]
     return _centred_in(boxes, targets.ignored) & (overlap.amax(-1) < DOUBLE)
 
 

@@ -20,7 +20,7 @@ from sia.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
 from sia.rivalry import Rivalry
 from sia.tokens import DetectionTokens
-from utils.boxes import iou_and_giou, to_centres, to_corners
+from utils.boxes import iou, to_centres, to_corners
 from utils.structures import PoseBatch
 
 
@@ -87,7 +87,7 @@ SHIFT, GROWTH = 0.08, 0.15
 def mend_boxes(boxes: Tensor, truth: Tensor) -> Tensor:
     """boxes (n, 4) centres and sizes, truth (n, 4) corners -> the boxes; where they miss, disturbed true ones."""
     corners = to_corners(boxes)
-    fair = iou_and_giou(corners, truth)[0] > FAIR_BOX
+    fair = iou(corners, truth) > FAIR_BOX
     centre, size = to_centres(truth).chunk(2, dim=-1)
     centre = centre + SHIFT * size * torch.randn_like(centre)
     size = size * (GROWTH * torch.randn_like(size)).exp()

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sia.outputs import Prediction
-from utils.boxes import iou_and_giou, to_corners
+from utils.boxes import iou, to_corners
 
 PENALTY = 6.0
 """What a token loses from its logit at first, if a better one has the very same box."""
@@ -40,6 +40,6 @@ class Rivalry(nn.Module):
 
 def overlap_with_better(boxes: Tensor, scores: Tensor) -> Tensor:
     """boxes (B, M, 4) as corners, scores (B, M) -> (B, M), the highest IoU with a box of a higher score, or 0."""
-    overlap = iou_and_giou(boxes[:, :, None], boxes[:, None])[0]
+    overlap = iou(boxes[:, :, None], boxes[:, None])
     better = scores[:, None, :] > scores[:, :, None]
     return (overlap * better).amax(-1)

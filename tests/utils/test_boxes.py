@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
 from utils.boxes import area, iou_and_giou, to_centres, to_corners
+from utils.boxes import iou as iou_alone
 
 numbers = st.floats(-1, 2, width=32)
 sides = st.floats(0.0009765625, 2, width=32)
@@ -54,6 +55,7 @@ def test_overlap_broadcasts_and_equals_torchvision():
     a, b = (to_corners(torch.rand(n, 4, dtype=torch.float64) + 0.01) for n in (5, 7))
     iou, giou = iou_and_giou(a[:, None], b[None])
     torch.testing.assert_close(iou, box_iou(a, b))
+    torch.testing.assert_close(iou_alone(a[:, None], b[None]), iou)
     torch.testing.assert_close(giou, generalized_box_iou(a, b))
 
 
@@ -62,6 +64,7 @@ def test_empty_inverted_and_missing_boxes_are_finite():
     iou, giou = iou_and_giou(degenerate[:, None], degenerate[None])
     assert iou.isfinite().all() and giou.isfinite().all()
     assert iou[3, 3] == 1
+    assert torch.equal(iou_alone(degenerate[:, None], degenerate[None]), iou)
     assert iou[0, 0] == 0
     assert iou_and_giou(torch.zeros(0, 4), torch.zeros(0, 4))[0].shape == (0,)
 
