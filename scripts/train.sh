@@ -19,7 +19,7 @@ DEMO_SHARES=0
 while read -r _; do DEMO_SHARES=$((DEMO_SHARES + 1)); done < <(nvidia-smi --list-gpus 2>/dev/null)
 DEMO_SHARES=$((DEMO_SHARES > 1 ? DEMO_SHARES : 1))
 DEMO_EPOCHS=4
-if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then DEMO_EPOCHS=6; fi # such CPUs train 1.5 times as fast; GPUs more
+if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then DEMO_EPOCHS=6; fi # such CPUs train 1.4 times as fast; GPUs more
 DEMO_FLAGS=(
     -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH "$((DEMO_EPOCHS * DEMO_SHARES))" -BS 8
     # The pictures vary enough, and these passes are too few to learn any by heart.
