@@ -88,8 +88,7 @@ class Training:
 
             return run
 
-        matchers = {function.__name__: timed(function) for function in (match_patches, match_tokens)}
-        with mock.patch.multiple("sia.model", **matchers):
+        with mock.patch.multiple("sia.model", match_patches=timed(match_patches), match_tokens=timed(match_tokens)):
             yield
         self.seconds["matching"].append(spent)
 
