@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     """Returns 0, or the number of the signal that ended the stage."""
+    began = time.monotonic()
     given = parse_flags(with_config_files(arguments))
     # Imported after the flags are read: a wrong one is answered at once, without loading all of torch.
     if given.get("pipeline") is not None or given.get("stage", "baseline") != "baseline":
@@ -52,7 +53,7 @@ def train(arguments: Sequence[str]) -> int:
 
     checkpoint = load_checkpoint(given["resume"]) if given.get("resume") else None
     config, changes = configure(given, checkpoint)
-    start = Start(checkpoint, tuple(changes), ("train_pose.py", *arguments))
+    start = Start(checkpoint, tuple(changes), ("train_pose.py", *arguments), began=began)
     return baseline.run(config, start)
 
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.memory import count
 from benchmarks.train_step import PARTS, WARM_UP, Training, make_batch, make_training
 from sia.registry import list_models
+from utils.device import multiplies_bf16
 from utils.memory import keep_freed_memory
 from utils.structures import PoseBatch
 
@@ -80,7 +81,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="sia_pose_simple", choices=list_models(), help="variant (default: %(default)s)")
     add("--size", default="n16", help="size (default: %(default)s)")
-    add("--mode", default="bf16", choices=("fp32", "bf16"), help="arithmetic (default: %(default)s)")
+    fastest = "bf16" if multiplies_bf16(torch.device("cpu")) else "fp32"
+    add("--mode", default=fastest, choices=("fp32", "bf16"), help="arithmetic (default: the faster here, %(default)s)")
     add("--steps", type=int, default=6, help="steps of each (default: %(default)s)")
     add("--seed", type=int, default=0, help="of weights and people (default: %(default)s)")
     return parser.parse_args(argv)

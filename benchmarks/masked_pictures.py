@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from datasets.coco_pose import CocoPose
 from sia.backbone import Backbone
+from utils.device import autocast
 from utils.scheduler import make_scheduler
 
 HIDDEN = 0.6
@@ -43,7 +44,7 @@ def pretrain(backbone: Backbone, pictures: Tensor, steps: int, batch: int = 8, r
     schedule = make_scheduler(optimizer, steps, steps // 10)
     for _ in range(steps):
         chosen = pictures[torch.randint(len(pictures), (batch,))]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             loss = masked_loss(backbone, decoder, backbone.normalise(chosen))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -37,6 +37,7 @@ from stages.start import Start, build_model
 from stages.weights import read_description
 from utils.boxes import to_centres
 from utils.checkpoint import load_checkpoint
+from utils.device import autocast
 from utils.ema import make_ema
 from utils.errors import exit_status
 from utils.structures import PoseBatch
@@ -105,7 +106,7 @@ class Trial:
             if share >= 1:
                 break
             optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * share)) / 2
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast(torch.device("cpu")):
                 found, truth = self.look(batch, disturb=True)
             person = torch.arange(truth.people.shape[1]).expand(len(truth.people), -1)
             optimizer.zero_grad()

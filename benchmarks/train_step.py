@@ -29,6 +29,7 @@ from sia.matcher import match_patches, match_tokens
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, list_models
 from utils.config import image_size
+from utils.device import multiplies_bf16
 from utils.ema import make_ema
 from utils.memory import keep_freed_memory
 from utils.optimizer import make_optimizer
@@ -181,7 +182,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--batches", type=int, nargs="+", default=[8], help="pictures a step (default: 8)")
     add("--people", type=int, nargs="+", default=[4], help="people a picture (default: 4)")
-    add("--modes", nargs="+", default=list(MODES), choices=MODES, help="arithmetic (default: all)")
+    fast = MODES if multiplies_bf16(torch.device("cpu")) else MODES[:1]
+    add(
+        "--modes", nargs="+", default=list(fast), choices=MODES,
+        help="arithmetic (default: all; fp32 alone where the processor has no instructions for bf16)",
+    )  # fmt: skip
     add("--steps", type=int, default=10, help="steps of each (default: 10)")
     add("--give_back", action="store_true", help="freed memory goes back to the system, unlike in train_pose.py")
     add("--threads", type=int, default=1, help="threads (default: 1)")

@@ -29,7 +29,7 @@ from benchmarks.train_step import make_batch, make_training
 from sia.registry import list_models
 from stages.compilation import compile_blocks
 from utils.config import image_size
-from utils.device import choose_device
+from utils.device import choose_device, fastest_dtype
 from utils.errors import exit_status
 
 WARM_UP, STEPS = 3, 10
@@ -88,13 +88,18 @@ def _moved(memory: Memory) -> int:
 
 
 def matrix_rate(device: torch.device, sides: Sequence[int]) -> float:
-    """FLOP/s of the best of square bf16 products."""
+    """FLOP/s of the best of square products, in the arithmetic of `fastest_dtype`."""
     best = 0.0
     for side in sides:
-        a = torch.randn(side, side, device=device).bfloat16()
+        a = torch.randn(side, side, device=device, dtype=fastest_dtype(device))
         seconds = timed(lambda a=a: a @ a, device)  # type: ignore[misc]
         best = max(best, 2 * side**3 / seconds)
     return best
+
+
+def arithmetic(device: torch.device) -> str:
+    """The name of `fastest_dtype`, as in `MODES` of train_step.py."""
+    return "bf16" if fastest_dtype(device) == torch.bfloat16 else "fp32"
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
@@ -112,9 +117,10 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 def report_measured(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     """A row for each batch: how fast, and how much of the rate."""
     device = choose_device(args.device).torch
-    rate = matrix_rate(device, (4096, 8192) if device.type == "cuda" else (1024, 2048))
+    rate = matrix_rate(device, args.sides or ((4096, 8192) if device.type == "cuda" else (1024, 2048)))
     flops = count_flops(args.model, args.size, args.imgsz)
-    say(f"{flops / 1e9:.1f} GFLOPs a picture; {rate / 1e12:.3g} TFLOP/s in products of bf16 on {device}\n")
+    products = f"{rate / 1e12:.3g} TFLOP/s in products of {arithmetic(device)} on {device}"
+    say(f"{flops / 1e9:.1f} GFLOPs a picture; {products}\n")
     say("| batch | ms | img/s | TFLOP/s | of the rate | peak GB |\n|--:|--:|--:|--:|--:|--:|")
     for count in args.batches:
         seconds, peak = measure_step(args, count, device)
@@ -127,8 +133,8 @@ def report_measured(args: argparse.Namespace, say: Callable[[str], None]) -> Non
 
 def measure_step(args: argparse.Namespace, count: int, device: torch.device) -> tuple[float, str]:
     """Seconds of a step, and the peak of the GPU's memory in GB."""
-    cuda = device.type == "cuda"
-    mode = "bf16, fused attention" if cuda else "bf16"
+    cuda, mode = device.type == "cuda", arithmetic(device)
+    mode = f"{mode}, fused attention" if cuda and mode == "bf16" else mode
     training = make_training(mode, args.model, args.size, args.imgsz, 0, device)
     training.model.backbone.recompute = args.recompute
     if args.compile:
@@ -165,6 +171,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--size", default="b16", help="size (default: %(default)s)")
     add("--imgsz", type=image_size, default=(480, 640), help="input size in pixels, N or HxW (default: 480x640)")
     add("--batches", type=int, nargs="+", default=[8, 16, 32, 64], help="pictures a step (default: 8 16 32 64)")
+    add("--sides", type=int, nargs="+", help="of the square products (default: 4096 8192; on a CPU 1024 2048)")
     add("--recompute", action="store_true", help="as --RECOMPUTE of train_pose.py")
     add("--compile", action="store_true", help="as --COMPILE of train_pose.py; not counted by --plan")
     add("--device", default="cuda", choices=("cuda", "cpu"), help="what to measure on (default: %(default)s)")
@@ -179,7 +186,7 @@ def run(args: argparse.Namespace) -> None:
     """The table, and what it is of."""
     (report_plan if args.plan else report_measured)(args, lambda line: print(line, flush=True))
     print(
-        f"\n{args.model} {args.size}, {args.imgsz[0]}x{args.imgsz[1]} px, {PEOPLE} people a picture, bf16, "
+        f"\n{args.model} {args.size}, {args.imgsz[0]}x{args.imgsz[1]} px, {PEOPLE} people a picture, {'bf16, ' if args.plan else ''}"
         f"{'recomputed, ' if args.recompute else ''}torch {torch.__version__}"
     )
 

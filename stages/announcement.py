@@ -15,7 +15,9 @@ from stages.start import Start
 from stages.trainer import Trainer
 from stages.trainer_parts import Parts
 from stages.training_data import Data
+from utils.coco_eval import Metrics
 from utils.distributed import Ranks
+from utils.keypoint_scores import percent
 
 
 def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> None:
@@ -61,13 +63,23 @@ def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
         say(f"  {_launcher(parts.ranks)} {_script('train_pose.py')} --RESUME {_quoted(folder.last)}")
         return
     if trainer.metrics is not None:
-        say(f"\nValidation of the averaged weights after epoch {parts.config.epoch}:\n{trainer.metrics.table()}")
+        say(f"\nValidation of the averaged weights after epoch {trainer.cursor.epoch}:\n{trainer.metrics.table()}")
+        if trainer.before is not None:
+            say(comparison(trainer.before, trainer.metrics))
         say(f"Best AP of the run: {100 * trainer.cursor.best:.1f} (weights/best.pt)")
     say("\nWritten:")
     say("\n".join(f"  {path}" for path in _without_dashboards(folder.written())))
     command = f"{_python()} {_script('inference_image_pose.py')}"
     say("\nRun it on a picture:")
     say(f"  {command} --image_path {_quoted(data.val.files[0])} --weight_path {_quoted(folder.best)}")
+
+
+def comparison(before: Metrics, after: Metrics) -> str:
+    """The figures of the weights that the run started from, beside those it ended with, in percent."""
+    first, last = before.figures(), after.figures()
+    rows = [f"{'':<8}{'before':>8}{'after':>8}"]
+    rows += [f"{name:<8}{percent(first[name]):>8}{percent(last[name]):>8}" for name in ("AP", "AP50", "AP75", "AR")]
+    return "\n" + "\n".join(rows)
 
 
 def _launcher(ranks: Ranks) -> str:

@@ -20,6 +20,7 @@ from stages.pictures import Pictures
 from stages.plan import Plan, make_plan
 from stages.pretrained import Pretrained
 from stages.start import Start, build_model, describe_model, find_start
+from stages.time_budget import fit_to_time
 from stages.trainer import Trainer
 from stages.trainer_parts import Parts
 from stages.training_data import Data, load_data
@@ -58,19 +59,38 @@ def run(config: TrainConfig, start: Start) -> int:
             model = build_model(model_config, pretrained, start)
             pretrained = replace(pretrained, weights=None)  # the model has its own copy
             plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
+        prepare(model, config, plan, ranks)
+        config, plan, deadline = fit_to_time(config, plan, ranks, data, model, model_config, pretrained, start)
         seed_everything(config.seed + ranks.rank)
         parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
+        parts.deadline = deadline
         if ranks.is_main:
             announce(parts, data, pretrained, start)
         trainer = Trainer(parts)
         try:
             with Interruption() as interruption:
+                if deadline is not None and pretrained.is_whole and start.training is None:
+                    trainer.measure_start()
                 number = trainer.run(interruption)
         finally:
             parts.close()
         if ranks.is_main:
             conclude(parts, trainer, data, number)
         return number
+
+
+def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: Ranks) -> None:
+    """Makes the model what is trained, on its device."""
+    device = ranks.device.torch
+    adapt(model, config.lora, config.recompute, plan.dtype)
+    model.to(device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
+    if device.type == "cpu" and plan.dtype == torch.bfloat16:
+        model.fuse_attention(False)
+    if config.compile:
+        compile_blocks(model)
 
 
 def assemble(
@@ -83,17 +103,8 @@ def assemble(
     pretrained: Pretrained,
     start: Start,
 ) -> Parts:
-    """Everything that the trainer needs, restored where a run is continued."""
+    """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
     device = ranks.device.torch
-    adapt(model, config.lora, config.recompute, plan.dtype)
-    model.to(device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
-    if device.type == "cpu" and plan.dtype == torch.bfloat16:
-        model.fuse_attention(False)
-    if config.compile:
-        compile_blocks(model)
     state = make_state(model, plan, config, device, 0 if start.training is None else _epoch_of(start.training))
     if start.training is not None and start.checkpoint is not None:
         check_identity(start.training["identity"], data.identity())

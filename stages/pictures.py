@@ -13,7 +13,7 @@ from stages.evaluator import predict_batch
 from stages.runtime import torch_finder
 from utils.plots import plot_results, training_batch_picture, validation_picture
 from utils.run_folder import RunFolder
-from utils.structures import PoseBatch
+from utils.structures import People, PoseBatch
 
 MOST_OFTEN = 30.0
 """Seconds between two drawings: on small data an epoch can be shorter than its pictures."""
@@ -27,6 +27,11 @@ class Pictures:
         self.folder, self.val, self.image_size, self.device = folder, val, image_size, device
         self._drawn = float("-inf")
         self._batch: PoseBatch | None = None
+        self._before: list[People] | None = None
+
+    def start(self, model: nn.Module) -> None:
+        """Keeps what the weights find that the run starts from, to be shown beside what they find later."""
+        self._before = self._predict(model)
 
     def training_batch(self, batch: PoseBatch) -> None:
         """train_batch.jpg: what the model sees in the first step."""
@@ -46,10 +51,18 @@ class Pictures:
         self._drawn = time.monotonic()
 
     def _validation(self, model: nn.Module) -> None:
+        path = self.folder.path / "val_labels_predictions.jpg"
+        found = {"predictions": self._predict(model)}
+        if self._before is not None:
+            found = {"before": self._before, "after": found["predictions"]}
+        validation_picture(self._shown(), found, self.val.skeleton, path)
+
+    def _predict(self, model: nn.Module) -> list[People]:
+        model.eval()
+        return predict_batch(torch_finder(model, self.device), self._shown())
+
+    def _shown(self) -> PoseBatch:
         if self._batch is None:
             loader = validation_loader(self.val, image_size=self.image_size, batch_size=SHOWN, workers=0)
             self._batch = next(iter(loader))
-        model.eval()
-        people = predict_batch(torch_finder(model, self.device), self._batch)
-        path = self.folder.path / "val_labels_predictions.jpg"
-        validation_picture(self._batch, people, self.val.skeleton, path)
+        return self._batch

@@ -11,7 +11,7 @@ from sia.backbone import Learns
 from stages.phases import Phase, freeze_epochs_of, warmup_of
 from stages.pretrained import Pretrained
 from utils.config import TrainConfig
-from utils.device import multiplies_bf16, usable_cores
+from utils.device import fastest_dtype, usable_cores
 from utils.distributed import Ranks
 from utils.ema import decay_for
 from utils.errors import ConfigError
@@ -42,7 +42,9 @@ class Plan:
     lines: tuple[tuple[str, str], ...]
 
 
-def make_plan(config: TrainConfig, ranks: Ranks, batches: int, workers: int, pretrained: Pretrained) -> Plan:
+def make_plan(
+    config: TrainConfig, ranks: Ranks, batches: int, workers: int, pretrained: Pretrained, most: int | None = None
+) -> Plan:
     """Resolves every automatic choice.
 
     Args:
@@ -51,15 +53,16 @@ def make_plan(config: TrainConfig, ranks: Ranks, batches: int, workers: int, pre
         batches: of one epoch, on one rank.
         workers: from `choose_workers`.
         pretrained: which parts start from trained weights.
+        most: steps of the optimiser, where the last epoch is cut short (-TIME).
 
     Raises:
         ConfigError: flags that don't go with this start or this device.
     """
     dtype, precision = choose_precision(config.precision, ranks.device.torch)
     steps = math.ceil(batches / config.accum)
-    total = steps * config.epoch
+    total = min(steps * config.epoch, most) if most else steps * config.epoch
     batch = config.bs * config.accum * ranks.world_size
-    phases, phase_lines = plan_phases(config, steps, batch, pretrained)
+    phases, phase_lines = plan_phases(config, steps, batch, pretrained, total)
     ema = config.ema if config.ema is not None else decay_for(total)
     plain = config.plain_epochs if config.plain_epochs is not None else config.epoch // 10
     lines = (
@@ -87,7 +90,9 @@ def _too_few(total: int, steps: int, pretrained: Pretrained) -> str:
 Lines = tuple[tuple[str, str], ...]
 
 
-def plan_phases(config: TrainConfig, steps: int, batch: int, pretrained: Pretrained) -> tuple[tuple[Phase, ...], Lines]:
+def plan_phases(
+    config: TrainConfig, steps: int, batch: int, pretrained: Pretrained, total: int | None = None
+) -> tuple[tuple[Phase, ...], Lines]:
     """The phases and what to say about them.
 
     Args:
@@ -95,6 +100,7 @@ def plan_phases(config: TrainConfig, steps: int, batch: int, pretrained: Pretrai
         steps: of the optimiser in an epoch.
         batch: pictures a step, over all processes.
         pretrained: which parts start from trained weights.
+        total: steps of the run, where its last epoch is cut short.
 
     Raises:
         ConfigError: -LORA or -FREEZE_EPOCHS with a random start.
@@ -110,7 +116,7 @@ def plan_phases(config: TrainConfig, steps: int, batch: int, pretrained: Pretrai
         if first == end:
             continue
         lr, why = _learning_rate(config, batch, pretrained, what)
-        count = (end - first) * steps
+        count = (total if total and end == config.epoch else end * steps) - first * steps
         warmup = config.warmup if config.warmup is not None else warmup_of(count)
         phases.append(Phase(what, end, count, warmup, lr, llrd, muon))
         text = f"{_SPANS[what].format(first + 1, end)}{lr:.3g} ({why}); warm-up {warmup} steps, then cosine to 1 %"
@@ -183,7 +189,7 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, st
     Raises:
         ConfigError: the device can't do what was asked for.
     """
-    cuda, fast = device.type == "cuda", multiplies_bf16(device)
+    cuda, fast = device.type == "cuda", fastest_dtype(device) == torch.bfloat16
     if wanted == "fp16" and not cuda:
         raise ConfigError(f"-PRECISION fp16 needs a CUDA GPU, but this run is on {device.type}. Use -PRECISION auto.")
     if wanted == "bf16" and cuda and not fast:

@@ -21,7 +21,7 @@ from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
 from stages.announcement import announce
-from stages.baseline import assemble
+from stages.baseline import assemble, prepare
 from stages.compilation import check_compiler
 from stages.evaluator import on_first_rank, write_results
 from stages.gates import Gates, NoGateError, choose_gates, gates_from, judge
@@ -143,6 +143,7 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
         model = build_model(model_config, pretrained, start)
         plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
     seed_everything(config.seed + ranks.rank)
+    prepare(model, config, plan, ranks)
     parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
     note = parts.folder.path / "start.json"
     facts: dict[str, Any] = {} if gates is not None else on_first_rank(lambda: read_json(note, "notes of the run"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datasets.coco_pose import CocoPose, mean_pose
@@ -28,12 +29,14 @@ class Start:
         changes: flags that differ from the resumed run, as lines.
         argv: the command line, for the record.
         source: where the weights are from, or why there are none.
+        began: when the command was started, in seconds of `time.monotonic`.
     """
 
     checkpoint: Mapping[str, Any] | None = None
     changes: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     source: str = ""
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def training(self) -> Mapping[str, Any] | None:

@@ -21,6 +21,7 @@ from utils.coco_eval import Metrics
 from utils.distributed import keep_statistics, running_statistics, wrap
 from utils.errors import SiaError, TrainingError
 from utils.optimizer import learning_rates
+from utils.scheduler import end_schedule_at
 from utils.structures import PoseBatch
 
 SMALLEST_SCALE = 1e-3
@@ -34,6 +35,7 @@ class Trainer:
         self.parts = parts
         self.state, self.ranks, self.config = parts.state, parts.ranks, parts.config
         self.cursor = parts.state.cursor
+        self.before: Metrics | None = None
         self.metrics: Metrics | None = None
         self._measured: dict[str, Any] = {}  # the figures in the weights file, and when they were taken
         self._device = parts.ranks.device.torch
@@ -51,7 +53,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite.
         """
-        while self.cursor.epoch < self.config.epoch and not self.fell:
+        while not self.finished and not self.fell:
             try:
                 number = self._train_epoch(interruption) or self._agreed_signal(interruption)
                 if not number:
@@ -66,18 +68,31 @@ class Trainer:
         return 0
 
     @property
+    def total(self) -> int:
+        """Steps of the optimiser in the whole run; fewer than planned where a run with -TIME became slower."""
+        return self.cursor.total or self.parts.plan.total_steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is over, its evaluation included; the last epoch of a run with -TIME is cut short."""
+        cut = self.cursor.step >= self.total and self.cursor.batch == 0
+        return cut or self.cursor.epoch >= self.config.epoch
+
+    @property
     def fell(self) -> bool:
         """Whether the held-out AP has stayed below its best for as long as is waited for it."""
         return self.parts.patience is not None and self.cursor.stale >= self.parts.patience
 
     def measure_start(self) -> None:
         """Lets the weights that the run starts from take part in the choice of the best; all ranks must call it."""
-        metrics = self._evaluate()
+        self.before = metrics = self._evaluate()
         self._measured = {"epoch": 0, "step": 0, **plain(metrics.to_dict())}
         self.cursor.best = metrics.AP
         with self.ranks.shared_errors():
             if self.ranks.is_main:
                 save_checkpoint(self.parts.folder.best, self._weights())
+                if self.parts.pictures is not None:
+                    self.parts.pictures.start(self.state.ema.module)
 
     def _train_epoch(self, interruption: Interruption) -> int:
         """The rest of an epoch; returns a signal's number if one came."""
@@ -88,12 +103,14 @@ class Trainer:
         loader.set_epoch(cursor.epoch, cursor.batch)
         self.parts.network.train()
         stream = iter(loader)
-        while cursor.batch < len(loader):
+        while cursor.batch < len(loader) and cursor.step < self.total:
             count = min(self.config.accum, len(loader) - cursor.batch)
             batches, extra, error = self._fetch(stream, count)
             agreed = self._agree(batches, error, interruption.signal)
             if agreed.signal:
                 return agreed.signal
+            if agreed.total != self.total:
+                self._end_at(agreed.total)
             self._step(batches, extra, agreed)
             cursor.batch += count
             if agreed.save:
@@ -116,11 +133,28 @@ class Trainer:
         people = sum(int(batch.people.sum()) for batch in batches)
         images = sum(len(batch.image_ids) for batch in batches)
         due = self.ranks.is_main and time.monotonic() - self._saved > 60 * self.config.save_minutes
-        totals = self.ranks.sum(people, images, signal > 0, due, error is not None)
+        total = self._fitting_total() if self.ranks.is_main else 0
+        totals = self.ranks.sum(people, images, signal > 0, due, error is not None, total)
         if totals[4]:
             raise next(problem for problem in self.ranks.gather(error) if problem is not None)
         number = max(self.ranks.gather(signal)) if totals[2] else 0
-        return Agreement(max(totals[0] / self.ranks.world_size, 1.0), int(totals[1]), number, totals[3] > 0)
+        people_each = max(totals[0] / self.ranks.world_size, 1.0)
+        return Agreement(people_each, int(totals[1]), number, totals[3] > 0, int(totals[5]))
+
+    def _fitting_total(self) -> int:
+        """How many steps the run should have; only the last phase is made shorter."""
+        deadline, plan = self.parts.deadline, self.parts.plan
+        if deadline is None or self._phase is not plan.phases[-1]:
+            return self.total
+        return deadline.fit(self.cursor.step, self.total, plan.total_steps)
+
+    def _end_at(self, total: int) -> None:
+        """Fits what is left of the schedule to another number of steps, on all ranks."""
+        before, self.cursor.total = self.total, total
+        scheduler = self.state.scheduler
+        end_schedule_at(scheduler, scheduler.last_epoch + total - self.cursor.step)
+        self.parts.progress.expect(total)
+        self.parts.progress.say(f"The speed has changed: {total} steps instead of {before} fit into -TIME.")
 
     def _step(self, batches: list[PoseBatch], extra: PoseBatch | None, agreed: Agreement) -> None:
         """One step of the optimiser."""
@@ -209,7 +243,8 @@ class Trainer:
         """Evaluates, writes the row, and saves."""
         cursor, config = self.cursor, self.config
         number = cursor.epoch + 1
-        evaluated = number % config.eval_every == 0 or number == config.epoch
+        last = number == config.epoch or cursor.step >= self.total
+        evaluated = number % config.eval_every == 0 or last
         rates = learning_rates(self.state.optimizer)
         if evaluated:
             self.save()  # an evaluation takes long: nothing is lost if the run is killed in it
@@ -243,7 +278,7 @@ class Trainer:
 
     def _publish(self, row: dict[str, float | int | None], improved: bool, evaluated: bool) -> None:
         """The files of a finished epoch, on the first rank."""
-        folder, last = self.parts.folder, self.cursor.epoch == self.config.epoch
+        folder, last = self.parts.folder, self.finished
         self._report(row, improved)
         if improved:
             save_checkpoint(folder.best, self._weights())
@@ -293,6 +328,7 @@ class Trainer:
         training = {
             "config": self.config.to_dict(),
             "identity": self.parts.identity,
+            "budget": None if self.parts.deadline is None else self.parts.deadline.to_dict(self.parts.plan.total_steps),
             "pretrained": {"is_trained": pretrained.is_trained, "is_whole": pretrained.is_whole},
             **self.state.to_dict(self.ranks),
         }

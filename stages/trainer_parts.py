@@ -12,6 +12,7 @@ from sia.criterion import PoseCriterion
 from stages.pictures import Pictures
 from stages.plan import Plan
 from stages.pretrained import Pretrained
+from stages.time_budget import Deadline
 from stages.training_state import TrainingState
 from utils.config import TrainConfig
 from utils.distributed import Ranks
@@ -29,12 +30,14 @@ class Agreement(NamedTuple):
         images: in all of them.
         signal: its number if any rank has got one, else 0.
         save: whether it is time to.
+        total: steps that the run should have.
     """
 
     people: float
     images: int
     signal: int
     save: bool
+    total: int
 
 
 class Share(NamedTuple):
@@ -80,6 +83,7 @@ class Parts:
         results, dashboards, pictures: on the first rank only.
         unlabelled: what is learned from beside the labelled batches, if anything.
         patience: evaluations without a new best AP that end the run; None for no end before the last epoch.
+        deadline: of a run with -TIME.
     """
 
     config: TrainConfig
@@ -101,6 +105,7 @@ class Parts:
     pictures: Pictures | None
     unlabelled: Unlabelled | None = None
     patience: int | None = None
+    deadline: Deadline | None = None
 
     def close(self) -> None:
         """Ends the progress bar and the dashboards."""

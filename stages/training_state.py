@@ -31,6 +31,7 @@ class Cursor:
         stale: evaluations since then.
         sums: of each loss over the steps of this epoch, on this rank.
         steps: of this epoch.
+        total: steps of the optimiser at which the run ends, whatever the epoch; 0 where epochs alone decide.
     """
 
     epoch: int = 0
@@ -41,6 +42,7 @@ class Cursor:
     stale: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
+    total: int = 0
 
 
 @dataclass

@@ -149,6 +149,10 @@ class TrainConfig:
     )  # fmt: skip
 
     epoch: int = _flag("-EPOCH", _LENGTH, "Epochs: passes over the training pictures.", kind=int, default=100)
+    time: float | None = _flag(
+        "-TIME", _LENGTH, "Minutes that the whole command may take, instead of -EPOCH: the speed of this machine is "
+        "measured first, and the schedule, its evaluations included, is fitted to it.", kind=float, default=None,
+    )  # fmt: skip
     bs: int = _flag("-BS", _LENGTH, "Batch: pictures per process and forward pass.", kind=int, default=16)
     accum: int = _flag(
         "-ACCUM", _LENGTH, "Forward passes per step of the optimiser. Effective batch = BS x ACCUM x processes.",
@@ -381,6 +385,8 @@ class TrainConfig:
                 raise ConfigError(unknown("--FORCE_STAGE", name, STAGES))
         if (self.results_calibrate is None) != (self.results_test is None):
             raise ConfigError("-RESULTS_CALIBRATE and -RESULTS_TEST go together. Give both.")
+        if self.time is not None and (self.stage != "baseline" or self.pipeline is not None):
+            raise ConfigError("-TIME is for a training, not for a pipeline, whose stages have lengths of their own.")
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
@@ -405,6 +411,7 @@ class TrainConfig:
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
+    ("time", 0.1, 1e6),
     ("epoch", 1, math.inf), ("bs", 1, math.inf), ("accum", 1, math.inf), ("lr", 1e-12, 10), ("warmup", 0, math.inf),
     ("wd", 0, 10), ("clip", 0, math.inf), ("llrd", 0.01, 1), ("ema", 0, 0.999999), ("mosaic", 0, 1),
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),

@@ -24,6 +24,8 @@ def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = Non
     Raises:
         ConfigError: a required flag is missing, or a flag changes that a resumed run can't change.
     """
+    if given.get("time") is not None and "epoch" in given:
+        raise ConfigError(f"-TIME {given['time']:g} replaces -EPOCH {given['epoch']}. Give one of them.")
     if saved is None:
         missing = [f.metadata["flag"] for f in flag_fields() if f.default is MISSING and f.name not in given]
         if missing:

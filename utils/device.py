@@ -117,6 +117,17 @@ def multiplies_bf16(device: torch.device) -> bool:
     return cpu and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it, else float32: emulated bfloat16 can be fifteen times as slow."""
+    return torch.bfloat16 if multiplies_bf16(device) else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """The context of `fastest_dtype`; nothing changes in it where that is float32."""
+    dtype = fastest_dtype(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
 def usable_cores() -> int:
     """The cores this process may use: a batch system or a container may allow fewer than there are."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -85,6 +85,12 @@ class Progress:
             f"remaining {clock(remaining)}"
         )
 
+    def expect(self, total: int) -> None:
+        """Another number of steps in the run."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     def pause(self) -> None:
         """Leaves out what follows (an evaluation) from images/s, until the next step."""
         self._images, self._counted = 0, time.monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -190,18 +190,18 @@ def training_batch_picture(batch: PoseBatch, skeleton: Skeleton, path: Path, *, 
 
 def validation_picture(
     batch: PoseBatch,
-    predictions: Sequence[People],
+    predictions: Mapping[str, Sequence[People]],
     skeleton: Skeleton,
     path: Path,
     *,
     conf_thresh: float = 0.3,
     most: int = 8,
 ) -> None:
-    """Labels on the left, predictions on the right, for some validation images.
+    """Labels on the left, predictions beside them, for some validation images.
 
     Args:
         batch: on the CPU.
-        predictions: the people of each image, in original pixels.
+        predictions: by what they are called, the people of each image, in original pixels.
         skeleton: what the keypoints mean.
         path: .jpg or .png to write.
         conf_thresh: predictions of lower score are left out.
@@ -212,11 +212,13 @@ def validation_picture(
     """
     tiles = []
     for i in range(min(most, len(batch.images))):
-        found = _to_input(predictions[i].above(conf_thresh), batch.letterboxes[i].tolist())
-        drawn = PoseArtist(skeleton).draw(_enlarged(batch, i), _scaled(found, _scale(batch)))
-        caption = f"predictions: {len(found)} of score {conf_thresh:g} or more"
-        tiles += [_captioned(_labelled(batch, i, skeleton), _caption(batch, i)), _captioned(drawn, caption)]
-    write_image(path, _mosaic(tiles, columns=2 if len(tiles) <= 4 else 4))
+        tiles.append(_captioned(_labelled(batch, i, skeleton), _caption(batch, i)))
+        for name, people in predictions.items():
+            found = _to_input(people[i].above(conf_thresh), batch.letterboxes[i].tolist())
+            drawn = PoseArtist(skeleton).draw(_enlarged(batch, i), _scaled(found, _scale(batch)))
+            tiles.append(_captioned(drawn, f"{name}: {len(found)} of score {conf_thresh:g} or more"))
+    across = 1 + len(predictions)
+    write_image(path, _mosaic(tiles, columns=across if len(tiles) <= 2 * across else 2 * across))
 
 
 def _scale(batch: PoseBatch) -> float:

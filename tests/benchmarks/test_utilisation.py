@@ -31,7 +31,7 @@ def test_a_plan_and_a_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     assert utilisation.main([*flags, "--plan", "--memory", "1"]) == 0
     planned = capsys.readouterr().out
     assert "pictures in 1 GB" in planned
-    assert utilisation.main([*flags, "--device", "cpu"]) == 0
+    assert utilisation.main([*flags, "--device", "cpu", "--sides", "32", "64"]) == 0
     measured = capsys.readouterr().out
     assert measured.count("%") == 2
     assert measured.split(" GFLOPs")[0] == planned.split(" GFLOPs")[0]

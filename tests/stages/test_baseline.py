@@ -23,6 +23,7 @@ from stages import pictures, plan, trainer
 from stages.plan import choose_precision, choose_workers
 from stages.runtime import TorchRuntime
 from stages.trainer import Trainer
+from utils import device
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import ConfigError, OutputError
 
@@ -391,7 +392,7 @@ def test_fp16_keeps_its_loss_scale(train: Callable[..., int], tmp_path: Path, mo
 def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(plan, "multiplies_bf16", lambda _, fast=fast: fast)
+        monkeypatch.setattr(device, "multiplies_bf16", lambda _, fast=fast: fast)
         assert choose_precision("auto", cpu)[0] == dtype
     with pytest.raises(ConfigError, match="fp16 needs"):
         choose_precision("fp16", cpu)

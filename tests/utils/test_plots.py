@@ -118,7 +118,7 @@ def test_a_person_without_keypoints_has_a_box_of_another_colour(tmp_path):
 
 
 def test_predictions_lie_on_labels(tmp_path):
-    validation_picture(batch_of(images=2), [people_of(), people_of(0)], TRIANGLE, tmp_path / "val.png")
+    validation_picture(batch_of(images=2), {"predictions": [people_of(), people_of(0)]}, TRIANGLE, tmp_path / "val.png")
     assert size_of(tmp_path / "val.png") == (2 * 228 + 6, 2 * 406 + 6)
     labels, found = (drawn_tile(tmp_path / "val.png", column) for column in range(2))
     assert changed(found, 110, 70)
@@ -127,7 +127,7 @@ def test_predictions_lie_on_labels(tmp_path):
 
 
 def test_predictions_below_the_threshold_are_left_out(tmp_path):
-    validation_picture(batch_of(), [people_of()], TRIANGLE, tmp_path / "val.png", conf_thresh=0.95)
+    validation_picture(batch_of(), {"predictions": [people_of()]}, TRIANGLE, tmp_path / "val.png", conf_thresh=0.95)
     assert (drawn_tile(tmp_path / "val.png", 1) == 90).all()
 
 
@@ -137,5 +137,5 @@ def test_nobody_at_all(tmp_path):
     training_batch_picture(batch, COCO_PERSON, tmp_path / "batch.jpg")
     empty = np.zeros((0, 4), np.float32)
     nobody = People(empty, empty[:, 0], np.zeros((0, 17, 2), np.float32), np.zeros((0, 17), np.float32))
-    validation_picture(batch, [nobody], COCO_PERSON, tmp_path / "val.jpg")
+    validation_picture(batch, {"predictions": [nobody]}, COCO_PERSON, tmp_path / "val.jpg")
     assert size_of(tmp_path / "val.jpg") == (234, 818)
