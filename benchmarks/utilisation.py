@@ -186,8 +186,8 @@ def run(args: argparse.Namespace) -> None:
     """The table, and what it is of."""
     (report_plan if args.plan else report_measured)(args, lambda line: print(line, flush=True))
     print(
-        f"\n{args.model} {args.size}, {args.imgsz[0]}x{args.imgsz[1]} px, {PEOPLE} people a picture, {'bf16, ' if args.plan else ''}"
-        f"{'recomputed, ' if args.recompute else ''}torch {torch.__version__}"
+        f"\n{args.model} {args.size}, {args.imgsz[0]}x{args.imgsz[1]} px, {PEOPLE} people a picture, "
+        f"{'bf16, ' if args.plan else ''}{'recomputed, ' if args.recompute else ''}torch {torch.__version__}"
     )
 
 

@@ -14,4 +14,6 @@ cd -- "$ROOT"
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy
 "${PYTHON%/*}/lint-imports" --no-logo
-exec "$PYTHON" -m pytest "$@"
+# One process for each core, with one thread: small models gain nothing from a second one.
+export OMP_NUM_THREADS=1
+exec "$PYTHON" -m pytest -n auto --maxprocesses 8 --dist loadfile "$@"

@@ -10,42 +10,27 @@
 set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
-# ---- The demo's settings: pictures of few and large people; they fit a quarter of an hour on a CPU with 2 threads ----
-DEMO_TRAIN=3000 # pictures to train on
-DEMO_VAL=200    # pictures to evaluate on
+# ---- The demo's settings: images of few and large people ----
+DEMO_MINUTES=10 # from the start of this script to the table, environment and images included
+DEMO_LEAST=4    # minutes of training, however long those took
+DEMO_TRAIN=2000 # images to train on
+DEMO_VAL=200    # images to evaluate on
 DEMO_SIDE=128   # their side, and the model's input, in pixels
-# Each of several GPUs sees a share of the pictures: as many more passes are as many steps, in the same time.
-DEMO_SHARES=0
-while read -r _; do DEMO_SHARES=$((DEMO_SHARES + 1)); done < <(nvidia-smi --list-gpus 2>/dev/null)
-DEMO_SHARES=$((DEMO_SHARES > 1 ? DEMO_SHARES : 1))
-DEMO_EPOCHS=4
-if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then DEMO_EPOCHS=6; fi # such CPUs train 1.4 times as fast; GPUs more
 DEMO_FLAGS=(
-    -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH "$((DEMO_EPOCHS * DEMO_SHARES))" -BS 8
-    # The pictures vary enough, and these passes are too few to learn any by heart.
+    -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -BS 8 -EVAL_EVERY 5
+    # The images vary enough, and these epochs are too few to learn any by heart.
     -MOSAIC 0 -ROTATE 0 -SHIFT 0 -COLOUR 0 -SCALE_MIN 1 -SCALE_MAX 1
 )
-# ---------------------------------------------------------------------------
+# -------------------------------------------------------------
 
 # shellcheck source=scripts/environment.sh
 source "$ROOT/scripts/environment.sh"
 
-# Whether the flags name their own data, or a checkpoint, a pipeline or a file that does.
-brings_data() {
-    local flag
-    for flag in "$@"; do
-        case $flag in
-        -COCO_ROOT | -COCO_ROOT=* | -TRAIN_ANN | -TRAIN_ANN=* | -VAL_ANN | -VAL_ANN=* | --RESUME | --RESUME=* | \
-            -STAGE | -STAGE=* | -PIPELINE | -PIPELINE=* | -CONFIG | -CONFIG=*) return 0 ;;
-        esac
-    done
-    return 1
-}
-
-wants_help() {
-    local flag
-    for flag in "$@"; do
-        case $flag in -h | --help) return 0 ;; esac
+# Whether one of the flags is among the words: has_flag "-A -B" words...
+has_flag() {
+    local wanted=" $1 " word
+    for word in "${@:2}"; do
+        if [[ $wanted == *" ${word%%=*} "* ]]; then return 0; fi
     done
     return 1
 }
@@ -56,17 +41,31 @@ make_demo_data() {
         --size "$DEMO_SIDE" --seed 0 --close --workers "$(getconf _NPROCESSORS_ONLN)"
 }
 
+# What is left of DEMO_MINUTES for train_pose.py, less the seconds in which torchrun starts.
+demo_time() {
+    local left=$((60 * DEMO_MINUTES - SECONDS - 15))
+    if ((left < 60 * DEMO_LEAST)); then left=$((60 * DEMO_LEAST)); fi
+    printf '%d.%02d' $((left / 60)) $((left % 60 * 100 / 60))
+}
+
 launch() {
     exec "$PYTHON" "$ROOT/scripts/launch.py" "$ROOT/train_pose.py" "$@"
 }
 
-use_environment "$ROOT/extras/requirements.txt"
-if wants_help "$@"; then
+if has_flag "-h --help" "$@"; then
+    use_environment "$ROOT/extras/requirements.txt"
     exec "$PYTHON" "$ROOT/train_pose.py" --help
-elif brings_data "$@"; then
+elif has_flag "-COCO_ROOT -TRAIN_ANN -VAL_ANN --RESUME -STAGE -PIPELINE -CONFIG" "$@"; then
+    use_environment "$ROOT/extras/requirements.txt"
     launch "$@"
-else
-    make_demo_data
-    launch "${DEMO_FLAGS[@]}" -COCO_ROOT "$DEMO_DATA/images" -TRAIN_ANN "$DEMO_DATA/train.json" \
-        -VAL_ANN "$DEMO_DATA/val.json" "$@"
 fi
+
+if ! has_flag "-EPOCH -TIME" "$@"; then
+    say "This demo takes about $DEMO_MINUTES minutes: it makes the environment and $((DEMO_TRAIN + DEMO_VAL)) synthetic images" \
+        "where they are missing, then trains for as long as is left, and shows AP before and after."
+fi
+use_environment "$ROOT/extras/requirements.txt"
+make_demo_data
+if ! has_flag "-EPOCH -TIME" "$@"; then DEMO_FLAGS+=(-TIME "$(demo_time)"); fi
+launch "${DEMO_FLAGS[@]}" -COCO_ROOT "$DEMO_DATA/images" -TRAIN_ANN "$DEMO_DATA/train.json" \
+    -VAL_ANN "$DEMO_DATA/val.json" "$@"

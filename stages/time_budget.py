@@ -219,7 +219,7 @@ class Deadline:
         seconds = (now - since) / (step - first)
         slower = max(1.0, seconds / self.speed.step)
         fits = max(1, int((self.end - now - slower * self.speed.evaluation) / seconds))
-        if abs(fits - left) <= TOLERANCE * left:
+        if abs(fits - left) <= max(TOLERANCE * left, 1):
             return total
         self._marks = self._marks[-1:]
         return min(step + fits, most)

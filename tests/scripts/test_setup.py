@@ -227,6 +227,16 @@ def test_demo(checkout: Checkout) -> None:
     assert "launch.py" in trained
     assert "-COCO_ROOT" in trained
     assert trained.endswith("-MODEL sia_pose -EPOCH 1")  # the last of two equal flags counts
+    assert "-TIME" not in trained
+
+
+def test_the_demo_fits_into_what_is_left_of_its_minutes(checkout: Checkout) -> None:
+    result = checkout.run("train.sh")
+    assert "This demo takes about 10 minutes" in result.stderr
+    words = checkout.log[-1].split()
+    assert 4.0 <= float(words[words.index("-TIME") + 1]) < 10.0
+    assert "This demo" not in checkout.run("train.sh", "-TIME", "3").stderr
+    assert checkout.log[-1].endswith("-TIME 3") and checkout.log[-1].count("-TIME") == 1
 
 
 @pytest.mark.parametrize(
@@ -253,8 +263,9 @@ def test_all_checks_end_with_pytest(checkout: Checkout) -> None:
         ["python", "-m", "ruff", "format"],
         ["python", "-m", "mypy"],
         ["lint-imports", "--no-logo"],
-        ["python", "-m", "pytest", "tests/utils"],
+        ["python", "-m", "pytest", "-n"],
     ]
+    assert steps[-1].endswith(" tests/utils -x")
 
 
 @pytest.mark.parametrize("step", ["ruff check", "ruff format", "mypy", "pytest"])

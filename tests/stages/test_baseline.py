@@ -19,7 +19,7 @@ import torch
 import train_pose
 from datasets.synthetic import write_dataset
 from sia.criterion import PoseCriterion
-from stages import pictures, plan, trainer
+from stages import pictures, plan, time_budget, trainer
 from stages.plan import choose_precision, choose_workers
 from stages.runtime import TorchRuntime
 from stages.trainer import Trainer
@@ -109,6 +109,55 @@ def assert_same_runs(a: Path, b: Path) -> None:
     assert rows_of(a) == rows_of(b)
     for name in ("last.pt", "best.pt"):
         assert_same(load_checkpoint(a / "weights" / name), load_checkpoint(b / "weights" / name))
+
+
+def test_a_time_budget_cuts_the_last_epoch_and_resumes_exactly(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """6 steps of 4 an epoch; then the same, but become slower: 5 steps."""
+    monkeypatch.setattr(time_budget, "fit_steps", lambda *_, **__: 6)
+    assert train("-EXP whole -TIME 9") == 0
+    assert [(row["epoch"], row["step"], row["AP"] != "") for row in rows_of(tmp_path / "whole")] == [
+        ("1", "4", True), ("2", "6", True),
+    ]  # fmt: skip
+    assert re.search(r"time +9 minutes \(-TIME\) are 6 steps, 1.5 epochs", capsys.readouterr().out)
+    with monkeypatch.context() as context:
+        stop_after(context, 5)
+        assert train("-EXP parts -TIME 9") == 143
+    last = tmp_path / "parts" / "weights" / "last.pt"
+    monkeypatch.setattr(time_budget, "measure_speed", None)  # what was measured stands in the checkpoint
+    assert train(f"--RESUME {last}") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+    assert train(f"--RESUME {last}") == 0 and len(rows_of(tmp_path / "parts")) == 2
+
+
+def test_a_run_that_becomes_slower_ends_sooner(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(time_budget, "fit_steps", lambda *_, **__: 8)
+    monkeypatch.setattr(time_budget.Deadline, "fit", lambda _, step, total, most: 5 if step >= 3 else total)
+    assert train("-EXP run -TIME 9") == 0
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == ["4", "5"]
+    assert "The speed has changed: 5 steps instead of 8" in capsys.readouterr().out
+    cursor = load_checkpoint(tmp_path / "run" / "weights" / "last.pt")["training"]["cursor"]
+    assert (cursor["epoch"], cursor["step"], cursor["total"]) == (2, 5, 5)
+
+
+def test_the_trial_leaves_the_weights_as_they_were(train: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, seen = time_budget.measure_speed, []
+
+    def watched(config: Any, plan: Any, model: torch.nn.Module, *rest: Any) -> time_budget.Speed:
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        speed = measure(config, plan, model, *rest)
+        seen.append(all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()))
+        assert 0 < speed.step < 60 and speed.evaluation > 0
+        return speed
+
+    monkeypatch.setattr(time_budget, "measure_speed", watched)
+    monkeypatch.setattr(time_budget, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(time_budget, "fit_steps", lambda *_, **__: 1)
+    assert train("-EXP run -TIME 9") == 0
+    assert seen == [True]
 
 
 def test_ctrl_c_leaves_with_130(
