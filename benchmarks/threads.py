@@ -37,20 +37,10 @@ class Stepper:
     def __init__(self, setting: str, args: argparse.Namespace) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in NAMES}
         side, batch = f"{args.imgsz[0]}x{args.imgsz[1]}", str(args.batch)
-        command = [
-            sys.executable,
-            __file__,
-            "--steps_on_request",
-            "--size",
-            args.size,
-            "--imgsz",
-            side,
-            "--batch",
-            batch,
-        ]
+        flags = ["--steps_on_request", "--size", args.size, "--imgsz", side, "--batch", batch]
         self.process = subprocess.Popen(
-            [sys.executable, __file__, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
-            env={**environment, **SETTINGS[setting]},
+            [sys.executable, __file__, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            encoding="utf-8", env={**environment, **SETTINGS[setting]},
         )  # fmt: skip
         self.step()
 
