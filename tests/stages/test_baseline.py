@@ -42,11 +42,12 @@ def train(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     monkeypatch.setattr(pictures.Pictures, "epoch", lambda *_: None)
     monkeypatch.setattr(pictures.Pictures, "training_batch", lambda *_: None)
     data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
-    fixed = f"{data} -SIZE test -IMGSZ 64 -BS 4 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path} -EPOCH 2"
+    fixed = f"{data} -SIZE test -IMGSZ 64 -BS 4 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path}"
 
     def run(flags: str) -> int:
         base = "" if "last.pt" in flags else f"-MODEL sia_pose_simple {fixed}"
-        words = base.split() + flags.split()
+        length = "" if "last.pt" in flags or "-TIME" in flags else "-EPOCH 2"
+        words = base.split() + length.split() + flags.split()
         last = dict(itertools.pairwise(words))  # a flag given twice counts once, the later one
         names = [word for word in dict.fromkeys(words) if word.startswith("-")]
         return train_pose.main([w for n in names for w in ([n] if n in ("--SAVE", "--WANDB") else [n, last[n]])])
@@ -115,6 +116,7 @@ def test_a_time_budget_cuts_the_last_epoch_and_resumes_exactly(
     train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """6 steps of 4 an epoch; then the same, but become slower: 5 steps."""
+    monkeypatch.setattr(time_budget, "measure_speed", lambda *_: time_budget.Speed(1.0, 1.0))
     monkeypatch.setattr(time_budget, "fit_steps", lambda *_, **__: 6)
     assert train("-EXP whole -TIME 9") == 0
     assert [(row["epoch"], row["step"], row["AP"] != "") for row in rows_of(tmp_path / "whole")] == [
@@ -134,6 +136,7 @@ def test_a_time_budget_cuts_the_last_epoch_and_resumes_exactly(
 def test_a_run_that_becomes_slower_ends_sooner(
     train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(time_budget, "measure_speed", lambda *_: time_budget.Speed(1.0, 1.0))
     monkeypatch.setattr(time_budget, "fit_steps", lambda *_, **__: 8)
     monkeypatch.setattr(time_budget.Deadline, "fit", lambda _, step, total, most: 5 if step >= 3 else total)
     assert train("-EXP run -TIME 9") == 0
