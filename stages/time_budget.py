@@ -84,7 +84,7 @@ def fit_to_time(
         speed = measure_speed(config, plan, model, criterion, data, ranks)
         elapsed = ranks.from_main(time.monotonic() - start.began)
         steps, spent = fit_steps(config, speed, per_epoch, elapsed, evaluations=1 + pretrained.is_whole), 0.0
-        config = replace(config, epoch=math.ceil(steps / per_epoch))
+    config = replace(config, epoch=math.ceil(steps / per_epoch))
     plan = make_plan(config, ranks, batches, data.workers, pretrained, steps)
     plan = replace(plan, lines=(("time", describe_budget(config, speed, steps, per_epoch)), *plan.lines))
     end = start.began + 60 * config.time * (1 - MARGIN) - spent
