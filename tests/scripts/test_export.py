@@ -166,7 +166,7 @@ def test_int8_is_near_and_smaller(folder: Path, quick: None) -> None:
     pictures = [read_image(path) for path in sorted((folder / "pictures").iterdir())]
     plain, small = (Predictor(load_exactly(file)) for file in files)
     found = compare(plain, small, pictures)
-    # Nobody is sure in random weights: rounding, which differs between processors, decides which candidates are returned.
+    # Nobody is sure in random weights: rounding, other on each kind of processor, decides which candidates return.
     assert found.missed == 0 and found.matched >= found.people / 2 and 0 < found.median < 0.5
     sizes = [file.with_suffix(".bin").stat().st_size for file in files]
     assert sizes[1] < 0.8 * sizes[0]
