@@ -19,7 +19,8 @@ from tests.inference_helpers import name_quarters, quarters, save_weights
 from tests.serving import serving
 from tests.stages.words.chat import Chat, sentences
 from utils.errors import DataError
-from utils.images import find_images, read_image
+from utils.image_folder import find_images
+from utils.images import read_image
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_one_bad_picture_is_an_error(
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("nothing.jpg", "No such picture"), ("empty", "has no pictures"), ("empty/*.jpg", "No picture matches")],
+    [("nothing.jpg", "No such image"), ("empty", "has no images"), ("empty/*.jpg", "No image matches")],
 )
 def test_nothing_to_do(
     tmp_path: Path, weights: Path, path: str, message: str, capsys: pytest.CaptureFixture[str]
@@ -259,8 +260,8 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
 
 def test_a_picture_that_may_be_an_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="too many pixels"):
+    monkeypatch.setenv("SIA_MAX_PIXELS", "2399")
+    with pytest.raises(DataError, match="more than 2,399 pixels.*--max_pixels"):
         read_image(path)
 
 

@@ -25,10 +25,10 @@ from datasets.geometry import (
     warp_labels,
     warp_points,
 )
-from datasets.image_file import read_image
 from datasets.labels import Labels
 from datasets.transforms import Augmentation, place, random_placement, training_sample, validation_sample
 from utils.errors import ConfigError
+from utils.images import read_image
 from utils.skeleton import Skeleton
 from utils.structures import Letterbox
 
