@@ -79,7 +79,9 @@ def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[Coc
     Raises:
         DataError: a pattern that names no picture, or a file that can't be read.
     """
-    found = list(dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED")))
+    found = list(
+        dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED"))
+    )
     labelled = [path for dataset in (fit, *others) for path in dataset.files] if found else []
     kept = _without(found, labelled)
     partly = {i: fit.annotation(i) for i in range(len(fit))}

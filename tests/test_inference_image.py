@@ -261,7 +261,7 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
 def test_a_picture_that_may_be_an_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture(tmp_path / "a.png")
     monkeypatch.setenv("SIA_MAX_PIXELS", "2399")
-    with pytest.raises(DataError, match="more than 2,399 pixels.*--max_pixels"):
+    with pytest.raises(DataError, match=r"more than 2,399 pixels.*--max_pixels"):
         read_image(path)
 
 

@@ -20,9 +20,9 @@ _TOLERANCE = 0.05
 def grey_range(parts: Iterable[NDArray[Any]]) -> tuple[float, float]:
     """What becomes black and what white.
 
-    0 and the largest value that the depth can hold: the least of 8, 10, 12, 14 and 16 bits that holds the largest value,
-    24, 31 or 32 bits if they are used up to half of that, and for floats up to 1, 1. Otherwise, and where there are
-    negative values or all would be black that way, the least and the largest value.
+    0 and the largest value that the depth can hold: the least of 8, 10, 12, 14 and 16 bits that holds the largest
+    value, 24, 31 or 32 bits if they are used up to half of that, and for floats up to 1, 1. Otherwise, and where there
+    are negative values or all would be black that way, the least and the largest value.
 
     Args:
         parts: integers or floats, together all of one image; NaN and infinities don't count.

@@ -71,8 +71,8 @@ def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[
             left_out[reason].append(path.name)
     lines = [f"{_some(sorted(names))} left out: {reason}." for reason, names in sorted(left_out.items())]
     if not images:
-        glob_hint = f" For those in folders below it, use a glob in quotes: --image_path '{folder}/**/*.jpg'."
-        raise DataError(" ".join([fX
+        hint = f"For those in folders below it, use a glob in quotes: '{folder}/**/*.jpg'." if folder else ""
+        raise DataError(" ".join(filter(None, [f"{nothing}.", *lines, hint])))
     for line in lines:
         (warn or _to_stderr)(line)
     return sorted(images, key=_natural)
@@ -87,7 +87,7 @@ def _why_not(path: Path) -> str | None:
     if path.suffix.lower() in _VIDEOS:
         return "a video; use inference_video_pose.py"
     if path.suffix.lower() not in image_suffixes():
-        return "its ending is not of an image format that can be read"
+        return "not the ending of an image format that can be read"
     if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113
         return "not a regular file, or a link to nothing"
     return None

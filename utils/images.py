@@ -44,8 +44,8 @@ _ONE_IMAGE = frozenset({"MPO", "PSD", "ICO", "ICNS"})
 def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
     """Decodes an image as every viewer shows it, whatever its format.
 
-    It is turned as its EXIF orientation says. Transparent parts become white, grey and CMYK become RGB. More than 8 bits
-    are scaled by their range (`utils.image_depth.to_8_bits`). Of several pages or frames the first is read.
+    It is turned as its EXIF orientation says. Transparent parts become white, grey and CMYK become RGB. More than 8
+    bits are scaled by their range (`utils.image_depth.grey_range`). Of several pages or frames the first is read.
 
     Args:
         path: the file.
@@ -100,7 +100,7 @@ def pixels_of(image: Image.Image) -> Pixels:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF (or XMP) orientation, 1 to 8, whichever number type and byte order it is stored in; 1 where it makes no sense."""
+    """EXIF (or XMP) orientation, 1 to 8, of whichever number type and byte order; 1 where it makes no sense."""
     value: Any = 1
     with contextlib.suppress(Exception):  # broken metadata costs the orientation, not the image
         value = image.getexif().get(_ORIENTATION, 1)
@@ -164,13 +164,19 @@ def _decode_jpeg(opened: Image.Image, shrink: int) -> Pixels | None:
     data, turn = np.frombuffer(opened.fp.getbuffer(), np.uint8), orientation(opened)
     shrink = shrink if turn == 1 else 1  # else rows and columns that rounding adds would come first
     image = cv2.imdecode(data, _REDUCED[shrink] | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None or max(abs(image.shape[0] * shrink - opened.height), abs(image.shape[1] * shrink - opened.width)) >= 4:
+    if image is None or image.shape[:2] not in _rounded(opened.size, shrink):
         return None
     if data[-2:].tobytes() != b"\xff\xd9":  # OpenCV fills what is missing with grey and says nothing
         opened.load()
     if shrink > 1:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return _turned(np.asarray(image, np.uint8), turn)
+
+
+def _rounded(size: tuple[int, int], shrink: int) -> tuple[tuple[int, int], ...]:
+    """Height and width of an image shrunk from this width and height, rounded up or down."""
+    width, height = size
+    return (-(-height // shrink), -(-width // shrink)), (max(height // shrink, 1), max(width // shrink, 1))
 
 
 def _decode_any(opened: Image.Image) -> Pixels:
