@@ -48,7 +48,7 @@ def set_pixel_limit(pixels: int) -> None:
     os.environ[_LIMIT] = str(pixels)
 
 
-def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+def add_max_pixels(parser: argparse._ActionsContainer) -> None:
     """The flag; hand what it gives to `set_pixel_limit`."""
     parser.add_argument(
         "--max_pixels", type=_pixels, default=MAX_PIXELS, metavar="N",

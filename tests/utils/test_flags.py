@@ -14,8 +14,8 @@ from utils.flags import parse_flags
 ROOT = Path(__file__).resolve().parents[2]
 
 FLAGS = (
-    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-SQUARE", "-STAGE",
-    "--RESUME", "-EPOCH", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP",
+    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-SQUARE",
+    "-STAGE", "--RESUME", "-EPOCH", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP",
     "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR",
     "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION", "--RECOMPUTE", "--COMPILE", "-SEED", "-OUTPUT", "-EXP",
     "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE",
