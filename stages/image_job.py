@@ -147,7 +147,7 @@ class ImageJob:
     def _save(self, number: int, image: Image, people: People) -> None:
         file = self.files[number]
         image_id, name = self.ids.of[file], readable(file)
-        path = self.output.draw(file, self.artist.draw(image, people))
+        path = self.output.write(file, self.artist.draw(image, people, in_place=True))
         self.written.append(path)
         height, width = image.shape[:2]
         entry = {"id": image_id, "file_name": name, "width": width, "height": height}

@@ -45,7 +45,7 @@ class ImageOutput:
         self._names = OutputNames()
         self._written = 0.0
 
-    def draw(self, file: Path, image: Image) -> Path:
+    def write(self, file: Path, image: Image) -> Path:
         """Writes an annotated image under a name of its own.
 
         Raises:
