@@ -181,7 +181,7 @@ def _rounded(size: tuple[int, int], shrink: int) -> tuple[tuple[int, int], ...]:
 
 def _decode_any(opened: Image.Image) -> Pixels:
     """By Pillow, in strips, so that a large image is in memory twice at most."""
-    is_deep = opened.mode == "RGB" and any(";16" in str(tile) for tile in opened.tile)
+    is_deep = opened.mode == "RGB" and any(";16" in str(tile) for tile in getattr(opened, "tile", ()))
     opened.load()
     image = _decode_deep(opened) if is_deep else None
     if image is None:

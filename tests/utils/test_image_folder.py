@@ -45,9 +45,7 @@ def test_many_files_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["", " ", "*.jpg\0", "~nobody.jpg", "x" * 5000])
-def test_paths_that_name_nothing_are_one_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
-) -> None:
+def test_paths_that_name_nothing_are_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.jpg").touch()  # the current folder isn't meant
     with pytest.raises(DataError, match="--image_path"):

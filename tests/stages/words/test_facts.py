@@ -75,6 +75,23 @@ def test_nothing_seen_says_nothing_but_that() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("seen", "text"),
+    [
+        (0, "No keypoint of person 1 is in view."),
+        (1, "1 keypoint of person 1 is in view."),
+        (2, "2 keypoints of person 1 are in view."),
+    ],
+)
+def test_how_many_keypoints_are_in_view_reads_properly(seen: int, text: str) -> None:
+    facts = measure(body(STANDING, unseen=COCO_PERSON.names[seen:]), 1)
+    sentence = describe(facts, 1)[0]
+    assert sentence.text == text
+    assert not problem_of(sentence, facts, 1)
+    count = say(next(fact for fact in facts if fact.kind == "seen"))
+    assert not problem_of(count, facts, 1)
+
+
 def test_confidence_falls_with_the_expected_error_and_is_a_probability() -> None:
     sure, doubtful = facts_of(RAISED, error=2.0), facts_of(RAISED, error=15.0)
     for name in sure.keys() & doubtful.keys():
