@@ -12,7 +12,7 @@ from stages.words.facts import measure
 from stages.words.posture import facing, posture
 from stages.words.sentences import describe, say
 from stages.words.verifier import problem_of
-from tests.stages.words.people import BEHIND, LYING, RAISED, SITTING, STANDING, body
+from tests.stages.words.people import BEHIND, LYING, RAISED, SITTING, STANDING, arrays, body
 from utils.skeleton import COCO_PERSON, Skeleton
 
 
@@ -84,7 +84,9 @@ def test_nothing_seen_says_nothing_but_that() -> None:
     ],
 )
 def test_how_many_keypoints_are_in_view_reads_properly(seen: int, text: str) -> None:
-    facts = measure(body(STANDING, unseen=COCO_PERSON.names[seen:]), 1)
+    box, points, _ = arrays(STANDING)
+    confidences = np.where(np.arange(17) < seen, 0.95, 0.0)
+    facts = measure(Body(COCO_PERSON, box, points, confidences, np.full(17, np.nan), 0.3), 1)
     sentence = describe(facts, 1)[0]
     assert sentence.text == text
     assert not problem_of(sentence, facts, 1)
