@@ -25,6 +25,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a picture, a folder of pictures, or a glob in quotes such as 'shots/**/*.jpg'",
     )
     parser.add_argument(
+        "--ann_file", type=Path, metavar="FILE",
+        help="COCO annotations (json) of the images: results get its image ids, and scripts/evaluate.py takes them; "
+        "images that it doesn't have are left out",
+    )  # fmt: skip
+    parser.add_argument(
         "--describe", action="store_true",
         help="write what can be measured of each person (facts.json), and sentences made of it (text/)",
     )  # fmt: skip
@@ -47,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a finished pipeline (train_pose.py -STAGE all) instead of weights: its model, and what its "
         "later stages do; unless told otherwise, it shows what suits its labelled pictures",
     )  # fmt: skip
-    parser.set_defaults(conf_thresh=None, kpt_thresh=None)
+    parser.set_defaults(conf_thresh=None, kpt_thresh=None, batch_size=None)
     return parser.parse_args(argv)
 
 

@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.models import machine, peak_memory
 from stages.predictor import Predictor
 from utils.errors import exit_status
-from utils.images import find_images, read_image
+from utils.image_folder import find_images
+from utils.images import read_image
 
 Pictures = list[NDArray[np.uint8]]
 Times = dict[tuple[Path, int], float]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.coco_file import CocoFile, read_coco_file
-from datasets.image_file import read_image
 from datasets.labels import Labels
 from utils.errors import DataError
+from utils.images import read_image
 from utils.skeleton import Skeleton
 
 _SPLITS = ("train2017", "val2017", "train", "val")
@@ -81,7 +81,7 @@ class CocoPose:
         return int(height), int(width)
 
     def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB with EXIF orientation applied; see `datasets.image_file.read_image` for ``shrink``.
+        """(H, W, 3) uint8 RGB with EXIF orientation applied; see `utils.images.read_image` for ``shrink``.
 
         Raises:
             DataError: the image is broken, or its size is not the annotated one.

@@ -78,10 +78,9 @@ def warp_image(image: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int]) 
     """
     factor = int(1 / scale_of(matrix) + 1e-6)
     if factor > 1:
-        image = np.asarray(
-            cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA), np.uint8
-        )
-        matrix = matrix @ affine(np.eye(2) * factor)
+        x, y = (min(factor, side) for side in (image.shape[1], image.shape[0]))  # thin images keep one row or column
+        image = np.asarray(cv2.resize(image, None, fx=1 / x, fy=1 / y, interpolation=cv2.INTER_AREA), np.uint8)
+        matrix = matrix @ affine(np.diag((x, y)))
     pixels = matrix[:2].copy()
     pixels[:, 2] += pixels[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from pixel centres
     warped = cv2.warpAffine(

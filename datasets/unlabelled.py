@@ -14,12 +14,12 @@ from torch import Tensor
 
 from datasets.coco_pose import CocoPose
 from datasets.geometry import Matrix, letterbox_image
-from datasets.image_file import read_image
 from datasets.labels import Labels
 from datasets.loader import Samples, TrainingLoader, check_numbers
 from datasets.paths import path_view
 from datasets.sampler import SampleKey, TrainingBatches
-from utils.images import find_images
+from utils.image_folder import find_images
+from utils.images import read_image
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[Coc
     Raises:
         DataError: a pattern that names no picture, or a file that can't be read.
     """
-    found = list(dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern)))
+    found = list(
+        dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED"))
+    )
     labelled = [path for dataset in (fit, *others) for path in dataset.files] if found else []
     kept = _without(found, labelled)
     partly = {i: fit.annotation(i) for i in range(len(fit))}
@@ -95,9 +97,10 @@ def _posed(labels: Labels) -> NDArray[np.bool_]:
 
 def _without(files: Sequence[Path], excluded: Sequence[Path]) -> list[Path]:
     """Leaves out equal contents; only files of equal length are read."""
+    readable = [path for path in excluded if path.is_file()]
     lengths = {path.stat().st_size for path in files}
-    sums = {_checksum(path) for path in excluded if path.stat().st_size in lengths}
-    taken = {path.stat().st_size for path in excluded}
+    sums = {_checksum(path) for path in readable if path.stat().st_size in lengths}
+    taken = {path.stat().st_size for path in readable}
     return [path for path in files if path.stat().st_size not in taken or _checksum(path) not in sums]
 
 

@@ -33,6 +33,7 @@ from utils.coco_files import Row, load_skeleton, read_json
 from utils.config import fraction, input_size
 from utils.distributed import Ranks, start_ranks
 from utils.errors import ConfigError, SiaError
+from utils.input_file import add_max_pixels, set_pixel_limit
 from utils.keypoint_scores import csv_rows
 from utils.output import named_folder, numbered_folder, write_json, write_text
 from utils.results import write_coco_results
@@ -67,6 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
+    add_max_pixels(model)
     model.add_argument(
         "--look_thresh", type=fraction, metavar="0-1",
         help=f"first score from which on people get a second look (default: {LIKELY}, or what an export was made with)",
@@ -229,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
     args = parse_args(argv)
     is_main = True
+    set_pixel_limit(args.max_pixels)
     try:
         check_args(args)
         if args.results is not None:

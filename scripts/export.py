@@ -37,7 +37,8 @@ from stages.runtime import TorchRuntime
 from utils.coco_eval import Metrics, evaluate
 from utils.config import fraction, input_size
 from utils.errors import ConfigError, OutputError, WeightsError, exit_status
-from utils.images import find_images, read_image
+from utils.image_folder import find_images
+from utils.images import read_image
 from utils.output import output_error
 
 T = TypeVar("T")

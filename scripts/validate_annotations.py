@@ -22,6 +22,7 @@ from datasets.checks.repairs import repair
 from datasets.checks.report import write_report
 from utils.coco_files import write_annotations
 from utils.errors import ConfigError, exit_status
+from utils.input_file import add_max_pixels, set_pixel_limit
 from utils.output import named_folder, numbered_folder
 from utils.structures import People
 
@@ -49,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--results", type=Path, metavar="FILE", help="COCO results of a model on these pictures: ask it as well")
     add("--fix", action="store_true", help="write a copy of the annotations with the safe repairs into the report")
     add("--workers", type=int, default=4, metavar="N", help="threads that read pictures (default: 4)")
+    add_max_pixels(parser)
     return parser.parse_args(argv)
 
 
@@ -128,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
 
     def job() -> int:
+        set_pixel_limit(args.max_pixels)
         check_args(args)
         return int(run(args).total(Severity.ERROR) > 0)
 

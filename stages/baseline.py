@@ -29,6 +29,7 @@ from utils.config import TrainConfig
 from utils.distributed import Ranks, start_ranks, wrap
 from utils.ema import make_ema
 from utils.errors import ConfigError
+from utils.input_file import set_pixel_limit
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.memory import keep_freed_memory
 from utils.optional import need
@@ -44,6 +45,7 @@ def run(config: TrainConfig, start: Start) -> int:
     Raises:
         SiaError: anything that the user can mend.
     """
+    set_pixel_limit(config.max_pixels)
     # The names are checked before minutes of reading.
     ModelConfig(config.model, config.size, 0, config.imgsz, (), (), square=config.square)
     if config.lora:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
 
-from datasets.image_file import read_image
 from stages.baseline_stage import write_predictions
 from stages.display import Display, choose_display
 from stages.ledger import Handed, Ledger, stage_flags
@@ -24,6 +23,7 @@ from stages.stage import StageWork
 from utils.coco_files import load_ground_truth, load_skeleton, read_json, write_annotations
 from utils.config import TrainConfig
 from utils.errors import ConfigError, DataError
+from utils.images import read_image
 from utils.predictions import read_predictions
 from utils.skeleton import Skeleton
 from utils.structures import People

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.shipped import DEFAULT
 from utils.config import fraction, input_size
+from utils.input_file import add_max_pixels
 
 SCORE, KEYPOINT = 0.6, 0.3
 """From which score and confidence on people and keypoints are shown."""
@@ -59,8 +60,9 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> argparse._Mu
     )  # fmt: skip
     parser.add_argument(
         "--batch_size", type=_positive, default=8, metavar="N",
-        help="pictures or frames at a time; takes memory, and makes a GPU faster (default: %(default)s)",
+        help="images or frames at a time; takes memory, and makes a GPU faster (default: 8; images on a CPU 1)",
     )  # fmt: skip
+    add_max_pixels(parser)
     return finders
 
 

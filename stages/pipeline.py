@@ -30,6 +30,7 @@ from utils.config_builder import pipeline_config
 from utils.distributed import leave_ranks, start_ranks
 from utils.errors import DataError, OutputError
 from utils.folder_lock import lock_folder
+from utils.input_file import set_pixel_limit
 from utils.logger import clock
 from utils.output import first_free_folder, numbered_folder
 from utils.predictions import read_predictions
@@ -53,6 +54,7 @@ def run(given: Mapping[str, Any], argv: Sequence[str]) -> int:
         SiaError: anything that the user can mend.
     """
     config = read_config(given)
+    set_pixel_limit(config.max_pixels)
     pipeline, training = None, None
     with start_ranks(config.device) as ranks:
         with ranks.shared_errors():

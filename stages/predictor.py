@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,11 +20,39 @@ from stages.openvino_runtime import OpenVinoRuntime
 from stages.runtime import Runtime, TorchRuntime
 from utils.device import Device
 from utils.errors import DataError, WeightsError
+from utils.images import pixels_of, read_image
 from utils.skeleton import Skeleton
 from utils.structures import People
 
 RUNTIMES: dict[str, type[Runtime]] = {".onnx": OnnxRuntime, ".xml": OpenVinoRuntime}
 """What runs a file, by its suffix; PyTorch runs all others."""
+
+
+OneImage = NDArray[np.uint8] | str | os.PathLike[str] | PIL.Image.Image
+Images = OneImage | Iterable[OneImage]
+
+
+def _is_one(images: Any) -> bool:
+    """Whether it is an image rather than several: an array of four dimensions is a batch."""
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4
+    return isinstance(images, str | os.PathLike | PIL.Image.Image) or not isinstance(images, Iterable)
+
+
+def _as_array(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of whatever `Predictor.predict` takes."""
+    if isinstance(image, str | os.PathLike):
+        return read_image(Path(image))
+    if isinstance(image, PIL.Image.Image):
+        return pixels_of(image)
+    if not isinstance(image, np.ndarray):
+        raise DataError(
+            "An image must be a path, an image of Pillow or a (H, W, 3) uint8 array, but one is of type "
+            f"{type(image).__name__}."
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise DataError(f"Images must be (H, W, 3) uint8, but one is {image.shape} {image.dtype}.")
+    return image
 
 
 class Predictor:
@@ -81,22 +112,24 @@ class Predictor:
         """One line: what runs where and why."""
         return self.runtime.describe(self.image_size)
 
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[People]:
+    def predict(self, images: Images) -> list[People]:
         """Finds people in a batch; returns when the results are there, so that it can be timed.
 
         Args:
-            images: (H, W, 3) uint8 RGB each, of any sizes.
+            images: one image or several: (H, W, 3) uint8 RGB arrays of any sizes, paths, or images of Pillow.
 
         Returns:
-            `People` of each picture, best first, in its own pixels; all candidates, however low their score.
+            `People` of each image, best first, in its own pixels; all candidates, however low their score.
 
         Raises:
+            DataError: something that is no image, or can't be read.
             ConfigError: the batch doesn't fit into the GPU's memory.
             WeightsError: the model gives numbers that are not finite.
         """
-        if not images:
+        arrays = [_as_array(image) for image in ([images] if _is_one(images) else images)]
+        if not arrays:
             return []
-        batch, letterboxes, sizes = self._prepare(images)
+        batch, letterboxes, sizes = self._prepare(arrays)
         with torch.inference_mode():
             decoded = self.runtime.find(batch)
             self._check_finite(decoded)
@@ -110,9 +143,6 @@ class Predictor:
 
     def _prepare(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, H, W) uint8 on the device; (B, 3) letterboxes, (B, 2) sizes: the same resize as in validation."""
-        for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise DataError(f"Pictures must be (H, W, 3) uint8, but one is {image.shape} {image.dtype}.")
         pairs = [letterbox_image(image, self.image_size) for image in images]
         stacked = torch.from_numpy(np.stack([image for image, _ in pairs])).permute(0, 3, 1, 2)
         sizes = torch.tensor([image.shape[:2] for image in images])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,8 +19,11 @@ from stages.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
 from tests.serving import serving
 from tests.stages.words.chat import Chat, sentences
+from utils.drawing import PoseArtist
 from utils.errors import DataError
-from utils.images import find_images, read_image
+from utils.image_folder import find_images
+from utils.images import read_image
+from utils.structures import People
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +162,7 @@ def test_one_bad_picture_is_an_error(
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("nothing.jpg", "No such picture"), ("empty", "has no pictures"), ("empty/*.jpg", "No picture matches")],
+    [("nothing.jpg", "No such image"), ("empty", "has no images"), ("empty/*.jpg", "No image matches")],
 )
 def test_nothing_to_do(
     tmp_path: Path, weights: Path, path: str, message: str, capsys: pytest.CaptureFixture[str]
@@ -218,6 +222,126 @@ def test_stopping_keeps_the_results_so_far(tmp_path: Path, weights: Path, monkey
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
 
 
+def test_results_of_annotated_images_can_be_evaluated(tmp_path: Path, weights: Path) -> None:
+    from scripts import evaluate
+
+    write_dataset(tmp_path / "data", train=1, val=3, size=64, seed=5, close=True)
+    content = json.loads((tmp_path / "data" / "val.json").read_text())
+    for image in content["images"]:
+        image["id"] += 1000
+    for row in content["annotations"]:
+        row["image_id"] += 1000
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    folder = tmp_path / "data" / "images" / "val"
+    picture(folder / "stranger.png")
+    flags = ("--conf_thresh", "0", "--ann_file", "val.json", "--output_dir", "out")
+    assert run(weights, folder, *flags) == 0
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert sorted(image["id"] for image in about["images"]) == sorted(image["id"] for image in content["images"])
+    assert "stranger.png left out" in about["warnings"][0]
+    assert evaluate.main(["--results", "out/results.json", "--ann_file", "val.json", "--output_dir", "scores"]) == 0
+
+
+class Surprise(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(BrokenPipeError(), 1), (OSError(errno.ENOSPC, "No space left"), 1), (Surprise(), None)]
+)
+def test_whatever_ends_a_run_keeps_what_was_done(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int | None
+) -> None:
+    for number in range(3):
+        picture(tmp_path / f"in/{number}.png")
+    predict = Predictor.predict
+    done: list[int] = []
+
+    def failing(self: Predictor, images: list[np.ndarray]) -> list:
+        done.append(len(images))
+        if len(done) == 3:
+            raise error
+        return predict(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", failing)
+    flags = ("--conf_thresh", "0", "--output_dir", "out")
+    if status is None:
+        with pytest.raises(Surprise):
+            run(weights, tmp_path / "in", *flags)
+    else:
+        assert run(weights, tmp_path / "in", *flags) == status
+    about, rows = (json.loads((tmp_path / "out" / name).read_text()) for name in ("run.json", "results.json"))
+    assert not about["complete"]
+    assert [image["id"] for image in about["images"]] == [0, 1]
+    assert {row["image_id"] for row in rows} == {0, 1}
+
+
+def test_results_are_valid_while_they_grow(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed leaves them as they are at that moment."""
+    for number in range(3):
+        picture(tmp_path / f"in/{number}.png")
+    predict = Predictor.predict
+    seen: list[int] = []
+
+    def looking(self: Predictor, images: list[np.ndarray]) -> list:
+        path = tmp_path / "out" / "results.json"
+        seen.append(len({row["image_id"] for row in json.loads(path.read_text())}) if path.exists() else 0)
+        return predict(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", looking)
+    assert run(weights, tmp_path / "in", "--conf_thresh", "0", "--output_dir", "out") == 0
+    assert seen == [0, 1, 2]
+
+
+def test_an_image_that_can_not_be_written_costs_itself(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        picture(tmp_path / f"in/{number}.png")
+    draw = PoseArtist.draw
+
+    def failing(self: PoseArtist, image: np.ndarray, people: People, **options: bool) -> np.ndarray:
+        if image.shape[0] == 41:
+            raise RuntimeError("something odd")
+        return draw(self, image, people, **options)
+
+    picture(tmp_path / "in/1.png", 41, 60)
+    monkeypatch.setattr(PoseArtist, "draw", failing)
+    assert run(weights, tmp_path / "in", "--output_dir", "out") == 1
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert about["complete"] and [image["id"] for image in about["images"]] == [0, 2]
+    assert "1.png: RuntimeError: something odd" in about["unreadable"][0]["error"]
+    assert "1.png" in capsys.readouterr().err
+
+
+def test_odd_names_thin_images_and_heic_in_one_folder(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("²x.png", "x" * 250 + ".png", os.fsdecode(b"\xff.jpg"), "٣.bmp"):
+        picture(tmp_path / "in" / name)
+    Image.new("RGB", (1, 400)).save(tmp_path / "in" / "thin.png")
+    Image.new("RGB", (66_000, 1)).save(tmp_path / "in" / "wide.bmp")
+    (tmp_path / "in" / "b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    assert run(weights, tmp_path / "in", "--output_dir", "out") == 1
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert len(about["images"]) == 6 and about["complete"]
+    assert [Path(bad["file"]).name for bad in about["unreadable"]] == ["b.heic"]
+    assert "\\udcff.jpg" in {image["annotated"] for image in about["images"]}
+    assert (tmp_path / "out" / "wide.png").is_file()
+
+
+def test_time_is_told_honestly(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(5):
+        picture(tmp_path / f"in/{number}.png")
+    assert run(weights, tmp_path / "in", "--batch_size", "2", "--output_dir", "out") == 0
+    said = capsys.readouterr().out
+    assert "ms (2 at once, with warm-up)" in said.splitlines()[1]
+    assert "ms (2 at once)" in said.splitlines()[3]
+    assert "Median of an image: model " in said
+    times = json.loads((tmp_path / "out" / "run.json").read_text())["milliseconds"]
+    assert set(times) == {"model", "reading", "writing", "first_batch"} and min(times.values()) > 0
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -259,8 +383,8 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
 
 def test_a_picture_that_may_be_an_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="too many pixels"):
+    monkeypatch.setenv("SIA_MAX_PIXELS", "2399")
+    with pytest.raises(DataError, match=r"more than 2,399 pixels.*--max_pixels"):
         read_image(path)
 
 

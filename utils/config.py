@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import ConfigError, unknown
+from utils.input_file import MAX_PIXELS
 from utils.llm_flags import check_llm
 
 STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
@@ -116,6 +117,10 @@ class TrainConfig:
     )  # fmt: skip
     train_ann: Path = _flag("-TRAIN_ANN", _DATA, "COCO keypoint annotations (json) to train on.", kind=Path, free=True)
     val_ann: Path = _flag("-VAL_ANN", _DATA, "COCO keypoint annotations (json) to evaluate on.", kind=Path, free=True)
+    max_pixels: int = _flag(
+        "-MAX_PIXELS", _DATA, "Images of more pixels are refused before they are decoded.", kind=int,
+        default=MAX_PIXELS, free=True,
+    )  # fmt: skip
 
     size: str = _flag(
         "-SIZE", _WHAT, "Size of the model: p32, n16, n32, ti16, s16, b16, l14; test is a miniature.", default="n16"
@@ -419,7 +424,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("freeze_epochs", 0, math.inf), ("lora", 0, 1024),
     ("calibrate", 0.01, 0.45), ("ssl_epoch", 1, math.inf), ("pseudo_precision", 0.05, 0.99),
     ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1), ("corrector_steps", 0, math.inf), ("prior_steps", 1, math.inf),
-    ("llm_people", 0, math.inf),
+    ("llm_people", 0, math.inf), ("max_pixels", 1, math.inf),
 )  # fmt: skip
 
 

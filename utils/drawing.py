@@ -17,6 +17,8 @@ from utils.structures import People
 Colour = tuple[int, int, int]
 Image = NDArray[np.uint8]
 
+_STRIP = 100_000_000
+"""Bytes of an image on which boxes are blended at a time, so that large ones are not in memory twice more."""
 _SHIFT = 4
 """OpenCV draws at sixteenths of a pixel."""
 _HUES = {"left": (0.50, 0.64), "right": (0.12, -0.04), "middle": (0.30, 0.38)}
@@ -86,23 +88,28 @@ class PoseArtist:
         self.fade = fade
         self.palette = Palette.of(skeleton)
 
-    def draw(self, image: Image, people: People, labels: Sequence[Label] | None = None) -> Image:
-        """A new picture with the people on it.
+    def draw(
+        self, image: Image, people: People, labels: Sequence[Label] | None = None, *, in_place: bool = False
+    ) -> Image:
+        """A picture with the people on it.
 
         Args:
-            image: (H, W, 3) uint8, RGB; stays as it is.
+            image: (H, W, 3) uint8, RGB; stays as it is unless ``in_place``, which saves the memory of another.
             people: in pixels of the image.
             labels: of each person; by default the category and the score, and a white box.
+            in_place: whether to draw on the image itself.
         """
-        canvas = np.array(image, order="C")
+        canvas = image if in_place else np.array(image, order="C")
         if labels is None:
             labels = [Label(f"{self.skeleton.category} {score:.2f}", _PAPER) for score in people.scores]
         order = range(len(people) - 1, -1, -1)  # the best on top
         if self.boxes and len(people):
-            overlay = canvas.copy()
-            for i in order:
-                _draw_box(overlay, people.boxes[i], labels[i].colour)
-            cv2.addWeighted(overlay, 0.6, canvas, 0.4, 0, dst=canvas)
+            for top in range(0, len(canvas), rows := max(_STRIP // canvas.strides[0], 1)):
+                strip = canvas[top : top + rows]
+                overlay = strip.copy()
+                for i in order:
+                    _draw_box(overlay, people.boxes[i] - (0, top, 0, top), labels[i].colour, max(canvas.shape[:2]))
+                cv2.addWeighted(overlay, 0.6, strip, 0.4, 0, dst=strip)
         for i in order:
             self._draw_person(canvas, people.boxes[i], people.keypoints[i], people.confidences[i])
         if self.boxes:
@@ -115,7 +122,7 @@ class PoseArtist:
     ) -> None:
         thickness = _limb_thickness(canvas, box)
         shown = (confidences >= self.kpt_thresh) & np.isfinite(points).all(axis=1)
-        fixed = _fixed_point(points, canvas)
+        fixed = _fixed_point(points, max(canvas.shape[:2]))
         limbs = [
             (fixed[a], fixed[b], self._shade(colour, min(confidences[a], confidences[b])))
             for (a, b), colour in zip(self.skeleton.edges, self.palette.limbs, strict=True)
@@ -159,9 +166,9 @@ def _outline(thickness: int) -> int:
     return max(1, round(0.2 * thickness))
 
 
-def _fixed_point(points: NDArray[np.float32], canvas: Image) -> NDArray[np.int64]:
+def _fixed_point(points: NDArray[np.floating], longer: int) -> NDArray[np.int64]:
     """Continuous pixels -> OpenCV's fixed point, which counts from pixel centres; wild points are brought near."""
-    reach = 4 * max(canvas.shape[:2])
+    reach = 4 * longer
     near = np.clip(np.nan_to_num(points.astype(np.float64) - 0.5), -reach, reach)
     return np.rint(near * (1 << _SHIFT)).astype(np.int64)
 
@@ -176,11 +183,12 @@ def _disc(canvas: Image, centre: NDArray[np.int64], colour: Colour, radius: floa
     cv2.circle(canvas, (int(centre[0]), int(centre[1])), fixed_radius, colour, -1, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_box(overlay: Image, box: NDArray[np.float32], colour: Colour) -> None:
+def _draw_box(overlay: Image, box: NDArray[np.floating], colour: Colour, longer: int) -> None:
+    """On a strip of an image whose longer side is given; the box is in the strip's pixels."""
     if not np.isfinite(box).all():
         return
-    thickness = max(1, round(max(overlay.shape[:2]) / 700))
-    corners = _fixed_point(box.reshape(2, 2), overlay)
+    thickness = max(1, round(longer / 700))
+    corners = _fixed_point(box.reshape(2, 2), longer)
     first, last = ((int(x), int(y)) for x, y in corners)
     cv2.rectangle(overlay, first, last, _OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
     cv2.rectangle(overlay, first, last, colour, thickness, cv2.LINE_AA, _SHIFT)

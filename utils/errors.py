@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+
+DISK_FULL = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota error
+"""Numbers of errors after which nothing more can be written."""
 
 
 class SiaError(Exception):
@@ -63,8 +70,13 @@ def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str 
     Returns:
         The exit status; 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that this terminal can't show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return job() or 0
+        status = job() or 0
+        print(end="", flush=True)
+        return status
     except SiaError as error:
         print(f"error: {error}", file=sys.stderr)
         return failed
@@ -72,3 +84,16 @@ def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str 
         if stopped:
             print(stopped, file=sys.stderr)
         return 130
+    except OSError as error:
+        return _failed_output(error, failed)
+
+
+def _failed_output(error: OSError, failed: int) -> int:
+    """The status where stdout was closed, as by ``| head``, or its disk is full; other errors are passed on."""
+    if not isinstance(error, BrokenPipeError) and error.errno not in DISK_FULL:
+        raise error
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # else Python tries once more when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        print(f"error: {error.strerror}. Free space, or choose another output folder.", file=sys.stderr)
+    return failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ from utils.errors import DataError, SiaError
 
 MAX_PIXELS = 120_000_000
 """Most pixels of one image or video frame that is decoded unless the user raises it: a phone's 108 megapixels fit."""
+_LIMIT = "SIA_MAX_PIXELS"
 
 
 def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
@@ -34,3 +36,29 @@ def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaE
         raise error(f"Can't read {path}: it is {what}. {hint}")
     if not os.access(path, os.R_OK):
         raise error(f"Can't read {path}: no permission. {hint}")
+
+
+def pixel_limit() -> int:
+    """Most pixels of one image or video frame that is decoded by this process and those that it starts."""
+    return int(os.environ.get(_LIMIT, MAX_PIXELS))
+
+
+def set_pixel_limit(pixels: int) -> None:
+    """What ``--max_pixels`` of every entry point does. Kept in the environment, so that loader workers obey it too."""
+    os.environ[_LIMIT] = str(pixels)
+
+
+def add_max_pixels(parser: argparse._ActionsContainer) -> None:
+    """The flag; hand what it gives to `set_pixel_limit`."""
+    parser.add_argument(
+        "--max_pixels", type=_pixels, default=MAX_PIXELS, metavar="N",
+        help="images and frames of more pixels are refused before they are decoded; 1 million take about 15 MB of "
+        "memory (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _pixels(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value

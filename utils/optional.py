@@ -22,4 +22,5 @@ def need(package: str, purpose: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         reason = "" if isinstance(error, ModuleNotFoundError) and error.name == package else f" ({error})"
-        raise ConfigError(f"{purpose} needs the package {package}{reason}: pip install {package}") from error
+        name = package.replace("_", "-")
+        raise ConfigError(f"{purpose} needs the package {name}{reason}: pip install {name}") from error

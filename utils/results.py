@@ -78,11 +78,59 @@ def number_images(files: Sequence[Path]) -> list[int]:
 
     COCO names its files by image id, so results of COCO's own pictures can be evaluated as they are.
     """
-    numbers = [re.findall(r"\d+", file.stem)[-1:] for file in files]
+    numbers = [re.findall(r"[0-9]+", file.stem)[-1:] for file in files]
     ids = [int(found[0]) for found in numbers if found and len(found[0]) <= 18]
     if len(set(ids)) == len(files):
         return ids
     return list(range(1, len(files) + 1))
+
+
+class JsonList:
+    """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it.
+
+    Raises:
+        OutputError: the file can't be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._end = 1
+        """Where the closing bracket is."""
+        try:
+            self._stream = path.open("xb", buffering=0)
+            self._write(b"[]\n")
+        except OSError as error:
+            raise output_error(error, path) from error
+
+    def extend(self, rows: Sequence[Row]) -> None:
+        """Appends rows and hands them to the operating system.
+
+        Raises:
+            OutputError: the disk is full; the rows before these stay.
+        """
+        if not rows:
+            return
+        text = ",\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
+        start = b",\n" if self._end > 1 else b""
+        try:
+            self._stream.seek(self._end)
+            self._write(start + text + b"]\n")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._stream.truncate(self._end)
+                self._stream.seek(self._end)
+                self._write(b"]\n")
+            raise output_error(error, self.path) from error
+        self._end += len(start) + len(text)
+
+    def close(self) -> None:
+        """After it nothing can be appended."""
+        self._stream.close()
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._stream.write(left) :]
 
 
 class JsonLines:

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers.layout import write_first
 from benchmarks.peers.runner import Checkpoint, Contestant, Job, Record, Row, Run, main
-from datasets.image_file import read_image
 from stages.predictor import Predictor
 from utils.coco_files import read_json, with_images, write_annotations
+from utils.images import read_image
 
 ROOT = Path(__file__).resolve().parents[2]
 RESERVE = 0.97

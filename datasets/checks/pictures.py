@@ -12,20 +12,18 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from datasets.checks.annotations import Annotations
 from datasets.checks.finding import Finding
 from datasets.coco_pose import ImageFolders
-from datasets.image_file import read_image
 from datasets.image_name import problem_of_name
 from utils.errors import DataError
+from utils.images import open_image, orientation, read_image
 
 GRID = 16
 """A fingerprint has a bit for each of so many by so many frequencies."""
 SIMILAR = 48
 """Fingerprints that differ in at most so many of their 256 bits are of nearly the same picture."""
-_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,8 @@ def _read(image: int, file: Path | None) -> Picture:
     if file is None:
         return Picture(image, None, None, "", nothing, "it is not in the folder")
     try:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         pixels = read_image(file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except (DataError, OSError) as error:
         return Picture(image, file, None, "", nothing, str(error))
     height, width = pixels.shape[:2]
@@ -124,8 +122,8 @@ def _size(data: Annotations, picture: Picture) -> Iterator[Finding]:
 
 
 def _is_turned(file: Path) -> bool:
-    with Image.open(file) as image:
-        return bool(image.getexif().get(_ORIENTATION, 1) >= 5)
+    with open_image(file) as image:
+        return orientation(image) >= 5
 
 
 def _id(data: Annotations, image: int) -> object:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from datasets.checks.annotations import Annotations, Person
 from datasets.checks.finding import CHECKS, Finding, Severity
 from datasets.checks.inspection import Inspection
-from datasets.image_file import read_image
 from utils.drawing import PoseArtist
-from utils.images import write_image
+from utils.images import read_image, write_image
 from utils.output import output_error, write_bytes, write_json
 from utils.skeleton import Skeleton
 from utils.structures import People
@@ -156,7 +155,7 @@ def _draw(
     pixels: NDArray[np.uint8], people: list[Person], skeleton: Skeleton | None, scale: float
 ) -> NDArray[np.uint8]:
     """The labelled joints and limbs on the scaled picture."""
-    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
     method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     scaled = np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)
     posed = [person for person in people if person.joints is not None and person.labelled.any()]

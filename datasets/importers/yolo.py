@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import Image, ImageOps
 
 from datasets.importers.coco_writer import CocoWriter, Joint
 from datasets.importers.names import order_of_names
 from utils.errors import DataError
-from utils.images import SUFFIXES
+from utils.images import image_size, image_suffixes
 from utils.skeleton import COCO_PERSON, Skeleton
 
 
@@ -35,12 +34,12 @@ def import_yolo(file: Path, pictures: Path, labels: Path | None = None, wanted: 
     for folder, flag in ((pictures, "--img_dir"), (labels, "--label_dir")):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder. Check {flag}.")
-    files = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in image_suffixes())
     texts = {path.relative_to(pictures).with_suffix(".txt"): path for path in files}
     _check_pairs(labels, texts, len(files), pictures)
     writer = CocoWriter(file, skeleton, classes)
     for text, path in texts.items():
-        width, height = _size(path)
+        width, height = image_size(path)
         image_id = writer.add_image(path.relative_to(pictures).as_posix(), width, height)
         if not (labels / text).is_file():
             writer.report["pictures without a label file: taken as background"] += 1
@@ -127,16 +126,6 @@ def _check_pairs(labels: Path, texts: dict[Path, Path], count: int, pictures: Pa
     alone = [path for path in sorted(labels.rglob("*.txt")) if path.relative_to(labels) not in texts]
     if alone:
         raise DataError(f"{labels}: {len(alone)} label files have no picture in {pictures}, such as {alone[0].name}.")
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height as a viewer shows it, without decoding."""
-    try:
-        with Image.open(path) as image:
-            turned = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) >= 5 else image
-            return int(turned.size[0]), int(turned.size[1])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"Can't read the picture {path}: {error}. Replace or remove it.") from None
 
 
 class _Rows:

@@ -38,10 +38,11 @@ _WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 )  # fmt: skip
+_NUMBERS = {"no": 0, **{word: number for number, word in enumerate(_WORDS)}}
 _FILLERS = (
     "the", "a", "an", "is", "are", "and", "while", "with", "at", "in", "of", "to", "by", "also", "both", "angle",
-    "degrees", "degree", "picture", "image", "projected", "keypoints", "view", "its", "their", ",", ".", ";", ":",
-    "(", ")", "-",
+    "degrees", "degree", "picture", "image", "projected", "keypoints", "keypoint", "view", "its", "their", ",", ".",
+    ";", ":", "(", ")", "-",
 )  # fmt: skip
 _POINTS = frozenset(("points", "pointing", "point"))
 _WAYS = {"up": "up", "upwards": "up", "upward": "up", "down": "down", "downwards": "down", "downward": "down"}
@@ -107,10 +108,10 @@ def _next(tokens: list[str], at: int) -> tuple[Item | None, int]:
     mention = _mention(tokens, at)
     if mention is not None:
         return mention
-    if word in _WORDS or re.fullmatch(r"-?\d+(\.\d+)?", word):
-        number = float(_WORDS.index(word)) if word in _WORDS else float(word)
+    if word in _NUMBERS or re.fullmatch(r"-?\d+(\.\d+)?", word):
+        number = float(_NUMBERS.get(word, word))
         after = next((token for token in tokens[at + 1 : at + 3] if token != "-"), "")
-        unit = {"degree": "degrees"}.get(after, after)
+        unit = {"degree": "degrees", "keypoint": "keypoints"}.get(after, after)
         return Item("number", value=number, word=unit if unit in ("degrees", "keypoints") else ""), 1
     if word in _FILLERS:
         return None, 1

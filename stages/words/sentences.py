@@ -30,11 +30,18 @@ def say(fact: Fact) -> Sentence:
         "angle": lambda: f"The {fact.subject} is at {fact.value} degrees.",
         "bend": lambda: f"The {fact.subject} is {fact.value}.",
         "direction": lambda: f"The {fact.subject} points {fact.value} in the picture.",
-        "seen": lambda: f"{fact.value} keypoints are in view.",
+        "seen": lambda: f"{_keypoints(fact)} in view.",
         "posture": lambda: f"The person is {fact.value}.",
         "facing": lambda: f"The person is {_facing(fact)}.",
     }.get(fact.kind, lambda: _relation(fact))()
     return Sentence(text, (fact.id,))
+
+
+def _keypoints(fact: Fact, whose: str = "") -> str:
+    """How many, with the verb: none, one or several."""
+    if fact.value == 1:
+        return f"1 keypoint{whose} is"
+    return f"{fact.value} keypoints{whose} are" if fact.value else f"No keypoint{whose} is"
 
 
 def _facing(fact: Fact) -> str:
@@ -52,7 +59,7 @@ def _opening(facts: Sequence[Fact], person: int) -> list[Sentence]:
     chosen = [fact for kind in ("posture", "facing") for fact in facts if fact.kind == kind]
     if not chosen:
         return [
-            Sentence(f"{fact.value} keypoints of person {person} are in view.", (fact.id,))
+            Sentence(f"{_keypoints(fact, f' of person {person}')} in view.", (fact.id,))
             for fact in facts
             if fact.kind == "seen"
         ]

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import datasets.image_file
 import utils.images
 from datasets.coco_file import AREA_OF_BOX
 from datasets.coco_pose import CocoPose, mean_pose
@@ -236,7 +235,7 @@ def test_a_picture_that_vanished_or_has_another_size(make_dataset: Make) -> None
     with pytest.raises(DataError, match=r"0001\.png: this image is 60x80, but train\.json says 80x60"):
         dataset.read_image(1)
     dataset.file(0).unlink()
-    with pytest.raises(DataError, match=r"Can't read the picture .*0000\.png: No such file"):
+    with pytest.raises(DataError, match=r"Can't read .*0000\.png: no such file"):
         dataset.read_image(0)
 
 
@@ -252,15 +251,15 @@ def test_exif_orientation_is_honoured(make_dataset: Make, content: Content) -> N
         assert np.abs(image.astype(int) - upright).mean() < 4
 
 
-def test_orientation_in_xmp_is_read_as_in_inference(tmp_path: Path) -> None:
+def test_orientation_in_xmp_is_obeyed(tmp_path: Path) -> None:
     file = tmp_path / "turned.jpg"
     pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     Image.fromarray(pixels).save(file, quality=95, subsampling=0)
     packet = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
     content = file.read_bytes()
     file.write_bytes(content[:2] + b"\xff\xe1" + (len(packet) + 2).to_bytes(2, "big") + packet + content[2:])
-    assert datasets.image_file.read_image(file).shape == (128, 64, 3)
-    np.testing.assert_array_equal(datasets.image_file.read_image(file), utils.images.read_image(file))
+    for shrink in (1, 4):
+        assert utils.images.read_image(file, shrink).shape == (128, 64, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P", "1", "I;16"])

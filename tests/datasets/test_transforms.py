@@ -25,10 +25,10 @@ from datasets.geometry import (
     warp_labels,
     warp_points,
 )
-from datasets.image_file import read_image
 from datasets.labels import Labels
 from datasets.transforms import Augmentation, place, random_placement, training_sample, validation_sample
 from utils.errors import ConfigError
+from utils.images import read_image
 from utils.skeleton import Skeleton
 from utils.structures import Letterbox
 
@@ -400,3 +400,16 @@ def test_opencv_agrees_about_pixel_centres() -> None:
     doubled = warp_image(image, affine(np.eye(2) * 2), (6, 4))
     resized = cv2.resize(image, (4, 6), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(doubled[2:4, 1:3], resized[2:4, 1:3], atol=1)
+
+
+@pytest.mark.parametrize("size", [(1, 900), (900, 1), (1, 1), (2, 3000), (3, 1200), (40, 900)])
+def test_thin_images_are_letterboxed(size: tuple[int, int]) -> None:
+    """Less than a pixel of the result may fall between two of them; from one on it is where it belongs."""
+    image = np.full((*size, 3), 200, np.uint8)
+    result, letterbox = letterbox_image(image, (64, 64))
+    assert result.shape == (64, 64, 3) and result.min() >= FILL and result.max() <= 200
+    lit = result[..., 0] > (FILL + 200) / 2
+    expected = np.array(size) * letterbox.scale
+    if min(expected) >= 1:
+        extent = lit.any(axis=1).sum(), lit.any(axis=0).sum()
+        np.testing.assert_allclose(extent, expected, atol=1)

@@ -144,7 +144,7 @@ def test_people_without_keypoints_make_a_picture_partly_labelled(make_dataset: C
     pictures = find_unlabelled((), fit, [])
     assert pictures.files == tuple(fit.files)
     assert [len(pictures.known[i]) for i in range(4)] == [2] * 4
-    with pytest.raises(DataError, match="No such picture or folder"):
+    with pytest.raises(DataError, match="No such image or folder"):
         find_unlabelled(("nowhere",), fit, [])
 
 

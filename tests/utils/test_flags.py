@@ -14,9 +14,9 @@ from utils.flags import parse_flags
 ROOT = Path(__file__).resolve().parents[2]
 
 FLAGS = (
-    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-SQUARE", "-STAGE",
-    "--RESUME", "-EPOCH", "-TIME", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP",
-    "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR",
+    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-SQUARE",
+    "-STAGE", "--RESUME", "-EPOCH", "-TIME", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD",
+    "-CLIP", "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR",
     "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION", "--RECOMPUTE", "--COMPILE", "-SEED", "-OUTPUT", "-EXP",
     "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE",
     "-RESULTS_CALIBRATE", "-RESULTS_TEST", "--FORCE_STAGE", "-UNLABELLED", "-SSL_EPOCH", "-PATHS",

@@ -12,7 +12,7 @@ from stages.words.facts import measure
 from stages.words.posture import facing, posture
 from stages.words.sentences import describe, say
 from stages.words.verifier import problem_of
-from tests.stages.words.people import BEHIND, LYING, RAISED, SITTING, STANDING, body
+from tests.stages.words.people import BEHIND, LYING, RAISED, SITTING, STANDING, arrays, body
 from utils.skeleton import COCO_PERSON, Skeleton
 
 
@@ -73,6 +73,25 @@ def test_nothing_seen_says_nothing_but_that() -> None:
     assert list(facts_of(STANDING, unseen=COCO_PERSON.names[1:])) == [
         "p1.seen.person", "p1.hidden.legs", "p1.hidden.arms"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "text"),
+    [
+        (0, "No keypoint of person 1 is in view."),
+        (1, "1 keypoint of person 1 is in view."),
+        (2, "2 keypoints of person 1 are in view."),
+    ],
+)
+def test_how_many_keypoints_are_in_view_reads_properly(seen: int, text: str) -> None:
+    box, points, _ = arrays(STANDING)
+    confidences = np.where(np.arange(17) < seen, 0.95, 0.0)
+    facts = measure(Body(COCO_PERSON, box, points, confidences, np.full(17, np.nan), 0.3), 1)
+    sentence = describe(facts, 1)[0]
+    assert sentence.text == text
+    assert not problem_of(sentence, facts, 1)
+    count = say(next(fact for fact in facts if fact.kind == "seen"))
+    assert not problem_of(count, facts, 1)
 
 
 def test_confidence_falls_with_the_expected_error_and_is_a_probability() -> None:
