@@ -6,18 +6,28 @@ Several:     ``torchrun --nproc_per_node=4 train_pose.py ...``
 
 from __future__ import annotations
 
-import os
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.config import TrainConfig
-from utils.config_builder import build_config
+from utils.config import TrainConfig, flag_of
+from utils.config_builder import build_config, pipeline_config
 from utils.config_file import with_config_files
-from utils.errors import ConfigError, SiaError, WeightsError
+from utils.errors import ConfigError, DataError, SiaError, WeightsError, complain
 from utils.flags import parse_flags
+from utils.input_file import check_input_file, check_input_folder
+
+INPUTS: dict[str, tuple[Callable[[Path, str, type[SiaError]], None], type[SiaError]]] = {
+    "coco_root": (check_input_folder, DataError),
+    "train_ann": (check_input_file, DataError),
+    "val_ann": (check_input_file, DataError),
+    "resume": (check_input_file, WeightsError),
+    "results_calibrate": (check_input_file, DataError),
+    "results_test": (check_input_file, DataError),
+    "prior_poses": (check_input_file, DataError),
+}
+"""Fields that name what has to be there, and the error where it can't be read."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     """Returns 0, or the number of the signal that ended the stage."""
-    given = parse_flags(with_config_files(arguments))
-    # Imported after the flags are read: a wrong one is answered at once, without loading all of torch.
-    if given.get("pipeline") is not None or given.get("stage", "baseline") != "baseline":
+    given = check_command(arguments)
+    # Imported after flags and paths are checked: a wrong one is answered at once, without loading all of torch.
+    if is_pipeline(given):
         from stages import pipeline
 
         return pipeline.run(given, ("train_pose.py", *arguments))
@@ -54,6 +64,33 @@ def train(arguments: Sequence[str]) -> int:
     config, changes = configure(given, checkpoint)
     start = Start(checkpoint, tuple(changes), ("train_pose.py", *arguments))
     return baseline.run(config, start)
+
+
+def check_command(arguments: Sequence[str]) -> dict[str, Any]:
+    """All that can be known of a command line before torch is loaded.
+
+    Returns:
+        The values given, by field name.
+
+    Raises:
+        ConfigError: wrong flags, or a file of flags that can't be used.
+        SiaError: a file or folder that can't be read.
+    """
+    given = parse_flags(with_config_files(arguments))
+    for name, (check, error) in INPUTS.items():
+        if given.get(name) is not None:
+            check(given[name], f"Check {flag_of(name)}.", error)
+    if given.get("resume") is None and given.get("pipeline") is None:  # else an earlier run completes the flags
+        if is_pipeline(given):
+            pipeline_config(given, None)
+        else:
+            build_config(given)
+    return given
+
+
+def is_pipeline(given: Mapping[str, Any]) -> bool:
+    """Whether the flags are for a stage of a pipeline, not for a plain training."""
+    return given.get("pipeline") is not None or given.get("stage", "baseline") != "baseline"
 
 
 def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tuple[TrainConfig, list[str]]:
@@ -86,13 +123,6 @@ def run_config(checkpoint: Mapping[str, Any], source: Path) -> Mapping[str, Any]
     if not isinstance(config, Mapping):
         raise WeightsError(f"{source} doesn't say how it was trained, so the run can't be continued.")
     return config
-
-
-def complain(message: str) -> None:
-    """One line on stderr; of several processes with the same error, the first one speaks."""
-    if os.environ.get("RANK", "0") != "0":
-        time.sleep(2)  # by then torchrun has ended this process, unless rank 0 has no error
-    print(f"error: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ python scripts/launch_inference.py inference_image_pose.py --image_path photo.jp
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -35,5 +36,8 @@ def with_weights(flags: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    entry_point, *given = sys.argv[1:]
-    os.execv(sys.executable, [sys.executable, entry_point, *with_weights(given)])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("script", help="inference_image_pose.py or inference_video_pose.py")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, help="its flags")
+    args = parser.parse_args()
+    os.execv(sys.executable, [sys.executable, args.script, *with_weights(args.flags)])

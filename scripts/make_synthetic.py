@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.synthetic import write_dataset
 from utils.errors import exit_status
 
 
@@ -33,7 +32,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draws, and says where the pictures are."""
+    """Draws, and says where the pictures are; imported after the flags are read, as drawing loads OpenCV."""
+    from datasets.synthetic import write_dataset
+
     with tqdm(total=args.train + args.val, desc="synthetic people", unit="img", disable=None) as bar:
         made = write_dataset(
             args.output,

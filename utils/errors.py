@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 
@@ -52,6 +54,13 @@ def unknown(what: str, value: str, known: Sequence[str]) -> str:
     return f"{what} {value} is unknown.{hint}"
 
 
+def complain(message: str) -> None:
+    """One line on stderr; of several processes with the same error, the first one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(2)  # by then torchrun has ended this process, unless rank 0 has no error
+    print(f"error: {message}", file=sys.stderr)
+
+
 def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:
     """Runs the job of an entry point; a `SiaError` becomes one line on stderr.
 
@@ -66,7 +75,7 @@ def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str 
     try:
         return job() or 0
     except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         return failed
     except KeyboardInterrupt:
         if stopped:
