@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.command_line import Parser
 from utils.config import fraction, input_size
 from utils.errors import ConfigError, DataError, WeightsError, exit_status
 from utils.input_file import check_input_file, check_input_folder
@@ -22,9 +23,8 @@ from utils.input_file import check_input_file, check_input_folder
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="COCO keypoint AP and AR, and a table per keypoint, of weights or of any COCO results file.",
-        allow_abbrev=False,
     )
     what = parser.add_argument_group("what to evaluate (one of the two)").add_mutually_exclusive_group(required=True)
     what.add_argument(

@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stages.interruption import sigterm_like_ctrl_c
+from utils.command_line import Parser
 from utils.config import fraction, input_size
 from utils.errors import ConfigError, OutputError, WeightsError, exit_status
 from utils.input_file import check_input_file, check_input_folder
@@ -23,12 +24,11 @@ ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "openvino-int8": "-int8.xml"}
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Writes trained weights as ONNX or OpenVINO, and checks the file against PyTorch on pictures.",
         epilog="The file takes any number of pictures of any size, has the decoding inside, and is used as it is: "
         "--weight_path best.onnx. A backbone with DINOv3's positions, or an --imgsz of a patch or two, gives a file of "
         "one input size, which is said.",
-        allow_abbrev=False,
     )
     what = parser.add_argument_group("what to export")
     what.add_argument("--weight_path", type=Path, required=True, metavar="FILE", help="best.pt or last.pt of a run")

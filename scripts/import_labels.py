@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.coco_files import write_annotations
+from utils.command_line import Parser
 from utils.errors import ConfigError, exit_status
 from utils.input_file import check_input_file, check_input_folder
 from utils.output import check_new
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
-        description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.", allow_abbrev=False
+    parser = Parser(
+        description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.",
     )
     add = parser.add_argument
     add("--format", choices=("cvat", "labelme", "yolo"), required=True, help="the program that the labels are from")

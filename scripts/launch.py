@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train_pose
+from utils.command_line import Parser
 from utils.errors import exit_status
 
 if TYPE_CHECKING:  # torch is loaded after the training's flags and paths are checked: see `main`
@@ -29,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """The flags of this script, and the command with its own."""
-    parser = argparse.ArgumentParser(
-        description="Runs a training with torchrun: one process for each GPU, or one on a CPU.", allow_abbrev=False
+    parser = Parser(
+        description="Runs a training with torchrun: one process for each GPU, or one on a CPU.",
     )
     parser.add_argument("--check", action="store_true", help="only say what is wrong with the flags of train_pose.py")
     parser.add_argument("script", help="the script to run, such as train_pose.py")

@@ -11,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.command_line import Parser
+
 ROOT = Path(__file__).resolve().parents[1]
 
 FINDERS = ("--weight_path", "--pipeline")
@@ -36,7 +40,7 @@ def with_weights(flags: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("script", help="inference_image_pose.py or inference_video_pose.py")
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="its flags")
     args = parser.parse_args()

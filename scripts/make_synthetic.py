@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.command_line import Parser
 from utils.errors import exit_status
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
-        description="Draws synthetic people with exact COCO keypoints: no download, no GPU.", allow_abbrev=False
+    parser = Parser(
+        description="Draws synthetic people with exact COCO keypoints: no download, no GPU.",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write; reused where complete")
     parser.add_argument("--train", type=int, default=2000, help="training pictures (default: 2000)")

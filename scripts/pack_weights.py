@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.command_line import Parser
 from utils.config import input_size
 from utils.errors import ConfigError, WeightsError, exit_status
 from utils.input_file import check_input_file
@@ -24,9 +25,8 @@ from utils.output import check_new
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Makes a small file of weights to pass on: half precision, nothing of the training.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--weight_path", type=Path, nargs="+", required=True, metavar="FILE",

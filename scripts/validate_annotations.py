@@ -17,6 +17,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.coco_files import write_annotations
+from utils.command_line import Parser
 from utils.errors import ConfigError, exit_status
 from utils.input_file import check_input_file, check_input_folder
 from utils.output import named_folder, numbered_folder
@@ -34,11 +35,10 @@ EPILOG = """exit status:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Checks COCO keypoint annotations and their pictures, and writes a report to look through.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--img_dir", type=Path, required=True, metavar="DIR", help="folder of the pictures, or COCO's root folder")

@@ -51,9 +51,16 @@ def run(args: argparse.Namespace) -> int:
             evaluate_weights(args, ranks)
     except SiaError as error:
         if is_main:
-            print(f"error: {str(error).replace('-DEVICE', '--device')}", file=sys.stderr)
+            print(f"error: {own_flags(str(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def own_flags(text: str) -> str:
+    """What the training says about its flags, in the names that they have here."""
+    for flag, own in (("-DEVICE", "--device"), ("-WORKERS", "--workers"), ("-BS", "--batch_size")):
+        text = text.replace(flag, own)
+    return text
 
 
 def evaluate_results(args: argparse.Namespace) -> None:

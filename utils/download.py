@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from utils.errors import DownloadError, OutputError, first_line
 from utils.output import output_error, write_json
+from utils.secrets import mask
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
@@ -39,7 +40,7 @@ class _Origin:
     """What a part belongs to, kept beside it: a part of another file must never be continued.
 
     Attributes:
-        url: where it is from.
+        url: where it is from, without secrets.
         etag: a strong ETag, or empty.
         total: bytes of the whole, None where the server doesn't say.
     """
@@ -98,7 +99,7 @@ class _Download:
                 if self._attempt():
                     return self.part
                 reason = "the connection broke off"
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = self._judge(error)
             failures = 0 if self._there() > before else failures + 1
         there = self._there()
@@ -107,6 +108,8 @@ class _Download:
 
     def _judge(self, error: Exception) -> str:
         """The reason of an error that may pass; raises where it won't."""
+        if isinstance(error, (http.client.InvalidURL, ValueError)):
+            raise DownloadError(f"{self.url} is no address: names, passwords and blanks have no place in it.") from None
         if isinstance(error, urllib.error.HTTPError):
             if error.code in _BUSY:
                 return f"the server answers {error.code} {error.reason}"
@@ -153,7 +156,7 @@ class _Download:
         start = start if response.status == 206 else 0
         self._check_size(total)
         self._check_room(total, start)
-        self._remember(_Origin(self.url, _strong_etag(response), total))
+        self._remember(_Origin(mask(self.url), _strong_etag(response), total))
         with self._open("r+b" if start else "wb") as stream:
             stream.seek(start)
             stream.truncate()
@@ -210,7 +213,7 @@ class _Download:
             origin = _Origin(**json.loads(self.note.read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
-        return origin if origin.url == self.url and self.part.is_file() else None
+        return origin if origin.url == mask(self.url) and self.part.is_file() else None
 
     def _remember(self, origin: _Origin) -> None:
         write_json(self.note, asdict(origin))

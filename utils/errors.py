@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from utils.secrets import mask
+
 
 class SiaError(Exception):
     """Base of every error that an entry point prints as one line before it exits with status 1."""
@@ -58,7 +60,7 @@ def complain(message: str) -> None:
     """One line on stderr; of several processes with the same error, the first one speaks."""
     if os.environ.get("RANK", "0") != "0":
         time.sleep(2)  # by then torchrun has ended this process, unless rank 0 has no error
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {mask(message)}", file=sys.stderr)
 
 
 def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:

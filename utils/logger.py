@@ -14,7 +14,9 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from utils.keys import read_key
 from utils.output import write_text
+from utils.secrets import mask
 
 PLAIN_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""
@@ -192,14 +194,15 @@ class Dashboards:
         except ImportError:
             self.warnings.append("--WANDB: not installed, so nothing is logged to it. pip install wandb.")
             return None
-        mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         try:
+            key = read_key("WANDB_API_KEY")
+            mode: Any = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
             run = wandb.init(
                 project="sia_pose", name=name, id=_wandb_id(folder), resume="allow", dir=str(folder), mode=mode,
                 config=dict(config), settings=wandb.Settings(silent=True, console="off"),
             )  # fmt: skip
         except Exception as error:  # wandb raises many kinds; a dashboard must never end a training
-            self.warnings.append(f"--WANDB: it could not start ({error}), so nothing is logged to it.")
+            self.warnings.append(f"--WANDB: it could not start ({mask(str(error))}), so nothing is logged to it.")
             return None
         self.lines.append(f"Weights & Biases: {mode}, in {folder / 'wandb'}")
         return run

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from utils.output import first_free_folder, write_json
+from utils.secrets import mask
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python", "opencv-python-headless",
              "faster-coco-eval", "pycocotools", "transformers")  # fmt: skip
@@ -95,10 +96,10 @@ def write_description(
 
 
 def environment(argv: Sequence[str]) -> dict[str, Any]:
-    """Versions, machine, command and commit."""
+    """Versions, machine, command (without secrets) and commit."""
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": [sys.executable, *argv],
+        "command": [sys.executable, *map(mask, argv)],
         "python": platform.python_version(),
         "system": platform.platform(),
         "machine": platform.machine(),
