@@ -12,7 +12,7 @@ from sia.model import PoseModel
 from sia.registry import MODELS, ModelConfig, create_model
 from stages.pretrained import Pretrained, load_pretrained
 from stages.shipped import shipped_start
-from stages.weights import load_weights, read_description, resize_squares, shared_weights
+from stages.weights import check_described, load_weights, read_description, resize_squares, shared_weights
 from utils.checkpoint import load_checkpoint
 from utils.config import TrainConfig
 from utils.errors import WeightsError
@@ -60,6 +60,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
         pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
         return replace(model, backbone=pretrained.architecture), pretrained
     saved, skeleton = read_description(start.checkpoint, start.source)
+    check_described(saved, start.checkpoint["weights"], start.source)
     model = replace(model, backbone=saved.backbone)
     if skeleton.names == train.skeleton.names:
         model = replace(model, mean_pose=saved.mean_pose)
