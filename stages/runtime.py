@@ -87,7 +87,9 @@ class Description:
         """
         try:
             values = msgspec.json.decode(text or "", type=_Exported)
-            config, skeleton = read_description({"model_config": values.model_config, "skeleton": values.skeleton}, source)
+            config, skeleton = read_description(
+                {"model_config": values.model_config, "skeleton": values.skeleton}, source
+            )
         except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
             raise WeightsError(
                 f"{source} is no export of SIA Pose of the format {EXPORT_FORMAT} ({error}). "

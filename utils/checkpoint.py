@@ -176,7 +176,9 @@ def _check_content(content: Any, path: Path) -> None:
         if not isinstance(value, Mapping | list | tuple | set):
             return 1
         if depth > DEEPEST:
-            raise WeightsError(f"{path} is nested in more than {DEEPEST} levels, or within itself: it is no weights file.")
+            raise WeightsError(
+                f"{path} is nested in more than {DEEPEST} levels, or within itself: it is no weights file."
+            )
         if id(value) not in sizes:
             inner = [*value, *value.values()] if isinstance(value, Mapping) else value
             sizes[id(value)] = 1 + sum(count(entry, depth + 1) for entry in inner)

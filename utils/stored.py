@@ -24,9 +24,7 @@ Place = Annotated[str, Meta(min_length=1, pattern=r"\A[^\0]*\Z")]
 """A path as text: a null byte is no part of any."""
 
 
-def read_stored(
-    path: Path, schema: type[Schema], what: str, remedy: str, error: type[SiaError] = DataError
-) -> Schema:
+def read_stored(path: Path, schema: type[Schema], what: str, remedy: str, error: type[SiaError] = DataError) -> Schema:
     """The content of a JSON file that this program has written.
 
     Args:
