@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -47,7 +47,7 @@ class Picture:
         part: one of `PARTS`, or empty where it is left out.
     """
 
-    image_id: int
+    image_id: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
     file: Place
     sha256: Sha256
     size: Count

@@ -88,7 +88,7 @@ class SavedTraining(Struct):
     """The schema of what a training checkpoint has beside its weights: see `Trainer.save`, `TrainingState.to_dict`."""
 
     config: dict[str, Any]
-    identity: dict[str, Any]
+    identity: dict[str, int | list[str]]
     pretrained: SavedStart
     cursor: SavedCursor
     model: dict[str, Tensor]

@@ -198,6 +198,6 @@ def _check_tensor(value: Tensor, path: Path) -> None:
     plain = plain and not value.is_nested and value.dtype in _DTYPES
     if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise WeightsError(
-            f"{path} holds a tensor of {tuple(value.shape)} that is sparse, quantised, expanded, empty or of an unusual "
-            f"type ({value.dtype}). Save it again as dense tensors of numbers."
+            f"{path} holds a tensor of {tuple(value.shape)} that is sparse, quantised, expanded, without numbers or of "
+            f"an unusual type ({value.dtype}). Save it again as dense tensors of numbers."
         )

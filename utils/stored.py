@@ -1,6 +1,6 @@
-"""What the product reads back, in JSON or out of a checkpoint: checked against one schema before anything is built of it.
+"""What the product reads back, in JSON or out of a checkpoint: checked against a schema before anything is built of it.
 
-A schema is a dataclass or Struct; msgspec's messages name the place of the first fault, such as ``$.stages[...].seconds``.
+A schema is a dataclass or Struct; msgspec's messages name the place of the first fault, such as ``$.cursor.epoch``.
 """
 
 from __future__ import annotations
