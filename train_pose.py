@@ -101,28 +101,16 @@ def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tu
     """
     if checkpoint is None:
         return build_config(given)
+    from stages.training_state import read_training
     from stages.weights import read_description
 
     model, _ = read_description(checkpoint, given["resume"])
     if "training" in checkpoint:
-        return build_config(given, run_config(checkpoint, given["resume"]))
+        return build_config(given, read_training(checkpoint, given["resume"]).config)
     if given.get("backbone") is not None:
         raise ConfigError("-BACKBONE and --RESUME both bring weights for the backbone. Leave one of them out.")
     described = {"model": model.name, "size": model.size, "imgsz": model.image_size}
     return build_config({**described, **given})
-
-
-def run_config(checkpoint: Mapping[str, Any], source: Path) -> Mapping[str, Any]:
-    """The flags of the run that a training checkpoint belongs to.
-
-    Raises:
-        WeightsError: it doesn't say.
-    """
-    training = checkpoint["training"]
-    config = training.get("config") if isinstance(training, Mapping) else None
-    if not isinstance(config, Mapping):
-        raise WeightsError(f"{source} doesn't say how it was trained, so the run can't be continued.")
-    return config
 
 
 if __name__ == "__main__":

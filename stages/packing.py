@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sia.backbone_weights import resize_positions
 from sia.registry import ModelConfig, create_model
-from stages.weights import load_weights, read_description
+from stages.weights import check_described, load_weights, read_description
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import WeightsError
 
@@ -79,8 +79,7 @@ def mean_of(sources: Sequence[Path]) -> dict[str, Any]:
 
 def _payload(source: Path) -> dict[str, Any]:
     payload = load_checkpoint(source)
-    if not isinstance(payload["weights"], Mapping):
-        raise WeightsError(f"{source} holds no weights. Use best.pt or last.pt of a run of train_pose.py.")
+    check_described(read_description(payload, source)[0], payload["weights"], source)
     return payload
 
 

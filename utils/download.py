@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
+
+import msgspec
 
 from utils.errors import DownloadError, OutputError, first_line
 from utils.output import output_error, write_json
@@ -210,8 +211,8 @@ class _Download:
     def _origin(self) -> _Origin | None:
         """What the part belongs to; None where it can't be continued."""
         try:
-            origin = _Origin(**json.loads(self.note.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            origin = msgspec.json.decode(self.note.read_bytes(), type=_Origin)
+        except (OSError, ValueError, RecursionError):
             return None
         return origin if origin.url == mask(self.url) and self.part.is_file() else None
 

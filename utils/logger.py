@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from utils.errors import DataError
+from utils.input_file import check_input_file
 from utils.keys import read_key
 from utils.output import write_text
 from utils.secrets import mask
@@ -112,8 +114,7 @@ class ResultsFile:
         self.path = path
         self.rows: list[dict[str, str]] = []
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as stream:
-                self.rows = [row for row in csv.DictReader(stream) if _epoch_of(row) <= epochs]
+            self.rows = [row for row in _rows_of(path) if _epoch_of(row) <= epochs]
 
     def add(self, row: Mapping[str, float | int | None]) -> None:
         """Appends a row; None leaves a cell empty, and a new column is empty in earlier rows.
@@ -136,6 +137,22 @@ class ResultsFile:
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+
+def _rows_of(path: Path) -> list[dict[str, str]]:
+    """Cells beyond the last column are left out.
+
+    Raises:
+        DataError: it is no table; it is not written over.
+    """
+    check_input_file(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [{name: cell for name, cell in row.items() if name} for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path} is not the table of a run ({error}). Move it away: the run writes a new one."
+        ) from None
 
 
 def _epoch_of(row: Mapping[str, str]) -> float:

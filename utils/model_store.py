@@ -6,17 +6,27 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from utils.coco_files import read_json
+from msgspec import Struct, to_builtins
+
 from utils.download import PAUSE, Progress, discard, download, install
 from utils.errors import DownloadError
 from utils.model_registry import PublishedModel, RemoteFile
 from utils.output import output_error, write_json
+from utils.stored import Count, Sha256, read_stored
 
 LOCK = "models.lock.json"
 Say = Callable[[str], object]
+
+
+class _Accepted(Struct):
+    """What the lock file says of a file."""
+
+    sha256: Sha256
+    bytes: Count
+    source: str
+    verified_by: str
 
 
 class ModelStore:
@@ -120,19 +130,18 @@ class ModelStore:
                 f"{target}: it can't be verified, as no checksum is known. Its sha256 is {digest}; "
                 f"{LOCK} has it, and another file will be refused from now on."
             )
-        entry = {"sha256": digest, "bytes": target.stat().st_size, "source": source, "verified_by": by}
-        write_json(self.folder / LOCK, {**self._lock(), self._key(model, file): entry}, indent=2)
+        entry = _Accepted(digest, target.stat().st_size, source, by)
+        entries = {**self._lock(), self._key(model, file): entry}
+        write_json(self.folder / LOCK, to_builtins(entries), indent=2)
 
-    def _lock(self) -> dict[str, Any]:
+    def _lock(self) -> dict[str, _Accepted]:
         path = self.folder / LOCK
-        content = read_json(path, "lock file") if path.exists() else {}
-        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
-            raise DownloadError(f"{path} is no lock file of this program. Move it away.")
-        return content
+        remedy = "Move it away: it is made again, but what was accepted before is trusted anew."
+        return read_stored(path, dict[str, _Accepted], "lock file", remedy, DownloadError) if path.exists() else {}
 
     def _locked(self, model: PublishedModel, file: RemoteFile) -> str | None:
-        digest = self._lock().get(self._key(model, file), {}).get("sha256")
-        return digest if isinstance(digest, str) else None
+        entry = self._lock().get(self._key(model, file))
+        return None if entry is None else entry.sha256
 
     @staticmethod
     def _key(model: PublishedModel, file: RemoteFile) -> str:

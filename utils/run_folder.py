@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -14,6 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from utils.output import first_free_folder, write_json
@@ -89,8 +89,8 @@ def write_description(
     starts = []
     if path.is_file():
         try:
-            starts = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # broken by hand; the present start is still worth a record
+            starts = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
+        except (OSError, ValueError, RecursionError):  # broken by hand; the present start is still worth a record
             starts = []
     write_json(path, [*starts, {**environment(argv), **extra}], indent=2)
 
