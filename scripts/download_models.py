@@ -42,9 +42,9 @@ def list_models() -> str:
     """A table, and what its last column means."""
     rows = [("NAME", "SIZE", "CHECKED", "LICENCE", "WHAT IT IS")]
     for model in MODELS:
-        sizes = [file.bytes for file in model.files]
-        size = f"{sum(filter(None, sizes)) / 1e6:,.0f} MB" if all(sizes) else "?"
-        checked = "sha256" if all(file.sha256 for file in model.files) else "first use"
+        weights = model.files[-1]  # what is beside them is small, and checked from the first use on
+        size = f"{weights.bytes / 1e6:,.0f} MB" if weights.bytes else "?"
+        checked = "sha256" if weights.sha256 else "first use"
         rows.append((model.name, size, checked, model.license.name + "*" * bool(model.license.consent), model.about))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
