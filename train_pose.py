@@ -14,7 +14,7 @@ from typing import Any
 from utils.config import TrainConfig, flag_of
 from utils.config_builder import build_config, pipeline_config
 from utils.config_file import with_config_files
-from utils.errors import ConfigError, DataError, SiaError, WeightsError, complain
+from utils.errors import REFUSED, ConfigError, DataError, SiaError, WeightsError, complain, refusal
 from utils.flags import parse_flags
 from utils.input_file import check_input_file, check_input_folder
 
@@ -41,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         number = train(arguments)
     except SiaError as error:
         complain(str(error))
+        return 1
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        complain(refusal(error))
         return 1
     except KeyboardInterrupt:  # before the first step; later it is caught and the run is saved
         complain("stopped before the first step; there is nothing to save.")

@@ -7,6 +7,7 @@ python scripts/export.py --weight_path runs/NAME/weights/best.pt --format openvi
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def check_args(args: argparse.Namespace) -> list[Path]:
         raise ConfigError(f"--output_path {path} must end in {suffix} for --format {args.format}.")
     files = [path] if suffix == ".onnx" else [path.with_suffix(".bin"), path]
     for file in files:
-        if file.exists():
+        if os.path.lexists(file):
             raise OutputError(f"{file} exists and is not overwritten. Name another --output_path, or remove it.")
     return files
 

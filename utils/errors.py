@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 import time
@@ -63,12 +64,24 @@ def complain(message: str) -> None:
     print(f"error: {mask(message)}", file=sys.stderr)
 
 
+REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
+)
+"""What is no fault of the program, wherever it meets it: permissions, full and broken disks, impossible names."""
+
+
+def refusal(error: OSError) -> str:
+    """One line about what the operating system refuses."""
+    place = f" {error.filename}" if error.filename else ""
+    return f"Can't read or write{place}: {error.strerror}. Check permissions and free space, or name another place."
+
+
 def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:
-    """Runs the job of an entry point; a `SiaError` becomes one line on stderr.
+    """Runs the job of an entry point; a `SiaError`, and what the system refuses, become one line on stderr.
 
     Args:
         job: returns its exit status, or None for 0.
-        failed: status after a `SiaError`.
+        failed: status after an error.
         stopped: line to print after Ctrl-C, if any.
 
     Returns:
@@ -78,6 +91,11 @@ def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str 
         return job() or 0
     except SiaError as error:
         complain(str(error))
+        return failed
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        complain(refusal(error))
         return failed
     except KeyboardInterrupt:
         if stopped:

@@ -229,5 +229,5 @@ def _wandb_id(folder: Path) -> str:
     """Chosen once for a run folder, so that a resumed run goes on in the same curves, and no other run joins them."""
     file = folder / "wandb_id.txt"
     if not file.is_file():
-        file.write_text(uuid.uuid4().hex[:16] + "\n", encoding="utf-8")
+        write_text(file, uuid.uuid4().hex[:16] + "\n")
     return file.read_text(encoding="utf-8").strip()
