@@ -62,6 +62,8 @@ def check_args(args: argparse.Namespace) -> None:
     for name, least in (("num_samples", 0), ("workers", 1)):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name} must be {least} or more, but got {getattr(args, name)}.")
+    if args.other_img_dir is not None and args.other_ann_file is None:
+        raise ConfigError("--other_img_dir needs --other_ann_file, the annotations of the other split.")
     for name in ("ann_file", "other_ann_file", "results"):
         file = getattr(args, name)
         if file is not None:
@@ -69,8 +71,6 @@ def check_args(args: argparse.Namespace) -> None:
     for name in ("img_dir", "other_img_dir"):
         if getattr(args, name) is not None:
             check_input_folder(getattr(args, name), f"Check --{name}.", ConfigError)
-    if args.other_img_dir is not None and args.other_ann_file is None:
-        raise ConfigError("--other_img_dir needs --other_ann_file, the annotations of the other split.")
 
 
 def run(args: argparse.Namespace) -> Inspection:
