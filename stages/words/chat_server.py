@@ -41,7 +41,7 @@ class ChatServer:
     def __init__(self, url: str, model: str, seed: int = 0, timeout: float = TIMEOUT, pause: float = 1.0) -> None:
         self._address = url.rstrip("/") + "/chat/completions"
         self._model, self._seed, self._timeout, self._pause = model, seed, timeout, pause
-        self._key = read_key(KEY)
+        read_key(KEY)  # a wrong one is said now
         self._structured = True
         self._opener = urllib.request.build_opener(_NoRedirects)
         self.name = f"{url.rstrip('/')}:{model}:{seed}"
@@ -83,8 +83,8 @@ class ChatServer:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         request = urllib.request.Request(self._address, json.dumps(body).encode(), method="POST")
         request.add_header("Content-Type", "application/json")
-        if self._key is not None:
-            request.add_unredirected_header("Authorization", f"Bearer {self._key}")
+        if key := read_key(KEY):
+            request.add_unredirected_header("Authorization", f"Bearer {key}")
         end = time.monotonic() + self._timeout
         with self._opener.open(request, timeout=self._timeout) as response:
             return _read(response, end)
