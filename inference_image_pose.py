@@ -6,18 +6,24 @@ python inference_image_pose.py --image_path pictures/ --weight_path runs/.../wei
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from stages.inference_flags import add_common_flags
-from utils.errors import ConfigError, exit_status
+from utils.command_line import Parser
+from utils.errors import ConfigError, WeightsError, exit_status
+from utils.input_file import check_input_file, check_input_folder
 from utils.llm_flags import KEY, check_llm
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(
+        description=__doc__.splitlines()[0],
+    )
     parser.add_argument(
         "--image_path",
         required=True,
@@ -57,10 +63,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check_args(args: argparse.Namespace) -> None:
-    """Combinations that argparse doesn't know.
+    """What can be known before any work is done.
 
     Raises:
         ConfigError: flags that don't go together.
+        SiaError: a file or folder that can't be read.
     """
     check_llm(args.llm, args.llm_url)
     if args.llm is not None and not args.describe:
@@ -68,10 +75,29 @@ def check_args(args: argparse.Namespace) -> None:
     for flag in ("imgsz", "look_thresh"):
         if args.pipeline is not None and vars(args)[flag] is not None:
             raise ConfigError(f"--{flag} is not for --pipeline: its stages were fitted to what is found without it.")
+    if args.image_path.strip():
+        check_images(args.image_path)
+    if args.pipeline is not None:
+        check_input_folder(args.pipeline, "Check --pipeline.")
+    else:
+        check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+
+
+def check_images(pattern: str) -> None:
+    """Whether an image or a folder can be read; what a glob finds is seen when it is read.
+
+    Raises:
+        DataError: it can't.
+    """
+    name = os.path.expanduser(pattern)  # noqa: PTH111 (Path.expanduser fails for a file called ~x.jpg)
+    if os.path.isdir(name):  # noqa: PTH112 (never raises)
+        check_input_folder(Path(name), "Check --image_path.")
+    elif os.path.lexists(name) or not glob.has_magic(name):
+        check_input_file(Path(name), "Check --image_path.")
 
 
 def run(args: argparse.Namespace) -> int:
-    """The whole job; imported after the flags are read, so that a wrong one is answered without loading torch."""
+    """The whole job; imported after flags and paths are checked, so that a wrong one is answered at once."""
     check_args(args)
     from stages import image_job
 

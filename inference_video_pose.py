@@ -8,15 +8,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from stages.inference_flags import SMOOTHING, add_common_flags
-from utils.errors import ConfigError, exit_status
+from utils.command_line import Parser
+from utils.errors import ConfigError, WeightsError, exit_status
+from utils.input_file import check_input_file
 from utils.video import READERS, is_address
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(
+        description=__doc__.splitlines()[0],
+    )
     parser.add_argument(
         "--video_path", required=True, metavar="PATH", help="a video file, or the address of a stream (rtsp://...)"
     )
@@ -45,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
     """The whole job; imported after the flags are read, so that a wrong one is answered without loading torch."""
     if args.reader == "decord" and is_address(args.video_path):
         raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
+    if not is_address(args.video_path):
+        check_input_file(Path(args.video_path), "Check --video_path.")
+    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     from stages import video_job
 
     return video_job.run(args)

@@ -6,18 +6,29 @@ Several:     ``torchrun --nproc_per_node=4 train_pose.py ...``
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.config import TrainConfig
-from utils.config_builder import build_config
+from utils.config import TrainConfig, flag_of
+from utils.config_builder import build_config, pipeline_config
 from utils.config_file import with_config_files
-from utils.errors import ConfigError, SiaError, WeightsError
+from utils.errors import REFUSED, ConfigError, DataError, SiaError, WeightsError, complain, refusal
 from utils.flags import parse_flags
+from utils.input_file import check_input_file, check_input_folder
+
+INPUTS: dict[str, tuple[Callable[[Path, str, type[SiaError]], None], type[SiaError]]] = {
+    "coco_root": (check_input_folder, DataError),
+    "train_ann": (check_input_file, DataError),
+    "val_ann": (check_input_file, DataError),
+    "resume": (check_input_file, WeightsError),
+    "results_calibrate": (check_input_file, DataError),
+    "results_test": (check_input_file, DataError),
+    "prior_poses": (check_input_file, DataError),
+}
+"""Fields that name what has to be there, and the error where it can't be read."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SiaError as error:
         complain(str(error))
         return 1
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        complain(refusal(error))
+        return 1
     except KeyboardInterrupt:  # before the first step; later it is caught and the run is saved
         complain("stopped before the first step; there is nothing to save.")
         return 130
@@ -41,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(arguments: Sequence[str]) -> int:
     """Returns 0, or the number of the signal that ended the stage."""
     began = time.monotonic()
-    given = parse_flags(with_config_files(arguments))
-    # Imported after the flags are read: a wrong one is answered at once, without loading all of torch.
-    if given.get("pipeline") is not None or given.get("stage", "baseline") != "baseline":
+    given = check_command(arguments)
+    # Imported after flags and paths are checked: a wrong one is answered at once, without loading all of torch.
+    if is_pipeline(given):
         from stages import pipeline
 
         return pipeline.run(given, ("train_pose.py", *arguments))
@@ -57,6 +73,33 @@ def train(arguments: Sequence[str]) -> int:
     return baseline.run(config, start)
 
 
+def check_command(arguments: Sequence[str]) -> dict[str, Any]:
+    """All that can be known of a command line before torch is loaded.
+
+    Returns:
+        The values given, by field name.
+
+    Raises:
+        ConfigError: wrong flags, or a file of flags that can't be used.
+        SiaError: a file or folder that can't be read.
+    """
+    given = parse_flags(with_config_files(arguments))
+    for name, (check, error) in INPUTS.items():
+        if given.get(name) is not None:
+            check(given[name], f"Check {flag_of(name)}.", error)
+    if given.get("resume") is None and given.get("pipeline") is None:  # else an earlier run completes the flags
+        if is_pipeline(given):
+            pipeline_config(given, None)
+        else:
+            build_config(given)
+    return given
+
+
+def is_pipeline(given: Mapping[str, Any]) -> bool:
+    """Whether the flags are for a stage of a pipeline, not for a plain training."""
+    return given.get("pipeline") is not None or given.get("stage", "baseline") != "baseline"
+
+
 def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tuple[TrainConfig, list[str]]:
     """Flags left out come from the run to continue; or the model's from the weights to start from.
 
@@ -65,35 +108,16 @@ def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tu
     """
     if checkpoint is None:
         return build_config(given)
+    from stages.training_state import read_training
     from stages.weights import read_description
 
     model, _ = read_description(checkpoint, given["resume"])
     if "training" in checkpoint:
-        return build_config(given, run_config(checkpoint, given["resume"]))
+        return build_config(given, read_training(checkpoint, given["resume"]).config)
     if given.get("backbone") is not None:
         raise ConfigError("-BACKBONE and --RESUME both bring weights for the backbone. Leave one of them out.")
     described = {"model": model.name, "size": model.size, "imgsz": model.image_size}
     return build_config({**described, **given})
-
-
-def run_config(checkpoint: Mapping[str, Any], source: Path) -> Mapping[str, Any]:
-    """The flags of the run that a training checkpoint belongs to.
-
-    Raises:
-        WeightsError: it doesn't say.
-    """
-    training = checkpoint["training"]
-    config = training.get("config") if isinstance(training, Mapping) else None
-    if not isinstance(config, Mapping):
-        raise WeightsError(f"{source} doesn't say how it was trained, so the run can't be continued.")
-    return config
-
-
-def complain(message: str) -> None:
-    """One line on stderr; of several processes with the same error, the first one speaks."""
-    if os.environ.get("RANK", "0") != "0":
-        time.sleep(2)  # by then torchrun has ended this process, unless rank 0 has no error
-    print(f"error: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ python scripts/download_models.py --model dwpose --mirror /media/weights
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +16,17 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.command_line import Parser
 from utils.errors import ConfigError, exit_status
+from utils.keys import read_key
 from utils.model_registry import MODELS, PublishedModel, find_model
 from utils.model_store import ModelStore
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
-        description="Fetches published models, checks them, and goes on with broken downloads.", allow_abbrev=False
+    parser = Parser(
+        description="Fetches published models, checks them, and goes on with broken downloads.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", nargs="+", metavar="NAME", help="models or families (vitpose, dwpose, ...)")
@@ -41,9 +42,9 @@ def list_models() -> str:
     """A table, and what its last column means."""
     rows = [("NAME", "SIZE", "CHECKED", "LICENCE", "WHAT IT IS")]
     for model in MODELS:
-        sizes = [file.bytes for file in model.files]
-        size = f"{sum(filter(None, sizes)) / 1e6:,.0f} MB" if all(sizes) else "?"
-        checked = "sha256" if all(file.sha256 for file in model.files) else "first use"
+        weights = model.files[-1]  # what is beside them is small, and checked from the first use on
+        size = f"{weights.bytes / 1e6:,.0f} MB" if weights.bytes else "?"
+        checked = "sha256" if weights.sha256 else "first use"
         rows.append((model.name, size, checked, model.license.name + "*" * bool(model.license.consent), model.about))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
@@ -69,6 +70,7 @@ def agree(model: PublishedModel, accepted: bool) -> None:
 
 def fetch(args: argparse.Namespace) -> None:
     """Fetches all models, each after its licence was agreed to."""
+    token = read_key("HF_TOKEN")
     models = list(dict.fromkeys(find_model(name) for name in args.model))
     for model in models:
         agree(model, args.accept_license)
@@ -79,7 +81,6 @@ def fetch(args: argparse.Namespace) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            token = os.environ.get("HF_TOKEN") or None
             ModelStore(args.output_dir, args.mirror, token, tqdm.write, show).fetch(model)
 
 

@@ -8,23 +8,28 @@ python scripts/import_labels.py --format yolo    --input data.yaml --img_dir ima
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.importers import CocoWriter, import_cvat, import_labelme, import_yolo
-from datasets.importers.names import read_category
 from utils.coco_files import write_annotations
+from utils.command_line import Parser
 from utils.errors import ConfigError, exit_status
+from utils.input_file import check_input_file, check_input_folder
 from utils.output import check_new
+
+if TYPE_CHECKING:
+    from datasets.importers import CocoWriter
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
-        description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.", allow_abbrev=False
+    parser = Parser(
+        description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.",
     )
     add = parser.add_argument
     add("--format", choices=("cvat", "labelme", "yolo"), required=True, help="the program that the labels are from")
@@ -49,9 +54,10 @@ def check_args(args: argparse.Namespace) -> None:
 
     Raises:
         ConfigError: flags that can't work together, or an output that is there already.
+        DataError: a file or folder that can't be read.
     """
     check_new(args.output)
-    if not args.output.parent.is_dir():
+    if not os.path.isdir(args.output.parent):  # noqa: PTH112 (never raises)
         raise ConfigError(f"--output {args.output}: its folder doesn't exist. Make it first.")
     if args.format == "yolo" and args.img_dir is None:
         raise ConfigError(
@@ -61,6 +67,13 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError("--img_dir is not for --format cvat: the file has names and sizes.")
     if args.format != "yolo" and args.label_dir is not None:
         raise ConfigError("--label_dir is for --format yolo only.")
+    check_input = check_input_folder if args.format == "labelme" else check_input_file
+    check_input(args.input, "Check --input.")
+    for flag in ("img_dir", "label_dir"):
+        if getattr(args, flag) is not None:
+            check_input_folder(getattr(args, flag), f"Check --{flag}.")
+    if args.category is not None:
+        check_input_file(args.category, "Check --category.")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -73,7 +86,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def read_labels(args: argparse.Namespace) -> CocoWriter:
-    """By the importer of the format."""
+    """By the importer of the format; imported after flags and paths are checked, as they load OpenCV and Pillow."""
+    from datasets.importers import import_cvat, import_labelme, import_yolo
+    from datasets.importers.names import read_category
+
     wanted = None if args.category is None else read_category(args.category)
     if args.format == "cvat":
         return import_cvat(args.input, wanted)

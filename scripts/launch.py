@@ -6,21 +6,53 @@ interrupted has already said why, so torchrun's own traceback is left out.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.run import main as torchrun
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.device import usable_cores
+import train_pose
+from utils.command_line import Parser
+from utils.errors import exit_status
+
+if TYPE_CHECKING:  # torch is loaded after the training's flags and paths are checked: see `main`
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags of this script, and the command with its own."""
+    parser = Parser(
+        description="Runs a training with torchrun: one process for each GPU, or one on a CPU.",
+    )
+    parser.add_argument("--check", action="store_true", help="only say what is wrong with the flags of train_pose.py")
+    parser.add_argument("script", help="the script to run, such as train_pose.py")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, help="its flags")
+    return parser.parse_args(argv)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Checks the flags of train_pose.py, which needs no torch, and starts it.
+
+    Returns:
+        The exit status.
+    """
+    args = parse_args(argv)
+
+    def job() -> int:
+        if Path(args.script).resolve() == ROOT / "train_pose.py":
+            train_pose.check_command(args.flags)
+        return 0 if args.check else main([args.script, *args.flags])
+
+    return exit_status(job)
 
 
 def main(command: Sequence[str]) -> int:
@@ -29,6 +61,13 @@ def main(command: Sequence[str]) -> int:
     Returns:
         The exit status of the process that failed first, as a shell would give it; 0 where none did.
     """
+    import torch
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    from utils.device import usable_cores
+
     logging.disable(logging.ERROR)  # torchrun's own report of a failure; only in this process, not in the training
     # On a CPU two processes of one thread are no faster than one of two: 50 and 50 images/s (n16, 192 px, batch 16).
     processes = max(1, torch.cuda.device_count()) if wanted_device(command) in ("auto", "cuda") else 1
@@ -70,4 +109,4 @@ def _name(number: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))

@@ -5,10 +5,15 @@ python scripts/launch_inference.py inference_image_pose.py --image_path photo.jp
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.command_line import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,5 +40,8 @@ def with_weights(flags: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    entry_point, *given = sys.argv[1:]
-    os.execv(sys.executable, [sys.executable, entry_point, *with_weights(given)])
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("script", help="inference_image_pose.py or inference_video_pose.py")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, help="its flags")
+    args = parser.parse_args()
+    os.execv(sys.executable, [sys.executable, args.script, *with_weights(args.flags)])

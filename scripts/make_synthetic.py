@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.synthetic import write_dataset
+from utils.command_line import Parser
 from utils.errors import exit_status
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
-        description="Draws synthetic people with exact COCO keypoints: no download, no GPU.", allow_abbrev=False
+    parser = Parser(
+        description="Draws synthetic people with exact COCO keypoints: no download, no GPU.",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write; reused where complete")
     parser.add_argument("--train", type=int, default=2000, help="training pictures (default: 2000)")
@@ -33,7 +33,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draws, and says where the pictures are."""
+    """Draws, and says where the pictures are; imported after the flags are read, as drawing loads OpenCV."""
+    from datasets.synthetic import write_dataset
+
     with tqdm(total=args.train + args.val, desc="synthetic people", unit="img", disable=None) as bar:
         made = write_dataset(
             args.output,

@@ -18,7 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.image_name import problem_of_name
 from utils.coco_files import read_json, read_skeleton, write_annotations
+from utils.command_line import Parser
 from utils.errors import ConfigError, DataError, exit_status
+from utils.input_file import check_input_file, check_input_folder
 from utils.output import check_new
 
 Row = dict[str, Any]
@@ -26,8 +28,8 @@ Row = dict[str, Any]
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
-        description="Joins COCO keypoint files of one skeleton into one.", allow_abbrev=False
+    parser = Parser(
+        description="Joins COCO keypoint files of one skeleton into one.",
     )
     add = parser.add_argument
     add("--ann_file", type=Path, nargs="+", required=True, metavar="FILE", help="annotation files, two or more")
@@ -134,6 +136,9 @@ def merge(args: argparse.Namespace) -> Merged:
     check_new(args.output)
     if len(args.ann_file) != len(args.img_dir):
         raise ConfigError(f"{len(args.ann_file)} --ann_file but {len(args.img_dir)} --img_dir: name one folder a file.")
+    for file, folder in zip(args.ann_file, args.img_dir, strict=True):
+        check_input_file(file, "Check --ann_file.")
+        check_input_folder(folder, "Check --img_dir.")
     merged = Merged(args.img_root, args.complete_only)
     for file, folder in zip(args.ann_file, args.img_dir, strict=True):
         merged.add(file, folder)

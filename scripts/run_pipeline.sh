@@ -54,12 +54,19 @@ launch() {
     exec "$PYTHON" "$ROOT/scripts/launch.py" "$ROOT/train_pose.py" "${stage[@]+"${stage[@]}"}" "$@"
 }
 
+# Says what is wrong with the user's flags before anything is drawn; the data named here are in the place of the demo's.
+check_flags() {
+    "$PYTHON" "$ROOT/scripts/launch.py" --check "$ROOT/train_pose.py" -MODEL sia_pose_simple -COCO_ROOT "$ROOT" \
+        -TRAIN_ANN "$ROOT/README.md" -VAL_ANN "$ROOT/README.md" "$@"
+}
+
 use_environment "$ROOT/extras/requirements.txt"
 if has_flag "-h --help" "$@"; then
     exec "$PYTHON" "$ROOT/train_pose.py" --help
 elif has_flag "-COCO_ROOT -TRAIN_ANN -VAL_ANN -PIPELINE -CONFIG" "$@"; then
     launch "$@"
 else
+    check_flags "$@"
     make_demo_data
     launch "${DEMO_FLAGS[@]}" -COCO_ROOT "$DEMO_DATA/images" -TRAIN_ANN "$DEMO_DATA/train.json" \
         -VAL_ANN "$DEMO_DATA/val.json" -UNLABELLED "$DEMO_OTHERS/images/train" "$@"

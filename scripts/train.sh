@@ -52,6 +52,12 @@ launch() {
     exec "$PYTHON" "$ROOT/scripts/launch.py" "$ROOT/train_pose.py" "$@"
 }
 
+# Says what is wrong with the user's flags before anything is drawn; the data named here are in the place of the demo's.
+check_flags() {
+    "$PYTHON" "$ROOT/scripts/launch.py" --check "$ROOT/train_pose.py" -MODEL sia_pose_simple -COCO_ROOT "$ROOT" \
+        -TRAIN_ANN "$ROOT/README.md" -VAL_ANN "$ROOT/README.md" "$@"
+}
+
 if has_flag "-h --help" "$@"; then
     use_environment "$ROOT/extras/requirements.txt"
     exec "$PYTHON" "$ROOT/train_pose.py" --help
@@ -65,6 +71,7 @@ if ! has_flag "-EPOCH -TIME" "$@"; then
         "where they are missing, then trains for as long as is left, and shows AP before and after."
 fi
 use_environment "$ROOT/extras/requirements.txt"
+check_flags "$@"
 make_demo_data
 if ! has_flag "-EPOCH -TIME" "$@"; then DEMO_FLAGS+=(-TIME "$(demo_time)"); fi
 launch "${DEMO_FLAGS[@]}" -COCO_ROOT "$DEMO_DATA/images" -TRAIN_ANN "$DEMO_DATA/train.json" \

@@ -10,21 +10,22 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.checks import CHECKS, Inspection, Severity, inspect
-from datasets.checks.annotations import Annotations
-from datasets.checks.predictions import read_predictions
-from datasets.checks.repairs import repair
-from datasets.checks.report import write_report
 from utils.coco_files import write_annotations
+from utils.command_line import Parser
 from utils.errors import ConfigError, exit_status
-from utils.input_file import add_max_pixels, set_pixel_limit
+from utils.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
 from utils.output import named_folder, numbered_folder
-from utils.structures import People
+
+if TYPE_CHECKING:  # the checks load torch; what is wrong with the flags is said first
+    from datasets.checks import Inspection
+    from datasets.checks.annotations import Annotations
+    from utils.structures import People
 
 EPILOG = """exit status:
   0  no error was found (warnings and notes there may be)
@@ -34,11 +35,10 @@ EPILOG = """exit status:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Checks COCO keypoint annotations and their pictures, and writes a report to look through.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--img_dir", type=Path, required=True, metavar="DIR", help="folder of the pictures, or COCO's root folder")
@@ -63,16 +63,23 @@ def check_args(args: argparse.Namespace) -> None:
     for name, least in (("num_samples", 0), ("workers", 1)):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name} must be {least} or more, but got {getattr(args, name)}.")
-    for name in ("ann_file", "other_ann_file", "results"):
-        file = getattr(args, name)
-        if file is not None and not file.is_file():
-            raise ConfigError(f"--{name} {file}: no such file. Check the path.")
     if args.other_img_dir is not None and args.other_ann_file is None:
         raise ConfigError("--other_img_dir needs --other_ann_file, the annotations of the other split.")
+    for name in ("ann_file", "other_ann_file", "results"):
+        file = getattr(args, name)
+        if file is not None:
+            check_input_file(file, f"Check --{name}.", ConfigError)
+    for name in ("img_dir", "other_img_dir"):
+        if getattr(args, name) is not None:
+            check_input_folder(getattr(args, name), f"Check --{name}.", ConfigError)
 
 
 def run(args: argparse.Namespace) -> Inspection:
     """Checks, writes and prints."""
+    from datasets.checks import inspect
+    from datasets.checks.predictions import read_predictions
+    from datasets.checks.report import write_report
+
     other = None if args.other_ann_file is None else (args.other_ann_file, args.other_img_dir or args.img_dir)
 
     def predict(data: Annotations) -> Mapping[int, People]:
@@ -92,6 +99,8 @@ def run(args: argparse.Namespace) -> Inspection:
 
 def describe(inspection: Inspection, file: Path) -> str:
     """The findings by check as a table, and the verdict."""
+    from datasets.checks import CHECKS, Severity
+
     rows = [
         f"  {CHECKS[name].severity.value:<8} {count:>7}  {name:<22} {CHECKS[name].title}"
         for name, count in inspection.counts().items()
@@ -112,6 +121,8 @@ def write_repairs(inspection: Inspection, folder: Path, file: Path) -> dict[str,
     Raises:
         OutputError: it can't be written, or holds NaN, which JSON doesn't have.
     """
+    from datasets.checks.repairs import repair
+
     made: dict[str, int] = {}
     if inspection.data is not None:
         content, made = repair(inspection.data, inspection.pictures, inspection.findings)
@@ -132,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def job() -> int:
         set_pixel_limit(args.max_pixels)
         check_args(args)
+        from datasets.checks import Severity
+
         return int(run(args).total(Severity.ERROR) > 0)
 
     return exit_status(job, failed=2)

@@ -6,8 +6,9 @@ prefix of the vision tower, and keys outside it belong to something else (a text
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_M
 from torch import Tensor
 
 from sia.sapiens import sapiens_grid
-from utils.errors import WeightsError
+from utils.errors import WeightsError, first_line
 
 Renames = tuple[tuple[str, str], ...]
 Colours = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation, colours in [0, 1]
@@ -164,6 +165,26 @@ def parse(state: Mapping[str, Any]) -> BackboneFile:
         WeightsError: no layout that we know.
     """
     tensors = _unwrap(state)
+    with odd_shapes():
+        return _recognise(tensors)
+
+
+@contextlib.contextmanager
+def odd_shapes() -> Iterator[None]:
+    """Weights that have the names of a layout, but not its shapes, trip one conversion or another.
+
+    Raises:
+        WeightsError: in place of what that is.
+    """
+    try:
+        yield
+    except (RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
+        raise WeightsError(
+            f"the names in these weights are those of a known backbone, but their shapes are not: {first_line(error)}"
+        ) from error
+
+
+def _recognise(tensors: dict[str, Tensor]) -> BackboneFile:
     for layout in _LAYOUTS:
         prefixes = [key.removesuffix(layout.anchor) for key in tensors if _ends_with(key, layout.anchor)]
         prefixes = [prefix for prefix in prefixes if prefix + layout.marker in tensors]
@@ -186,7 +207,7 @@ def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The innermost dictionary of tensors: files keep them under 'model', 'state_dict' and so on."""
     while inner := next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), None):
         state = inner
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     return {key.removeprefix("module."): value for key, value in tensors.items()}
 
 

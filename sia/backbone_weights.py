@@ -16,7 +16,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from sia.backbone import OWN, SIZES, Backbone, build_backbone
-from sia.backbone_formats import BackboneFile, parse
+from sia.backbone_formats import BackboneFile, odd_shapes, parse
 from sia.sapiens import SAPIENS
 from utils.errors import WeightsError
 
@@ -84,6 +84,9 @@ def load_backbone_weights(backbone: Backbone, state: Mapping[str, Any]) -> str:
     fit = _fit(file, backbone)
     if not fit.complete:
         raise WeightsError(_misfit_message(file, fit, backbone))
+    broken = [key for key, value in fit.weights.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise WeightsError(f"the weights have values that are not finite: {_first(broken)}")
     backbone.vit.load_state_dict(fit.weights)
     if file.colours is not None:
         backbone.set_normalisation(*file.colours)
@@ -93,12 +96,16 @@ def load_backbone_weights(backbone: Backbone, state: Mapping[str, Any]) -> str:
 def with_native_side(weights: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict of a whole model; where one of ours is of before `native_side` was saved, its grid tells it."""
     grid = weights.get("backbone.grid")
-    known = {"backbone.native_side": grid.max().float()} if isinstance(grid, Tensor) else {}
+    known = {"backbone.native_side": grid.max().float()} if isinstance(grid, Tensor) and grid.numel() else {}
     return {**known, **weights}
 
 
 def resize_positions(weights: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
-    """The state dict of a whole model of ours, its learned positions interpolated to a backbone's grid."""
+    """The state dict of a whole model of ours, its learned positions interpolated to a backbone's grid.
+
+    Raises:
+        WeightsError: they are positions of another grid than is named.
+    """
     key, grid = "backbone.vit.pos_embed", weights.get("backbone.grid")
     weights = with_native_side(weights)
     if grid is None or torch.equal(grid.cpu(), backbone.grid.cpu()):
@@ -106,8 +113,11 @@ def resize_positions(weights: Mapping[str, Tensor], backbone: Backbone) -> dict[
     resized = {**weights, "backbone.grid": backbone.grid.clone()}
     if key in weights:
         old, new = grid.tolist(), backbone.grid.tolist()
-        prefix = weights[key].shape[1] - old[0] * old[1]
-        resized[key] = resample_abs_pos_embed(weights[key], new, old_size=old, num_prefix_tokens=prefix)
+        with odd_shapes():
+            prefix = weights[key].shape[1] - old[0] * old[1]
+            if min(*old, prefix + 1) < 1:
+                raise ValueError(f"pos_embed of {_shape(weights[key])} for a grid of {old}")
+            resized[key] = resample_abs_pos_embed(weights[key], new, old_size=old, num_prefix_tokens=prefix)
     return resized
 
 
@@ -130,7 +140,8 @@ def _architecture(file: BackboneFile) -> str | None:
 
 
 def _candidates(file: BackboneFile) -> Iterator[str]:
-    width, patch = _width(file), _patch(file)
+    with odd_shapes():
+        width, patch = _width(file), _patch(file)
     if file.format == "Sapiens":
         yield from (name for name in SAPIENS if SAPIENS[name]["embed_dim"] == width)
     yield from (SIZES[size] for size in OWN if OWN[size]["embed_dim"] == width)
@@ -142,9 +153,10 @@ def _candidates(file: BackboneFile) -> Iterator[str]:
 
 def _fit(file: BackboneFile, backbone: Backbone) -> Fit:
     target = backbone.vit.state_dict()
-    weights = _adapt_names(dict(file.weights), target)
-    if "pos_embed" in weights and "pos_embed" in target:
-        weights = _adapt_positions(weights, file.grid, backbone)
+    with odd_shapes():
+        weights = _adapt_names(dict(file.weights), target)
+        if "pos_embed" in weights and "pos_embed" in target:
+            weights = _adapt_positions(weights, file.grid, backbone)
     misshapen = [
         f"{key}: {_shape(weights[key])}, not {_shape(target[key])}"
         for key in weights

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from sia.backbone import SIZES, Backbone, build_backbone
@@ -16,7 +18,9 @@ from sia.model import PoseModel, Widths
 from sia.sia_pose import SiaPose
 from sia.sia_pose_decoder_led import SiaPoseDecoderLed
 from sia.sia_pose_simple import SiaPoseSimple
+from utils.config import SIDES
 from utils.errors import ConfigError
+from utils.stored import Finite
 
 MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
     "sia_pose_simple": SiaPoseSimple,
@@ -41,6 +45,11 @@ SQUARES = 32, 512
 FIRST_SQUARE = 64
 """That of weights saved before it could be chosen."""
 
+MOST_KEYPOINTS = 4096
+"""Of one model: no skeleton has nearly as many."""
+
+Side = Annotated[int, Meta(ge=1, le=SIDES[1])]
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -59,11 +68,11 @@ class ModelConfig:
 
     name: str
     size: str
-    num_keypoints: int
-    image_size: tuple[int, int]
-    mean_pose: tuple[tuple[float, float], ...]
-    sigmas: tuple[float, ...]
-    backbone: str | None = None
+    num_keypoints: Annotated[int, Meta(ge=1, le=MOST_KEYPOINTS)]
+    image_size: tuple[Side, Side]
+    mean_pose: tuple[tuple[Finite, Finite], ...]
+    sigmas: tuple[Finite, ...]
+    backbone: Annotated[str, Meta(max_length=200)] | None = None
     square: int | None = None
 
     def __post_init__(self) -> None:
@@ -86,17 +95,13 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Inverse of `to_dict`."""
-        return cls(
-            name=str(values["name"]),
-            size=str(values["size"]),
-            num_keypoints=int(values["num_keypoints"]),
-            image_size=(int(values["image_size"][0]), int(values["image_size"][1])),
-            mean_pose=tuple((float(x), float(y)) for x, y in values["mean_pose"]),
-            sigmas=tuple(float(s) for s in values["sigmas"]),
-            backbone=values.get("backbone"),
-            square=int(values.get("square", FIRST_SQUARE)),
-        )
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: a value of another type, or beyond all bounds; the message says where it is.
+            ConfigError: values that don't go together.
+        """
+        return msgspec.convert({"square": FIRST_SQUARE, **values}, cls)
 
     @property
     def widths(self) -> Widths:

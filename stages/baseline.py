@@ -107,10 +107,10 @@ def assemble(
 ) -> Parts:
     """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
     device = ranks.device.torch
-    state = make_state(model, plan, config, device, 0 if start.training is None else _epoch_of(start.training))
-    if start.training is not None and start.checkpoint is not None:
-        check_identity(start.training["identity"], data.identity())
-        state.restore(dict(start.training), ranks)
+    state = make_state(model, plan, config, device, 0 if start.training is None else start.training.cursor.epoch)
+    if start.training is not None:
+        check_identity(start.training.identity, data.identity())
+        state.restore(start.training, ranks, start.source)
     folder = choose_folder(config, ranks, start)
     results, dashboards, pictures = _records(config, ranks, data, folder, state, start)
     return Parts(
@@ -122,11 +122,6 @@ def assemble(
         progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
         results=results, dashboards=dashboards, pictures=pictures,
     )  # fmt: skip
-
-
-def _epoch_of(training: Mapping[str, Any]) -> int:
-    cursor = training.get("cursor")
-    return int(cursor["epoch"]) if isinstance(cursor, Mapping) and "epoch" in cursor else 0
 
 
 def _records(
@@ -161,10 +156,10 @@ def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None
     Raises:
         ConfigError: the training set changed.
     """
-    for name, value in saved.items():
-        if present[name] != value:
+    for name, value in present.items():
+        if saved.get(name) != value:
             raise ConfigError(
-                f"-TRAIN_ANN: the run was trained with {name} {value}, but now has {present[name]}, so it can't be "
+                f"-TRAIN_ANN: the run was trained with {name} {saved.get(name)}, but now has {value}, so it can't be "
                 "continued exactly. Start anew from the weights with --RESUME .../best.pt."
             )
 

@@ -54,6 +54,7 @@ def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) 
             verbose=False,
         )
     assert exported is not None
+    _take_no_image(exported.model_proto.graph)
     _save(exported.model_proto, description, path)
     return description
 
@@ -69,6 +70,35 @@ def _trace_any_size(
         return trace(runtime.model, image_size), image_size
     except torch._dynamo.exc.UserError as error:
         raise ConfigError(f"{runtime.source} can't be exported: {first_line(error)} Use the .pt file.") from error
+
+
+def _take_no_image(graph: Any) -> None:
+    """Makes a batch of 0 images give 0 people, where operations can't take an empty tensor.
+
+    An empty batch is computed as one black image, of which nothing is given out. Other batches are padded by nothing.
+    """
+    from onnx import TensorProto, helper
+
+    padded = {name: f"{name}_padded" for name in (INPUT, *OUTPUTS)}
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [padded.get(name, name) for name in names]
+    constants = {"axes_0": [0] * 4, "axes_1": [1] * 4, "first": [0], "second": [1]}
+    graph.initializer.extend(
+        helper.make_tensor(name, TensorProto.INT64, [len(values)], values) for name, values in constants.items()
+    )
+    before = [
+        helper.make_node("Shape", [INPUT], ["shape"]),
+        helper.make_node("Sub", ["axes_1", "shape"], ["lack"]),
+        helper.make_node("Max", ["lack", "axes_0"], ["pads_after"]),
+        helper.make_node("Concat", ["axes_0", "pads_after"], ["pads"], axis=0),
+        helper.make_node("Pad", [INPUT, "pads"], [padded[INPUT]]),
+        helper.make_node("Slice", ["shape", "first", "second"], ["images_given"]),
+    ]
+    after = [helper.make_node("Slice", [padded[name], "first", "images_given", "first"], [name]) for name in OUTPUTS]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _save(model: Any, description: Description, path: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sia.graph import INPUT, quiet
 from stages.openvino_runtime import new_core
 from stages.runtime import METADATA, Description
+from utils.errors import OutputError
 from utils.optional import need
 
 QUANTISED = "(backbone[.]vit[.]blocks|glimpse[.]body)[.]"
@@ -28,6 +29,7 @@ def export_openvino(onnx_path: Path, path: Path, description: Description) -> No
 
     Raises:
         ConfigError: the package is missing.
+        OutputError: it can't be written.
     """
     library = need("openvino", "Exporting to OpenVINO")
     _save(library, new_core(library).read_model(onnx_path), path, description)
@@ -49,6 +51,7 @@ def export_int8(
 
     Raises:
         ConfigError: a package is missing.
+        OutputError: it can't be written.
     """
     library = need("openvino", "Exporting to OpenVINO")
     os.environ.setdefault("NNCF_CI", "1")  # NNCF would send statistics of its use otherwise
@@ -69,4 +72,10 @@ def export_int8(
 
 def _save(library: Any, model: Any, path: Path, description: Description) -> None:
     model.set_rt_info(description.to_json(), [METADATA])
-    library.save_model(model, path, compress_to_fp16=False)
+    try:
+        library.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # OpenVINO has no other class for what the disk refuses
+        raise OutputError(
+            f"Can't write {path}: OpenVINO could not save it, mostly because the disk is full. Free space there, or "
+            "choose another output folder."
+        ) from error

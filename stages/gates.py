@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,8 +176,3 @@ def _inside(boxes: Floats, regions: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _rows(parts: Sequence[Opinion] | Sequence[Verdict], name: str) -> Floats:
     """One array of all pictures."""
     return np.concatenate([np.asarray(getattr(part, name), np.float64) for part in parts])
-
-
-def gates_from(values: Mapping[str, Any]) -> Gates:
-    """Inverse of `Gates.to_dict`."""
-    return Gates(Gate(**values["person"]), Gate(**values["joint"]), float(values["doubt"]))

@@ -12,6 +12,7 @@ from typing import Any
 from stages.predictor import Predictor
 from utils.output import named_folder, numbered_folder
 from utils.results import describe_rows
+from utils.secrets import mask
 
 
 def announce(predictor: Predictor) -> None:
@@ -22,8 +23,8 @@ def announce(predictor: Predictor) -> None:
 
 
 def describe_run(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
-    """The start of run.json: how to read the results, and what made them."""
-    flags = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    """The start of run.json: how to read the results, and what made them; secrets in addresses are masked."""
+    flags = {name: mask(str(value)) if isinstance(value, (Path, str)) else value for name, value in vars(args).items()}
     return {**describe_rows(predictor.skeleton), "model": predictor.describe(), "flags": flags}
 
 

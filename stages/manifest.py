@@ -9,18 +9,22 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 
 from stages.proof import Interval, Proof
-from utils.coco_files import read_json
 from utils.errors import DataError
 from utils.model_store import sha256_of
 from utils.output import write_json
+from utils.stored import Finite, Place, Sha256, read_stored
 
 FILE = "manifest.json"
-FORMAT = "sia_pose_pipeline/1"
+FORMAT: Literal["sia_pose_pipeline/1"] = "sia_pose_pipeline/1"
+_ANEW = "Start anew in another -PIPELINE folder."
+_DEEPEST = 16
 
 
 def plain(value: Any) -> Any:
@@ -40,8 +44,8 @@ def plain(value: Any) -> Any:
 class StoredFile:
     """A file as it was: its path, and the sha256 of its content."""
 
-    path: str
-    sha256: str
+    path: Place
+    sha256: Sha256
 
 
 @dataclass
@@ -64,20 +68,20 @@ class Record:
         seconds: that it took, all attempts together.
     """
 
-    folder: str
+    folder: Annotated[str, Meta(pattern=r"\A[^/\\\0]+\Z")]
     flags: dict[str, str]
     inputs: dict[str, StoredFile]
     done: bool = False
     outputs: list[StoredFile] = field(default_factory=list)
     others: list[StoredFile] = field(default_factory=list)
-    after: dict[str, str] = field(default_factory=dict)
-    weights: str | None = None
+    after: dict[str, Place] = field(default_factory=dict)
+    weights: Place | None = None
     declined: str = ""
     measured: Interval | None = None
     proof: Proof | None = None
     figures: dict[str, Any] = field(default_factory=dict)
-    pictures: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    pictures: list[Place] = field(default_factory=list)
+    seconds: Finite = 0.0
 
     def differences(self, flags: Mapping[str, str], inputs: Mapping[str, StoredFile]) -> list[str]:
         """Why it can't stand for a run with these flags and inputs; empty where it can."""
@@ -89,18 +93,45 @@ class Record:
         names = sorted(before.keys() | present.keys())
         return changed + [f"another input: {name}" for name in names if before.get(name) != present.get(name)]
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """Inverse of `dataclasses.asdict`."""
-        proof, measured = values["proof"], values["measured"]
-        typed: dict[str, Any] = {
-            "inputs": {name: StoredFile(**file) for name, file in values["inputs"].items()},
-            "outputs": [StoredFile(**file) for file in values["outputs"]],
-            "others": [StoredFile(**file) for file in values["others"]],
-            "proof": None if proof is None else Proof.from_dict(proof),
-            "measured": None if measured is None else Interval(**measured),
-        }
-        return cls(**{**values, **typed})
+
+class _Content(Struct):
+    """The schema of the file."""
+
+    format: Literal["sia_pose_pipeline/1"]  # `FORMAT`
+    config: dict[str, Any]
+    stages: dict[str, Record]
+    sources: dict[str, StoredFile] = msgspec.field(default_factory=dict)
+    splits: list[StoredFile] = msgspec.field(default_factory=list)
+    pictures_read: Finite = 0.0
+    environment: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def lacking(self) -> str:
+        """What is missing although something else in the file needs it; empty where nothing is."""
+        if self.splits and not {"-TRAIN_ANN", "-VAL_ANN"} <= self.sources.keys():
+            return "the annotation files that it began with are not among its sources"
+        for name, record in self.stages.items():
+            judged = record.measured is not None or record.proof is not None
+            outside = [place for place in (record.folder, *record.pictures) if not _is_inside(place)]
+            if outside:
+                return f"{outside[0]} of the stage {name} is not in the pipeline's folder"
+            if _depth(record.figures) > _DEEPEST:
+                return f"the figures of the stage {name} are nested in more than {_DEEPEST} levels"
+            if record.done and judged and not {"calibrate", "test"} <= record.after.keys():
+                return f"the stage {name} is done, but its results of calibrate or test are not in it"
+        return ""
+
+
+def _is_inside(place: str) -> bool:
+    return not Path(place).is_absolute() and ".." not in Path(place).parts
+
+
+def _depth(value: Any) -> int:
+    """Levels of nested dictionaries and lists, counted no further than is allowed."""
+    level, depth = [value], 0
+    while depth <= _DEEPEST and (level := [entry for entry in level if isinstance(entry, dict | list)]):
+        level = [inner for entry in level for inner in (entry.values() if isinstance(entry, dict) else entry)]
+        depth += 1
+    return depth
 
 
 @dataclass
@@ -133,18 +164,16 @@ class Manifest:
             DataError: it can't be used.
         """
         file = folder / FILE
-        if not file.is_file():
+        if not file.exists():
             return None
-        values = read_json(file, "manifest")
-        try:
-            if values.pop("format") != FORMAT:
-                raise ValueError(f"its format is not {FORMAT}")
-            stages = {name: Record.from_dict(record) for name, record in values.pop("stages").items()}
-            sources = {name: StoredFile(**stored) for name, stored in values.pop("sources").items()}
-            splits = [StoredFile(**stored) for stored in values.pop("splits")]
-            return cls(folder, sources=sources, splits=splits, stages=stages, **values)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{file} can't be used ({error}). Start anew in another -PIPELINE folder.") from None
+        content = read_stored(file, _Content, "manifest", _ANEW)
+        lacking = content.lacking()
+        if lacking:
+            raise DataError(f"The manifest {file} can't be used: {lacking}. {_ANEW}")
+        return cls(
+            folder, content.config, content.sources, content.splits, content.pictures_read, content.environment,
+            content.stages,
+        )  # fmt: skip
 
     def write(self) -> None:
         """Replaces the file.

@@ -55,7 +55,7 @@ def _sources(manifest: Manifest, config: TrainConfig) -> dict[str, StoredFile]:
 def _check(manifest: Manifest, config: TrainConfig) -> None:
     """Whether everything is as it was when the pipeline began."""
     for name in ("seed", "calibrate"):
-        old, new = manifest.config[name], getattr(config, name)
+        old, new = manifest.config.get(name), getattr(config, name)
         if old != new:
             raise ConfigError(f"-{name.upper()} {old} -> {new} would change the splits of {manifest.folder}. {_ANEW}")
     for flag, stored in _sources(manifest, config).items():

@@ -46,7 +46,9 @@ def load_pretrained(backbone: str) -> Pretrained:
 def _from_file(path: Path) -> Pretrained:
     from sia.backbone_weights import architecture_of
     from utils.checkpoint import read_state_dict
+    from utils.model_store import check_unchanged
 
+    check_unchanged(path)
     weights = read_state_dict(path)
     architecture = architecture_of(weights)
     return Pretrained(architecture, weights, f"backbone from {path} ({architecture})", True)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stages.pose_labels import LabelledPeople, Rows, labelled_people, people_from
-from utils.coco_files import AREA_OF_BOX, load_ground_truth
+from stages.pose_labels import LabelledPeople, labelled_people, people_from
+from utils.coco_files import AREA_OF_BOX, LARGEST, load_ground_truth
 from utils.errors import DataError
-from utils.predictions import Array
+from utils.npz_file import Wanted, read_npz
 from utils.skeleton import Skeleton
 
 FEWEST_KEYPOINTS = 5
 """Labelled keypoints below which a pose teaches nothing about how keypoints hang together."""
 
-_ARRAYS = ("image_id", "bbox", "keypoints", "keypoint_names")
+_ARRAYS = {
+    "image_id": Wanted("iu", ("P",)),
+    "keypoint_names": Wanted("U", ("K",)),
+    "bbox": Wanted("fiu", ("P", 4)),
+    "keypoints": Wanted("fiu", ("P", "K", 3)),
+}
 
 
 def training_poses(fit: Path, extra: Path | None, skeleton: Skeleton) -> LabelledPeople:
@@ -49,25 +52,13 @@ def read_poses(path: Path, skeleton: Skeleton) -> LabelledPeople:
     """
     if path.suffix.lower() != ".npz":
         return labelled_people(load_ground_truth(path, skeleton))
-    image_ids, boxes, triples, names = _read_archive(path)
-    if tuple(names.tolist()) != skeleton.names:
-        raise DataError(f"{path} has the keypoints {names.tolist()}, but the annotations {list(skeleton.names)}.")
-    sides = boxes[:, 2:]
-    whole = np.isfinite(boxes).all(1) & np.isfinite(triples).all((1, 2)) & (sides > 0).all(1)
-    areas = AREA_OF_BOX * sides.prod(1)
-    return people_from(image_ids[whole], boxes[whole], areas[whole], triples[whole])
-
-
-def _read_archive(path: Path) -> tuple[Rows, Array, Array, NDArray[np.str_]]:
     hint = f"It must be COCO annotations (.json), or an .npz of {', '.join(_ARRAYS)}."
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            ids, boxes, triples, names = (content[name] for name in _ARRAYS)
-        people = len(ids)
-        if boxes.shape != (people, 4) or triples.shape != (people, len(names), 3):
-            raise ValueError(f"shapes {boxes.shape} and {triples.shape} for {people} people")
-        return ids.astype(np.int64), boxes.astype(np.float64), triples.astype(np.float64), names.astype(str)
-    except OSError as error:
-        raise DataError(f"-PRIOR_POSES {path} can't be read: {error.strerror or error}. {hint}") from None
-    except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"-PRIOR_POSES {path} can't be used ({error}). {hint}") from None
+    arrays = read_npz(path, _ARRAYS, "-PRIOR_POSES file", hint)
+    names = tuple(arrays["keypoint_names"].tolist())
+    if names != skeleton.names:
+        raise DataError(f"{path} has the keypoints {list(names)}, but the annotations {list(skeleton.names)}.")
+    boxes, triples = (arrays[name].astype(np.float64) for name in ("bbox", "keypoints"))
+    sides = boxes[:, 2:]
+    whole = (abs(boxes) < LARGEST).all(1) & (abs(triples) < LARGEST).all((1, 2)) & (sides > 0).all(1)
+    areas = AREA_OF_BOX * sides.prod(1)
+    return people_from(arrays["image_id"].astype(np.int64)[whole], boxes[whole], areas[whole], triples[whole])

@@ -7,7 +7,6 @@ what makes pictures hard cancels out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from stages.matches import Floats, Matches
 from utils.errors import DataError
+from utils.stored import Finite
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -24,9 +24,9 @@ LEVEL = 0.95
 class Interval:
     """A figure and its 95 % bootstrap interval, as shares."""
 
-    value: float
-    low: float
-    high: float
+    value: Finite
+    low: Finite
+    high: Finite
 
     @property
     def is_gain(self) -> bool:
@@ -64,12 +64,6 @@ class Proof:
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Proof:
-        """Inverse of `to_dict`."""
-        intervals = {name: Interval(**values[name]) for name in ("before", "after", "difference")}
-        return cls(**intervals, images=values["images"], changed=values["changed"])
 
 
 def prove(before: Matches, after: Matches, seed: int, resamples: int = RESAMPLES) -> Proof:

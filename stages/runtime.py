@@ -7,20 +7,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import torch
+from msgspec import Struct
 from torch import Tensor, nn
 
 from sia.graph import smallest_side
 from sia.model import LIKELY, PoseModel
 from sia.postprocess import Decoded, decode
-from sia.registry import ModelConfig, create_model
-from stages.weights import load_weights, read_description
+from sia.registry import ModelConfig, Side
+from stages.weights import build_described, read_description
 from utils.checkpoint import load_checkpoint
 from utils.device import Device, choose_device
 from utils.errors import ConfigError, WeightsError
 from utils.skeleton import Skeleton
+from utils.stored import Count, Finite
 
 Find = Callable[[Tensor], Decoded]
 """Images (B, 3, H, W) uint8 on any device -> people in input pixels, wherever the model is."""
@@ -32,6 +35,19 @@ EXPORT_FORMAT = "sia_pose_export/1"
 
 FLOAT32 = "float32"
 """Precision of models that were not quantised."""
+
+
+class _Exported(Struct):
+    """The schema of the metadata of an exported file."""
+
+    format: Literal["sia_pose_export/1"]  # `EXPORT_FORMAT`
+    model_config: dict[str, Any]
+    skeleton: dict[str, Any]
+    parameters: Count
+    patch: Side
+    precision: str
+    fixed_size: tuple[Side, Side] | None
+    look_thresh: Finite
 
 
 @dataclass(frozen=True)
@@ -70,18 +86,18 @@ class Description:
             WeightsError: the file was not made by scripts/export.py.
         """
         try:
-            values: dict[str, Any] = json.loads(text or "")
-            if values["format"] != EXPORT_FORMAT:
-                raise ValueError(f"format {values['format']}")
-            config, skeleton = read_description(values, source)
-            fixed = values["fixed_size"]
-            size = None if fixed is None else (int(fixed[0]), int(fixed[1]))
-            counts = int(values["parameters"]), int(values["patch"])
-            return cls(config, skeleton, *counts, str(values["precision"]), size, float(values["look_thresh"]))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            values = msgspec.json.decode(text or "", type=_Exported)
+            config, skeleton = read_description(
+                {"model_config": values.model_config, "skeleton": values.skeleton}, source
+            )
+        except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
             raise WeightsError(
-                f"{source} is no export of SIA Pose of the format {EXPORT_FORMAT}. Make it with scripts/export.py."
+                f"{source} is no export of SIA Pose of the format {EXPORT_FORMAT} ({error}). "
+                "Make it with scripts/export.py."
             ) from error
+        return cls(
+            config, skeleton, values.parameters, values.patch, values.precision, values.fixed_size, values.look_thresh
+        )
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Whether an exported graph takes pictures of (H, W).
@@ -194,9 +210,7 @@ class TorchRuntime(Runtime):
         chosen = choose_device(device)
         payload = load_checkpoint(path)
         config, skeleton = read_description(payload, path)
-        model = create_model(config)
-        load_weights(model, payload.get("weights"), path)
-        return cls(model, config, skeleton, chosen, path)
+        return cls(build_described(config, payload["weights"], path), config, skeleton, chosen, path)
 
     def find(self, images: Tensor) -> Decoded:
         """See `Runtime`."""

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -25,6 +26,7 @@ from utils.coco_files import Row, is_labelled, load_ground_truth, read_json, wri
 from utils.errors import DataError
 from utils.model_store import sha256_of
 from utils.output import write_json
+from utils.stored import Count, Place, Sha256, read_stored
 
 FILE = "splits.json"
 SCARCE = 100
@@ -45,12 +47,19 @@ class Picture:
         part: one of `PARTS`, or empty where it is left out.
     """
 
-    image_id: int
-    file: str
-    sha256: str
-    size: int
-    group: int
-    part: str = ""
+    image_id: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    file: Place
+    sha256: Sha256
+    size: Count
+    group: Count
+    part: Literal["fit", "calibrate", "test", ""] = ""
+
+
+class _Content(Struct):
+    """The schema of splits.json."""
+
+    seed: Count
+    pictures: list[Picture]
 
 
 def make_splits(
@@ -92,16 +101,13 @@ def read_splits(folder: Path) -> list[Picture]:
     Raises:
         DataError: splits.json is missing or broken.
     """
-    try:
-        return [Picture(**row) for row in read_json(folder / FILE, "split")["pictures"]]
-    except (KeyError, TypeError):
-        raise DataError(f"{folder / FILE} is no split of a pipeline. Start anew in another -PIPELINE folder.") from None
+    return read_stored(folder / FILE, _Content, "split", "Start anew in another -PIPELINE folder.").pictures
 
 
 def describe(pictures: Sequence[Picture]) -> str:
     """One line: how many pictures each part has, and what was kept together or left out."""
     counts = {part: sum(picture.part == part for picture in pictures) for part in (*PARTS, "")}
-    sizes = np.bincount([picture.group for picture in pictures])
+    sizes = np.unique([picture.group for picture in pictures], return_counts=True)[1]
     text = ", ".join(f"{part} {counts[part]}" for part in PARTS)
     if (sizes > 1).any():
         text += f"; {sizes[sizes > 1].sum()} pictures in {(sizes > 1).sum()} groups of near-duplicates or videos"

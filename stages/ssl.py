@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, to_builtins
 
 from datasets.coco_pose import CocoPose
 from datasets.loader import validation_loader
@@ -24,7 +25,7 @@ from stages.announcement import announce
 from stages.baseline import assemble, prepare
 from stages.compilation import check_compiler
 from stages.evaluator import on_first_rank, write_results
-from stages.gates import Gates, NoGateError, choose_gates, gates_from, judge
+from stages.gates import Gates, NoGateError, choose_gates, judge
 from stages.interruption import Interruption
 from stages.plan import make_plan
 from stages.pseudo_batches import PseudoBatches
@@ -37,12 +38,12 @@ from stages.training_data import Data, load_data
 from stages.training_state import seed_everything
 from stages.weights import read_description
 from utils.checkpoint import load_checkpoint
-from utils.coco_files import read_json
 from utils.config import TrainConfig, flag_fields
 from utils.distributed import Ranks, start_ranks
 from utils.ema import skip_warm_up
 from utils.output import write_json
 from utils.plots import training_batch_picture
+from utils.stored import read_stored
 
 PATIENCE = 3
 """Evaluations without a new best AP of the calibration pictures after which the best weights are taken."""
@@ -69,6 +70,13 @@ class Material:
     weights: Path
 
 
+class _Found(Struct):
+    """What was found before the first step: the schema of start.json."""
+
+    AP: float
+    gates: Gates
+
+
 def run(work: StageWork) -> StageResult:
     """Trains a student, unless there is nothing to learn from or the teacher is too unsure.
 
@@ -86,12 +94,12 @@ def run(work: StageWork) -> StageResult:
             reason = "there are no unlabelled pictures (-UNLABELLED), and nobody in the labelled ones lacks keypoints"
             return _declined(work, reason)
         try:
-            trainer, source, facts = _prepare(material, ranks)
+            trainer, source, found = _prepare(material, ranks)
         except NoGateError as error:
             return _declined(work, str(error))
         _train(trainer, source)
         trainer.parts.progress.say(source.describe())
-        return _conclude(work, material, trainer, facts)
+        return _conclude(work, material, trainer, found)
 
 
 def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
@@ -134,7 +142,7 @@ def _earlier(config: TrainConfig) -> Path | None:
     return next(iter(sorted(config.output.glob(f"{config.exp}*/weights/last.pt"), reverse=True)), None)
 
 
-def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, dict[str, Any]]:
+def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, _Found]:
     """The trainer with its second source, and what was found before the first step."""
     config, start, data = material.config, material.start, material.data
     gates = on_first_rank(lambda: _gates(material)) if start.training is None else None
@@ -146,13 +154,14 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     prepare(model, config, plan, ranks)
     parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
     note = parts.folder.path / "start.json"
-    facts: dict[str, Any] = {} if gates is not None else on_first_rank(lambda: read_json(note, "notes of the run"))
+    anew = f"Delete the folder {parts.folder.path}: it is trained again."
+    found = None if gates is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
     source = PseudoBatches(
         unlabelled_loader(
             material.pictures, paths=config.paths, image_size=config.imgsz, batch_size=config.bs, workers=data.workers,
             seed=config.seed, rank=ranks.rank, world_size=ranks.world_size,
         ),
-        parts.state.ema.module, gates or gates_from(facts["gates"]), data.train.skeleton, config.paths,
+        parts.state.ema.module, gates or found.gates, data.train.skeleton, config.paths,
         device=ranks.device.torch, dtype=plan.dtype, highest=config.ssl_weight,
         ramp=round(config.ssl_ramp * plan.total_steps),
     )  # fmt: skip
@@ -162,8 +171,8 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
         announce(parts, data, pretrained, start)
         parts.progress.say(_describe(material, source))
     if gates is not None:
-        facts = _begin(trainer, source, gates, note)
-    return trainer, source, facts
+        found = _begin(trainer, source, gates, note)
+    return trainer, source, found
 
 
 def _gates(material: Material) -> Gates:
@@ -180,19 +189,19 @@ def _gates(material: Material) -> Gates:
     return choose_gates(opinions, verdicts, material.config.pseudo_precision)
 
 
-def _begin(trainer: Trainer, source: PseudoBatches, gates: Gates, note: Path) -> dict[str, Any]:
+def _begin(trainer: Trainer, source: PseudoBatches, gates: Gates, note: Path) -> _Found:
     """Measures the start, notes it, and draws the first unlabelled batch."""
     skip_warm_up(trainer.state.ema)
     trainer.measure_start()
-    facts = {"AP": trainer.cursor.best, "gates": gates.to_dict()}
+    found = _Found(trainer.cursor.best, gates)
     with trainer.ranks.shared_errors():
         if trainer.ranks.is_main:
-            write_json(note, facts, indent=2)
+            write_json(note, to_builtins(found), indent=2)
             picture = note.with_name("pseudo_labels.jpg")
             batch = source.batch(0)
             training_batch_picture(batch, trainer.parts.skeleton, picture, most=len(batch.images))
     trainer.save()
-    return facts
+    return found
 
 
 def _describe(material: Material, source: PseudoBatches) -> str:
@@ -222,23 +231,23 @@ def _train(trainer: Trainer, source: PseudoBatches) -> None:
         signal.raise_signal(number)
 
 
-def _conclude(work: StageWork, material: Material, trainer: Trainer, facts: dict[str, Any]) -> StageResult:
+def _conclude(work: StageWork, material: Material, trainer: Trainer, found: _Found) -> StageResult:
     """Takes the best weights, and predicts with them."""
     folder, cursor = trainer.parts.folder, trainer.cursor
     best = load_checkpoint(folder.best)["metrics"]
     figures = {
         "unlabelled pictures": len(material.pictures),
         "of them partly labelled": len(material.pictures.known),
-        "AP on calibrate before": facts["AP"],
+        "AP on calibrate before": found.AP,
         "AP on calibrate after": cursor.best,
         "epochs": cursor.epoch,
         "best epoch": best["epoch"],
-        "gates": facts["gates"],
+        "gates": found.gates.to_dict(),
     }
     drawn = [folder.path / name for name in ("results.png", "pseudo_labels.jpg", "val_labels_predictions.jpg")]
     pictures = [path for path in drawn if path.is_file()]
     if best["epoch"] == 0:
-        reason = f"in {cursor.epoch} epochs AP on the calibration pictures never rose above {100 * facts['AP']:.2f}"
+        reason = f"in {cursor.epoch} epochs AP on the calibration pictures never rose above {100 * found.AP:.2f}"
         return _declined(work, reason, figures, pictures)
     data = dict(zip(PARTS[1:], (material.data.val, material.test), strict=True))
     after = {part: _predict(work, trainer, dataset, part) for part, dataset in data.items()}

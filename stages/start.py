@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from datasets.coco_pose import CocoPose, mean_pose
@@ -13,10 +14,10 @@ from sia.model import PoseModel
 from sia.registry import MODELS, ModelConfig, create_model
 from stages.pretrained import Pretrained, load_pretrained
 from stages.shipped import shipped_start
-from stages.weights import load_weights, read_description, resize_squares, shared_weights
+from stages.training_state import SavedTraining, read_training
+from stages.weights import check_described, load_weights, read_description, resize_squares, shared_weights
 from utils.checkpoint import load_checkpoint
 from utils.config import TrainConfig
-from utils.errors import WeightsError
 from utils.skeleton import Skeleton
 
 
@@ -38,10 +39,16 @@ class Start:
     source: str = ""
     began: float = field(default_factory=time.monotonic)
 
-    @property
-    def training(self) -> Mapping[str, Any] | None:
-        """The state of the run to continue, or None for a new run."""
-        return None if self.checkpoint is None else self.checkpoint.get("training")
+    @cached_property
+    def training(self) -> SavedTraining | None:
+        """The state of the run to continue, or None for a new run.
+
+        Raises:
+            WeightsError: no run can have saved it.
+        """
+        if self.checkpoint is None or "training" not in self.checkpoint:
+            return None
+        return read_training(self.checkpoint, self.source or "The checkpoint")
 
 
 def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
@@ -63,13 +70,15 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
         pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
         return replace(model, backbone=pretrained.architecture), pretrained
     saved, skeleton = read_description(start.checkpoint, start.source)
+    check_described(saved, start.checkpoint["weights"], start.source)
     model = replace(model, backbone=saved.backbone)
     if skeleton.names == train.skeleton.names:
         model = replace(model, mean_pose=saved.mean_pose)
     if config.square is None and config.size == saved.size:
         model = replace(model, square=saved.square)
-    fresh = (True, _same_head(saved.name, config.model))
-    trained, whole = fresh if start.training is None else _start_of(start.training, start.source)
+    before = start.training.pretrained if start.training is not None else None
+    trained = before.is_trained if before is not None else True
+    whole = before.is_whole if before is not None else _same_head(saved.name, config.model)
     other = _difference(saved, skeleton, config, train.skeleton)
     source = "; ".join([start.source, *other, *_new_squares(saved, model)])
     return model, Pretrained(saved.backbone, None, source, trained, whole, not other)
@@ -104,14 +113,6 @@ def _new_squares(saved: ModelConfig, model: ModelConfig) -> list[str]:
     """What says that people are looked at in other squares than the weights know."""
     before, now = saved.widths.square, model.widths.square
     return [] if before == now else [f"looks at people in squares of {now} px, not {before}"]
-
-
-def _start_of(training: Mapping[str, Any], source: object) -> tuple[bool, bool]:
-    """What the run started from, which its automatic choices depend on: `is_trained` and `is_whole`."""
-    saved = training.get("pretrained")
-    if not isinstance(saved, Mapping):
-        raise WeightsError(f"{source} is of an earlier version and can't be continued. Start anew from its best.pt.")
-    return bool(saved.get("is_trained")), bool(saved.get("is_whole"))
 
 
 def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -22,6 +22,7 @@ from stages.pretrained import Pretrained
 from stages.runtime import torch_finder
 from stages.start import Start
 from stages.training_data import Data
+from stages.training_state import SavedTraining
 from utils.config import TrainConfig
 from utils.distributed import Ranks, wrap
 from utils.errors import ConfigError, WeightsError
@@ -225,18 +226,16 @@ class Deadline:
         return min(step + fits, most)
 
 
-def budget_of(training: Mapping[str, Any], source: object) -> tuple[int, Speed, float]:
+def budget_of(training: SavedTraining, source: object) -> tuple[int, Speed, float]:
     """Steps planned, speed, and seconds spent of the run that a training checkpoint belongs to.
 
     Raises:
         WeightsError: it doesn't say.
     """
-    try:
-        saved = training["budget"]
-        speed = Speed(float(saved["step"]), float(saved["evaluation"]))
-        return int(saved["steps"]), speed, float(training["cursor"]["seconds"])
-    except (LookupError, TypeError, ValueError):
-        raise WeightsError(f"{source} doesn't say how its -TIME was fitted, so the run can't be continued.") from None
+    saved = training.budget
+    if saved is None:
+        raise WeightsError(f"{source} doesn't say how its -TIME was fitted, so the run can't be continued.")
+    return saved.steps, Speed(saved.step, saved.evaluation), training.cursor.seconds
 
 
 def describe_budget(config: TrainConfig, speed: Speed, steps: int, per_epoch: int) -> str:

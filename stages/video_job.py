@@ -19,6 +19,7 @@ from stages.tracking import TrackedPeople, Tracker, untracked
 from utils.drawing import PoseArtist
 from utils.output import write_json
 from utils.results import JsonLines, person_rows
+from utils.secrets import mask
 from utils.trails import TrackArtist
 from utils.video import DecordReader, Frame, VideoReader, is_address, open_reader
 from utils.video_writer import VideoWriter
@@ -101,7 +102,7 @@ class VideoJob:
         """run.json, which says how to read the rows."""
         info, (height, width) = self.reader.info, self.size
         video = {
-            "video": info.source,
+            "video": mask(info.source),
             "annotated": self.video_path.name,
             "width": width,
             "height": height,
@@ -114,13 +115,13 @@ class VideoJob:
                 "id stays with a person, null where it was seen in one frame so far; bridged people were not found in "
                 "this frame, but lie between two in which they were"
             )
-        state = {"complete": complete, "warnings": self.warnings, **video}
+        state = {"complete": complete, "warnings": [mask(warning) for warning in self.warnings], **video}
         write_json(self.sidecar_path, {**describe_run(self.predictor, self.args), **state}, indent=1)
 
     def summarise(self) -> None:
         """Says what was done and where it is."""
         for warning in self.warnings:
-            print(f"WARNING: {warning}", file=sys.stderr)
+            print(f"WARNING: {mask(warning)}", file=sys.stderr)
         each = 1000 * self.seconds / max(self.frames, 1)
         average = self.people / max(self.frames, 1)
         ids = f", {len(self.ids)} ids" if self.tracks else ""

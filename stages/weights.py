@@ -6,11 +6,15 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+import torch
 from torch import nn
 
+from sia.backbone import OWN
 from sia.backbone_weights import with_native_side
-from sia.registry import ModelConfig
-from utils.errors import ConfigError, DataError, WeightsError
+from sia.model import PoseModel
+from sia.registry import ModelConfig, create_model
+from utils.errors import ConfigError, DataError, WeightsError, first_line
 from utils.skeleton import Skeleton
 
 _OURS = "Use best.pt or last.pt of a run of train_pose.py."
@@ -24,8 +28,8 @@ def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelC
     """
     try:
         config = ModelConfig.from_dict(payload["model_config"])
-        skeleton = Skeleton.from_dict(payload["skeleton"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError, DataError) as error:
+        skeleton = msgspec.convert(payload["skeleton"], Skeleton)
+    except (KeyError, TypeError, ValueError, RecursionError, ConfigError, DataError) as error:
         raise WeightsError(
             f"{source} doesn't describe a SIA Pose model ({type(error).__name__}: {error}). {_OURS}"
         ) from error
@@ -37,36 +41,70 @@ def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelC
     return config, skeleton
 
 
-def load_weights(model: nn.Module, weights: object, source: object, hint: str = "") -> None:
-    """Loads a state dict.
+def check_described(config: ModelConfig, weights: object, source: object) -> None:
+    """Whether the weights of a file are those of the model that it describes; nothing of their size is allocated.
+
+    Raises:
+        WeightsError: they are not, or there is no such model.
+    """
+    try:
+        with torch.device("meta"):
+            model = create_model(config)
+    except (ConfigError, RuntimeError, ValueError, TypeError, AssertionError) as error:  # the latter are timm's
+        raise WeightsError(f"{source} describes a model that can't be built: {first_line(error)}. {_OURS}") from error
+    check_weights(model, weights, source)
+
+
+def build_described(config: ModelConfig, weights: object, source: object) -> PoseModel:
+    """The model that a file describes, with its weights. Errors are those of `check_described`."""
+    if config.backbone is not None or config.size not in OWN:  # the own backbones are small: to build one is the check
+        check_described(config, weights, source)
+    model = create_model(config)
+    load_weights(model, weights, source)
+    return model
+
+
+def check_weights(model: nn.Module, weights: object, source: object, hint: str = "") -> dict[str, Any]:
+    """Whether a state dict fits a model, which may be on the meta device.
 
     Args:
-        model: where to.
+        model: where they are to go.
         weights: from a checkpoint.
         source: its path, for the message.
         hint: what to do where they don't fit.
 
+    Returns:
+        The state dict, complete.
+
     Raises:
-        WeightsError: these are no weights, or keys are missing, unknown, or of another shape.
+        WeightsError: these are no weights, keys are missing, unknown, or of another shape, or values are not finite.
     """
     if not isinstance(weights, Mapping):
         raise WeightsError(f"{source} holds no weights. {_OURS}")
     expected = model.state_dict()
     weights = with_native_side(weights)
-    found = {key: getattr(weights[key], "shape", None) for key in sorted(expected.keys() & weights.keys())}
+    keys = {key for key in weights if isinstance(key, str)}
+    found = {key: getattr(weights[key], "shape", None) for key in sorted(expected.keys() & keys)}
     problems = {
-        "missing": sorted(expected.keys() - weights.keys()),
-        "not in the model": sorted(weights.keys() - expected.keys()),
+        "missing": sorted(expected.keys() - keys),
+        "not in the model": [*sorted(keys - expected.keys()), *(repr(key) for key in weights if key not in keys)],
         "wrong shape": [
             f"{key} {'without shape' if shape is None else tuple(shape)} instead of {tuple(expected[key].shape)}"
             for key, shape in found.items()
             if shape != expected[key].shape
         ],
     }
+    if not any(problems.values()):
+        problems["not finite"] = [key for key, value in weights.items() if not torch.isfinite(value).all()]
     if any(problems.values()):
         text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
         raise WeightsError(f"The weights in {source} don't fit this model. {text}. {hint}".rstrip())
-    model.load_state_dict(weights)
+    return weights
+
+
+def load_weights(model: nn.Module, weights: object, source: object, hint: str = "") -> None:
+    """Loads a state dict: every weight or none. Arguments and errors are those of `check_weights`."""
+    model.load_state_dict(check_weights(model, weights, source, hint))
 
 
 def resize_squares(weights: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:

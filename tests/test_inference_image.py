@@ -429,7 +429,7 @@ def test_describe_with_a_model_on_a_server(tmp_path: Path, weights: Path, capsys
     [
         (("-LLM", "x"), "-LLM is for --describe"),
         (("--describe", "-LLM_URL", "http://127.0.0.1:9"), "needs -LLM"),
-        (("--describe", "-LLM", "x", "-LLM_URL", "ftp://x"), "no http"),
+        (("--describe", "-LLM", "x", "-LLM_URL", "ftp://x"), "must be an http"),
         (("--describe", "-LLM", "x", "-LLM_URL", "http://me:secret@x/v1"), "SIA_LLM_KEY"),
     ],
 )

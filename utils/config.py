@@ -408,7 +408,7 @@ class TrainConfig:
         if value is None or (math.isfinite(value) and low <= value <= high):
             return
         limits = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ConfigError(f"{_flag_of(name)} {value} must be {limits}.")
+        raise ConfigError(f"{flag_of(name)} {value} must be {limits}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, for checkpoints and JSON."""
@@ -443,7 +443,8 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def _flag_of(name: str) -> str:
+def flag_of(name: str) -> str:
+    """The flag of a field, such as ``-BS`` of ``bs``."""
     return next(str(f.metadata["flag"]) for f in flag_fields() if f.name == name)
 
 

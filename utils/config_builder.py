@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, Field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from utils.config import TrainConfig, flag_fields, format_value
 from utils.errors import ConfigError
@@ -60,10 +62,25 @@ def pipeline_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None) -
 
 
 def _restored(saved: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: _restore(f, saved[f.name]) for f in flag_fields() if f.name in saved}
+    """The saved flags that there still are.
+
+    Raises:
+        ConfigError: one has a value of a type that it can't have.
+    """
+    kinds = get_type_hints(TrainConfig)
+    return {f.name: _restore(f, saved[f.name], kinds[f.name]) for f in flag_fields() if f.name in saved}
 
 
-def _restore(entry: Field[Any], value: Any) -> Any:
-    if value is not None and entry.metadata["kind"] is Path:
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value
+def _restore(entry: Field[Any], value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, dec_hook=_path)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{entry.metadata['flag']} was saved with a value that it can't have ({error}). Start a new run."
+        ) from None
+
+
+def _path(kind: type, value: Any) -> Path:
+    if kind is not Path or not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"Expected a path, got `{type(value).__name__}`")
+    return Path(value)

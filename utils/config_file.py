@@ -10,6 +10,7 @@ import yaml
 
 from utils.config import flag_fields
 from utils.errors import ConfigError, unknown
+from utils.input_file import check_input_file
 
 _FLAG = "-CONFIG"
 
@@ -35,11 +36,14 @@ def read_flags(file: Path) -> list[str]:
     Raises:
         ConfigError: it can't be read, is no list of flags, or names one that doesn't exist.
     """
+    check_input_file(file, f"{_FLAG} names a YAML file of flags.", ConfigError)
     try:
         document = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError(f"-CONFIG {file} can't be read: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"-CONFIG {file} is nested too deeply. Write lines such as EPOCH: 50.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: odd numbers of characters
         raise ConfigError(f"-CONFIG {file} is no YAML: {' '.join(str(error).split())}") from None
     if document is None:
         return []
@@ -48,6 +52,8 @@ def read_flags(file: Path) -> list[str]:
     words: dict[str, list[str]] = {}
     for key, value in document.value:
         where = f"-CONFIG {file}, line {key.start_mark.line + 1}:"
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(f"{where} a list or a table is no flag. Write lines such as EPOCH: 50.")
         name = str(key.value)
         if name in words:
             raise ConfigError(f"{where} {name} stands there twice.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import re
 import shutil
@@ -17,8 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+import msgspec
+
 from utils.errors import DownloadError, OutputError, first_line
 from utils.output import output_error, write_json
+from utils.secrets import mask
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
@@ -39,7 +41,7 @@ class _Origin:
     """What a part belongs to, kept beside it: a part of another file must never be continued.
 
     Attributes:
-        url: where it is from.
+        url: where it is from, without secrets.
         etag: a strong ETag, or empty.
         total: bytes of the whole, None where the server doesn't say.
     """
@@ -98,7 +100,7 @@ class _Download:
                 if self._attempt():
                     return self.part
                 reason = "the connection broke off"
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = self._judge(error)
             failures = 0 if self._there() > before else failures + 1
         there = self._there()
@@ -107,6 +109,8 @@ class _Download:
 
     def _judge(self, error: Exception) -> str:
         """The reason of an error that may pass; raises where it won't."""
+        if isinstance(error, (http.client.InvalidURL, ValueError)):
+            raise DownloadError(f"{self.url} is no address: names, passwords and blanks have no place in it.") from None
         if isinstance(error, urllib.error.HTTPError):
             if error.code in _BUSY:
                 return f"the server answers {error.code} {error.reason}"
@@ -153,7 +157,7 @@ class _Download:
         start = start if response.status == 206 else 0
         self._check_size(total)
         self._check_room(total, start)
-        self._remember(_Origin(self.url, _strong_etag(response), total))
+        self._remember(_Origin(mask(self.url), _strong_etag(response), total))
         with self._open("r+b" if start else "wb") as stream:
             stream.seek(start)
             stream.truncate()
@@ -207,10 +211,10 @@ class _Download:
     def _origin(self) -> _Origin | None:
         """What the part belongs to; None where it can't be continued."""
         try:
-            origin = _Origin(**json.loads(self.note.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            origin = msgspec.json.decode(self.note.read_bytes(), type=_Origin)
+        except (OSError, ValueError, RecursionError):
             return None
-        return origin if origin.url == self.url and self.part.is_file() else None
+        return origin if origin.url == mask(self.url) and self.part.is_file() else None
 
     def _remember(self, origin: _Origin) -> None:
         write_json(self.note, asdict(origin))

@@ -8,7 +8,10 @@ import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+
+from utils.secrets import mask
 
 DISK_FULL = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota error
 """Numbers of errors after which nothing more can be written."""
@@ -59,12 +62,40 @@ def unknown(what: str, value: str, known: Sequence[str]) -> str:
     return f"{what} {value} is unknown.{hint}"
 
 
+def complain(message: str) -> None:
+    """One line on stderr; of several processes with the same error, the first one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(2)  # by then torchrun has ended this process, unless rank 0 has no error
+    print(f"error: {mask(message)}", file=sys.stderr)
+
+
+REFUSED = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        getattr(errno, "EDQUOT", errno.ENOSPC),
+        errno.EIO,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    }
+)
+"""What is no fault of the program, wherever it meets it: permissions, full and broken disks, impossible names."""
+
+
+def refusal(error: OSError) -> str:
+    """One line about what the operating system refuses."""
+    place = f" {error.filename}" if error.filename else ""
+    return f"Can't read or write{place}: {error.strerror}. Check permissions and free space, or name another place."
+
+
 def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:
-    """Runs the job of an entry point; a `SiaError` becomes one line on stderr.
+    """Runs the job of an entry point; a `SiaError`, and what the system refuses, become one line on stderr.
 
     Args:
         job: returns its exit status, or None for 0.
-        failed: status after a `SiaError`.
+        failed: status after an error.
         stopped: line to print after Ctrl-C, if any.
 
     Returns:
@@ -78,22 +109,27 @@ def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str 
         print(end="", flush=True)
         return status
     except SiaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
+        return failed
+    except BrokenPipeError:  # as by `| head`
+        _drop_output()
+        return failed
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        complain(refusal(error))
+        _drop_output()
         return failed
     except KeyboardInterrupt:
         if stopped:
             print(stopped, file=sys.stderr)
         return 130
-    except OSError as error:
-        return _failed_output(error, failed)
 
 
-def _failed_output(error: OSError, failed: int) -> int:
-    """The status where stdout was closed, as by ``| head``, or its disk is full; other errors are passed on."""
-    if not isinstance(error, BrokenPipeError) and error.errno not in DISK_FULL:
-        raise error
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # else Python tries once more when it exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):
-        print(f"error: {error.strerror}. Free space, or choose another output folder.", file=sys.stderr)
-    return failed
+def _drop_output() -> None:
+    """Keeps Python from trying once more, when it exits, to write what stdout did not take."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
 
+from utils.command_line import Parser
 from utils.config import flag_fields, format_value, image_size, name_list
 from utils.errors import ConfigError, unknown
 
@@ -32,7 +33,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Several processes: torchrun --nproc_per_node=N train_pose.py ... (see docs/training.md).",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
     )
     groups: dict[str, Any] = {}
     for entry in flag_fields():
@@ -90,7 +90,7 @@ def _reader(entry: Field[Any]) -> Callable[[str], Any]:
 _NUMBERS: dict[Any, str] = {int: "give a whole number", float: "give a number"}
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """Raises where argparse would leave the program."""
 
     def error(self, message: str) -> Any:

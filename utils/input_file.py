@@ -62,3 +62,26 @@ def _pixels(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def check_input_folder(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
+    """Answers at once whether a folder that the user named can be looked into.
+
+    Args:
+        path: what the user named.
+        hint: what to do about it, such as ``Check --coco_root.``.
+        error: the class to raise.
+
+    Raises:
+        SiaError: nothing there, no folder, or no permission to read it.
+    """
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError) as problem:
+        missing = isinstance(problem, (FileNotFoundError, NotADirectoryError, ValueError))
+        reason = "no such folder" if missing else getattr(problem, "strerror", None) or str(problem)
+        raise error(f"Can't read {path}: {reason}. {hint}") from None
+    if not is_folder:
+        raise error(f"Can't read {path}: it is no folder. {hint}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise error(f"Can't read {path}: no permission. {hint}")

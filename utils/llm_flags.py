@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 from utils.errors import ConfigError
+from utils.secrets import mask
 
 KEY = "SIA_LLM_KEY"
 """Environment variable with the key, where a server wants one. It is sent to -LLM_URL only, and written nowhere."""
+
+
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^\s@?#;]*)?", re.ASCII | re.IGNORECASE)
 
 
 def check_llm(llm: str | None, url: str | None) -> None:
@@ -24,8 +28,8 @@ def check_llm(llm: str | None, url: str | None) -> None:
         return
     if llm is None:
         raise ConfigError("-LLM_URL needs -LLM, the name of the model on that server.")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"-LLM_URL {url} is no http(s) address, such as http://127.0.0.1:8000/v1.")
-    if parts.username or parts.password or parts.query:
-        raise ConfigError(f"-LLM_URL must hold no secret. Give the key in the environment variable {KEY}.")
+    if not _ADDRESS.fullmatch(url) or mask(url) != url:  # what may be a secret is not repeated
+        raise ConfigError(
+            "-LLM_URL must be an http(s) address such as http://127.0.0.1:8000/v1, without a name, password or query. "
+            f"Give the key in the environment variable {KEY}."
+        )

@@ -14,7 +14,11 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from utils.errors import DataError
+from utils.input_file import check_input_file
+from utils.keys import read_key
 from utils.output import write_text
+from utils.secrets import mask
 
 PLAIN_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""
@@ -116,8 +120,7 @@ class ResultsFile:
         self.path = path
         self.rows: list[dict[str, str]] = []
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as stream:
-                self.rows = [row for row in csv.DictReader(stream) if _epoch_of(row) <= epochs]
+            self.rows = [row for row in _rows_of(path) if _epoch_of(row) <= epochs]
 
     def add(self, row: Mapping[str, float | int | None]) -> None:
         """Appends a row; None leaves a cell empty, and a new column is empty in earlier rows.
@@ -140,6 +143,22 @@ class ResultsFile:
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+
+def _rows_of(path: Path) -> list[dict[str, str]]:
+    """Cells beyond the last column are left out.
+
+    Raises:
+        DataError: it is no table; it is not written over.
+    """
+    check_input_file(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [{name: cell for name, cell in row.items() if name} for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path} is not the table of a run ({error}). Move it away: the run writes a new one."
+        ) from None
 
 
 def _epoch_of(row: Mapping[str, str]) -> float:
@@ -198,14 +217,15 @@ class Dashboards:
         except ImportError:
             self.warnings.append("--WANDB: not installed, so nothing is logged to it. pip install wandb.")
             return None
-        mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         try:
+            key = read_key("WANDB_API_KEY")
+            mode: Any = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
             run = wandb.init(
                 project="sia_pose", name=name, id=_wandb_id(folder), resume="allow", dir=str(folder), mode=mode,
                 config=dict(config), settings=wandb.Settings(silent=True, console="off"),
             )  # fmt: skip
         except Exception as error:  # wandb raises many kinds; a dashboard must never end a training
-            self.warnings.append(f"--WANDB: it could not start ({error}), so nothing is logged to it.")
+            self.warnings.append(f"--WANDB: it could not start ({mask(str(error))}), so nothing is logged to it.")
             return None
         self.lines.append(f"Weights & Biases: {mode}, in {folder / 'wandb'}")
         return run
@@ -215,5 +235,5 @@ def _wandb_id(folder: Path) -> str:
     """Chosen once for a run folder, so that a resumed run goes on in the same curves, and no other run joins them."""
     file = folder / "wandb_id.txt"
     if not file.is_file():
-        file.write_text(uuid.uuid4().hex[:16] + "\n", encoding="utf-8")
+        write_text(file, uuid.uuid4().hex[:16] + "\n")
     return file.read_text(encoding="utf-8").strip()

@@ -1,12 +1,14 @@
 """Published models that can be fetched: where they are, how large, their checksums and their licences.
 
 A size or checksum is here only where it is known for sure (several independent sources agree); None says that it isn't.
+A revision keeps the file of an address the same.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 
 from utils.errors import ConfigError
@@ -103,9 +105,12 @@ _SAPIENS2 = License(
 )
 
 
-def _vitpose(name: str, repository: str, about: str) -> PublishedModel:
-    files = ("config.json", "preprocessor_config.json", "model.safetensors")
-    return PublishedModel(name, about, _APACHE, tuple(map(RemoteFile, files)), f"usyd-community/{repository}")
+def _vitpose(
+    name: str, about: str, revision: str, sha256: str | None = None, length: int | None = None
+) -> PublishedModel:
+    files = RemoteFile("config.json"), RemoteFile("preprocessor_config.json")
+    weights = RemoteFile("model.safetensors", length, sha256)
+    return PublishedModel(name, about, _APACHE, (*files, weights), f"usyd-community/{name}", revision)
 
 
 def _sapiens(size: str, score: int) -> PublishedModel:
@@ -120,9 +125,9 @@ def _sapiens2(size: str, revision: str) -> PublishedModel:
     return PublishedModel(f"sapiens2-{size}", about, _SAPIENS2, (file,), f"facebook/sapiens2-pose-{size}", revision)
 
 
-def _rtmpose(size: str, file: str) -> PublishedModel:
+def _rtmpose(size: str, file: str, length: int | None = None, sha256: str | None = None) -> PublishedModel:
     about = f"RTMPose-{size} trained on seven data sets, ONNX in a zip file, COCO's 17 keypoints"
-    return PublishedModel(f"rtmpose-{size}", about, _APACHE, (RemoteFile(f"{OPENMMLAB}/{file}"),))
+    return PublishedModel(f"rtmpose-{size}", about, _APACHE, (RemoteFile(f"{OPENMMLAB}/{file}", length, sha256),))
 
 
 def _dinov2(size: str, about: str, length: int, sha256: str) -> PublishedModel:
@@ -131,12 +136,42 @@ def _dinov2(size: str, about: str, length: int, sha256: str) -> PublishedModel:
 
 
 MODELS = (
-    _vitpose("vitpose-base-simple", "vitpose-base-simple", "ViTPose-B, simple decoder, COCO's 17 keypoints"),
-    _vitpose("vitpose-base", "vitpose-base", "ViTPose-B, classic decoder, COCO's 17 keypoints"),
-    _vitpose("vitpose-plus-small", "vitpose-plus-small", "ViTPose++-S, six data sets"),
-    _vitpose("vitpose-plus-base", "vitpose-plus-base", "ViTPose++-B, six data sets"),
-    _vitpose("vitpose-plus-large", "vitpose-plus-large", "ViTPose++-L, six data sets"),
-    _vitpose("vitpose-plus-huge", "vitpose-plus-huge", "ViTPose++-H, six data sets"),
+    _vitpose(
+        "vitpose-base-simple",
+        "ViTPose-B, simple decoder, COCO's 17 keypoints",
+        "a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
+        "85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
+    ),
+    _vitpose(
+        "vitpose-base",
+        "ViTPose-B, classic decoder, COCO's 17 keypoints",
+        "95be2991424e646950d656bb7fc15ec9be119700",
+    ),
+    _vitpose(
+        "vitpose-plus-small",
+        "ViTPose++-S, six data sets",
+        "0c30b6534bb621af0162b481176742577264e36e",
+        "f7bad8ed09eeeb2a7de6b38faaa8a88d07838e23e9c06a2a782099bca7467cb9",
+        132_619_932,
+    ),
+    _vitpose(
+        "vitpose-plus-base",
+        "ViTPose++-B, six data sets",
+        "92be54d7a29e42fad47b6e2ca01dd9e685a61e0d",
+        "640225e4a9dd544239f1da0ae36af865a6e76e21e5f33a12656aa7b77fa5a5fa",
+        501_627_628,
+    ),
+    _vitpose(
+        "vitpose-plus-large",
+        "ViTPose++-L, six data sets",
+        "e211df377e49c89dba508ab3e83ddef13c0832b4",
+    ),
+    _vitpose(
+        "vitpose-plus-huge",
+        "ViTPose++-H, six data sets",
+        "9f36d7aec1800d23e97f10c2e74393aee92aa53f",
+        "0ecb49f1ab0b18cc2f18446b8100442cec88bd99dd53779ad5a7f8c71aa08506",
+    ),
     _sapiens("0.3b", 796),
     _sapiens("0.6b", 812),
     _sapiens("1b", 821),
@@ -174,7 +209,12 @@ MODELS = (
         "f7c16a3d45ad3783db41471848c80fbc281cabac",
     ),
     _rtmpose("m", "rtmpose-m_simcc-body7_pt-body7_420e-256x192-e48f03d0_20230504.zip"),
-    _rtmpose("t", "rtmpose-t_simcc-body7_pt-body7_420e-256x192-026a1439_20230504.zip"),
+    _rtmpose(
+        "t",
+        "rtmpose-t_simcc-body7_pt-body7_420e-256x192-026a1439_20230504.zip",
+        12_547_710,
+        "937003a70832d9cc34ea16927f504792f3133e92dda1b9c626236bbbe9e805cb",
+    ),
     _rtmpose("s", "rtmpose-s_simcc-body7_pt-body7_420e-256x192-acd4a1ef_20230504.zip"),
     _rtmpose("l", "rtmpose-l_simcc-body7_pt-body7_420e-384x288-3f5a1437_20230504.zip"),
     _dinov2(
@@ -194,15 +234,16 @@ MODELS = (
 
 
 def find_model(name: str) -> PublishedModel:
-    """By its name, or by that of its family.
+    """By its name, or by that of its family; capitals and underscores for hyphens are as good.
 
     Raises:
         ConfigError: there is none; the message names the nearest.
     """
-    found = next((model for model in MODELS if name in (model.name, model.family)), None)
+    spelled = re.sub(r"[\s_]+", "-", name.strip().lower())
+    found = next((model for model in MODELS if spelled in (model.name, model.family)), None)
     if found is None:
         known = [*dict.fromkeys(model.family for model in MODELS), *(model.name for model in MODELS)]
-        near = difflib.get_close_matches(name.lower(), known, 1)
+        near = difflib.get_close_matches(spelled, known, 1)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         raise ConfigError(f"--model '{name}' is unknown. {hint}--list shows all.")
     return found

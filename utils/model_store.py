@@ -6,17 +6,30 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 from urllib.parse import quote
 
-from utils.coco_files import read_json
+from msgspec import Meta, Struct, to_builtins
+
 from utils.download import PAUSE, Progress, discard, download, install
 from utils.errors import DownloadError
 from utils.model_registry import PublishedModel, RemoteFile
 from utils.output import output_error, write_json
+from utils.secrets import mask
+from utils.stored import Count, Sha256, read_stored
 
 LOCK = "models.lock.json"
 Say = Callable[[str], object]
+
+
+class _Accepted(Struct):
+    """What the lock file says of a file; `modified` is its time in nanoseconds, 0 where an older version wrote it."""
+
+    sha256: Sha256
+    bytes: Count
+    source: str
+    verified_by: str
+    modified: Annotated[int, Meta(ge=0)] = 0
 
 
 class ModelStore:
@@ -56,7 +69,7 @@ class ModelStore:
         target = self.folder / model.name / file.name
         known = file.sha256 or self._locked(model, file)
         if target.exists():
-            self._check_there(target, known, file)
+            self._check_there(model, file, target, known)
             return target
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +87,11 @@ class ModelStore:
         self._accept(model, file, target, digest, source)
         return target
 
-    def _check_there(self, target: Path, known: str | None, file: RemoteFile) -> None:
-        """A file that is there already is never overwritten."""
+    def _check_there(self, model: PublishedModel, file: RemoteFile, target: Path, known: str | None) -> None:
+        """A file that is there already is never overwritten; where nothing is known of it, this is its first use."""
         digest = sha256_of(target)
         if known is None:
-            self.say(f"{target} is there already; its checksum is unknown (sha256 {digest}).")
+            self._accept(model, file, target, digest, "found there")
         elif digest == known:
             self.say(f"{target} is there already, and its checksum is right.")
         else:
@@ -120,23 +133,54 @@ class ModelStore:
                 f"{target}: it can't be verified, as no checksum is known. Its sha256 is {digest}; "
                 f"{LOCK} has it, and another file will be refused from now on."
             )
-        entry = {"sha256": digest, "bytes": target.stat().st_size, "source": source, "verified_by": by}
-        write_json(self.folder / LOCK, {**self._lock(), self._key(model, file): entry}, indent=2)
+        status = target.stat()
+        entry = _Accepted(digest, status.st_size, mask(source), by, status.st_mtime_ns)
+        entries = {**self._lock(), self._key(model, file): entry}
+        write_json(self.folder / LOCK, to_builtins(entries), indent=2)
 
-    def _lock(self) -> dict[str, Any]:
-        path = self.folder / LOCK
-        content = read_json(path, "lock file") if path.exists() else {}
-        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
-            raise DownloadError(f"{path} is no lock file of this program. Move it away.")
-        return content
+    def _lock(self) -> dict[str, _Accepted]:
+        return _read_lock(self.folder / LOCK)
 
     def _locked(self, model: PublishedModel, file: RemoteFile) -> str | None:
-        digest = self._lock().get(self._key(model, file), {}).get("sha256")
-        return digest if isinstance(digest, str) else None
+        entry = self._lock().get(self._key(model, file))
+        return None if entry is None else entry.sha256
 
     @staticmethod
     def _key(model: PublishedModel, file: RemoteFile) -> str:
         return f"{model.name}/{file.name}"
+
+
+def check_unchanged(path: Path) -> None:
+    """Refuses what was fetched and has changed since, before it is used.
+
+    Size and time are compared with those in the lock file. Only where the time differs is the file read: its checksum
+    decides then. Files that no lock file beside their folder knows are the user's own, and pass.
+
+    Args:
+        path: a file, or the folder of a model, as -MEMBERS and -BACKBONE name it.
+
+    Raises:
+        DownloadError: a file has changed, or the lock file can't be used.
+    """
+    folder = path if path.is_dir() else path.parent
+    for key, entry in _read_lock(folder.resolve().parent / LOCK).items():
+        model, _, name = key.partition("/")
+        file = folder / name
+        if model != folder.resolve().name or (folder != path and name != path.name) or not file.is_file():
+            continue
+        status = file.stat()
+        if (status.st_size, status.st_mtime_ns) == (entry.bytes, entry.modified):
+            continue
+        if status.st_size != entry.bytes or sha256_of(file) != entry.sha256:
+            raise DownloadError(
+                f"{file} has changed since it was fetched: its sha256 was {entry.sha256} ({LOCK}). Move it away and "
+                "fetch it again with scripts/download_models.py."
+            )
+
+
+def _read_lock(path: Path) -> dict[str, _Accepted]:
+    remedy = "Move it away: it is made again, but what was accepted before is trusted anew."
+    return read_stored(path, dict[str, _Accepted], "lock file", remedy, DownloadError) if path.exists() else {}
 
 
 def sha256_of(path: Path) -> str:

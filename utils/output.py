@@ -26,7 +26,7 @@ def check_new(path: Path, flag: str = "--output") -> None:
     Raises:
         ConfigError: it exists.
     """
-    if path.exists():
+    if os.path.lexists(path):  # never raises: where nothing may be looked at, writing says so
         raise ConfigError(f"{flag} {path} exists already. Name another file; nothing is overwritten.")
 
 
@@ -48,7 +48,7 @@ def named_folder(wanted: Path) -> Path:
     with contextlib.suppress(OSError):
         if wanted.is_dir() and next(wanted.iterdir(), None) is None:
             return _writable(wanted)
-    if wanted.is_file():
+    if os.path.isfile(wanted):  # noqa: PTH113 (as above)
         raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
     return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
 
@@ -63,7 +63,7 @@ def first_free_folder(candidates: Iterable[Path]) -> Path:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if not folder.exists():  # a file stands where one of the parents should be
+            if not os.path.exists(folder):  # noqa: PTH110 (as above)  # a file stands where one of the parents should be
                 raise OutputError(
                     f"Can't make the folder {folder}: a part of its path is a file. Choose another output folder."
                 ) from None

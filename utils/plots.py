@@ -75,7 +75,7 @@ def read_columns(csv_file: Path) -> dict[str, Column]:
     try:
         with csv_file.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"Can't read {csv_file}: {getattr(error, 'strerror', None) or error}.") from None
     names = list(rows[0]) if rows else []
     return {name.strip(): [_number(row.get(name)) for row in rows] for name in names if isinstance(name, str)}

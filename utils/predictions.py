@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from utils.coco_files import GroundTruth, Row, check_results, read_json
 from utils.errors import DataError
+from utils.npz_file import Wanted, read_npz
 from utils.output import complete_file, write_json
 from utils.skeleton import Skeleton
 from utils.structures import People
@@ -127,11 +128,9 @@ def read_predictions(path: Path, truth: GroundTruth, skeleton: Skeleton) -> Pred
     sidecar = path.with_suffix(".npz")
     if not sidecar.is_file():
         return people
-    try:
-        with np.load(sidecar, allow_pickle=False) as content:
-            variances = content["variances"].astype(np.float64)
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise DataError(f"{sidecar} can't be read ({error}). Delete it, or make the results again.") from None
-    if variances.shape != people.confidences.shape:
-        raise DataError(f"{sidecar} has {variances.shape} variances, but {path} has {people.confidences.shape}.")
+    remedy = f"It has to belong to {path.name}: delete it, or make the results again."
+    content = read_npz(sidecar, {"variances": Wanted("f", people.confidences.shape)}, "file of variances", remedy)
+    variances = content["variances"].astype(np.float64)
+    if (variances < 0).any() or np.isinf(variances).any():
+        raise DataError(f"The file of variances {sidecar} holds some that are negative or infinite. {remedy}")
     return replace(people, variances=variances)

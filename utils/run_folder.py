@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -14,9 +13,11 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from utils.output import first_free_folder, write_json
+from utils.secrets import mask
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python", "opencv-python-headless",
              "faster-coco-eval", "pycocotools", "transformers")  # fmt: skip
@@ -88,17 +89,17 @@ def write_description(
     starts = []
     if path.is_file():
         try:
-            starts = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # broken by hand; the present start is still worth a record
+            starts = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
+        except (OSError, ValueError, RecursionError):  # broken by hand; the present start is still worth a record
             starts = []
     write_json(path, [*starts, {**environment(argv), **extra}], indent=2)
 
 
 def environment(argv: Sequence[str]) -> dict[str, Any]:
-    """Versions, machine, command and commit."""
+    """Versions, machine, command (without secrets) and commit."""
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": [sys.executable, *argv],
+        "command": [sys.executable, *map(mask, argv)],
         "python": platform.python_version(),
         "system": platform.platform(),
         "machine": platform.machine(),

@@ -13,6 +13,7 @@ from stages.partners.sapiens2 import load_sapiens2
 from stages.partners.simcc import load_simcc
 from stages.partners.vitpose import load_vitpose
 from utils.errors import ConfigError, unknown
+from utils.model_store import check_unchanged
 
 LOADERS: dict[str, Callable[[Path, str], Partner]] = {
     "own": OwnPartner.load,
@@ -56,5 +57,7 @@ def load_partner(member: MemberName, device: str) -> Partner:
     Raises:
         WeightsError: it is missing, broken, unsafe, or doesn't fit what the kind is published as.
         ConfigError: the device can't be used, or a package is missing.
+        DownloadError: it was fetched, and has changed since.
     """
+    check_unchanged(member.path)
     return LOADERS[member.kind](member.path, device)

@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     inner = content.get("state_dict", content)
     if not isinstance(inner, Mapping):
         raise WeightsError(f"{path} has a 'state_dict' that is no dictionary of weights.")
-    others = [str(key) for key, value in inner.items() if not isinstance(value, Tensor)]
+    others = [str(key) for key, value in inner.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if others:
         raise WeightsError(f"{path} holds something else than weights: {', '.join(others[:4])}.")
     return dict(inner)
@@ -73,6 +73,6 @@ def shape_of(weights: Mapping[str, Tensor], key: str, dimensions: int, source: o
 
 
 def depth_of(weights: Mapping[str, Tensor], prefix: str) -> int:
-    """How many layers ``prefix.N.`` there are; gaps show when the weights are loaded."""
+    """How many layers ``prefix.N.`` there are; gaps between their numbers show when the weights are loaded."""
     numbers = (key[len(prefix) + 1 :].split(".", 1)[0] for key in weights if key.startswith(f"{prefix}."))
-    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+    return len({number for number in numbers if number.isdecimal()})

@@ -16,7 +16,7 @@ from stages.partners.crops import CropStyle
 from stages.partners.heatmap import HeatmapPartner
 from stages.partners.partner import coco_joints
 from stages.partners.published import depth_of, read_weights, shape_of
-from stages.weights import load_weights
+from stages.weights import check_weights
 from utils.checkpoint import check_file
 from utils.device import choose_device
 from utils.errors import WeightsError
@@ -44,8 +44,9 @@ def _from_weights(path: Path, device: torch.device) -> HeatmapPartner:
     sizes = sizes_of(weights, path)
     with torch.device("meta"):
         model = Sapiens(sizes)
+    check_weights(model, weights, path, "It must be a .pth of Sapiens for pose, 1024x768.")
     model = model.to_empty(device="cpu")
-    load_weights(model, weights, path, "It must be a .pth of Sapiens for pose, 1024x768.")
+    model.load_state_dict(weights)
     model = model.to(device).eval().requires_grad_(False)
     return HeatmapPartner(model, CropStyle(SIZE, True), coco_joints(sizes.joints, path), device, path)
 
@@ -74,8 +75,11 @@ def sizes_of(weights: Mapping[str, Tensor], path: Path) -> SapiensSizes:
 def _is_script(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise WeightsError(f"{path} is broken or no weights file. Copy or download it again.") from error
 
 
 def _scripted(path: Path, device: torch.device) -> HeatmapPartner:

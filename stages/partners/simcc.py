@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def _unzipped(path: Path) -> bytes:
             if len(found) != 1:
                 raise WeightsError(f"{path} must have one end2end.onnx in it, but has {len(found)}.")
             return archive.read(found[0])
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
         raise WeightsError(f"{path} is broken or no zip file. Copy or download it again.") from error
 
 

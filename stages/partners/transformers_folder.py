@@ -9,6 +9,7 @@ from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from utils.checkpoint import read_state_dict
@@ -44,6 +45,11 @@ def fill(model_class: Any, config: Any, weights: Mapping[str, Tensor], source: P
         WeightsError: keys are missing, unknown or of another shape.
     """
     try:
+        with torch.device("meta"):
+            size = sum(parameter.numel() for parameter in model_class(config).parameters())
+        held = sum(tensor.numel() for tensor in weights.values())
+        if size > 2 * held:  # before it is allocated
+            raise ValueError(f"the model described has {size:,} parameters, but the file holds {held:,}")
         with _quiet():
             model, report = model_class.from_pretrained(
                 None, config=config, state_dict=dict(weights), output_loading_info=True, ignore_mismatched_sizes=True

@@ -15,7 +15,7 @@ from stages.partners.heatmap import HeatmapPartner
 from stages.partners.partner import coco_joints
 from stages.partners.published import depth_of, read_weights, shape_of
 from stages.partners.transformers_folder import load_folder
-from stages.weights import load_weights
+from stages.weights import check_weights
 from utils.device import choose_device
 from utils.errors import WeightsError
 
@@ -86,8 +86,10 @@ def _from_file(path: Path) -> Any:
     config = _config(weights, path)
     with torch.device("meta"):
         model = VitPoseForPoseEstimation(config)
+    weights = _converted(weights)
+    check_weights(model, weights, path, "It must be a .pth of ViTPose for 256x192 crops.")
     model = model.to_empty(device="cpu")
-    load_weights(model, _converted(weights), path, "It must be a .pth of ViTPose for 256x192 crops.")
+    model.load_state_dict(weights)
     return model
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from stages.words.language_model import SCHEMA, TOKENS, LanguageModelError, Message
+from utils.keys import read_key
 from utils.llm_flags import KEY
+from utils.secrets import mask
 
 TIMEOUT = 120.0
 """Seconds that one answer may take."""
@@ -32,11 +33,15 @@ class ChatServer:
         seed: for servers that draw.
         timeout: seconds that one answer may take.
         pause: seconds before another attempt.
+
+    Raises:
+        ConfigError: the key can't be sent.
     """
 
     def __init__(self, url: str, model: str, seed: int = 0, timeout: float = TIMEOUT, pause: float = 1.0) -> None:
         self._address = url.rstrip("/") + "/chat/completions"
         self._model, self._seed, self._timeout, self._pause = model, seed, timeout, pause
+        read_key(KEY)  # a wrong one is said now
         self._structured = True
         self._opener = urllib.request.build_opener(_NoRedirects)
         self.name = f"{url.rstrip('/')}:{model}:{seed}"
@@ -56,11 +61,11 @@ class ChatServer:
             except urllib.error.HTTPError as error:
                 reason = self._judge(error)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+                reason = mask(str(getattr(error, "reason", None) or error)) or type(error).__name__
         raise LanguageModelError(f"No answer from {self._address}: {reason}.")
 
     def _judge(self, error: urllib.error.HTTPError) -> str:
-        reason = f"the server answers {error.code} {error.reason}"
+        reason = f"the server answers {error.code} {mask(str(error.reason))}"
         if error.code in _NEVER:
             hint = f"Set {KEY} to a valid key" if error.code in (401, 403) else "Check -LLM_URL and -LLM"
             raise LanguageModelError(f"{self._address}: {reason}. {hint}.", final=True) from None
@@ -78,8 +83,8 @@ class ChatServer:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         request = urllib.request.Request(self._address, json.dumps(body).encode(), method="POST")
         request.add_header("Content-Type", "application/json")
-        if os.environ.get(KEY):
-            request.add_unredirected_header("Authorization", f"Bearer {os.environ[KEY]}")
+        if key := read_key(KEY):
+            request.add_unredirected_header("Authorization", f"Bearer {key}")
         end = time.monotonic() + self._timeout
         with self._opener.open(request, timeout=self._timeout) as response:
             return _read(response, end)

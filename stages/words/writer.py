@@ -179,6 +179,6 @@ def _cached(path: Path, model: str, turns: list[dict[str, str]]) -> str | None:
     try:
         content = json.loads(path.read_bytes())
         same = content["model"] == model and content["messages"] == turns and isinstance(content["answer"], str)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return str(content["answer"]) if same else None

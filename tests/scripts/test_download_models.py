@@ -35,8 +35,8 @@ def test_list(capsys):
 
 
 def test_a_model(server, tmp_path, capsys):
-    model = serve(server, "vitpose")
-    assert main(["--model", "vitpose", "--output_dir", str(tmp_path)]) == 0
+    model = serve(server, "vitpose-base")
+    assert main(["--model", "ViTPose_Base", "--output_dir", str(tmp_path)]) == 0
     fetched = {path.name: path.read_text() for path in (tmp_path / model.name).iterdir()}
     assert fetched == {file.name: f"content of {file.name}" for file in model.files}
     printed = capsys.readouterr()
@@ -45,8 +45,8 @@ def test_a_model(server, tmp_path, capsys):
 
 
 def test_several_names_of_one_model_fetch_it_once(server, tmp_path):
-    model = serve(server, "vitpose")
-    assert main(["--model", "vitpose", model.name, "--output_dir", str(tmp_path)]) == 0
+    model = serve(server, "vitpose-base")
+    assert main(["--model", "vitpose_base", model.name, "--output_dir", str(tmp_path)]) == 0
     assert len(server.asked) == len(model.files)
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What torchrun is asked for, instead of starting it."""
     arguments: list[str] = []
-    monkeypatch.setattr(launch, "torchrun", arguments.extend)
+    monkeypatch.setattr("torch.distributed.run.main", arguments.extend)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(launch.logging, "disable", lambda level: None)
     return arguments
@@ -33,7 +33,7 @@ def end_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def torchrun(arguments: Sequence[str]) -> None:
         raise error
 
-    monkeypatch.setattr(launch, "torchrun", torchrun)
+    monkeypatch.setattr("torch.distributed.run.main", torchrun)
     monkeypatch.setattr(launch.logging, "disable", lambda level: None)
 
 
@@ -43,7 +43,7 @@ def failure(exit_code: int) -> ChildFailedError:
 
 def test_one_process_for_each_gpu_and_the_cores_shared(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(launch, "usable_cores", lambda: 10)
+    monkeypatch.setattr("utils.device.usable_cores", lambda: 10)
     assert launch.main(["train_pose.py", "-BS", "8"]) == 0
     assert started == ["--standalone", "--nproc-per-node", "4", "train_pose.py", "-BS", "8"]
     assert os.environ["OMP_NUM_THREADS"] == "2"

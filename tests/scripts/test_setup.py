@@ -283,7 +283,7 @@ def test_ci_runs_the_tests() -> None:
 
 def test_the_pipeline_runs_on_drawn_people_or_on_what_is_named(checkout: Checkout) -> None:
     checkout.run("run_pipeline.sh", "-EPOCH", "2")
-    made, trained = (next(line for line in checkout.log if name in line) for name in ("make_synthetic", "launch.py"))
+    made, trained = (next(line for line in checkout.log if name in line) for name in ("make_synthetic", "launch.py /"))
     assert "--close" in made and "-STAGE all" in trained and trained.endswith("-EPOCH 2")
     checkout.run("run_pipeline.sh", "-PIPELINE", "runs/a", "-STAGE=prior")
     assert not any("make_synthetic" in line for line in checkout.log)

@@ -82,12 +82,12 @@ def test_results_of_a_model(files, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ann_file": "nowhere.json"}, "--ann_file nowhere.json: no such file"),
-        ({"img_dir": "nowhere"}, "nowhere: no such folder of images"),
+        ({"ann_file": "nowhere.json"}, "nowhere.json: no such file. Check --ann_file."),
+        ({"img_dir": "nowhere"}, "nowhere: no such folder. Check --img_dir."),
         ({"num_samples": -1}, "--num_samples must be 0 or more, but got -1"),
         ({"workers": 0}, "--workers must be 1 or more, but got 0"),
         ({"other_img_dir": "x"}, "--other_img_dir needs --other_ann_file"),
-        ({"results": "nowhere.json"}, "--results nowhere.json: no such file"),
+        ({"results": "nowhere.json"}, "nowhere.json: no such file. Check --results."),
     ],
 )
 def test_what_can_not_work_is_one_line_and_status_2(files, capsys, changes, message):

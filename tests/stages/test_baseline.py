@@ -344,7 +344,7 @@ def test_random_weights_are_not_frozen(train: Callable[..., int], capsys: pytest
     [
         ({"model_config": {}}, "doesn't describe a SIA Pose model"),
         ({"skeleton": {}}, "doesn't describe a SIA Pose model"),
-        ({"training": {}}, "doesn't say how it was trained"),
+        ({"training": {}}, "its training can't be continued: Object missing required field `config`"),
         ({"weights": [1]}, "holds no weights"),
         ({"weights": {"head.mean_pose": 3}}, "don't fit this model. missing: "),
     ],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
 from datasets.labels import Labels
-from stages.gates import AGREEMENTS, Gate, Gates, NoGateError, choose_gate, choose_gates, gates_from, judge
+from stages.gates import AGREEMENTS, Gate, Gates, NoGateError, choose_gate, choose_gates, judge
 from stages.teacher import Opinion
 from utils.skeleton import COCO_PERSON
 
@@ -123,7 +124,7 @@ def test_gates_of_people_and_of_their_joints() -> None:
     assert gates.person.precision == 1.0
     assert gates.joint.tried == 40 * 17
     assert gates.doubt == pytest.approx(0.8)
-    assert gates_from(json.loads(json.dumps(gates.to_dict()))) == gates
+    assert msgspec.json.decode(json.dumps(gates.to_dict()), type=Gates) == gates
 
 
 def test_doubt_is_never_above_the_gate() -> None:

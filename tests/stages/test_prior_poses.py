@@ -49,7 +49,7 @@ def test_fit_and_file_are_joined_without_the_poor(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"bbox": None}, "bbox"),
-        ({"keypoints": np.zeros((6, 3, 3))}, "shapes"),
+        ({"keypoints": np.zeros((6, 3, 3))}, "shape"),
         ({"keypoint_names": np.array(["a"] * 17)}, "keypoints"),
         ({"image_id": np.array([object()])}, "can't be used"),
     ],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from stages.time_budget import MARGIN, RECENT, Deadline, Speed, budget_of, fit_steps
+from stages.training_state import SavedBudget
 from utils.config import TrainConfig
 from utils.config_builder import build_config
 from utils.errors import ConfigError, WeightsError
@@ -67,11 +70,11 @@ def test_what_was_given_up_comes_back_with_the_speed_but_no_more() -> None:
 
 
 def test_a_checkpoint_says_how_the_time_was_fitted() -> None:
-    saved = {"budget": Deadline(0.0, SPEED).to_dict(77), "cursor": {"seconds": 12.5}}
-    assert budget_of(saved, "last.pt") == (77, SPEED, 12.5)
-    for broken in ({}, {"budget": None, "cursor": {}}, {"budget": {"steps": 1}, "cursor": {"seconds": 1.0}}):
-        with pytest.raises(WeightsError, match=r"last\.pt doesn't say how its -TIME"):
-            budget_of(broken, "last.pt")
+    budget = msgspec.convert(Deadline(0.0, SPEED).to_dict(77), SavedBudget)
+    cursor = SimpleNamespace(seconds=12.5)
+    assert budget_of(SimpleNamespace(budget=budget, cursor=cursor), "last.pt") == (77, SPEED, 12.5)
+    with pytest.raises(WeightsError, match=r"last\.pt doesn't say how its -TIME"):
+        budget_of(SimpleNamespace(budget=None, cursor=cursor), "last.pt")
 
 
 def test_time_and_epochs_exclude_each_other() -> None:

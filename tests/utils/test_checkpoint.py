@@ -189,6 +189,58 @@ def test_other_peoples_weights(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "f.onnx")
 
 
+def odd_tensors() -> dict[str, torch.Tensor]:
+    one = torch.ones(4, 4)
+    return {
+        "expanded": torch.ones(1).expand(10**5, 10**5), "sparse": one.to_sparse(), "complex": one.to(torch.complex64),
+        "quantised": torch.quantize_per_tensor(one, 0.1, 0, torch.qint8), "meta": one.to("meta"),
+        "float8": one.to(torch.float8_e4m3fn),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(odd_tensors()))
+def test_tensors_with_tricks(tmp_path: Path, kind: str) -> None:
+    torch.save({**payload(), "training": {"optimizer": [odd_tensors()[kind]]}}, tmp_path / "a.pt")
+    for read in (load_checkpoint, read_state_dict):
+        with pytest.raises(WeightsError, match="Save it again as dense tensors"):
+            read(tmp_path / "a.pt")
+
+
+def test_views_and_shared_tensors_are_fine(tmp_path: Path) -> None:
+    weight = torch.rand(4, 6)
+    torch.save({"a": weight, "b": weight, "c": weight.t(), "d": weight[1:], "e": torch.zeros(0, 3)}, tmp_path / "a.pt")
+    assert torch.equal(read_state_dict(tmp_path / "a.pt")["c"], weight.t())
+
+
+def test_what_is_within_itself_or_has_no_end(tmp_path: Path) -> None:
+    content = payload()
+    content["model"] = content
+    torch.save(content, tmp_path / "a.pt")
+    laughs: list[Any] = [torch.ones(1)]
+    for _ in range(30):
+        laughs = [laughs, laughs]
+    torch.save({**payload(), "metrics": laughs}, tmp_path / "b.pt")
+    for name, message in {"a": "within itself", "b": "more than 20,000,000 entries"}.items():
+        for read in (load_checkpoint, read_state_dict):
+            with pytest.raises(WeightsError, match=message):
+                read(tmp_path / f"{name}.pt")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    torch.save(payload(), tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data/9", bytes(1 << 27))
+    with pytest.raises(WeightsError, match=r"would unpack to 134,\d+,\d+: weights can't be packed"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("name", ["pipe.pt", "pipe.safetensors"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(WeightsError, match="a pipe"):
+        read_state_dict(tmp_path / name)
+
+
 def test_a_checkpoint_of_another_program(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "x.pt")
     with pytest.raises(WeightsError, match="no checkpoint of SIA Pose"):

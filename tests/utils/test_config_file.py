@@ -60,7 +60,9 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
         ("- EPOCH", "must have lines such as EPOCH: 50"),
         ("EPOCH: [5", "is no YAML"),
         ("a: \0", "is no YAML"),
-        ("? [1, 2]\n: 3", "is unknown"),
+        ("? [1, 2]\n: 3", "is no flag"),
+        ("a: " + 3000 * "[", "is nested too deeply"),
+        ("a: &a [x]\nb: &b [*a, *a]\n? [*b, *b]\n: 1", "flag a is unknown"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
@@ -70,7 +72,7 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path, text: str, message:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml can't be read: No such file"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
         with_config_files(["-CONFIG", str(tmp_path / "none.yaml")])
 
 

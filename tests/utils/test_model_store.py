@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.serving import serving
 from tests.utils.file_server import FileServer
 from utils.errors import DownloadError, OutputError, SiaError
 from utils.model_registry import License, PublishedModel, RemoteFile
-from utils.model_store import LOCK, ModelStore
+from utils.model_store import LOCK, ModelStore, check_unchanged
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -89,7 +90,7 @@ def test_a_file_that_is_there_is_kept(model, store, server, tmp_path):
     with pytest.raises(DownloadError, match="Move it away first"):
         store().fetch(model(DIGEST))
     store().fetch(model())
-    assert "is there already; its checksum is unknown" in store().said[-1]
+    assert "it can't be verified" in store().said[-1]
     assert path.read_bytes() == b"mine"
     assert server.asked == []
     path.write_bytes(CONTENT)
@@ -145,3 +146,26 @@ def test_the_token_is_for_hugging_face_only(server, tmp_path, monkeypatch):
     for model in (hosted, plain):
         ModelStore(tmp_path, None, "secret", lambda line: None).fetch(model)
     assert [asked[2] for asked in server.asked] == ["Bearer secret", None]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("content", [b"another size", CONTENT[:-1] + b"!"])
+def test_what_has_changed_since_it_was_fetched_is_refused(model, store, whole, content, monkeypatch):
+    (path,) = store().fetch(model())
+    used = path.parent if whole else path
+    with monkeypatch.context() as patch:
+        patch.setattr("utils.model_store.sha256_of", lambda path: pytest.fail("read again without a reason"))
+        check_unchanged(used)
+    os.utime(path, (1, 1))
+    check_unchanged(used)  # another time, the same content
+    path.write_bytes(content)
+    with pytest.raises(DownloadError, match=r"w.bin has changed since it was fetched"):
+        check_unchanged(used)
+    path.with_name("own.bin").write_bytes(b"the user's")
+    check_unchanged(path.with_name("own.bin"))
+
+
+def test_a_mirror_with_a_password_leaves_none(model, store, server, tmp_path):
+    with pytest.raises(SiaError):
+        store(server.address.replace("//", "//me:s3cretpass@") + "/mirror").fetch(model())
+    assert not any(b"s3cretpass" in (tmp_path / name).read_bytes() for name in files(tmp_path))

@@ -49,7 +49,7 @@ def test_nobody(tmp_path: Path) -> None:
 def test_a_broken_sidecar(tmp_path: Path, content: bytes) -> None:
     people().save(tmp_path / "a.json", 1)
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.npz can't be read"):
+    with pytest.raises(DataError, match=r"a\.npz can't be used"):
         read_predictions(tmp_path / "a.json", TRUTH, SKELETON)
 
 
