@@ -41,9 +41,10 @@ from utils.checkpoint import load_checkpoint
 from utils.config import TrainConfig, flag_fields
 from utils.distributed import Ranks, start_ranks
 from utils.ema import skip_warm_up
+from utils.errors import WeightsError
 from utils.output import write_json
 from utils.plots import training_batch_picture
-from utils.stored import read_stored
+from utils.stored import Count, checked, read_stored
 
 PATIENCE = 3
 """Evaluations without a new best AP of the calibration pictures after which the best weights are taken."""
@@ -75,6 +76,12 @@ class _Found(Struct):
 
     AP: float
     gates: Gates
+
+
+class _Best(Struct):
+    """What best.pt says of its epoch; 0 for the weights that the run started from."""
+
+    epoch: Count
 
 
 def run(work: StageWork) -> StageResult:
@@ -233,19 +240,21 @@ def _train(trainer: Trainer, source: PseudoBatches) -> None:
 def _conclude(work: StageWork, material: Material, trainer: Trainer, found: _Found) -> StageResult:
     """Takes the best weights, and predicts with them."""
     folder, cursor = trainer.parts.folder, trainer.cursor
-    best = load_checkpoint(folder.best)["metrics"]
+    anew = f"Delete the folder {folder.path}: it is trained again."
+    metrics = load_checkpoint(folder.best).get("metrics")
+    best: _Best = checked(metrics, _Best, f"{folder.best} has no metrics of its run", anew, WeightsError)
     figures = {
         "unlabelled pictures": len(material.pictures),
         "of them partly labelled": len(material.pictures.known),
         "AP on calibrate before": found.AP,
         "AP on calibrate after": cursor.best,
         "epochs": cursor.epoch,
-        "best epoch": best["epoch"],
+        "best epoch": best.epoch,
         "gates": found.gates.to_dict(),
     }
     drawn = [folder.path / name for name in ("results.png", "pseudo_labels.jpg", "val_labels_predictions.jpg")]
     pictures = [path for path in drawn if path.is_file()]
-    if best["epoch"] == 0:
+    if best.epoch == 0:
         reason = f"in {cursor.epoch} epochs AP on the calibration pictures never rose above {100 * found.AP:.2f}"
         return _declined(work, reason, figures, pictures)
     data = dict(zip(PARTS[1:], (material.data.val, material.test), strict=True))
