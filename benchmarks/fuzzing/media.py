@@ -99,6 +99,6 @@ def read_videos(path: Path) -> None:
             return
         size = (first.image.shape[0], first.image.shape[1])
         with VideoWriter(path.with_name("written.mp4"), reader.info, size) as writer:
-            writer.write(first)
+            writer.write(first.image, first.pts, first.duration)
             for frame in islice(frames, 2 * FRAMES):
-                writer.write(frame)
+                writer.write(frame.image, frame.pts, frame.duration)
