@@ -161,13 +161,15 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
     note = parts.folder.path / "start.json"
     anew = f"Delete the folder {parts.folder.path}: it is trained again."
-    found = None if gates is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
+    before = None if gates is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
+    gates = before.gates if before is not None else gates
+    assert gates is not None
     source = PseudoBatches(
         unlabelled_loader(
             material.pictures, paths=config.paths, image_size=config.imgsz, batch_size=config.bs, workers=data.workers,
             seed=config.seed, rank=ranks.rank, world_size=ranks.world_size,
         ),
-        parts.state.ema.module, gates or found.gates, data.train.skeleton, config.paths,
+        parts.state.ema.module, gates, data.train.skeleton, config.paths,
         device=ranks.device.torch, dtype=plan.dtype, highest=config.ssl_weight,
         ramp=round(config.ssl_ramp * plan.total_steps),
     )  # fmt: skip
@@ -176,9 +178,7 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     if ranks.is_main:
         announce(parts, data, pretrained, start)
         parts.progress.say(_describe(material, source))
-    if gates is not None:
-        found = _begin(trainer, source, gates, note)
-    return trainer, source, found
+    return trainer, source, before or _begin(trainer, source, gates, note)
 
 
 def _gates(material: Material) -> Gates:

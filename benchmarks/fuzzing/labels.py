@@ -120,7 +120,7 @@ def make_importers(folder: Path) -> Sequence[Path]:
             ("right_eye", [[50, 60]], "point"),
         )
     ]  # fmt: skip
-    labelme = {
+    labelme: dict[str, Any] = {
         "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": "a.jpg", "imageData": None, "imageHeight": 80,
         "imageWidth": 100,
     }  # fmt: skip

@@ -29,7 +29,7 @@ def _odd_tensors() -> tuple[Any, ...]:
         one, torch.tensor(1.0), torch.ones(0), torch.full((4, 4), torch.nan), one.double(), one.to(torch.complex64),
         one.to_sparse(), torch.ones(1).expand(100_000, 100_000), torch.quantize_per_tensor(one, 0.1, 0, torch.qint8),
         torch.tensor([2**62, -1]), torch.ones(4, 4, dtype=torch.bool), torch.zeros(5056, dtype=torch.uint8), one.t(),
-        torch.ones(10, device="meta"), 
+        torch.ones(10, device="meta"),
         one.to(torch.float8_e4m3fn),
     )  # fmt: skip
 
