@@ -84,7 +84,7 @@ def table(counts: dict[str, Counter[str]], seconds: dict[str, float]) -> str:
         [name, count.total(), *(count[verdict] for verdict in COLUMNS), round(seconds[name])]
         for name, count in counts.items()
     ]
-    total = ["all", *(sum(row[i] for row in rows) for i in range(1, len(TITLES) + 1))]  # type: ignore[misc, arg-type]
+    total = ["all", *(sum(row[i] for row in rows) for i in range(1, len(TITLES) + 1))]  # type: ignore[misc]
     lines = [("kind", *TITLES), *rows, total]
     return "\n".join("  ".join(f"{cell!s:>11}" for cell in line) for line in lines)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -52,7 +52,7 @@ class Picture:
     sha256: Sha256
     size: Count
     group: Count
-    part: Literal["fit", "calibrate", "test", ""] = ""
+    part: Annotated[str, Meta(pattern=r"\A(fit|calibrate|test|)\Z")] = ""
 
 
 class _Content(Struct):

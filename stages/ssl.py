@@ -41,9 +41,10 @@ from utils.checkpoint import load_checkpoint
 from utils.config import TrainConfig, flag_fields
 from utils.distributed import Ranks, start_ranks
 from utils.ema import skip_warm_up
+from utils.errors import WeightsError
 from utils.output import write_json
 from utils.plots import training_batch_picture
-from utils.stored import read_stored
+from utils.stored import Count, checked, read_stored
 
 PATIENCE = 3
 """Evaluations without a new best AP of the calibration pictures after which the best weights are taken."""
@@ -75,6 +76,12 @@ class _Found(Struct):
 
     AP: float
     gates: Gates
+
+
+class _Best(Struct):
+    """What best.pt says of its epoch; 0 for the weights that the run started from."""
+
+    epoch: Count
 
 
 def run(work: StageWork) -> StageResult:
@@ -155,13 +162,15 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
     note = parts.folder.path / "start.json"
     anew = f"Delete the folder {parts.folder.path}: it is trained again."
-    found = None if gates is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
+    before = None if gates is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
+    gates = before.gates if before is not None else gates
+    assert gates is not None
     source = PseudoBatches(
         unlabelled_loader(
             material.pictures, paths=config.paths, image_size=config.imgsz, batch_size=config.bs, workers=data.workers,
             seed=config.seed, rank=ranks.rank, world_size=ranks.world_size,
         ),
-        parts.state.ema.module, gates or found.gates, data.train.skeleton, config.paths,
+        parts.state.ema.module, gates, data.train.skeleton, config.paths,
         device=ranks.device.torch, dtype=plan.dtype, highest=config.ssl_weight,
         ramp=round(config.ssl_ramp * plan.total_steps),
     )  # fmt: skip
@@ -170,9 +179,7 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     if ranks.is_main:
         announce(parts, data, pretrained, start)
         parts.progress.say(_describe(material, source))
-    if gates is not None:
-        found = _begin(trainer, source, gates, note)
-    return trainer, source, found
+    return trainer, source, before or _begin(trainer, source, gates, note)
 
 
 def _gates(material: Material) -> Gates:
@@ -234,19 +241,21 @@ def _train(trainer: Trainer, source: PseudoBatches) -> None:
 def _conclude(work: StageWork, material: Material, trainer: Trainer, found: _Found) -> StageResult:
     """Takes the best weights, and predicts with them."""
     folder, cursor = trainer.parts.folder, trainer.cursor
-    best = load_checkpoint(folder.best)["metrics"]
+    anew = f"Delete the folder {folder.path}: it is trained again."
+    metrics = load_checkpoint(folder.best).get("metrics")
+    best: _Best = checked(metrics, _Best, f"{folder.best} has no metrics of its run", anew, WeightsError)
     figures = {
         "unlabelled pictures": len(material.pictures),
         "of them partly labelled": len(material.pictures.known),
         "AP on calibrate before": found.AP,
         "AP on calibrate after": cursor.best,
         "epochs": cursor.epoch,
-        "best epoch": best["epoch"],
+        "best epoch": best.epoch,
         "gates": found.gates.to_dict(),
     }
     drawn = [folder.path / name for name in ("results.png", "pseudo_labels.jpg", "val_labels_predictions.jpg")]
     pictures = [path for path in drawn if path.is_file()]
-    if best["epoch"] == 0:
+    if best.epoch == 0:
         reason = f"in {cursor.epoch} epochs AP on the calibration pictures never rose above {100 * found.AP:.2f}"
         return _declined(work, reason, figures, pictures)
     data = dict(zip(PARTS[1:], (material.data.val, material.test), strict=True))

@@ -216,8 +216,8 @@ def restore_random_state(state: RandomState, device: torch.device) -> None:
     """
     version, numbers, gauss = state.python
     random.setstate((version, tuple(numbers), gauss))
-    name, keys, *rest = state.numpy
-    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+    name, keys, position, has_gauss, cached = state.numpy
+    np.random.set_state((name, np.array(keys, np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state.torch)
     if state.cuda is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state.cuda, device)

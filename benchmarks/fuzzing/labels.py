@@ -46,7 +46,7 @@ def read_annotations(path: Path) -> None:
     from utils.coco_files import load_ground_truth
     from utils.errors import SiaError
 
-    root = path.parent / PEOPLE / "images"
+    root = path.parent / PEOPLE / "images" / "train"
     inspection = inspect(path, root)
     if inspection.data is not None:
         repair(inspection.data, inspection.pictures, inspection.findings)
@@ -116,11 +116,11 @@ def make_importers(folder: Path) -> Sequence[Path]:
     shapes = [
         {"label": label, "points": points, "group_id": 1, "shape_type": kind, "flags": {}}
         for label, points, kind in (
-            ("person", [[1, 2], [60, 70]], "rectangle"), ("left_end", [[10, 20]], "point"),
-            ("right_end", [[50, 60]], "point"),
+            ("person", [[1, 2], [60, 70]], "rectangle"), ("left_eye", [[10, 20]], "point"),
+            ("right_eye", [[50, 60]], "point"),
         )
     ]  # fmt: skip
-    labelme = {
+    labelme: dict[str, Any] = {
         "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": "a.jpg", "imageData": None, "imageHeight": 80,
         "imageWidth": 100,
     }  # fmt: skip

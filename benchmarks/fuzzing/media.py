@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,10 +63,10 @@ def _write_video(path: Path, codec: str, sound: str | None) -> Path:
 
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=25)
+        video: Any = container.add_stream(codec, rate=25)
         video.height, video.width = 48, 64
         video.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
-        audio = container.add_stream(sound, rate=48000) if sound is not None else None
+        audio: Any = container.add_stream(sound, rate=48000) if sound is not None else None
         for number in range(FRAMES):
             pixels = np.roll(rng.integers(0, 256, (48, 64, 3), np.uint8), number, axis=1)
             container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
@@ -91,6 +92,6 @@ def read_videos(path: Path) -> None:
             return
         size = (first.image.shape[0], first.image.shape[1])
         with VideoWriter(path.with_name("written.mp4"), reader.info, size) as writer:
-            writer.write(first)
+            writer.write(first.image, first.pts, first.duration)
             for frame in islice(frames, 2 * FRAMES):
-                writer.write(frame)
+                writer.write(frame.image, frame.pts, frame.duration)

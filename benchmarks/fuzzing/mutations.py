@@ -76,7 +76,7 @@ def mutate_value(value: Any, rng: Random, odd: tuple[Any, ...] = ODD) -> Any:
     for _ in range(rng.choice((1, 1, 2, 3))):
         holder: Any = {"": value}
         key: Any = ""
-        while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
+        while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.94:
             holder = holder[key]
             key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
         _change(holder, key, rng, odd)

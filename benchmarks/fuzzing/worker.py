@@ -173,8 +173,8 @@ def _work(pipe: Connection, seed: int, seeds: Path, folder: Path) -> None:
         kind = kinds[task.kind]
         try:
             if kind.name not in warm:  # imports take seconds, which are no input's
-                warm.add(kind.name)
                 read_good(kind, seeds / kind.name, folder)
+                warm.add(kind.name)
                 pipe.send(WARM)
             outcome = _outcome(kind, task.number, seed, seeds, folder)
         except Exception as error:

@@ -17,7 +17,7 @@ from utils.ema import make_ema
 from utils.errors import ConfigError, WeightsError
 from utils.skeleton import COCO_PERSON
 
-RANKS = Ranks(Device(torch.device("cpu"), "for a test"))
+RANKS = Ranks(0, 1, 1, Device(torch.device("cpu"), "for a test"))
 
 
 def state(muon: bool = True) -> TrainingState:
