@@ -132,11 +132,12 @@ def box_around(points: NDArray[np.float64], width: int, height: int) -> Box:
 
 def category_row(skeleton: Skeleton, category_id: int, name: str) -> Row:
     """A COCO category with the skeleton's keypoints; the inverse of `Skeleton.from_category`."""
+    pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
     return {
         "id": category_id,
         "name": name,
         "keypoints": list(skeleton.names),
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
-        "flip_pairs": [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs],
+        **({"flip_pairs": pairs} if skeleton.mirrors else {}),
         "sigmas": list(skeleton.sigmas),
     }

@@ -13,7 +13,7 @@ from datasets.importers.coco_writer import CocoWriter, Joint
 from datasets.importers.names import order_of_names
 from utils.errors import DataError
 from utils.images import SUFFIXES
-from utils.skeleton import COCO_PERSON, Skeleton
+from utils.skeleton import COCO_PERSON, DECLARED, Skeleton
 
 
 def import_yolo(file: Path, pictures: Path, labels: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:
@@ -110,7 +110,7 @@ def _flipped(file: Path, skeleton: Skeleton, order: Any) -> Skeleton:
     if not swaps or any(order[order[i]] != i for i in range(k)):
         raise DataError(f"{file}: flip_idx {order!r:.60} doesn't swap {k} keypoints in pairs. Correct it.")
     pairs = [(i, j) for i, j in enumerate(order) if i < j]
-    return Skeleton.from_dict({**skeleton.to_dict(), "flip_pairs": pairs})
+    return Skeleton.from_dict({**skeleton.to_dict(), "flip_pairs": pairs, "flips": DECLARED})
 
 
 def _label_folder(pictures: Path) -> Path:
