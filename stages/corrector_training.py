@@ -113,9 +113,8 @@ def train_corrector(
         torch.manual_seed(seed)
         network = PoseCorrector(skeleton.num_keypoints)
     course = fit(network, lambda: _loss(network, lessons, errors, scale, skeleton, rng), steps, warm_up=0.1)
-    say(
-        f"corrector: {steps} steps on {len(lessons.people)} people, {course}{'' if skeleton.mirrors else ', without mirror images'}"
-    )
+    mirrored = "" if skeleton.mirrors else ", without mirror images"
+    say(f"corrector: {steps} steps on {len(lessons.people)} people, {course}{mirrored}")
     return TrainedCorrector(network, scale, skeleton)
 
 

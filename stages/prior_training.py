@@ -135,7 +135,8 @@ def train_prior(
         torch.manual_seed(seed)
         network = PosePrior(skeleton.num_keypoints)
         course = fit(network, lambda: _loss(network, poses, errors, scale, skeleton, rng), steps, warm_up=0.05)
-    say(f"prior: {steps} steps on {len(poses)} poses, {course}{'' if skeleton.mirrors else ', without mirror images'}")
+    mirrored = "" if skeleton.mirrors else ", without mirror images"
+    say(f"prior: {steps} steps on {len(poses)} poses, {course}{mirrored}")
     return TrainedPrior(network, scale, skeleton)
 
 

@@ -21,8 +21,8 @@ _SIDE_OF = {**dict.fromkeys(_LEFT_WORDS.split(), LEFT), **dict.fromkeys(_RIGHT_W
 _OPPOSITE = {LEFT: RIGHT, RIGHT: LEFT}
 
 _CENTRAL_WORDS = (
-    "nose neck head chin mouth jaw lip lips tongue throat forehead face beak snout muzzle spine back chest thorax torso "
-    "trunk body belly abdomen sternum navel waist pelvis hip hips tail withers center centre central mid middle root "
+    "nose neck head chin mouth jaw lip lips tongue throat forehead face beak snout muzzle spine back chest thorax "
+    "torso trunk body belly abdomen sternum navel waist pelvis hip hips tail withers center centre central mid middle root "
     "top bottom upper lower"
 )
 _CENTRAL = frozenset(_CENTRAL_WORDS.split())

@@ -95,7 +95,7 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
-        """Inverse of `to_dict`. Dictionaries without ``flips`` are older: empty pairs count as far as names say them."""
+        """Inverse of `to_dict`; without ``flips``, as in older files, no pairs are sure if the names say so."""
         names = tuple(str(name) for name in values["names"])
         pairs = tuple((int(a), int(b)) for a, b in values["flip_pairs"])
         sure = bool(pairs) or (not (found := read_sides(names)).pairs and not found.doubt)

@@ -105,12 +105,19 @@ def test_any_names_give_pairs_that_fit(names):
 
 
 PAIRED = {
-    "l_eye r_eye nose": [("l_eye", "r_eye")], "eyeL eyeR": [("eyeL", "eyeR")], "LeftEye RightEye": [("LeftEye", "RightEye")],
-    "eye.L eye.R": [("eye.L", "eye.R")], "R-Eye L-Eye": [("L-Eye", "R-Eye")], "lknee rknee": [("lknee", "rknee")],
-    "lefteye1 righteye1 nose neck": [("lefteye1", "righteye1")], "nez œil_gauche œil_droit": [("œil_gauche", "œil_droit")],
-    "左眼 右眼 鼻": [("左眼", "右眼")], "left_ear right_ear spine1 spine2": [("left_ear", "right_ear")], "tip": [],
+    "l_eye r_eye nose": [("l_eye", "r_eye")],
+    "eyeL eyeR": [("eyeL", "eyeR")],
+    "LeftEye RightEye": [("LeftEye", "RightEye")],
+    "eye.L eye.R": [("eye.L", "eye.R")],
+    "R-Eye L-Eye": [("L-Eye", "R-Eye")],
+    "lknee rknee": [("lknee", "rknee")],
+    "lefteye1 righteye1 nose neck": [("lefteye1", "righteye1")],
+    "nez œil_gauche œil_droit": [("œil_gauche", "œil_droit")],
+    "左眼 右眼 鼻": [("左眼", "右眼")],
+    "left_ear right_ear spine1 spine2": [("left_ear", "right_ear")],
     "left_eye_right_corner right_eye_left_corner": [("left_eye_right_corner", "right_eye_left_corner")],
-}  # fmt: skip
+    "tip": [],
+}
 
 
 @pytest.mark.parametrize("names", PAIRED)
@@ -125,7 +132,8 @@ def test_sides_are_read_from_names_however_they_are_written(names):
     "names",
     [
         "paw_1 paw_2 paw_3", "left_eye right_eye paw_1 paw_2", "left_paw left_ear right_ear", "left_wing",
-        "left_hip right_hip oko_lewe oko_prawe", "l_eye left_eye r_eye", "kp_1 kp_2", "upright cleft", "a b c l r", "L1 L2 L3",
+        "left_hip right_hip oko_lewe oko_prawe", "l_eye left_eye r_eye", "kp_1 kp_2",
+        "upright cleft", "a b c l r", "L1 L2 L3",
     ],
 )  # fmt: skip
 def test_nothing_is_mirrored_where_names_leave_a_doubt(names):
