@@ -22,8 +22,8 @@ _OPPOSITE = {LEFT: RIGHT, RIGHT: LEFT}
 
 _CENTRAL_WORDS = (
     "nose neck head chin mouth jaw lip lips tongue throat forehead face beak snout muzzle spine back chest thorax "
-    "torso trunk body belly abdomen sternum navel waist pelvis hip hips tail withers center centre central mid middle root "
-    "top bottom upper lower"
+    "torso trunk body belly abdomen sternum navel waist pelvis hip hips tail withers center centre central mid middle "
+    "root top bottom upper lower"
 )
 _CENTRAL = frozenset(_CENTRAL_WORDS.split())
 """Words of points on the middle line: names with one of these may resemble each other and still have no side."""

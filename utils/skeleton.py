@@ -89,6 +89,14 @@ class Skeleton:
         pairs = ", ".join(f"{self.names[a]}/{self.names[b]}" for a, b in self.flip_pairs) or "none"
         return f"pairs {'from the names' if self.flips == INFERRED else 'as declared'}: {pairs}"
 
+    def describe_sigmas(self, category: Mapping[str, Any]) -> str:
+        """One line about those that the category doesn't declare and COCO doesn't know; empty where there are none."""
+        unknown = [name for name in self.names if _COCO_SIGMAS.get(_part_of(name)) is None]
+        if category.get("sigmas") or not unknown:
+            return ""
+        named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        return f"sigmas are not declared: {DEFAULT_SIGMA}, the mean of COCO's, is taken for {named}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, for checkpoints and JSON."""
         return asdict(self)
@@ -147,8 +155,12 @@ _COCO_SIGMAS = {
 
 
 def _sigma_of(name: str) -> float:
-    words = [word for word in side_words(name) if word not in (LEFT, RIGHT)]
-    return _COCO_SIGMAS.get(" ".join(words), DEFAULT_SIGMA)
+    return _COCO_SIGMAS.get(_part_of(name), DEFAULT_SIGMA)
+
+
+def _part_of(name: str) -> str:
+    """The part of the body, without its side."""
+    return " ".join(word for word in side_words(name) if word not in (LEFT, RIGHT))
 
 
 COCO_PERSON = Skeleton.from_category(

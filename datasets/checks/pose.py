@@ -172,14 +172,14 @@ def _twice(data: Annotations, people: list[Person], skeleton: Skeleton) -> Itera
 
 def _likeness(first: Person, second: Person, skeleton: Skeleton) -> float:
     """OKS over all joints that either has, a joint that only one has counting 0; without joints, IoU of the boxes."""
-    if first.labelled.any() != second.labelled.any() or first.box is None or second.box is None:
+    if first.labelled.any() != second.labelled.any():
         return 0.0
     iou = _iou(first.box, second.box)
     if iou == 0 or not first.labelled.any():
         return iou
     assert first.joints is not None and second.joints is not None
     distances = np.linalg.norm(first.joints[:, :2] - second.joints[:, :2], axis=1)
-    terms = oks_terms(distances, np.array(min(first.covered, second.covered)), np.array(skeleton.sigmas))
+    terms = oks_terms(distances, np.array(min(first.area, second.area)), np.array(skeleton.sigmas))
     both, either = first.labelled & second.labelled, first.labelled | second.labelled
     return float(terms[both].sum() / either.sum())
 
@@ -210,8 +210,6 @@ def _compare(people: list[Person], predicted: People, image: int, skeleton: Skel
 
 def _covers(person: Person, box: Floats) -> bool:
     """Whether an annotation accounts for a predicted box; a crowd does where half of the box is in it."""
-    if person.box is None:
-        return False
     if not person.crowd:
         return _iou(person.box, box) > 0.3
     shared = np.minimum(person.box[:2] + person.box[2:], box[:2] + box[2:]) - np.maximum(person.box[:2], box[:2])
@@ -220,7 +218,7 @@ def _covers(person: Person, box: Floats) -> bool:
 
 def _agreement(person: Person, predicted: People, skeleton: Skeleton) -> tuple[float, float]:
     """The best OKS with any confident prediction: as annotated, and with left and right swapped."""
-    if person.joints is None or not person.labelled.any() or person.covered == 0:
+    if person.joints is None or not person.labelled.any():
         return 0.0, 0.0
     points = predicted.keypoints[predicted.scores >= CONFIDENT].astype(np.float64)
     if not len(points):
@@ -232,5 +230,5 @@ def _agreement(person: Person, predicted: People, skeleton: Skeleton) -> tuple[f
 
 def _best(joints: Floats, points: Floats, person: Person, skeleton: Skeleton) -> float:
     distances = np.linalg.norm(points - joints[:, :2], axis=-1)
-    terms = oks_terms(distances, np.full(len(points), person.covered), np.array(skeleton.sigmas))
+    terms = oks_terms(distances, np.full(len(points), person.area), np.array(skeleton.sigmas))
     return float(terms[:, joints[:, 2] > 0].mean(axis=1).max())

@@ -6,24 +6,26 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from datasets.checks.annotations import Annotations, Row
 from datasets.checks.finding import Finding
 from datasets.checks.pictures import Picture
-from datasets.checks.structure import counts_from_zero
+from datasets.image_name import tails_of_name
 
 
 def repair(data: Annotations, pictures: list[Picture], findings: list[Finding]) -> tuple[Row, dict[str, int]]:
     """A repaired copy of the file's content, and how many repairs were made, by check.
 
-    Joints with v = 0 and joints at (0, 0) become 0 0 0, num_keypoints is counted, boxes are cut at the border, exact
-    copies of annotations are removed, double annotation ids renumbered, missing sizes taken from the pictures, and
-    lines that count from 0 count from 1.
+    What the reader took for right is written as it took it. Joints with v = 0 and joints at (0, 0) become 0 0 0, boxes
+    are cut at the border, exact copies of annotations and those with nothing to see are removed, missing sizes are
+    taken from the images, and foreign names become those of the files that were found.
     """
     sizes = {picture.image: picture.size for picture in pictures if picture.size is not None}
-    work = _Work(data, copy.deepcopy(data.content), sizes)
+    files = {picture.image: picture.file for picture in pictures if picture.file is not None}
+    work = _Work(data, copy.deepcopy(data.content), sizes, files)
     made = Counter(
         finding.check for finding in findings if finding.check in REPAIRS and REPAIRS[finding.check](work, finding)
     )
@@ -39,12 +41,8 @@ class _Work:
     data: Annotations
     content: Row
     sizes: dict[int, tuple[int, int]]
+    files: dict[int, Path]
     removed: set[int] = field(default_factory=set)
-    next_id: int = 1
-
-    def __post_init__(self) -> None:
-        ids = (row.get("id") for row in self.content["annotations"] if isinstance(row, dict))
-        self.next_id = 1 + max((key for key in ids if type(key) is int), default=0)
 
     def row(self, finding: Finding) -> Row:
         assert finding.row is not None
@@ -61,10 +59,25 @@ def _clear_joints(work: _Work, finding: Finding) -> bool:
     return True
 
 
-def _count_joints(work: _Work, finding: Finding) -> bool:
-    row = work.row(finding)
-    row["num_keypoints"] = sum(v > 0 for v in (row.get("keypoints") or [])[2::3])
+def _as_taken(work: _Work, finding: Finding) -> bool:
+    """The reader has put it right already."""
     return True
+
+
+def _remove(work: _Work, finding: Finding) -> bool:
+    assert finding.row is not None
+    work.removed.add(finding.row)
+    return True
+
+
+def _name_found(work: _Work, finding: Finding) -> bool:
+    """The longest tail of the name that the found file has, too."""
+    assert finding.image is not None
+    row, file = work.content["images"][finding.image], work.files.get(finding.image)
+    tails = [] if file is None else [t for t in tails_of_name(row["file_name"]) if file.as_posix().endswith(f"/{t}")]
+    if tails:
+        row["file_name"] = tails[0]
+    return bool(tails)
 
 
 def _cut_box(work: _Work, finding: Finding) -> bool:
@@ -96,12 +109,6 @@ def _without_id(row: Row) -> Row:
     return {key: value for key, value in row.items() if key != "id"}
 
 
-def _renumber(work: _Work, finding: Finding) -> bool:
-    work.row(finding)["id"] = work.next_id
-    work.next_id += 1
-    return True
-
-
 def _take_size(work: _Work, finding: Finding) -> bool:
     assert finding.image is not None
     size = work.sizes.get(finding.image)
@@ -110,21 +117,20 @@ def _take_size(work: _Work, finding: Finding) -> bool:
     return size is not None
 
 
-def _count_from_one(work: _Work, finding: Finding) -> bool:
-    for category in work.content["categories"]:
-        if category.get("keypoints") and counts_from_zero(category):
-            category["skeleton"] = [[a + 1, b + 1] for a, b in category["skeleton"]]
-    return True
-
-
 REPAIRS: dict[str, Callable[[_Work, Finding], bool]] = {
-    "skeleton-base": _count_from_one,
-    "annotation-id-twice": _renumber,
+    **dict.fromkeys(
+        (
+            "skeleton-base", "keypoint-names", "written-otherwise", "annotation-id", "annotation-id-twice",
+            "bbox-missing", "bbox-empty", "area-missing", "num-keypoints",
+        ),
+        _as_taken,
+    ),
+    "person-empty": _remove,
+    "image-name-foreign": _name_found,
     "image-size-missing": _take_size,
     "unlabelled-with-place": _clear_joints,
     "joint-at-origin": _clear_joints,
-    "num-keypoints": _count_joints,
     "bbox-outside-image": _cut_box,
     "person-twice": _remove_copy,
-}
+}  # fmt: skip
 """What mends each check that says it can be mended; False where one finding had to be left."""
