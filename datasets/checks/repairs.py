@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,13 @@ class _Work:
     sizes: dict[int, tuple[int, int]]
     files: dict[int, Path]
     removed: set[int] = field(default_factory=set)
+
+    @cached_property
+    def copies(self) -> set[int]:
+        """Indices of annotations that are the same as an earlier one in everything but their ids."""
+        first: dict[str, int] = {}
+        texts = [json.dumps(row | {"id": 0}, sort_keys=True) for row in self.data.content["annotations"]]
+        return {index for index, text in enumerate(texts) if first.setdefault(text, index) != index}
 
     def row(self, finding: Finding) -> Row:
         assert finding.row is not None
@@ -96,17 +105,10 @@ def _cut_box(work: _Work, finding: Finding) -> bool:
 def _remove_copy(work: _Work, finding: Finding) -> bool:
     """Only where an earlier annotation is the same in everything but its id."""
     assert finding.row is not None
-    rows = work.data.content["annotations"]
-    wanted = _without_id(rows[finding.row])
-    copies = [i for i in range(finding.row) if i not in work.removed and _without_id(rows[i]) == wanted]
-    if finding.row in work.removed or not copies:
+    if finding.row in work.removed or finding.row not in work.copies:
         return False
     work.removed.add(finding.row)
     return True
-
-
-def _without_id(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != "id"}
 
 
 def _take_size(work: _Work, finding: Finding) -> bool:
