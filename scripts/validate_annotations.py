@@ -22,6 +22,7 @@ from datasets.checks.repairs import repair
 from datasets.checks.report import write_report
 from utils.coco_files import write_annotations
 from utils.errors import ConfigError, exit_status
+from utils.input_file import check_input_file
 from utils.output import named_folder, numbered_folder
 from utils.structures import People
 
@@ -63,8 +64,8 @@ def check_args(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} must be {least} or more, but got {getattr(args, name)}.")
     for name in ("ann_file", "other_ann_file", "results"):
         file = getattr(args, name)
-        if file is not None and not file.is_file():
-            raise ConfigError(f"--{name} {file}: no such file. Check the path.")
+        if file is not None:
+            check_input_file(file, f"Check --{name}.", ConfigError)
     if args.other_img_dir is not None and args.other_ann_file is None:
         raise ConfigError("--other_img_dir needs --other_ann_file, the annotations of the other split.")
 

@@ -93,7 +93,8 @@ class MatchCost:
             prediction = Prediction(*(part.float() for part in prediction))
             if targets.people.shape[1] <= AT_A_TIME:
                 return self._cost(prediction, targets, sigmas)
-            costs = targets.areas.new_full((*prediction.scores.shape, targets.people.shape[1]), FAR, dtype=torch.float32)
+            shape = (*prediction.scores.shape, targets.people.shape[1])
+            costs = torch.full(shape, FAR, device=prediction.scores.device)
             for first in range(0, targets.people.shape[1], AT_A_TIME):
                 part = targets.map_people(lambda rows, i=first: rows[:, i : i + AT_A_TIME])  # type: ignore[misc]
                 images = part.people.any(1)

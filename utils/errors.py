@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -52,6 +53,16 @@ def unknown(what: str, value: str, known: Sequence[str]) -> str:
     return f"{what} {value} is unknown.{hint}"
 
 
+def show_every_name() -> None:
+    """Lets the console print any text: what its encoding lacks (``LANG=C``, cp1252) comes as an escape.
+
+    Names of files may hold bytes that are no text at all.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:
     """Runs the job of an entry point; a `SiaError` becomes one line on stderr.
 
@@ -63,6 +74,7 @@ def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str 
     Returns:
         The exit status; 130 after Ctrl-C.
     """
+    show_every_name()
     try:
         return job() or 0
     except SiaError as error:

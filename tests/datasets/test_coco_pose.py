@@ -326,3 +326,28 @@ def test_memory_stays_small(make_dataset: Make, content: Content) -> None:
     dataset = make_dataset(content)
     assert not [value for value in vars(dataset._content).values() if isinstance(value, (list, dict)) and value]
     assert json.dumps(dataset.skeleton.to_dict())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "C:\\data\\img\\0000.png", "/home/x/img/0000.png", "file:///img/0000.png", "../0000.png", "img/0000%2Epng",
+        "/data/local-files/?d=img/0000.png",
+    ],
+)  # fmt: skip
+def test_names_of_other_computers_lead_to_the_file(make_dataset: Make, content: Content, name: str) -> None:
+    make_dataset()
+    content["images"][0]["file_name"] = name
+    dataset = make_dataset(content)
+    assert dataset.file(0) == dataset.image_root / "0000.png"
+    assert dataset.report == {"images found by the last parts of their names": 1}
+    content["images"][0]["file_name"] = f"{name}x"
+    with pytest.raises(DataError, match=r"outside the image folder|images of train\.json are missing"):
+        make_dataset(content)
+
+
+def test_a_foreign_name_is_not_taken_for_the_file_of_another_image(make_dataset: Make, content: Content) -> None:
+    make_dataset()
+    content["images"][0]["file_name"] = "/home/x/0001.png"
+    with pytest.raises(DataError, match=r"image 10 has file_name '/home/x/0001\.png', outside the image folder"):
+        make_dataset(content)

@@ -29,9 +29,7 @@ JUNK = st.one_of(
     st.floats(),
     st.just(10**400),
     st.text(max_size=3),
-    st.sampled_from(
-        ["0", "1", "12", "10", 10.0, 1.0, "true", "yes", " 11 ", [], "2e3", "C:\\\\x\\\\0001.png"]
-    ),
+    st.sampled_from(["0", "1", "12", "10", 10.0, 1.0, "true", "yes", " 11 ", [], "2e3", "C:\\\\x\\\\0001.png"]),
     st.lists(st.one_of(st.none(), st.integers(-3, 3), st.floats(), st.text(max_size=2)), max_size=9),
     st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
 )
