@@ -209,7 +209,7 @@ def test_what_is_wrong_is_one_line(read, case):
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="no such file"):
         import_cvat(tmp_path / "nowhere.xml")
 
 
