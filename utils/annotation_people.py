@@ -148,11 +148,11 @@ class PeopleReader(RowReader):
             )
             return None
         if min(values[2:]) > 0:
+            self.stated.append((values[0], values[1], values[2], values[3]))
             if values is not given:
                 self.take("written-otherwise", "has bbox written as text: taken as numbers.", **place)
                 rows[index] = {**rows[index], "bbox": values}
             self._check_rotation(rows[index], place)
-            self.stated.append((values[0], values[1], values[2], values[3]))
             return self.stated[-1]
         box = _box_of(joints, self.file.sizes[place["image"]])
         if box is not None:

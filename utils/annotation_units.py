@@ -62,10 +62,10 @@ def _within(values: np.ndarray, most: float) -> np.ndarray:
 
 def _check_corners(people: Sequence[Person], sizes: Sequence[tuple[int, int] | None], taken: list[Remark]) -> None:
     """Boxes that leave the image as x y width height, and all of which fit as x1 y1 x2 y2."""
-    rows = [(person.box, size) for person in people if (size := sizes[person.image]) is not None]
-    boxes, limits = (np.array(values, np.float64) for values in zip(*rows, strict=True)) if rows else ((), ())
-    if not len(boxes):
+    rows = [(*person.box, *size) for person in people if (size := sizes[person.image]) is not None]
+    if not rows:
         return
+    boxes, limits = np.split(np.array(rows, np.float64), [4], axis=1)
     fits = (boxes[:, 2:] > boxes[:, :2]).all() and (boxes[:, 2:] <= limits + 1).all()
     leaves = (boxes[:, :2] + boxes[:, 2:] > limits + 1).any(axis=1)
     if fits and leaves.mean() > 1 / 3:

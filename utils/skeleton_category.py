@@ -88,7 +88,7 @@ def read_pairs(pairs: object, names: Sequence[str]) -> Pairs:
     Raises:
         DataError: no pairs, or of unknown names.
     """
-    rows = pairs if isinstance(pairs, list | tuple) else [None]
+    rows: Sequence[Any] = pairs if isinstance(pairs, list | tuple) else [None]
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in rows):
         raise DataError(f'\'flip_pairs\' is {pairs!r:.60}. Give pairs of names, such as [["left_eye", "right_eye"]].')
     unknown = [name for pair in rows for name in pair if str(name) not in names]
@@ -105,7 +105,7 @@ def read_sigmas(sigmas: object, count: int) -> list[float]:
     """
     if sigmas is None or sigmas == []:
         return []
-    values = sigmas if isinstance(sigmas, list | tuple) else [None]
+    values: Sequence[Any] = sigmas if isinstance(sigmas, list | tuple) else [None]
     if len(values) != count or not all(type(value) in (int, float) and 0 < value < 1e15 for value in values):
         raise DataError(f"A skeleton of {count} keypoints needs {count} positive sigmas, but got {sigmas!r:.80}.")
     return [float(value) for value in values]

@@ -15,7 +15,7 @@ MOST_BYTES = 1 << 20
 DEEPEST = 20
 
 
-class _Bounded(yaml.SafeLoader):
+class _Bounded(yaml.SafeLoader):  # type: ignore[misc]
     """Refuses aliases, which can double what they name again and again, and deep nesting."""
 
     def __init__(self, stream: str) -> None:

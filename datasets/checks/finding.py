@@ -75,7 +75,7 @@ _ALL = (
     _error("skeleton", "keypoints of the category can't be used", "Correct the category; see docs/data.md."),
     _error("nobody", "nobody is labelled", "Give annotations with people whose joints are labelled."),
     _error("units", "coordinates are shares, not pixels", "Multiply them by width and height of the image."),
-    _error("id", "an id is no whole number", "Give every image and category a whole number as id."),
+    _error("id", "an id is no whole number", "Give every image and category a whole number as id.", True),
     _error("image-id-twice", "two images have one id", "Make the ids unique; annotations can't tell which is meant."),
     _error("category-id-twice", "two categories have one id", "Make the ids unique."),
     _error("dangling-image", "annotation of an image that is not there", "Add the image or remove the annotation."),

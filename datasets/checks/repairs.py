@@ -111,6 +111,20 @@ def _remove_copy(work: _Work, finding: Finding) -> bool:
     return True
 
 
+def _number_image(work: _Work, finding: Finding) -> bool:
+    """A number for an image whose id is a text that no other image has; its annotations get it, too."""
+    images, annotations = work.content["images"], work.content["annotations"]
+    old = None if finding.image is None else images[finding.image].get("id")
+    if not isinstance(old, str) or sum(image.get("id") == old for image in images) > 1:
+        return False
+    new = 1 + max((image["id"] for image in images if type(image.get("id")) is int), default=0)
+    images[finding.image]["id"] = new
+    for row in annotations:
+        if row.get("image_id") == old:
+            row["image_id"] = new
+    return True
+
+
 def _take_size(work: _Work, finding: Finding) -> bool:
     assert finding.image is not None
     size = work.sizes.get(finding.image)
@@ -128,6 +142,7 @@ REPAIRS: dict[str, Callable[[_Work, Finding], bool]] = {
         _as_taken,
     ),
     "person-empty": _remove,
+    "id": _number_image,
     "image-name-foreign": _name_found,
     "image-size-missing": _take_size,
     "unlabelled-with-place": _clear_joints,
