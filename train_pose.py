@@ -16,7 +16,7 @@ from typing import Any
 from utils.config import TrainConfig
 from utils.config_builder import build_config
 from utils.config_file import with_config_files
-from utils.errors import ConfigError, SiaError, WeightsError
+from utils.errors import ConfigError, SiaError, WeightsError, show_every_name
 from utils.flags import parse_flags
 
 
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 after an error; 130 or 143 after Ctrl-C or SIGTERM, with everything saved.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    show_every_name()
     try:
         number = train(arguments)
     except SiaError as error:

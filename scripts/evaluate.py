@@ -32,7 +32,7 @@ from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_skeleton, read_json
 from utils.config import fraction, input_size
 from utils.distributed import Ranks, start_ranks
-from utils.errors import ConfigError, SiaError
+from utils.errors import ConfigError, SiaError, show_every_name
 from utils.keypoint_scores import csv_rows
 from utils.output import named_folder, numbered_folder, write_json, write_text
 from utils.results import write_coco_results
@@ -229,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
     args = parse_args(argv)
     is_main = True
+    show_every_name()
     try:
         check_args(args)
         if args.results is not None:
