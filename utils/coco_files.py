@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from utils.annotation_file import OF_IMAGES, AnnotationFile
 from utils.annotation_file import Row as Row
-from utils.annotation_parser import SECTIONS, parse
+from utils.annotation_parser import parse
 from utils.annotation_people import AREA_OF_BOX as AREA_OF_BOX
 from utils.annotation_values import LARGEST
 from utils.errors import DataError, OutputError
@@ -133,10 +133,12 @@ def read_skeleton(content: Any, name: str) -> Skeleton:
     Raises:
         DataError: it declares none, or several.
     """
-    sections = {section: content.get(section, []) for section in SECTIONS} if isinstance(content, dict) else content
-    file = parse({**sections, "images": [{}], "annotations": []} if isinstance(sections, dict) else sections)
+    if isinstance(content, dict) and isinstance(content.get("categories"), list):
+        rows = [{**row, "id": i} if isinstance(row, dict) else row for i, row in enumerate(content["categories"])]
+        content = {"images": [{}], "annotations": [], "categories": rows}
+    file = parse(content)
     file.refuse_faults(name, ("image-name", "image-size-missing", "id", "nobody"))
-    assert file.skeleton is not None
+    assert file.skeleton is not None  # or there was a fault
     return file.skeleton
 
 

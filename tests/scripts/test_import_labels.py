@@ -39,11 +39,11 @@ def test_labelme_with_a_category(files):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--format", "cvat", "--input", "nowhere.xml"], "nowhere.xml: can't read it"),
+        (["--format", "cvat", "--input", "nowhere.xml"], "Can't read nowhere.xml: no such file. Check --input."),
         (["--format", "yolo", "--input", "data.yaml"], "--format yolo needs --img_dir"),
         (["--format", "cvat", "--input", "a.xml", "--img_dir", "x"], "--img_dir is not for --format cvat"),
         (["--format", "labelme", "--input", "x", "--label_dir", "x"], "--label_dir is for --format yolo only"),
-        (["--format", "labelme", "--input", "x", "--category", "no.json"], "Can't read the category file"),
+        (["--format", "labelme", "--input", "x", "--category", "no.json"], "Can't read no.json: no such file"),
     ],
 )
 def test_what_can_not_work_is_one_line_and_status_1(files, capsys, flags, message):

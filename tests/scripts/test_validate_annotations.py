@@ -17,7 +17,7 @@ def files(tmp_path):
     content = coco_content()
     write_images(tmp_path / "pictures", content)
     (tmp_path / "good.json").write_text(json.dumps(content))
-    content["annotations"][0]["bbox"][2] = 0
+    content["annotations"][0]["bbox"][2] = -1
     content["annotations"][3]["num_keypoints"] = 9
     (tmp_path / "bad.json").write_text(json.dumps(content))
     return tmp_path
@@ -42,7 +42,7 @@ def test_without_errors_the_status_is_0(files, capsys):
 
 def test_with_errors_the_status_is_1(files, capsys):
     assert main(flags(files, "bad.json", num_samples=0)) == 1
-    assert "bbox-empty" in capsys.readouterr().out
+    assert "bbox-malformed" in capsys.readouterr().out
     assert sorted(path.name for path in (files / "report").iterdir()) == ["findings.json", "index.html"]
 
 
@@ -82,12 +82,12 @@ def test_results_of_a_model(files, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ann_file": "nowhere.json"}, "--ann_file nowhere.json: no such file"),
+        ({"ann_file": "nowhere.json"}, "Can't read nowhere.json: no such file. Check --ann_file"),
         ({"img_dir": "nowhere"}, "nowhere: no such folder of images"),
         ({"num_samples": -1}, "--num_samples must be 0 or more, but got -1"),
         ({"workers": 0}, "--workers must be 1 or more, but got 0"),
         ({"other_img_dir": "x"}, "--other_img_dir needs --other_ann_file"),
-        ({"results": "nowhere.json"}, "--results nowhere.json: no such file"),
+        ({"results": "nowhere.json"}, "Can't read nowhere.json: no such file. Check --results"),
     ],
 )
 def test_what_can_not_work_is_one_line_and_status_2(files, capsys, changes, message):
