@@ -130,13 +130,13 @@ class _Parser(RowReader):
         self.file.sizes.append(self._size(rows, index))
 
     def _size(self, rows: list[Row], index: int) -> tuple[int, int] | None:
-        sides = [self.whole(rows, index, key, image=index) for key in ("width", "height")]
-        for key, side in zip(("width", "height"), sides, strict=True):
+        sides: list[int] = []
+        for key in ("width", "height"):
+            side = self.whole(rows, index, key, image=index)
             if side is None or not 0 < side < 2**31:
-                self.fault(
-                    "image-size-missing",
-                    f"has {key} {rows[index].get(key)!r:.40}. Give it as a whole number of pixels.",
-                    image=index,
-                )
+                given = rows[index].get(key)
+                message = f"has {key} {given!r:.40}. Give it as a whole number of pixels."
+                self.fault("image-size-missing", message, image=index)
                 return None
+            sides.append(side)
         return sides[0], sides[1]

@@ -182,11 +182,11 @@ def _likeness(joints: Floats, boxes: Floats, areas: Floats, skeleton: Skeleton) 
 
     IoU of the boxes where neither has joints.
     """
-    labelled = joints[..., 2] > 0
-    posed, last = labelled.any(axis=1), labelled[-1].any()
-    likeness = _iou(boxes[:-1], boxes[-1]) * (posed[:-1] == last)
-    near = np.flatnonzero(likeness) if last else []
-    if len(near):
+    labelled = np.asarray(joints[..., 2] > 0)
+    posed = np.asarray(labelled.any(axis=1))
+    likeness = np.where(posed[:-1] == posed[-1], _iou(boxes[:-1], boxes[-1]), 0.0)
+    near = np.flatnonzero(likeness)
+    if posed[-1] and len(near):
         distances = np.linalg.norm(joints[near, :, :2] - joints[-1, :, :2], axis=-1)
         terms = oks_terms(distances, np.minimum(areas[near], areas[-1]), np.array(skeleton.sigmas))
         both, either = labelled[near] & labelled[-1], labelled[near] | labelled[-1]
