@@ -23,7 +23,8 @@ def test_report(sample, tmp_path):
     folder.mkdir()
     write_report(sample.inspect(), folder, 3)
     data = page_data(folder)
-    assert data["totals"]["warning"] == 1
+    assert data["totals"]["error"] == 0
+    assert [check["count"] for check in data["checks"] if check["name"] == "joint-outside-image"] == [1]
     assert data["pictures"][0]["image"] == 0
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == sorted(
         picture["src"].removeprefix("pictures/") for picture in data["pictures"]
