@@ -15,7 +15,16 @@ from typing import Any
 from utils.config import TrainConfig, flag_of
 from utils.config_builder import build_config, pipeline_config
 from utils.config_file import with_config_files
-from utils.errors import REFUSED, ConfigError, DataError, SiaError, WeightsError, complain, refusal
+from utils.errors import (
+    REFUSED,
+    ConfigError,
+    DataError,
+    SiaError,
+    WeightsError,
+    complain,
+    refusal,
+    show_every_name,
+)
 from utils.flags import parse_flags
 from utils.input_file import check_input_file, check_input_folder
 
@@ -38,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 after an error; 130 or 143 after Ctrl-C or SIGTERM, with everything saved.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    show_every_name()
     try:
         number = train(arguments)
     except SiaError as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.coco_file import CocoFile, read_coco_file
+from datasets.image_name import problem_of_name, tails_of_name
 from datasets.labels import Labels
 from utils.errors import DataError
 from utils.images import read_image
@@ -39,7 +43,8 @@ class CocoPose:
         self.image_root = Path(image_root)
         self.annotation_file = Path(annotation_file)
         self._content: CocoFile = read_coco_file(self.annotation_file, skeleton, labelled=labelled)
-        self._paths = _locate(self.image_root, self._content.names, self.annotation_file)
+        located = _locate(self.image_root, self._content, self.annotation_file)
+        self._paths, self._foreign = np.array(located.paths), len(located.foreign)
         edges = np.arange(len(self) + 1)
         self._people = np.searchsorted(self._content.owners, edges)
         self._regions = np.searchsorted(self._content.ignored_owners, edges)
@@ -55,7 +60,8 @@ class CocoPose:
     @property
     def report(self) -> dict[str, int]:
         """Annotations and joints that were not used as they stand, by reason."""
-        return dict(self._content.report)
+        foreign = {"images found by the last parts of their names": self._foreign} if self._foreign else {}
+        return self._content.report | foreign
 
     @property
     def image_ids(self) -> list[int]:
@@ -113,6 +119,7 @@ class CocoPose:
             f"{self.skeleton.num_keypoints} keypoints of '{self.skeleton.category}'"
         ]
         lines += [f"  {reason}: {count}" for reason, count in sorted(self.report.items())]
+        lines += [f"  {note}" for note in self._content.notes]
         return "\n".join(lines)
 
 
@@ -134,27 +141,47 @@ def mean_pose(dataset: CocoPose) -> NDArray[np.float32]:
     return np.asarray(relative.sum(axis=0, dtype=np.float64) / counts, np.float32)
 
 
-def _locate(root: Path, names: NDArray[np.str_], annotation_file: Path) -> NDArray[np.str_]:
-    """Where each named file is below the root, looked up in one listing per folder.
+def _locate(root: Path, content: CocoFile, annotation_file: Path) -> Located:
+    """Where each named file is below the root.
 
     Raises:
         DataError: the root is no folder, files are missing, or a name is in several sub folders.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of images. Give the folder of the pictures or COCO's root folder.")
-    folders = ImageFolders(root, annotation_file)
-    paths = [folders.find(str(name)) for name in names]
-    missing = [str(name) for name, path in zip(names, paths, strict=True) if path is None]
+    names = [str(name) for name in content.names]
+    located = ImageFolders(root, annotation_file).locate(names)
+    missing = [i for i, path in enumerate(located.paths) if path is None]
+    for i in (*missing, *located.doubtful):
+        problem = problem_of_name(names[i])
+        if problem or i in located.doubtful:
+            reason = problem or ", which may be the file of another image. Give a path inside the image folder."
+            raise DataError(f"{annotation_file}: image {content.image_ids[i]} has file_name {names[i]!r}{reason}")
     if missing:
         raise DataError(
             f"{root}: {len(missing)} of {len(names)} images of {annotation_file.name} are missing, such as "
-            f"{', '.join(missing[:3])}. Give the folder that holds them, or its parent with train2017/ and val2017/."
+            f"{', '.join(names[i] for i in missing[:3])}. Give the folder that holds them, or its parent with "
+            "train2017/ and val2017/."
         )
-    return np.array(paths)
+    return located
+
+
+class Located(NamedTuple):
+    """Where images are.
+
+    Attributes:
+        paths: relative to the root; None where an image is missing.
+        foreign: indices of those whose names are of another computer: their last parts were found.
+        doubtful: those of them that have come to the file of another image.
+    """
+
+    paths: list[str | None]
+    foreign: list[int]
+    doubtful: list[int]
 
 
 class ImageFolders:
-    """Listings of the root and of the sub folders that COCO and its kin use."""
+    """Listings of the root and of the sub folders that COCO and its kin use, one a folder."""
 
     def __init__(self, root: Path, annotation_file: Path) -> None:
         self.root = root
@@ -162,8 +189,27 @@ class ImageFolders:
         self.listings: dict[str, set[str]] = {}
         self.subfolders = [name for name in _SUBFOLDERS if (root / name).is_dir()]
 
+    def locate(self, names: Sequence[str]) -> Located:
+        """Every named file, as it stands or else by its last parts.
+
+        Raises:
+            DataError: a name is in several sub folders.
+        """
+        stated = [self.find(name) for name in names]
+        missing = [i for i, path in enumerate(stated) if path is None]
+        foreign = {i: path for i in missing if (path := self.find_tail(names[i]))}
+        paths = [foreign.get(i, path) for i, path in enumerate(stated)]
+        taken = Counter(paths)
+        return Located(paths, list(foreign), [i for i, path in foreign.items() if taken[path] > 1])
+
+    def find_tail(self, name: str) -> str | None:
+        """Path of the longest tail of a foreign name that is there, or None."""
+        return next((path for tail in tails_of_name(name) if (path := self.find(tail))), None)
+
     def find(self, name: str) -> str | None:
         """Path relative to the root, or None."""
+        if problem_of_name(name) is not None:
+            return None
         if self._has(name):
             return name
         found = [path for path in (f"{folder}/{name}" for folder in self.subfolders) if self._has(path)]
@@ -178,6 +224,8 @@ class ImageFolders:
     def _has(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")
         if folder not in self.listings:
-            place = self.root / folder
-            self.listings[folder] = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
+            try:
+                self.listings[folder] = {entry.name for entry in (self.root / folder).iterdir()}
+            except (OSError, ValueError):
+                self.listings[folder] = set()
         return name in self.listings[folder]

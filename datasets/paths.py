@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from datasets.colour import jitter_colour
 from datasets.geometry import Matrix, warp_image
 from datasets.transforms import Augmentation, random_placement
+from utils.skeleton import Skeleton
 
 _WEAK = Augmentation(flip=0.5, scale=(0.8, 1.25), shift=0.05, rotation=0.0, colour=0.0, mosaic=0.0)
 _STRONG = Augmentation(flip=0.5, scale=(0.7, 1.4), shift=0.1, rotation=60.0, colour=0.0, mosaic=0.0)
@@ -19,7 +20,7 @@ _COLOUR = 1.5
 
 
 def path_view(
-    image: NDArray[np.uint8], path: str, size: tuple[int, int], rng: np.random.Generator
+    image: NDArray[np.uint8], path: str, size: tuple[int, int], skeleton: Skeleton, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], Matrix]:
     """What the student sees.
 
@@ -28,12 +29,13 @@ def path_view(
         path: of `utils.config.PATHS`. ``geometry`` turns, scales and crops; ``appearance`` changes colours, blurs and
             compresses; ``occlusion`` hides joints, which `datasets.occlusion` does once the teacher has said where.
         size: H, W of the result.
+        skeleton: whether views may be mirrored.
         rng: source of all draws.
 
     Returns:
         (H, W, 3) uint8, and the matrix from the picture's pixels to it.
     """
-    placement = _STRONG if path == "geometry" else _WEAK
+    placement = (_STRONG if path == "geometry" else _WEAK).of(skeleton)
     picture = (image.shape[0], image.shape[1])
     matrix = random_placement(picture, size, size, placement, rng, zoom=1.0)
     view = warp_image(image, matrix, size)

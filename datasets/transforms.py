@@ -70,6 +70,10 @@ class Augmentation:
         if not 0 <= self.rotation <= 180:
             raise ConfigError(f"The rotation must be between 0 and 180 degrees, but is {self.rotation}.")
 
+    def of(self, skeleton: Skeleton) -> Augmentation:
+        """Without mirror images where nobody knows which keypoints trade places in them; the draws stay the same."""
+        return self if skeleton.mirrors else replace(self, flip=0.0)
+
     def plain(self) -> Augmentation:
         """For the last phase of a training: near to what the model will meet, no mosaic and no rotation."""
         low, high = self.scale
@@ -89,6 +93,7 @@ def training_sample(
 
     In a mosaic the other three pictures are drawn from the whole data set; the matrix is that of the first tile.
     """
+    augmentation = augmentation.of(source.skeleton)
     if rng.random() < augmentation.mosaic:
         sample, matrix = _mosaic(source, index, size, augmentation, rng)
     else:

@@ -20,6 +20,7 @@ from datasets.paths import path_view
 from datasets.sampler import SampleKey, TrainingBatches
 from utils.image_folder import find_images
 from utils.images import read_image
+from utils.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class Unlabelled:
     Attributes:
         files: their paths.
         known: labels of those that have some, by index, in pixels of the picture.
+        skeleton: of the people in them.
         held_out: how many of the pictures that were named are left out, because they are labelled elsewhere.
     """
 
     files: tuple[Path, ...]
     known: dict[int, Labels]
+    skeleton: Skeleton
     held_out: int = 0
 
     def __len__(self) -> int:
@@ -87,7 +90,8 @@ def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[Coc
     partly = {i: fit.annotation(i) for i in range(len(fit))}
     partly = {i: labels for i, labels in partly.items() if not _posed(labels).all()}
     files = (*kept, *(fit.file(i) for i in partly))
-    return Unlabelled(files, dict(enumerate(partly.values(), len(kept))), len(found) - len(kept))
+    known = dict(enumerate(partly.values(), len(kept)))
+    return Unlabelled(files, known, fit.skeleton, len(found) - len(kept))
 
 
 def _posed(labels: Labels) -> NDArray[np.bool_]:
@@ -138,7 +142,7 @@ class _ViewSamples(Samples[Views]):
         teacher = [letterbox_image(image, self.size) for image in images]
         draws = [np.random.default_rng((*self._seed(key), 1)) for key in keys]
         views = [
-            path_view(image, path, self.size, rng)
+            path_view(image, path, self.size, self.pictures.skeleton, rng)
             for path in self.paths
             for image, rng in zip(images, draws, strict=True)
         ]

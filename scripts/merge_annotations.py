@@ -17,7 +17,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.image_name import problem_of_name
-from utils.coco_files import read_json, read_skeleton, write_annotations
+from utils.annotation_file import AnnotationFile
+from utils.annotation_parser import parse
+from utils.coco_files import read_json, write_annotations
 from utils.command_line import Parser
 from utils.errors import ConfigError, DataError, exit_status
 from utils.input_file import check_input_file, check_input_folder
@@ -62,25 +64,17 @@ class Merged:
         """Appends a file whose pictures lie in a folder below the root.
 
         Raises:
-            DataError: not a COCO keypoint file, or of another skeleton than the first.
+            DataError: it has faults, or another skeleton than the first.
             ConfigError: the folder is not below the root.
         """
-        content = read_json(file, "annotations")
-        try:
-            self._check_skeleton(file, content)
-            self._append(content, self._prefix(folder), file)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{file} is no COCO keypoint file ({error!r}). scripts/validate_annotations.py says what is wrong."
-            ) from error
+        parsed = parse(read_json(file, "annotation file"))
+        parsed.refuse_faults(str(file), ("nobody",))
+        self._check_skeleton(file, parsed)
+        self._append(parsed, self._prefix(folder), file)
 
-    def _append(self, content: Row, prefix: Path, file: Path) -> None:
-        images = self._images(content["images"], prefix, file)
-        categories = {row["id"] for row in content["categories"] if row.get("keypoints")}
-        strangers = {row["image_id"] for row in content["annotations"]} - {row["id"] for row in content["images"]}
-        if strangers:
-            raise DataError(f"{file}: there are annotations of image {min(strangers)}, which is not in the file.")
-        for row in content["annotations"]:
+    def _append(self, parsed: AnnotationFile, prefix: Path, file: Path) -> None:
+        images, categories = self._images(parsed.content["images"], prefix, file), frozenset(parsed.merged)
+        for row in parsed.content["annotations"]:
             if row["category_id"] in categories and row["image_id"] in images:
                 own = {
                     "id": len(self.content["annotations"]) + 1,
@@ -89,13 +83,14 @@ class Merged:
                 }
                 self.content["annotations"].append({**row, **own})
 
-    def _check_skeleton(self, file: Path, content: Row) -> None:
-        skeleton = read_skeleton(content, str(file))
+    def _check_skeleton(self, file: Path, parsed: AnnotationFile) -> None:
+        skeleton = parsed.skeleton
+        assert skeleton is not None
         if self._first is None:
-            category = next(row for row in content["categories"] if row.get("keypoints"))
+            category = next(row for row in parsed.content["categories"] if row["id"] == parsed.merged[0])
             self.content["categories"] = [{**category, "id": 1}]
             self._first, self._skeleton = file, skeleton
-        elif skeleton != self._skeleton:
+        elif (skeleton, skeleton.mirrors) != (self._skeleton, self._skeleton.mirrors):
             raise DataError(
                 f"{file} has other keypoints (names, lines, pairs or sigmas) than {self._first}. Join files of one "
                 "skeleton only."
@@ -109,8 +104,6 @@ class Merged:
 
     def _images(self, rows: Sequence[Row], prefix: Path, file: Path) -> dict[int, int]:
         ids: dict[int, int] = {}
-        if len({row["id"] for row in rows}) < len(rows):
-            raise DataError(f"{file}: several images have the same id. scripts/validate_annotations.py says which.")
         for row in rows:
             if self._complete_only and row.get("complete") is False:
                 self.left_out += 1

@@ -21,6 +21,8 @@ from utils.structures import PoseBatch
 NO_ONE = -1
 PATCHES_PER_PERSON = 8
 """Most patches that stand for one person among the proposals."""
+AT_A_TIME = 64
+"""People whose costs are computed at once."""
 FAR = 1e4
 """Cost of what can't be: finite, so that the Hungarian method never meets an infinity."""
 
@@ -82,17 +84,34 @@ class MatchCost:
     pose: float = 2.0
 
     def __call__(self, prediction: Prediction, targets: Targets, sigmas: Tensor) -> Tensor:
-        """(B, Q) candidates and (B, P) people -> (B, Q, P) finite float32 costs, without gradient."""
+        """(B, Q) candidates and (B, P) people -> (B, Q, P) finite float32 costs, without gradient.
+
+        Some people at a time, and of the images only those that have so many: a crowd of thousands needs no more
+        memory than its costs, and no time for images without a crowd.
+        """
         with torch.no_grad():
             prediction = Prediction(*(part.float() for part in prediction))
-            score = prediction.scores.sigmoid()[:, :, None]
-            boxes, corners = prediction.boxes[:, :, None], targets.corners[:, None]
-            distance = (boxes - to_centres(corners)).abs().sum(-1)
-            giou = iou_and_giou(to_corners(boxes), corners)[1]
-            oks, offset = self._pose_terms(prediction, targets, sigmas)
-            cost = self.box * distance - self.score * score - self.giou * giou - self.oks * oks + self.pose * offset
-            cost = torch.nan_to_num(cost, nan=FAR, posinf=FAR, neginf=FAR).clamp(-FAR, FAR)
-            return cost.masked_fill(~targets.people[:, None], FAR)
+            if targets.people.shape[1] <= AT_A_TIME:
+                return self._cost(prediction, targets, sigmas)
+            shape = (*prediction.scores.shape, targets.people.shape[1])
+            costs = torch.full(shape, FAR, device=prediction.scores.device)
+            for first in range(0, targets.people.shape[1], AT_A_TIME):
+                part = targets.map_people(lambda rows, i=first: rows[:, i : i + AT_A_TIME])  # type: ignore[misc]
+                images = part.people.any(1)
+                some = Prediction(*(rows[images] for rows in prediction))
+                chosen = part.map_people(lambda rows, i=images: rows[i])  # type: ignore[misc]
+                costs[images, :, first : first + AT_A_TIME] = self._cost(some, chosen, sigmas)
+            return costs
+
+    def _cost(self, prediction: Prediction, targets: Targets, sigmas: Tensor) -> Tensor:
+        score = prediction.scores.sigmoid()[:, :, None]
+        boxes, corners = prediction.boxes[:, :, None], targets.corners[:, None]
+        distance = (boxes - to_centres(corners)).abs().sum(-1)
+        giou = iou_and_giou(to_corners(boxes), corners)[1]
+        oks, offset = self._pose_terms(prediction, targets, sigmas)
+        cost = self.box * distance - self.score * score - self.giou * giou - self.oks * oks + self.pose * offset
+        cost = torch.nan_to_num(cost, nan=FAR, posinf=FAR, neginf=FAR).clamp(-FAR, FAR)
+        return cost.masked_fill(~targets.people[:, None], FAR)
 
     @staticmethod
     def _pose_terms(prediction: Prediction, targets: Targets, sigmas: Tensor) -> tuple[Tensor, Tensor]:

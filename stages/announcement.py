@@ -36,6 +36,7 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         *parts.plan.lines,
         ("training", data.train.describe()),
         ("validation", data.val.describe()),
+        ("mirroring", parts.skeleton.describe_flips()),
         ("output", str(parts.folder.path.absolute())),
     ]  # fmt: skip
     if start.training is not None:

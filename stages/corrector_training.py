@@ -113,7 +113,8 @@ def train_corrector(
         torch.manual_seed(seed)
         network = PoseCorrector(skeleton.num_keypoints)
     course = fit(network, lambda: _loss(network, lessons, errors, scale, skeleton, rng), steps, warm_up=0.1)
-    say(f"corrector: {steps} steps on {len(lessons.people)} people, {course}")
+    mirrored = "" if skeleton.mirrors else ", without mirror images"
+    say(f"corrector: {steps} steps on {len(lessons.people)} people, {course}{mirrored}")
     return TrainedCorrector(network, scale, skeleton)
 
 
@@ -127,7 +128,7 @@ def _loss(
 ) -> Tensor:
     """Of some people, turned, spoilt and with other colours."""
     rows = rng.integers(len(lessons.people), size=BATCH)
-    people, turns = lessons.people.select(rows), draw_turns(len(rows), rng)
+    people, turns = lessons.people.select(rows), draw_turns(len(rows), skeleton, rng)
     pivots = frame_of(people.boxes)[0][:, 0]
     people = turn_people(people, turns, skeleton)
     drawn = draw_errors(errors, people, skeleton, rng)

@@ -28,6 +28,11 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
 """Views beside the plain one, by -TTA."""
 
 
+def views_of(tta: str, skeleton: Skeleton) -> tuple[View, ...]:
+    """Those of -TTA, without mirror images where nobody knows which keypoints trade places in them."""
+    return tuple(view for view in VIEWS[tta] if skeleton.mirrors or not view.flip)
+
+
 @dataclass(frozen=True)
 class Gathering:
     """What M members found; the first one is the stage's input.
@@ -61,6 +66,8 @@ def gather(work: StageWork, skeleton: Skeleton) -> Gathering:
         raise ConfigError(f"-MEMBERS of other kinds than own need COCO's 17 keypoints, not {list(skeleton.names)}.")
     if not work.before and work.weights is None:
         raise ConfigError("The ensemble has nothing to start from: run the stage baseline first, or give --RESUME.")
+    if not skeleton.mirrors and work.config.tta != "none":
+        work.say(f"ensemble: no mirrored views: {skeleton.describe_flips()}")
     parts = [_Part(work, part, skeleton) for part in ("calibrate", "test")]
     calibrate, test = (part.run(members) for part in parts)
     return Gathering(calibrate, test, {part.name: part.before() for part in parts})
@@ -78,7 +85,7 @@ class _Part:
         self.path = work.parts[name]
         self.truth = work.truth(name, skeleton)
         self.pictures = work.pictures(name, skeleton)
-        self.views = VIEWS[work.config.tta]
+        self.views = views_of(work.config.tta, skeleton)
 
     def run(self, members: list[tuple[str, MemberName]]) -> dict[str, Predictions]:
         """Models of whole pictures come first: where they find people is where the partners look."""
@@ -87,7 +94,7 @@ class _Part:
             found |= self._find("", self.work.weights, self.views)
         for name, member in members:
             if member.kind == "own":
-                found |= self._find(f"{name}-", member.path, (View(), *self.views[:1]))
+                found |= self._find(f"{name}-", member.path, (View(), *(view for view in self.views[:1] if view.flip)))
         return found | self._pose([pair for pair in members if pair[1].kind != "own"], list(found.values()))
 
     def before(self) -> Path:

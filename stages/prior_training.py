@@ -135,7 +135,8 @@ def train_prior(
         torch.manual_seed(seed)
         network = PosePrior(skeleton.num_keypoints)
         course = fit(network, lambda: _loss(network, poses, errors, scale, skeleton, rng), steps, warm_up=0.05)
-    say(f"prior: {steps} steps on {len(poses)} poses, {course}")
+    mirrored = "" if skeleton.mirrors else ", without mirror images"
+    say(f"prior: {steps} steps on {len(poses)} poses, {course}{mirrored}")
     return TrainedPrior(network, scale, skeleton)
 
 
@@ -156,14 +157,14 @@ def _loss(
 
 def augment(people: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator) -> LabelledPeople:
     """Half of them mirrored, left and right exchanged, and all tilted, about the centres of their boxes."""
-    return turn_people(people, draw_turns(len(people), rng), skeleton)
+    return turn_people(people, draw_turns(len(people), skeleton, rng), skeleton)
 
 
-def draw_turns(count: int, rng: np.random.Generator) -> Array:
-    """(count, 2, 2) rotations; half of them mirror, too."""
+def draw_turns(count: int, skeleton: Skeleton, rng: np.random.Generator) -> Array:
+    """(count, 2, 2) rotations; half of them mirror, too, where it is known which keypoints trade places then."""
     angles = np.radians(rng.normal(0, TILT, count))
     turn = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], -1).reshape(-1, 2, 2)
-    mirrored = rng.random(count) < 0.5
+    mirrored = rng.random(count) < (0.5 if skeleton.mirrors else 0.0)
     return np.where(mirrored[:, None, None], -turn * [[1.0], [-1.0]], turn)  # negates x
 
 

@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from datasets.checks.pictures import SIMILAR, fingerprint, video_name
 from datasets.coco_pose import CocoPose
 from stages.stage import PARTS
+from utils.annotation_parser import parse
 from utils.coco_files import Row, is_labelled, load_ground_truth, read_json, write_annotations
 from utils.errors import DataError
 from utils.model_store import sha256_of
@@ -200,11 +201,17 @@ def _groups(bits: NDArray[np.uint64], videos: Sequence[str | None]) -> NDArray[n
 
 def _write_part(path: Path, source: Path, pictures: Sequence[Picture]) -> None:
     """The entries of some pictures; the file names are relative to the image root, whatever folders lie in it."""
-    content: dict[str, Any] = read_json(source, "annotation file")
+    content = parse(read_json(source, "annotation file")).content
     files = {picture.image_id: picture.file for picture in pictures}
     images: list[Row] = [{**row, "file_name": files[row["id"]]} for row in content["images"] if row["id"] in files]
-    people: list[Row] = [row for row in content["annotations"] if row["image_id"] in files]
+    people: list[Row] = [row for row in content["annotations"] if _image_of(row) in files]
     write_annotations(path, {**content, "images": images, "annotations": people})
+
+
+def _image_of(row: Row) -> int | None:
+    """Annotations of categories without keypoints may name anything."""
+    image_id = row.get("image_id")
+    return image_id if isinstance(image_id, int) else None
 
 
 def _check_part(path: Path, skeleton: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the teacher says of a picture, and of its mirror image: the same people twice, where it is sure of them."""
+"""What the teacher says of an image, and of another view of it: the same people twice, where it is sure of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from utils.keypoint_scores import match_people, oks_terms
 from utils.skeleton import Skeleton
 from utils.structures import People, PoseBatch
 
+SHIFT = 8
+"""Input pixels by which the second view is moved to the right where nothing may be mirrored."""
 SAME_PERSON = 0.1
 """Least OKS of two findings that may be one person; whether they agree is for the gates to say."""
 
@@ -67,7 +69,7 @@ def box_areas(boxes: Floats) -> Floats:
 
 @torch.no_grad()
 def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton: Skeleton) -> list[Opinion]:
-    """One forward pass over the images and their mirror images.
+    """One forward pass over the images and their mirror images; moved images where nothing may be mirrored.
 
     Args:
         find: the teacher, in inference mode.
@@ -76,11 +78,13 @@ def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton
         sizes: (B, 2) height and width of the pictures.
         skeleton: for left and right, and for OKS.
     """
-    both = find(torch.cat([images, images.flip(-1)]))
+    other = images.flip(-1) if skeleton.mirrors else images.roll(SHIFT, -1)
+    both = find(torch.cat([images, other]))
     first, second = (Decoded(*parts) for parts in zip(*(part.chunk(2) for part in both), strict=True))
     plain = to_original(first, letterboxes, sizes)
-    mirrored = to_original(mirror(second, images.shape[-1], skeleton), letterboxes, sizes)
-    return [distinct(compare(a, b, skeleton), skeleton) for a, b in zip(plain, mirrored, strict=True)]
+    back = mirror(second, images.shape[-1], skeleton) if skeleton.mirrors else moved(second, -SHIFT)
+    again = to_original(back, letterboxes, sizes)
+    return [distinct(compare(a, b, skeleton), skeleton) for a, b in zip(plain, again, strict=True)]
 
 
 def ask_all(find: Find, batches: Iterable[PoseBatch], skeleton: Skeleton) -> list[Opinion]:
@@ -98,6 +102,12 @@ def mirror(found: Decoded, width: int, skeleton: Skeleton) -> Decoded:
     keypoints[..., 0] = width - keypoints[..., 0]
     boxes = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
     return Decoded(found.scores, boxes, keypoints, found.confidences[:, :, order])
+
+
+def moved(found: Decoded, x: float) -> Decoded:
+    """Everything moved to the right by some input pixels."""
+    shift = found.boxes.new_tensor([x, 0, x, 0])
+    return found._replace(boxes=found.boxes + shift, keypoints=found.keypoints + shift[:2])
 
 
 def compare(plain: People, mirrored: People, skeleton: Skeleton) -> Opinion:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from utils.annotation_file import OF_IMAGES, AnnotationFile
+from utils.annotation_file import Row as Row
+from utils.annotation_parser import parse
+from utils.annotation_people import AREA_OF_BOX as AREA_OF_BOX
+from utils.annotation_values import LARGEST
 from utils.errors import DataError, OutputError
+from utils.input_file import check_input_file
 from utils.output import write_json
 from utils.skeleton import Skeleton
-
-Row = dict[str, Any]
-
-AREA_OF_BOX = 0.53
-"""Median area / box area over COCO's people with keypoints; used where an annotation has no area."""
-
-LARGEST = 1e15
-"""Beyond it, a number is no coordinate or area; NaN isn't below it either."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,20 @@ class GroundTruth:
         }
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Path, what: str, hook: Callable[[Row], Any] | None = None) -> Any:
     """The content of a JSON file.
 
+    Args:
+        path: a regular file.
+        what: names it in the message.
+        hook: changes every object as soon as it is read.
+
     Raises:
-        DataError: the file is missing, unreadable or not JSON; ``what`` names it in the message.
+        DataError: the file is missing, unreadable or not JSON.
     """
+    check_input_file(path, f"Check the path of the {what}.")
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_hook=hook)
     except OSError as error:
         raise DataError(f"Can't read the {what} {path}: {error.strerror or error}. Check the path.") from None
     except (ValueError, RecursionError) as error:
@@ -82,33 +86,45 @@ def write_annotations(path: Path, content: Row) -> None:
         raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
 
 
-def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool = True) -> GroundTruth:
-    """Reads annotations of the skeleton's keypoints and fills in defaults.
+def read_annotations(source: Path | Row, only: Skeleton | None = None) -> tuple[AnnotationFile, str]:
+    """An annotation file with its faults, and how messages call it; see `utils.annotation_parser.parse`.
 
-    A missing or zero ``area`` becomes `AREA_OF_BOX` of the box, a missing ``num_keypoints`` the number with v > 0.
+    Raises:
+        DataError: it can't be read, or is no JSON.
+    """
+    content = source if isinstance(source, dict) else read_json(Path(source), "annotation file")
+    return parse(content, only), "The ground truth" if isinstance(source, dict) else f"The annotation file {source}"
+
+
+def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool = True) -> GroundTruth:
+    """Reads annotations of the skeleton's keypoints.
 
     Args:
         source: an annotation file or its content.
         skeleton: whose keypoints are evaluated.
-        labelled: whether somebody has to be labelled; not where pictures are only looked at.
+        labelled: whether somebody has to be labelled; not where images are only looked at.
 
     Raises:
-        DataError: missing sections, other keypoints, entries that don't fit, or no labelled person.
+        DataError: it can't be read, has other keypoints, or a fault that the validator would report.
     """
-    content = source if isinstance(source, dict) else read_json(Path(source), "annotation file")
-    name = "The ground truth" if isinstance(source, dict) else f"The annotation file {source}"
-    _check_sections(content, name)
-    merged = [_whole(row, "id", f"{name}: category") for row in content["categories"] if _fits(row, skeleton)]
-    if not merged:
-        _no_category(content["categories"], skeleton, name)
-    images = [_whole(image, "id", f"{name}: image {i}") for i, image in enumerate(content["images"])]
-    chosen = [row for row in content["annotations"] if row.get("category_id") in merged]
-    known = set(images)
-    people = [_person(row, i + 1, known, skeleton.num_keypoints, name) for i, row in enumerate(chosen)]
-    if labelled and not any(is_labelled(person) for person in people):
-        raise DataError(f"{name} has no '{skeleton.category}' with labelled keypoints: there is nothing to evaluate.")
-    declared = frozenset(_whole(row, "id", f"{name}: category") for row in content["categories"])
-    return GroundTruth(images, people, merged[0], frozenset(merged), declared)
+    file, name = read_annotations(source, skeleton)
+    file.refuse_faults(name, OF_IMAGES if labelled else (*OF_IMAGES, "nobody"))
+    if file.skeleton is None:
+        _no_category(file.content["categories"], skeleton, name)
+    ids = [row["id"] for row in file.content["images"]]
+    people = [
+        {
+            "id": number,
+            "image_id": ids[person.image],
+            "keypoints": list(map(float, person.joints)) or [0.0] * (3 * skeleton.num_keypoints),
+            "num_keypoints": sum(v > 0 for v in person.joints[2::3]),
+            "bbox": list(map(float, person.box)),
+            "area": person.area,
+            "iscrowd": int(person.crowd),
+        }
+        for number, person in enumerate(file.people, 1)
+    ]
+    return GroundTruth(ids, people, file.merged[0], frozenset(file.merged), frozenset(file.declared))
 
 
 def read_skeleton(content: Any, name: str) -> Skeleton:
@@ -117,15 +133,13 @@ def read_skeleton(content: Any, name: str) -> Skeleton:
     Raises:
         DataError: it declares none, or several.
     """
-    _check_sections(content, name)
-    declared = [row for row in content["categories"] if row.get("keypoints")]
-    if not declared or any(row["keypoints"] != declared[0]["keypoints"] for row in declared):
-        names = [row.get("name") for row in declared]
-        raise DataError(f"{name} must declare the keypoints of one skeleton, but those with keypoints are {names}.")
-    try:
-        return Skeleton.from_category(declared[0])
-    except (DataError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{name}: its category '{declared[0].get('name')}' can't be used: {error}") from None
+    if isinstance(content, dict) and isinstance(content.get("categories"), list):
+        rows = [{**row, "id": i} if isinstance(row, dict) else row for i, row in enumerate(content["categories"])]
+        content = {"images": [{}], "annotations": [], "categories": rows}
+    file = parse(content)
+    file.refuse_faults(name, ("image-name", "image-size-missing", "id", "nobody"))
+    assert file.skeleton is not None  # or there was a fault
+    return file.skeleton
 
 
 def load_skeleton(path: Path) -> Skeleton:
@@ -137,48 +151,12 @@ def load_skeleton(path: Path) -> Skeleton:
     return read_skeleton(read_json(path, "annotation file"), f"The annotation file {path}")
 
 
-def _check_sections(content: Any, name: str) -> None:
-    for section in ("images", "annotations", "categories"):
-        rows = content.get(section) if isinstance(content, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise DataError(f"{name} has no list of objects '{section}'. It must be a COCO keypoint file.")
-
-
-def _fits(category: Row, skeleton: Skeleton) -> bool:
-    return category.get("keypoints") == list(skeleton.names)
-
-
 def _no_category(categories: list[Row], skeleton: Skeleton, name: str) -> NoReturn:
     declared = [row["keypoints"] for row in categories if row.get("keypoints")]
     raise DataError(
         f"{name} declares {declared or 'no keypoints'}, but the predictions have the "
         f"{skeleton.num_keypoints} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
     )
-
-
-def _person(row: Row, number: int, known: set[int], k: int, name: str) -> Row:
-    where = f"{name}: annotation {row.get('id', number)}"
-    image_id = _whole(row, "image_id", where)
-    if image_id not in known:
-        raise DataError(f"{where} belongs to image {image_id}, which is not among its images.")
-    keypoints = finite_numbers(row.get("keypoints") or [0.0] * (3 * k), 3 * k)
-    box = finite_numbers(row.get("bbox"), 4)
-    if keypoints is None or box is None:
-        what = "'bbox' of 4" if box is None else f"'keypoints' of {3 * k}"
-        raise DataError(f"{where} needs {what} finite numbers.")
-    stated = row.get("num_keypoints")
-    area = finite_numbers([row.get("area") or AREA_OF_BOX * box[2] * box[3]], 1)
-    if area is None or area[0] < 0:
-        raise DataError(f"{where} has the area {row.get('area')!r}. Give the pixels that the person covers.")
-    return {
-        "id": number,
-        "image_id": image_id,
-        "keypoints": keypoints,
-        "num_keypoints": stated if type(stated) is int else sum(v > 0 for v in keypoints[2::3]),
-        "bbox": box,
-        "area": area[0],
-        "iscrowd": int(bool(row.get("iscrowd"))),
-    }
 
 
 def check_results(results: Any, truth: GroundTruth, skeleton: Skeleton) -> list[Row]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import io
-import sys
 from typing import Any, NoReturn
 
+from utils.errors import show_every_name
 from utils.secrets import mask
 
 
@@ -15,15 +14,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
-        print_in_any_locale()
+        show_every_name()
 
     def error(self, message: str) -> NoReturn:
         """Ends with the usage and the message."""
         super().error(mask(message))
-
-
-def print_in_any_locale() -> None:
-    """Characters that the terminal's encoding lacks, and names that are not UTF-8, are escaped instead of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

@@ -10,7 +10,7 @@ import yaml
 
 from utils.config import flag_fields
 from utils.errors import ConfigError, unknown
-from utils.input_file import check_input_file
+from utils.yaml_file import compose_yaml
 
 _FLAG = "-CONFIG"
 
@@ -36,15 +36,7 @@ def read_flags(file: Path) -> list[str]:
     Raises:
         ConfigError: it can't be read, is no list of flags, or names one that doesn't exist.
     """
-    check_input_file(file, f"{_FLAG} names a YAML file of flags.", ConfigError)
-    try:
-        document = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise ConfigError(f"-CONFIG {file} can't be read: {error.strerror or error}.") from None
-    except RecursionError:
-        raise ConfigError(f"-CONFIG {file} is nested too deeply. Write lines such as EPOCH: 50.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: odd numbers of characters
-        raise ConfigError(f"-CONFIG {file} is no YAML: {' '.join(str(error).split())}") from None
+    document = compose_yaml(file, _FLAG, "Give a YAML file with lines such as EPOCH: 50.", ConfigError)
     if document is None:
         return []
     if not isinstance(document, yaml.MappingNode):

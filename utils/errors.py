@@ -90,6 +90,16 @@ def refusal(error: OSError) -> str:
     return f"Can't read or write{place}: {error.strerror}. Check permissions and free space, or name another place."
 
 
+def show_every_name() -> None:
+    """Lets the console print any text: what its encoding lacks (``LANG=C``, cp1252) comes as an escape.
+
+    Names of files may hold bytes that are no text at all.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str = "") -> int:
     """Runs the job of an entry point; a `SiaError`, and what the system refuses, become one line on stderr.
 
@@ -101,9 +111,7 @@ def exit_status(job: Callable[[], int | None], *, failed: int = 1, stopped: str 
     Returns:
         The exit status; 130 after Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that this terminal can't show is no reason to stop
-            stream.reconfigure(errors="backslashreplace")
+    show_every_name()
     try:
         status = job() or 0
         print(end="", flush=True)

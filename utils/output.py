@@ -113,12 +113,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8, whole or not at all.
+    """Writes UTF-8, whole or not at all; bytes of names that are no UTF-8 as escapes.
 
     Raises:
         OutputError: the file can't be written; an earlier file of that name stays.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:

@@ -7,14 +7,20 @@ Sigmas are COCO's per-keypoint constants: OKS uses a standard deviation of ``2 *
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from utils.errors import DataError
+from utils.sides import LEFT, RIGHT, read_sides, side_words
+from utils.skeleton_category import read_lines, read_names, read_pairs, read_sigmas
 
 DEFAULT_SIGMA = 0.067
 """Used for a keypoint whose sigma nobody states: the mean of COCO's seventeen."""
+
+
+DECLARED, INFERRED, UNKNOWN = "declared", "inferred", "unknown"
+"""Where flip pairs are from."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Skeleton:
         flip_pairs: pairs of 0-based indices that trade places under a horizontal flip.
         sigmas: K positive OKS constants.
         category: the name of the category, such as ``person``.
+        flips: where the pairs are from: ``declared`` (no pairs then mean that every point is its own mirror image),
+            ``inferred`` from the names, or ``unknown``; then nothing may be mirrored.
     """
 
     names: tuple[str, ...]
@@ -34,6 +42,7 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     category: str = "person"
+    flips: str = field(default=DECLARED, compare=False)
 
     def __post_init__(self) -> None:
         k = len(self.names)
@@ -49,6 +58,8 @@ class Skeleton:
         flipped = [i for pair in self.flip_pairs for i in pair]
         if len(set(flipped)) != len(flipped):
             raise DataError(f"Each keypoint can be in one flip pair only, but got {list(self.flip_pairs)}.")
+        if self.flips not in (DECLARED, INFERRED, UNKNOWN) or (self.flips == UNKNOWN and self.flip_pairs):
+            raise DataError(f"'flips' of a skeleton is {self.flips!r} with {len(self.flip_pairs)} pairs.")
 
     @property
     def num_keypoints(self) -> int:
@@ -63,69 +74,71 @@ class Skeleton:
             order[a], order[b] = b, a
         return order
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether a mirror image can be labelled: which keypoints trade places is known."""
+        return self.flips != UNKNOWN
+
+    def describe_flips(self) -> str:
+        """One line: what is mirrored into what and how that is known, or why nothing is mirrored."""
+        if not self.mirrors:
+            return (
+                f"off, since {read_sides(self.names).doubt or 'its pairs are unknown'}: declare 'flip_pairs' in the "
+                "category (pairs of names; [] where every keypoint is its own mirror image)"
+            )
+        pairs = ", ".join(f"{self.names[a]}/{self.names[b]}" for a, b in self.flip_pairs) or "none"
+        return f"pairs {'from the names' if self.flips == INFERRED else 'as declared'}: {pairs}"
+
+    def describe_sigmas(self, category: Mapping[str, Any]) -> str:
+        """One line about those that the category doesn't declare and COCO doesn't know; empty where there are none."""
+        unknown = [name for name in self.names if _COCO_SIGMAS.get(_part_of(name)) is None]
+        if category.get("sigmas") or not unknown:
+            return ""
+        named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        return f"sigmas are not declared: {DEFAULT_SIGMA}, the mean of COCO's, is taken for {named}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, for checkpoints and JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; without ``flips``, as in older files, no pairs are sure if the names say so."""
+        names = tuple(str(name) for name in values["names"])
+        pairs = tuple((int(a), int(b)) for a, b in values["flip_pairs"])
+        sure = bool(pairs) or (not (found := read_sides(names)).pairs and not found.doubt)
         return cls(
-            names=tuple(values["names"]),
+            names=names,
             edges=tuple((int(a), int(b)) for a, b in values["edges"]),
-            flip_pairs=tuple((int(a), int(b)) for a, b in values["flip_pairs"]),
+            flip_pairs=pairs,
             sigmas=tuple(float(s) for s in values["sigmas"]),
             category=str(values.get("category", "person")),
+            flips=str(values.get("flips", DECLARED if sure else UNKNOWN)),
         )
 
     @classmethod
     def from_category(cls, category: Mapping[str, Any]) -> Skeleton:
         """Reads one entry of a COCO file's ``categories``.
 
-        ``skeleton`` is 1-based, as in COCO. ``sigmas`` and ``flip_pairs`` (pairs of names) are optional
-        extensions; without them, COCO's own names get COCO's sigmas, others the mean of COCO's, and
-        flip pairs follow from ``left``/``right`` in the names.
+        ``skeleton`` is 1-based, as in COCO; what else is understood, `utils.skeleton_category` says. ``sigmas`` and
+        ``flip_pairs`` (pairs of names) are optional extensions; without them, COCO's own names get COCO's sigmas,
+        others the mean of COCO's, and flip pairs follow from the sides in the names, where these say them.
 
         Raises:
             DataError: the category declares no keypoints, or pairs or sigmas that don't fit them.
         """
-        names = tuple(str(name) for name in category.get("keypoints") or ())
-        if not names:
-            raise DataError(
-                f"Category '{category.get('name', category.get('id'))}' declares no keypoints. "
-                "Add its list of keypoint names as 'keypoints'."
-            )
+        names = read_names(category)
         pairs = category.get("flip_pairs")
+        sides = read_sides(names)
+        guessed = UNKNOWN if sides.doubt else INFERRED
         return cls(
             names=names,
-            edges=tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()),
-            flip_pairs=infer_flip_pairs(names) if pairs is None else _pairs_by_name(names, pairs),
-            sigmas=tuple(float(s) for s in category.get("sigmas") or map(_sigma_of, names)),
+            edges=read_lines(category.get("skeleton"), names).edges,
+            flip_pairs=sides.pairs if pairs is None else read_pairs(pairs, names),
+            sigmas=tuple(read_sigmas(category.get("sigmas"), len(names)) or map(_sigma_of, names)),
             category=str(category.get("name", "person")),
+            flips=guessed if pairs is None else DECLARED,
         )
-
-
-def _pairs_by_name(names: Sequence[str], pairs: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:
-    unknown = [name for pair in pairs for name in pair if name not in names]
-    if unknown:
-        raise DataError(f"'flip_pairs' names {unknown}, which are not among the keypoints {list(names)}.")
-    return tuple((names.index(a), names.index(b)) for a, b in pairs)
-
-
-def infer_flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs each name that has ``left`` (or a lone ``l``) with its twin that has ``right`` (or ``r``)."""
-    index = {_side_words(name): i for i, name in enumerate(names)}
-    twins = ((i, index.get(_swap_left(words))) for words, i in index.items())
-    return tuple((i, j) for i, j in twins if j is not None and j != i)
-
-
-def _side_words(name: str) -> tuple[str, ...]:
-    spaced = name.lower().replace("left", " left ").replace("right", " right ")
-    return tuple(spaced.replace("_", " ").replace("-", " ").split())
-
-
-def _swap_left(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple({"left": "right", "l": "r"}.get(word, word) for word in words)
 
 
 _COCO_SIGMAS = {
@@ -142,8 +155,12 @@ _COCO_SIGMAS = {
 
 
 def _sigma_of(name: str) -> float:
-    words = [word for word in _side_words(name) if word not in ("left", "right", "l", "r")]
-    return _COCO_SIGMAS.get(" ".join(words), DEFAULT_SIGMA)
+    return _COCO_SIGMAS.get(_part_of(name), DEFAULT_SIGMA)
+
+
+def _part_of(name: str) -> str:
+    """The part of the body, without its side."""
+    return " ".join(word for word in side_words(name) if word not in (LEFT, RIGHT))
 
 
 COCO_PERSON = Skeleton.from_category(

@@ -127,7 +127,10 @@ def batches(data: CocoPose, size: int, seed: int) -> Iterator[tuple[list[Tensor]
     while True:
         order = random.permutation(usable).tolist()
         for first in range(0, len(order) - size + 1, size):
-            samples = [sample(data, index, random.random() < 0.5) for index in order[first : first + size]]
+            samples = [
+                sample(data, index, random.random() < 0.5 and data.skeleton.mirrors)
+                for index in order[first : first + size]
+            ]
             yield [picture for picture, _ in samples], [target for _, target in samples]
 
 

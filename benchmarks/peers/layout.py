@@ -99,7 +99,7 @@ def write_yolo_data(folder: Path, skeleton: Skeleton, splits: tuple[str, ...]) -
         "nc": 1,
         "channels": 3,
         "kpt_shape": [skeleton.num_keypoints, 3],
-        "flip_idx": skeleton.flip_order,
+        **({"flip_idx": skeleton.flip_order} if skeleton.mirrors else {}),
     }
     (folder / "data.yaml").write_text(json.dumps(data))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.coco_files import AREA_OF_BOX
+from utils.annotation_file import AnnotationFile
 from utils.skeleton import Skeleton
 
 Row = dict[str, Any]
@@ -19,34 +19,28 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Person:
-    """One annotation of a category with keypoints; None for what is missing or malformed.
+    """One annotation of a category with keypoints, as `utils.annotation_file.Person`, in arrays.
 
     Attributes:
         row: index in ``annotations``.
         image: index in ``images``.
         box: (4,) x y width height, width and height above 0.
-        joints: (K, 3) x, y, v in {0, 1, 2}.
+        joints: (K, 3) x, y, v in {0, 1, 2}; None where there are none.
         area: pixels squared, above 0.
         crowd: whether it is a crowd region.
     """
 
     row: int
     image: int
-    box: Floats | None
+    box: Floats
     joints: Floats | None
-    area: float | None
+    area: float
     crowd: bool
 
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:
         """(K,) which joints have v > 0; empty where there are no keypoints."""
         return np.zeros(0, bool) if self.joints is None else np.asarray(self.joints[:, 2] > 0)
-
-    @property
-    def covered(self) -> float:
-        """Pixels squared: the area, or what SIA Pose and the evaluation take in its place; 0 without a box."""
-        boxed = 0.0 if self.box is None else AREA_OF_BOX * float(self.box[2] * self.box[3])
-        return self.area or boxed
 
 
 @dataclass(frozen=True)
@@ -55,17 +49,28 @@ class Annotations:
 
     Attributes:
         file: for messages.
-        content: the whole file, as parsed.
-        skeleton: of its people; None where the category can't be used.
-        images: index in ``images`` by id, of those with an id of their own.
-        people: of the categories with keypoints and of known images, in the order of the file.
+        parsed: all of it, with the faults.
+        people: those without faults, in the order of the file.
     """
 
     file: Path
-    content: Row
-    skeleton: Skeleton | None
-    images: dict[int, int]
+    parsed: AnnotationFile
     people: list[Person]
+
+    @property
+    def content(self) -> Row:
+        """The whole file, with the right values where others were written."""
+        return self.parsed.content
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """Of its people; None where the category can't be used."""
+        return self.parsed.skeleton
+
+    @property
+    def images(self) -> dict[int, int]:
+        """Index in ``images`` by id, of those with an id of their own."""
+        return self.parsed.images
 
     def label(self, row: int) -> str:
         """How messages call an annotation."""
@@ -77,10 +82,7 @@ class Annotations:
 
     def size(self, image: int) -> tuple[int, int] | None:
         """Declared width and height in pixels; None where they are no sizes."""
-        row = self.content["images"][image]
-        width, height = row.get("width"), row.get("height")
-        usable = all(type(side) is int and 0 < side < 2**31 for side in (width, height))
-        return (width, height) if usable else None
+        return self.parsed.sizes[image]
 
     @cached_property
     def by_image(self) -> dict[int, list[Person]]:

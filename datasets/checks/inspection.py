@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets.checks.annotations import Annotations
 from datasets.checks.finding import CHECKS, Finding, Severity
 from datasets.checks.labels import check_labels
+from datasets.checks.names import check_names
 from datasets.checks.pictures import Picture, check_pictures, check_splits, read_pictures
 from datasets.checks.pose import check_poses
 from datasets.checks.statistics import Statistics, check_statistics, measure
@@ -73,6 +74,7 @@ def inspect(
     pictures = read_pictures(data, folder, workers, progress)
     statistics = measure(data)
     findings += [
+        *check_names(data, folder),
         *check_pictures(data, pictures),
         *check_labels(data),
         *check_poses(data, predict(data) if predict else None),

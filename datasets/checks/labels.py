@@ -8,7 +8,7 @@ import numpy as np
 
 from datasets.checks.annotations import Annotations, Floats, Person
 from datasets.checks.finding import Finding
-from datasets.coco_file import OUTSIDE_TOLERANCE
+from utils.annotation_people import OUTSIDE_TOLERANCE
 from utils.skeleton import Skeleton
 
 BOX_MARGIN = 1.1
@@ -23,38 +23,28 @@ def check_labels(data: Annotations) -> Iterator[Finding]:
     """All findings about single people; x, y in pixels of the picture."""
     for person in data.people:
         yield from _box(data, person)
-        yield from _counts(data, person)
+        yield from _crowd(person)
         if data.skeleton is not None and person.joints is not None:
             yield from _joints(data, person, data.skeleton)
 
 
 def _box(data: Annotations, person: Person) -> Iterator[Finding]:
     size = data.size(person.image)
-    if person.box is None:
-        return
     x, y, width, height = person.box
     if size is not None:
         out = max(-x, -y, x + width - size[0], y + height - size[1])
         if out > OUTSIDE_TOLERANCE:
             wholly = ", wholly" if min(x + width, y + height, size[0] - x, size[1] - y) <= 0 else ""
             yield _of(person, "bbox-outside-image", f"The box leaves the picture by {out:.1f} px{wholly}.")
-    share = (person.area or 0) / (width * height)
-    if person.area and not person.crowd and not LEAST_SHARE <= share <= 1:
+    share = person.area / (width * height)
+    if not person.crowd and not LEAST_SHARE <= share <= 1:
         yield _of(person, "area-of-box", f"The area is {100 * share:.3g} % of the box.")
 
 
-def _counts(data: Annotations, person: Person) -> Iterator[Finding]:
-    stated = data.content["annotations"][person.row].get("num_keypoints")
+def _crowd(person: Person) -> Iterator[Finding]:
     labelled = int(person.labelled.sum())
-    if stated is not None and (person.joints is not None or not keypoints_of(data, person)) and stated != labelled:
-        yield _of(person, "num-keypoints", f"num_keypoints is {stated!r}, but {labelled} joints have v > 0.")
     if person.crowd and labelled:
         yield _of(person, "crowd-with-keypoints", f"A crowd region with {labelled} labelled joints.")
-
-
-def keypoints_of(data: Annotations, person: Person) -> object:
-    """The raw value, which may be malformed."""
-    return data.content["annotations"][person.row].get("keypoints")
 
 
 def _joints(data: Annotations, person: Person, skeleton: Skeleton) -> Iterator[Finding]:
@@ -97,8 +87,6 @@ def _outside_image(points: Floats, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def _outside_box(points: Floats, person: Person) -> np.ndarray:
-    if person.box is None:
-        return np.zeros(len(points), bool)
     half = person.box[2:] / 2
     reach = np.maximum(half * BOX_MARGIN, half + OUTSIDE_TOLERANCE)
     return np.asarray((np.abs(points - person.box[:2] - half) > reach).any(axis=1))
@@ -108,6 +96,6 @@ def _crowded(person: Person) -> np.ndarray:
     """(K,) labelled joints that share their point with another one."""
     assert person.joints is not None
     points = np.where(person.labelled[:, None], person.joints[:, :2], np.nan)
-    near = max(SAME_POINT * person.covered**0.5, 0.1)
+    near = max(SAME_POINT * person.area**0.5, 0.1)
     same = np.linalg.norm(points[:, None] - points, axis=-1) < near
     return np.asarray(same.sum(axis=1) > 1)

@@ -58,8 +58,8 @@ def read_pictures(
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images. Check --img_dir.")
     folders = ImageFolders(folder, data.file)
-    names = {i: row.get("file_name") for i, row in enumerate(data.content["images"])}
-    places = {i: folders.find(str(name)) for i, name in names.items() if problem_of_name(name) is None}
+    names = [str(row.get("file_name") or "") for row in data.content["images"]]
+    places = {i: path for i, path in enumerate(folders.locate(names).paths) if path or not problem_of_name(names[i])}
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         done = []
         for picture in pool.map(lambda place: _read(place[0], folder / place[1] if place[1] else None), places.items()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -162,33 +161,44 @@ def _point(person: Person, skeleton: Skeleton, name: str) -> Floats | None:
 
 
 def _twice(data: Annotations, people: list[Person], skeleton: Skeleton) -> Iterator[Finding]:
-    for first, second in combinations([person for person in people if not person.crowd], 2):
-        likeness = _likeness(first, second, skeleton)
-        if likeness > SAME_PERSON:
-            kind = "OKS" if first.labelled.any() else "IoU of the boxes"
-            message = f"The same person as {data.label(first.row)}: {kind} {likeness:.3f}."
-            yield Finding("person-twice", message, second.image, second.row)
+    """One finding for each who is somebody before: thousands of copies are thousands of findings, not millions."""
+    people = [person for person in people if not person.crowd]
+    if len(people) < 2:
+        return
+    blank = np.zeros((skeleton.num_keypoints, 3))
+    joints = np.array([blank if person.joints is None else person.joints for person in people])
+    boxes, areas = np.array([person.box for person in people]), np.array([person.area for person in people])
+    for i in range(1, len(people)):
+        likeness = _likeness(joints[: i + 1], boxes[: i + 1], areas[: i + 1], skeleton)
+        twin = int(likeness.argmax())
+        if likeness[twin] > SAME_PERSON:
+            kind = "OKS" if people[i].labelled.any() else "IoU of the boxes"
+            message = f"The same person as {data.label(people[twin].row)}: {kind} {likeness[twin]:.3f}."
+            yield Finding("person-twice", message, people[i].image, people[i].row)
 
 
-def _likeness(first: Person, second: Person, skeleton: Skeleton) -> float:
-    """OKS over all joints that either has, a joint that only one has counting 0; without joints, IoU of the boxes."""
-    if first.labelled.any() != second.labelled.any() or first.box is None or second.box is None:
-        return 0.0
-    iou = _iou(first.box, second.box)
-    if iou == 0 or not first.labelled.any():
-        return iou
-    assert first.joints is not None and second.joints is not None
-    distances = np.linalg.norm(first.joints[:, :2] - second.joints[:, :2], axis=1)
-    terms = oks_terms(distances, np.array(min(first.covered, second.covered)), np.array(skeleton.sigmas))
-    both, either = first.labelled & second.labelled, first.labelled | second.labelled
-    return float(terms[both].sum() / either.sum())
+def _likeness(joints: Floats, boxes: Floats, areas: Floats, skeleton: Skeleton) -> Floats:
+    """(N,) of the last of N + 1 people with those before: OKS over all joints that either has, 0 for what one lacks.
+
+    IoU of the boxes where neither has joints.
+    """
+    labelled = np.asarray(joints[..., 2] > 0)
+    posed = np.asarray(labelled.any(axis=1))
+    likeness = np.where(posed[:-1] == posed[-1], _iou(boxes[:-1], boxes[-1]), 0.0)
+    near = np.flatnonzero(likeness)
+    if posed[-1] and len(near):
+        distances = np.linalg.norm(joints[near, :, :2] - joints[-1, :, :2], axis=-1)
+        terms = oks_terms(distances, np.minimum(areas[near], areas[-1]), np.array(skeleton.sigmas))
+        both, either = labelled[near] & labelled[-1], labelled[near] | labelled[-1]
+        likeness[near] = (terms * both).sum(axis=1) / either.sum(axis=1)
+    return likeness
 
 
-def _iou(a: Floats, b: Floats) -> float:
-    """Of two boxes x y width height."""
-    shared = np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2])
-    common = float(shared.clip(min=0).prod())
-    return common / (float(a[2:].prod() + b[2:].prod()) - common)
+def _iou(a: Floats, b: Floats) -> Floats:
+    """(...,) of boxes (..., 4) x y width height."""
+    shared = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    common = shared.clip(min=0).prod(axis=-1)
+    return np.asarray(common / (a[..., 2:].prod(axis=-1) + b[..., 2:].prod(axis=-1) - common))
 
 
 def _compare(people: list[Person], predicted: People, image: int, skeleton: Skeleton) -> Iterator[Finding]:
@@ -210,17 +220,15 @@ def _compare(people: list[Person], predicted: People, image: int, skeleton: Skel
 
 def _covers(person: Person, box: Floats) -> bool:
     """Whether an annotation accounts for a predicted box; a crowd does where half of the box is in it."""
-    if person.box is None:
-        return False
     if not person.crowd:
-        return _iou(person.box, box) > 0.3
+        return bool(_iou(person.box, box) > 0.3)
     shared = np.minimum(person.box[:2] + person.box[2:], box[:2] + box[2:]) - np.maximum(person.box[:2], box[:2])
     return float(shared.clip(min=0).prod()) > 0.5 * float(box[2:].prod())
 
 
 def _agreement(person: Person, predicted: People, skeleton: Skeleton) -> tuple[float, float]:
     """The best OKS with any confident prediction: as annotated, and with left and right swapped."""
-    if person.joints is None or not person.labelled.any() or person.covered == 0:
+    if person.joints is None or not person.labelled.any():
         return 0.0, 0.0
     points = predicted.keypoints[predicted.scores >= CONFIDENT].astype(np.float64)
     if not len(points):
@@ -232,5 +240,5 @@ def _agreement(person: Person, predicted: People, skeleton: Skeleton) -> tuple[f
 
 def _best(joints: Floats, points: Floats, person: Person, skeleton: Skeleton) -> float:
     distances = np.linalg.norm(points - joints[:, :2], axis=-1)
-    terms = oks_terms(distances, np.full(len(points), person.covered), np.array(skeleton.sigmas))
+    terms = oks_terms(distances, np.full(len(points), person.area), np.array(skeleton.sigmas))
     return float(terms[:, joints[:, 2] > 0].mean(axis=1).max())

@@ -22,10 +22,8 @@ def read_predictions(file: Path, data: Annotations) -> Mapping[int, People]:
     """
     if data.skeleton is None:
         raise DataError(f"{data.file}: --results needs a category with usable keypoints. Correct it first.")
-    categories = [row for row in data.content["categories"] if type(row.get("id")) is int]
-    posed = frozenset(row["id"] for row in categories if row.get("keypoints"))
-    declared = frozenset(row["id"] for row in categories)
-    truth = GroundTruth(list(data.images), [], min(posed, default=0), posed, declared)
+    posed, declared = frozenset(data.parsed.merged), frozenset(data.parsed.declared)
+    truth = GroundTruth(list(data.images), [], min(posed), posed, declared)
     rows = check_results(read_json(file, "results file"), truth, data.skeleton)
     if not all("bbox" in row for row in rows):
         raise DataError(f"{file}: the results have no 'bbox'. Use those of scripts/evaluate.py.")

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from datasets.checks.annotations import Annotations, Row
 from datasets.checks.finding import Finding
 from datasets.checks.pictures import Picture
-from datasets.checks.structure import counts_from_zero
+from datasets.image_name import tails_of_name
 
 
 def repair(data: Annotations, pictures: list[Picture], findings: list[Finding]) -> tuple[Row, dict[str, int]]:
     """A repaired copy of the file's content, and how many repairs were made, by check.
 
-    Joints with v = 0 and joints at (0, 0) become 0 0 0, num_keypoints is counted, boxes are cut at the border, exact
-    copies of annotations are removed, double annotation ids renumbered, missing sizes taken from the pictures, and
-    lines that count from 0 count from 1.
+    What the reader took for right is written as it took it. Joints with v = 0 and joints at (0, 0) become 0 0 0, boxes
+    are cut at the border, exact copies of annotations and those with nothing to see are removed, missing sizes are
+    taken from the images, and foreign names become those of the files that were found.
     """
     sizes = {picture.image: picture.size for picture in pictures if picture.size is not None}
-    work = _Work(data, copy.deepcopy(data.content), sizes)
+    files = {picture.image: picture.file for picture in pictures if picture.file is not None}
+    work = _Work(data, copy.deepcopy(data.content), sizes, files)
     made = Counter(
         finding.check for finding in findings if finding.check in REPAIRS and REPAIRS[finding.check](work, finding)
     )
@@ -39,12 +43,15 @@ class _Work:
     data: Annotations
     content: Row
     sizes: dict[int, tuple[int, int]]
+    files: dict[int, Path]
     removed: set[int] = field(default_factory=set)
-    next_id: int = 1
 
-    def __post_init__(self) -> None:
-        ids = (row.get("id") for row in self.content["annotations"] if isinstance(row, dict))
-        self.next_id = 1 + max((key for key in ids if type(key) is int), default=0)
+    @cached_property
+    def copies(self) -> set[int]:
+        """Indices of annotations that are the same as an earlier one in everything but their ids."""
+        first: dict[str, int] = {}
+        texts = [json.dumps(row | {"id": 0}, sort_keys=True) for row in self.data.content["annotations"]]
+        return {index for index, text in enumerate(texts) if first.setdefault(text, index) != index}
 
     def row(self, finding: Finding) -> Row:
         assert finding.row is not None
@@ -61,10 +68,25 @@ def _clear_joints(work: _Work, finding: Finding) -> bool:
     return True
 
 
-def _count_joints(work: _Work, finding: Finding) -> bool:
-    row = work.row(finding)
-    row["num_keypoints"] = sum(v > 0 for v in (row.get("keypoints") or [])[2::3])
+def _as_taken(work: _Work, finding: Finding) -> bool:
+    """The reader has put it right already."""
     return True
+
+
+def _remove(work: _Work, finding: Finding) -> bool:
+    assert finding.row is not None
+    work.removed.add(finding.row)
+    return True
+
+
+def _name_found(work: _Work, finding: Finding) -> bool:
+    """The longest tail of the name that the found file has, too."""
+    assert finding.image is not None
+    row, file = work.content["images"][finding.image], work.files.get(finding.image)
+    tails = [] if file is None else [t for t in tails_of_name(row["file_name"]) if file.as_posix().endswith(f"/{t}")]
+    if tails:
+        row["file_name"] = tails[0]
+    return bool(tails)
 
 
 def _cut_box(work: _Work, finding: Finding) -> bool:
@@ -83,22 +105,23 @@ def _cut_box(work: _Work, finding: Finding) -> bool:
 def _remove_copy(work: _Work, finding: Finding) -> bool:
     """Only where an earlier annotation is the same in everything but its id."""
     assert finding.row is not None
-    rows = work.data.content["annotations"]
-    wanted = _without_id(rows[finding.row])
-    copies = [i for i in range(finding.row) if i not in work.removed and _without_id(rows[i]) == wanted]
-    if finding.row in work.removed or not copies:
+    if finding.row in work.removed or finding.row not in work.copies:
         return False
     work.removed.add(finding.row)
     return True
 
 
-def _without_id(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != "id"}
-
-
-def _renumber(work: _Work, finding: Finding) -> bool:
-    work.row(finding)["id"] = work.next_id
-    work.next_id += 1
+def _number_image(work: _Work, finding: Finding) -> bool:
+    """A number for an image whose id is a text that no other image has; its annotations get it, too."""
+    images, annotations = work.content["images"], work.content["annotations"]
+    old = None if finding.image is None else images[finding.image].get("id")
+    if not isinstance(old, str) or sum(image.get("id") == old for image in images) > 1:
+        return False
+    new = 1 + max((image["id"] for image in images if type(image.get("id")) is int), default=0)
+    images[finding.image]["id"] = new
+    for row in annotations:
+        if row.get("image_id") == old:
+            row["image_id"] = new
     return True
 
 
@@ -110,21 +133,21 @@ def _take_size(work: _Work, finding: Finding) -> bool:
     return size is not None
 
 
-def _count_from_one(work: _Work, finding: Finding) -> bool:
-    for category in work.content["categories"]:
-        if category.get("keypoints") and counts_from_zero(category):
-            category["skeleton"] = [[a + 1, b + 1] for a, b in category["skeleton"]]
-    return True
-
-
 REPAIRS: dict[str, Callable[[_Work, Finding], bool]] = {
-    "skeleton-base": _count_from_one,
-    "annotation-id-twice": _renumber,
+    **dict.fromkeys(
+        (
+            "skeleton-base", "keypoint-names", "written-otherwise", "annotation-id", "annotation-id-twice",
+            "bbox-missing", "bbox-empty", "area-missing", "num-keypoints",
+        ),
+        _as_taken,
+    ),
+    "person-empty": _remove,
+    "id": _number_image,
+    "image-name-foreign": _name_found,
     "image-size-missing": _take_size,
     "unlabelled-with-place": _clear_joints,
     "joint-at-origin": _clear_joints,
-    "num-keypoints": _count_joints,
     "bbox-outside-image": _cut_box,
     "person-twice": _remove_copy,
-}
+}  # fmt: skip
 """What mends each check that says it can be mended; False where one finding had to be left."""

@@ -146,7 +146,7 @@ def _person(data: Annotations, person: Person) -> dict[str, Any]:
         "row": person.row,
         "id": _simple(data.content["annotations"][person.row].get("id")),
         "crowd": person.crowd,
-        "box": None if person.box is None else person.box.round(2).tolist(),
+        "box": person.box.round(2).tolist(),
         "joints": None if person.joints is None else person.joints.round(2).tolist(),
     }
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from datasets.checks.annotations import Annotations
 from datasets.checks.finding import Finding
+from utils.sides import LEFT, RIGHT, side_words
 from utils.skeleton import COCO_PERSON
 
-_SIDES = ("left", "right")
 HEIGHTS = (16, 32, 64, 128, 256, 512, 1024)
 """Pixels; borders of the histogram of the people's longer sides."""
 MOST_PEOPLE = 10
@@ -69,7 +69,7 @@ def measure(data: Annotations) -> Statistics:
     ]
     owners = Counter(person.image for person in people)
     counts = Counter(min(owners[image], MOST_PEOPLE) for image in range(len(data.content["images"])))
-    sides = [float(person.box[2:].max()) for person in people if person.box is not None]
+    sides = [float(person.box[2:].max()) for person in people]
     return Statistics(
         images=len(data.content["images"]),
         people=len(people),
@@ -104,7 +104,7 @@ def check_statistics(data: Annotations, statistics: Statistics) -> Iterator[Find
         yield Finding("never-labelled", f"{names[k]} is labelled in none of {statistics.posed} people.", joints=(k,))
     if statistics.posed and sum(joint.hidden for joint in statistics.joints) == 0:
         yield Finding("never-hidden", f"None of {statistics.posed} people has a joint with v = 1.")
-    alone = {i for i in range(len(names)) if any(side in names[i].lower() for side in _SIDES)}
-    alone -= {i for pair in data.skeleton.flip_pairs for i in pair}
-    for k in sorted(alone):
+    paired = {i for pair in data.skeleton.flip_pairs for i in pair}
+    alone = [k for k in range(len(names)) if k not in paired and {LEFT, RIGHT} & set(side_words(names[k]))]
+    for k in alone if data.skeleton.mirrors else []:
         yield Finding("flip-pair", f"{names[k]} has no counterpart on the other side.", joints=(k,))

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.image_name import problem_of_name
-from utils.coco_files import AREA_OF_BOX, finite_numbers
+from utils.annotation_people import AREA_OF_BOX
+from utils.annotation_values import Box as Box
+from utils.annotation_values import box_around
+from utils.coco_files import finite_numbers
 from utils.errors import DataError
 from utils.skeleton import Skeleton
 
 Row = dict[str, Any]
-Box = tuple[float, float, float, float]
 Joint = tuple[float, float, int]
 """x, y in pixels of the picture, and COCO's v."""
-
-BOX_MARGIN = 0.1
-"""A box that is made from joints is this much of its longer side wider on each side: people are wider than joints."""
 
 
 class CocoWriter:
@@ -119,24 +117,14 @@ class CocoWriter:
         return "\n  ".join([head, share, *(f"{reason}: {count}" for reason, count in sorted(self.report.items()))])
 
 
-def box_around(points: NDArray[np.float64], width: int, height: int) -> Box:
-    """x, y, width, height around (N, 2) points with `BOX_MARGIN`, inside the picture where that leaves a box."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    margin = max(BOX_MARGIN * float((high - low).max()), 1.0)
-    low, high = low - margin, high + margin
-    cut_low, cut_high = np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height))
-    if (cut_high > cut_low).all():
-        low, high = cut_low, cut_high
-    return (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-
-
 def category_row(skeleton: Skeleton, category_id: int, name: str) -> Row:
     """A COCO category with the skeleton's keypoints; the inverse of `Skeleton.from_category`."""
+    pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
     return {
         "id": category_id,
         "name": name,
         "keypoints": list(skeleton.names),
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
-        "flip_pairs": [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs],
+        **({"flip_pairs": pairs} if skeleton.mirrors else {}),
         "sigmas": list(skeleton.sigmas),
     }

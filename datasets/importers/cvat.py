@@ -13,6 +13,7 @@ from xml.parsers import expat
 from datasets.importers.coco_writer import Box, CocoWriter, Joint
 from datasets.importers.names import close_match, order_of_names
 from utils.errors import DataError
+from utils.input_file import check_input_file
 from utils.skeleton import COCO_PERSON, Skeleton
 
 
@@ -54,6 +55,7 @@ def parse_xml(file: Path) -> Element:
     def refuse(*_: object) -> NoReturn:
         raise DataError(f"{file}: it has a <!DOCTYPE>, which CVAT never writes and which can be an attack. Remove it.")
 
+    check_input_file(file, "Check --input.")
     builder = TreeBuilder()
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse
@@ -183,9 +185,20 @@ class _Picture:
             group, label = shape.get("group_id") or "", shape.get("label") or ""
             left, top, right, bottom = (self._number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
             if group or label == self.skeleton.category:
-                yield group, label, (left, top, right - left, bottom - top)
+                yield group, label, self._upright(shape, (left, top, right - left, bottom - top))
             else:
                 self.writer.report[f"left out: <box> of label '{label}'"] += 1
+
+    def _upright(self, shape: Element, box: Box) -> Box:
+        """The upright box around one that is turned about its centre (``rotation``, in degrees)."""
+        angle = math.radians(self._number(shape, "rotation")) if shape.get("rotation") else 0.0
+        if math.sin(angle) == 0:
+            return box
+        self.writer.report["boxes that were turned: the upright box around each is taken"] += 1
+        x, y, width, height = box
+        cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
+        wide, high = width * cosine + height * sine, width * sine + height * cosine
+        return (x + (width - wide) / 2, y + (height - high) / 2, wide, high)
 
     def _number(self, element: Element, key: str) -> float:
         try:

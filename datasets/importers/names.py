@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.coco_files import read_json, read_skeleton
 from utils.errors import DataError
-from utils.skeleton import COCO_PERSON, Skeleton, infer_flip_pairs
+from utils.skeleton import COCO_PERSON, Skeleton
 
 
 def close_match(name: str, known: Sequence[str]) -> str:
@@ -29,7 +29,7 @@ def order_of_names(names: Sequence[str], edges: Sequence[tuple[int, int]], categ
         values = COCO_PERSON.to_dict()
     else:
         row = Skeleton.from_category({"name": category, "keypoints": list(names)}).to_dict()
-        values = {**row, "edges": list(edges), "flip_pairs": infer_flip_pairs(names)}
+        values = {**row, "edges": list(edges)}
     return Skeleton.from_dict({**values, "category": category})
 
 

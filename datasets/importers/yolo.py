@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datasets.importers.coco_writer import CocoWriter, Joint
 from datasets.importers.names import order_of_names
 from utils.errors import DataError
 from utils.images import image_size, image_suffixes
-from utils.skeleton import COCO_PERSON, Skeleton
+from utils.input_file import check_input_file
+from utils.skeleton import COCO_PERSON, DECLARED, Skeleton
+from utils.yaml_file import load_yaml
 
 
 def import_yolo(file: Path, pictures: Path, labels: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:
@@ -54,13 +54,7 @@ def import_yolo(file: Path, pictures: Path, labels: Path | None = None, wanted: 
 
 def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, int, list[str], Skeleton]:
     """K, values a keypoint, names of the classes, and the skeleton."""
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(f"{file}: can't read it ({error.strerror}). Give data.yaml as --input.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{file}: it is not YAML ({reason:.120}). Give data.yaml as --input.") from None
+    content = load_yaml(file, "The file", "Give data.yaml as --input.")
     shape: Any = content.get("kpt_shape") if isinstance(content, dict) else None
     whole = isinstance(shape, list) and len(shape) == 2 and all(type(number) is int for number in shape)
     if not (whole and shape[0] > 0 and shape[1] in (2, 3)):
@@ -109,7 +103,7 @@ def _flipped(file: Path, skeleton: Skeleton, order: Any) -> Skeleton:
     if not swaps or any(order[order[i]] != i for i in range(k)):
         raise DataError(f"{file}: flip_idx {order!r:.60} doesn't swap {k} keypoints in pairs. Correct it.")
     pairs = [(i, j) for i, j in enumerate(order) if i < j]
-    return Skeleton.from_dict({**skeleton.to_dict(), "flip_pairs": pairs})
+    return Skeleton.from_dict({**skeleton.to_dict(), "flip_pairs": pairs, "flips": DECLARED})
 
 
 def _label_folder(pictures: Path) -> Path:
@@ -135,6 +129,7 @@ class _Rows:
         self.file, self.wanted, self.dims, self.classes = file, 5 + count * dims, dims, classes
 
     def __iter__(self) -> Iterator[list[float]]:
+        check_input_file(self.file, "Replace or remove it.")
         try:
             lines = self.file.read_text("utf-8-sig").splitlines()
         except (OSError, ValueError) as error:

@@ -26,7 +26,9 @@ from datasets.geometry import (
     warp_points,
 )
 from datasets.labels import Labels
+from datasets.paths import path_view
 from datasets.transforms import Augmentation, place, random_placement, training_sample, validation_sample
+from utils.config import PATHS
 from utils.errors import ConfigError
 from utils.images import read_image
 from utils.skeleton import Skeleton
@@ -413,3 +415,23 @@ def test_thin_images_are_letterboxed(size: tuple[int, int]) -> None:
     if min(expected) >= 1:
         extent = lit.any(axis=1).sum(), lit.any(axis=0).sum()
         np.testing.assert_allclose(extent, expected, atol=1)
+
+
+@pytest.mark.parametrize(("flip_pairs", "some"), [(None, False), ([], True), ([["paw_2", "paw_3"]], True)])
+def test_nothing_is_mirrored_where_nobody_knows_the_sides(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch, flip_pairs: list[list[str]] | None, some: bool
+) -> None:
+    """Whole samples, tiles of mosaics and the student's views alike."""
+    category: dict[str, object] = {"keypoints": ["paw_1", "paw_2", "paw_3"]}
+    skeleton = Skeleton.from_category(category if flip_pairs is None else {**category, "flip_pairs": flip_pairs})
+    monkeypatch.setattr(pictures, "skeleton", skeleton, raising=False)
+    signs = []
+    for seed in range(12):
+        for mosaic in (0.0, 1.0):
+            rng = np.random.default_rng(seed)
+            _, matrix = training_sample(pictures, 0, (64, 64), Augmentation(mosaic=mosaic), rng)
+            signs.append(determinant(matrix))
+        for path in PATHS:
+            rng = np.random.default_rng(seed)
+            signs.append(determinant(path_view(marked_picture(), path, (64, 64), skeleton, rng)[1]))
+    assert any(sign < 0 for sign in signs) == some

@@ -19,7 +19,7 @@ from stages import pseudo_batches
 from stages.pseudo_batches import student_batch
 from utils.config import PATHS
 from utils.errors import DataError
-from utils.skeleton import Skeleton
+from utils.skeleton import COCO_PERSON, Skeleton
 
 PAIR = Skeleton(("left_hand", "right_hand"), ((0, 1),), ((0, 1),), (0.06, 0.06))
 SIZE = (96, 128)
@@ -49,7 +49,7 @@ def dotted(tmp_path: Path) -> tuple[Unlabelled, list[Labels]]:
         files.append(tmp_path / f"{number}.png")
         cv2.imwrite(str(files[-1]), image)
         people.append(person(left, right))
-    return Unlabelled(tuple(files), {}), people
+    return Unlabelled(tuple(files), {}, COCO_PERSON), people
 
 
 def views_of(pictures: Unlabelled, epoch: int = 0, workers: int = 0, **options: Any) -> list[Views]:
@@ -157,4 +157,4 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     file = tmp_path / "broken.jpg"
     file.write_bytes(b"\xff\xd8 nothing")
     with pytest.raises(DataError, match=r"broken\.jpg"):
-        views_of(Unlabelled((file, file), {}))
+        views_of(Unlabelled((file, file), {}, COCO_PERSON))

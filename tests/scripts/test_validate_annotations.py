@@ -17,7 +17,7 @@ def files(tmp_path):
     content = coco_content()
     write_images(tmp_path / "pictures", content)
     (tmp_path / "good.json").write_text(json.dumps(content))
-    content["annotations"][0]["bbox"][2] = 0
+    content["annotations"][0]["bbox"][2] = -1
     content["annotations"][3]["num_keypoints"] = 9
     (tmp_path / "bad.json").write_text(json.dumps(content))
     return tmp_path
@@ -42,7 +42,7 @@ def test_without_errors_the_status_is_0(files, capsys):
 
 def test_with_errors_the_status_is_1(files, capsys):
     assert main(flags(files, "bad.json", num_samples=0)) == 1
-    assert "bbox-empty" in capsys.readouterr().out
+    assert "bbox-malformed" in capsys.readouterr().out
     assert sorted(path.name for path in (files / "report").iterdir()) == ["findings.json", "index.html"]
 
 

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sia.matcher import (
+    AT_A_TIME,
     FAR,
     NO_ONE,
     PATCHES_PER_PERSON,
@@ -249,3 +250,17 @@ def test_half_precision_is_matched_in_full(make_batch, make_prediction):
     full = Prediction(*(part.float() for part in half))
     assert MatchCost()(half, targets, SIGMAS[:17]).dtype == torch.float32
     assert torch.equal(MatchCost()(half, targets, SIGMAS[:17]), MatchCost()(full, targets, SIGMAS[:17]))
+
+
+def test_a_crowd_of_thousands_costs_no_more_memory_than_its_costs(make_batch, make_prediction, monkeypatch):
+    """People are taken some at a time, images without so many not at all, and nothing differs from all at once."""
+    batch = make_batch([150, 3, 70])
+    prediction, targets, seen = make_prediction(batch, 7), targets_from(batch, 96.0), []
+    terms = MatchCost._pose_terms
+    monkeypatch.setattr(
+        MatchCost, "_pose_terms", staticmethod(lambda p, t, s: (seen.append(t.people.shape), terms(p, t, s))[1])
+    )
+    costs = MatchCost()(prediction, targets, SIGMAS[:17])
+    assert [tuple(shape) for shape in seen] == [(3, AT_A_TIME), (2, AT_A_TIME), (1, 150 - 2 * AT_A_TIME)]
+    monkeypatch.setattr("sia.matcher.AT_A_TIME", 1000)
+    assert torch.equal(costs, MatchCost()(prediction, targets, SIGMAS[:17]))

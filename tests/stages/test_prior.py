@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from stages.error_drawing import draw_errors
+from stages.gather import views_of
 from stages.pose_labels import LabelledPeople
 from stages.prior import run
-from stages.prior_training import augment, confidence_scale, train_prior
+from stages.prior_training import augment, confidence_scale, draw_turns, train_prior
 from stages.stage import StageResult, StageWork
 from tests.stages.pose_helpers import people, predictions, write_annotations
 from tests.stages.test_pose_errors import known_errors
@@ -23,7 +24,7 @@ from utils.coco_files import load_ground_truth
 from utils.config import TrainConfig
 from utils.errors import DataError
 from utils.predictions import Predictions, read_predictions
-from utils.skeleton import COCO_PERSON
+from utils.skeleton import COCO_PERSON, Skeleton
 
 
 def spoilt(labels: LabelledPeople, seed: int, spread: float) -> Predictions:
@@ -138,6 +139,14 @@ def test_a_missing_file_of_poses(tmp_path: Path) -> None:
     config = replace(work.config, prior_poses=tmp_path / "none.npz")
     with pytest.raises(DataError, match=r"-PRIOR_POSES .*none\.npz"):
         run(replace(work, config=config))
+
+
+def test_poses_and_views_are_mirrored_only_where_sides_are_known() -> None:
+    unknown = Skeleton.from_category({"keypoints": ["paw_1", "paw_2"]})
+    for skeleton in (unknown, COCO_PERSON):
+        signs = np.linalg.det(draw_turns(40, skeleton, np.random.default_rng(0)))
+        assert (signs < 0).any() == any(view.flip for view in views_of("flip,scale", skeleton)) == skeleton.mirrors
+    assert len(views_of("flip,scale", unknown)) == 2
 
 
 def test_augmentation_keeps_bodies() -> None:

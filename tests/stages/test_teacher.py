@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from sia.postprocess import Decoded
-from stages.teacher import SAME_PERSON, Opinion, ask, compare, distinct, mirror
+from stages.teacher import SAME_PERSON, SHIFT, Opinion, ask, compare, distinct, mirror
 from utils.keypoint_scores import match_people, oks_terms
-from utils.skeleton import COCO_PERSON
+from utils.skeleton import COCO_PERSON, Skeleton
 from utils.structures import People
 
 SIGMAS = np.array(COCO_PERSON.sigmas)
@@ -66,6 +66,22 @@ def test_a_model_that_sees_the_same_in_a_mirror_agrees_with_itself() -> None:
     np.testing.assert_allclose(first.keypoints[0, 0], ((15.5 - 4) / 0.5, 20.5 / 0.5), atol=1e-4)
     np.testing.assert_allclose(second.keypoints[0, 0], (40.5, 11.5), atol=1e-4)
     np.testing.assert_allclose([first.agreement[0], second.agreement[0]], 1.0, atol=1e-6)
+
+
+def test_without_known_sides_the_second_view_is_moved_not_mirrored() -> None:
+    skeleton = Skeleton.from_category({"keypoints": ["paw_1", "paw_2"]})
+
+    def find(images: torch.Tensor) -> Decoded:
+        np.testing.assert_array_equal(images[1], images[0].roll(SHIFT, -1))
+        x, y = torch.tensor([15.5, 15.5 + SHIFT]), torch.tensor([20.5, 20.5])
+        points = torch.stack([x, y], -1)[:, None, None] + torch.tensor([[[0.0, 0.0], [4.0, 0.0]]])
+        boxes = torch.stack([x - 10, y - 10, x + 10, y + 10], -1)[:, None]
+        return Decoded(torch.full((2, 1), 0.7), boxes, points, torch.full((2, 1, 2), 0.5))
+
+    images = torch.arange(60, dtype=torch.uint8).expand(1, 3, 40, 60)
+    (opinion,) = ask(find, images, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[40, 60]]), skeleton)
+    np.testing.assert_allclose(opinion.keypoints[0], [[15.5, 20.5], [19.5, 20.5]], atol=1e-4)
+    np.testing.assert_allclose(opinion.agreement[0], 1.0, atol=1e-6)
 
 
 def slow_compare(a: People, b: People) -> Opinion:

@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path, text: str, message:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
+    with pytest.raises(ConfigError, match=r"Can't read .*none\.yaml: no such file\. Give a YAML file with lines"):
         with_config_files(["-CONFIG", str(tmp_path / "none.yaml")])
 
 

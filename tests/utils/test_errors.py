@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,13 @@ def test_without_permission(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
         os.seteuid(before)
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 4 and all(line.startswith("error: Can't ") for line in said)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "shift_jis"])
+def test_every_name_can_be_printed(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    """Bytes of a name that are no UTF-8, and letters that the console's encoding lacks."""
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding=encoding))
+    assert exit_status(lambda: print("a\udcff", "\u0153il", "\U0001f9cd")) == 0
+    sys.stdout.flush()
+    assert b"a\\udcff" in buffer.getvalue()

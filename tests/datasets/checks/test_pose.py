@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from datasets.checks.annotations import Annotations, Person
 from datasets.checks.pose import COCO_PROPORTIONS, LEAST_PEOPLE, Proportions, check_poses
+from utils.annotation_file import AnnotationFile
 from utils.skeleton import COCO_PERSON, Skeleton
 
 WORM = Skeleton(("a", "b", "c", "d", "e", "f"), ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5)), (), (0.05,) * 6, "worm")
@@ -21,7 +24,7 @@ def worm(rng, row):
 
 
 def data(people):
-    return Annotations(None, {"images": [], "annotations": []}, WORM, {}, people)
+    return Annotations(Path("a.json"), AnnotationFile({"images": [], "annotations": []}, WORM), people)
 
 
 def test_the_table_has_a_row_for_each_limb():

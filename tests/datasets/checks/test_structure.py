@@ -7,14 +7,20 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.checks import CHECKS, inspect
-from datasets.checks.repairs import repair
+from datasets.checks import CHECKS, Severity, inspect
+from datasets.checks.repairs import REPAIRS, repair
 from datasets.checks.report import write_report
+from datasets.coco_pose import CocoPose
 from tests.datasets.conftest import coco_content, write_images
+from utils.annotation_file import OF_IMAGES
+from utils.annotation_parser import parse
+from utils.coco_files import load_ground_truth
+from utils.errors import DataError
 
 JUNK = st.one_of(
     st.none(),
@@ -23,6 +29,7 @@ JUNK = st.one_of(
     st.floats(),
     st.just(10**400),
     st.text(max_size=3),
+    st.sampled_from(["0", "1", "12", "10", 10.0, 1.0, "true", "yes", " 11 ", [], "2e3", "C:\\\\x\\\\0001.png"]),
     st.lists(st.one_of(st.none(), st.integers(-3, 3), st.floats(), st.text(max_size=2)), max_size=9),
     st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
 )
@@ -71,6 +78,50 @@ def test_any_junk_ends_in_findings(folder, content):
         before = str(inspection.data.content)
         repair(inspection.data, inspection.pictures, inspection.findings)
         assert str(inspection.data.content) == before  # as text, since NaN is not equal to itself
+
+
+OF_PIXELS = {"image-broken", "image-size"}
+
+
+def refuses(read, *values, **options) -> bool:
+    try:
+        read(*values, **options)
+    except DataError as error:
+        assert "\n" not in str(error)
+        return True
+    return False
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=bent())
+def test_training_evaluation_and_validator_agree(folder, content):
+    """Training stops exactly where the validator finds an error; evaluation, too, but for names and sizes of images."""
+    file = folder / "agree.json"
+    file.write_text(json.dumps(content))
+    found = {f.check for f in inspect(file, folder / "images").findings if f.severity is Severity.ERROR} - OF_PIXELS
+    assert refuses(CocoPose, folder / "images", file) == bool(found), found
+    parsed = parse(json.loads(file.read_text()))
+    if parsed.skeleton is not None:
+        assert refuses(load_ground_truth, file, parsed.skeleton) == bool(found - {*OF_IMAGES, "image-missing"}), found
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=bent())
+def test_what_is_repaired_is_read_as_the_file_itself(folder, content):
+    """--fix writes what training takes: the same people, and nothing more to take."""
+    file = folder / "repair.json"
+    file.write_text(json.dumps(content))
+    inspection = inspect(file, folder / "images")
+    if refuses(CocoPose, folder / "images", file):
+        return
+    copy, _ = repair(inspection.data, inspection.pictures, inspection.findings)
+    before = CocoPose(folder / "images", file)
+    file.write_text(json.dumps(copy))
+    after = CocoPose(folder / "images", file)
+    mended = {finding.check for finding in inspect(file, folder / "images").findings} & set(REPAIRS)
+    assert mended <= {"bbox-outside-image", "image-name-foreign", "person-twice"}
+    for index in range(len(before)):
+        np.testing.assert_array_equal(before.annotation(index).areas, after.annotation(index).areas)
 
 
 @settings(max_examples=30, deadline=None)

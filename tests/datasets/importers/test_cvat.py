@@ -209,7 +209,7 @@ def test_what_is_wrong_is_one_line(read, case):
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="no such file"):
         import_cvat(tmp_path / "nowhere.xml")
 
 
@@ -217,3 +217,12 @@ def test_several_skeletons_need_a_choice(read):
     two = labels(["a"]) + labels(["b"]).replace("person", "dog")
     with pytest.raises(DataError, match="several skeletons: 'person', 'dog'"):
         read(f"<annotations><meta>{two}</meta></annotations>")
+
+
+def test_a_box_that_was_turned_becomes_the_upright_one_around_it(tmp_path):
+    shape = '<box label="person" rotation="90" occluded="0" xtl="100" ytl="50" xbr="140" ybr="70"></box>'
+    image = {"file_name": "a.jpg", "width": 300, "height": 200}
+    (tmp_path / "a.xml").write_text(document(image_element(0, image, shape)))
+    writer = import_cvat(tmp_path / "a.xml")
+    assert writer.people[0]["bbox"] == pytest.approx([110, 40, 20, 40])
+    assert "boxes that were turned: the upright box around each is taken: 1" in writer.describe()
