@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from stages.inference_flags import SMOOTHING, add_common_flags
 from utils.errors import ConfigError, exit_status
-from utils.video import READERS, is_address
+from utils.video_source import READERS, is_address
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

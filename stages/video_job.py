@@ -16,11 +16,14 @@ from stages.interruption import Interruption
 from stages.predictor import Predictor
 from stages.smoother import Smoother, make_smoother
 from stages.tracking import TrackedPeople, Tracker, untracked
+from utils.decord_reader import DecordReader
 from utils.drawing import PoseArtist
 from utils.output import write_json
 from utils.results import JsonLines, person_rows
 from utils.trails import TrackArtist
-from utils.video import DecordReader, Frame, VideoReader, is_address, open_reader
+from utils.video import VideoReader, open_reader
+from utils.video_info import Frame
+from utils.video_source import is_address
 from utils.video_writer import VideoWriter
 
 
