@@ -57,7 +57,7 @@ class Track:
     """
 
     def __init__(self, source: av.AudioStream, target: av.container.OutputContainer, plan: Plan) -> None:
-        self.copied, self.broken = plan.copied, False
+        self.copied, self.broken, self.empty = plan.copied, False, not plan.copied
         self._target, self._last = target, -(1 << 62)
         if plan.copied:
             self._stream: Any = target.add_stream_from_template(source)
@@ -88,8 +88,9 @@ class Track:
     def _encode(self, packet: Any, start: Fraction) -> None:
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError:  # a broken packet of sound: a moment of silence
+        except av.error.InvalidDataError:  # a broken packet: a moment of silence
             return
+        self.empty = self.empty and not frames
         for frame in frames:
             if frame.pts is not None and frame.time_base:
                 frame.pts -= round(start / frame.time_base)
@@ -182,8 +183,11 @@ def _channels(name: str, number: int) -> tuple[int, str]:
         channels = _pcm_channels(stream.codec_context.name, stream.codec_context.sample_rate, packets[0])
         if channels is not None:
             return channels, _LAYOUTS.get(channels, f"{channels} channels")
-        frames = [frame for packet in packets for frame in packet.decode()]
-        return (frames[0].layout.nb_channels if frames else 2), ""
+        for packet in packets:
+            with contextlib.suppress(av.error.InvalidDataError):
+                for frame in packet.decode():
+                    return frame.layout.nb_channels, ""
+        return 2, ""
 
 
 def _attempt(name: str, number: int, plan: Plan) -> Plan:
@@ -228,6 +232,8 @@ class _Sound:
         """Writes what the encoders hold."""
         for track in self._tracks.values():
             self._guarded(track, None)
+            if track.empty and not track.broken:
+                _say(breaks="nothing of it can be decoded")
 
     def _next(self) -> Any:
         packet, self._waiting = self._waiting, None

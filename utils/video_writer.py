@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -23,8 +24,16 @@ _BT709 = 1
 """Code of BT.709 for primaries and transfer in ITU-T H.273."""
 _LONGEST = 16_384
 """Pixels of a side that the encoder takes at most."""
-_LOOKAHEAD = 10
-"""Frames that the encoder holds back to choose its rate: each costs 12 MB at 4K."""
+_LARGEST = 139_264 * 256
+"""Pixels of a frame at H.264's highest level, 6.2."""
+
+
+def _encoder_options(size: tuple[int, int]) -> dict[str, str]:
+    """A frame that x264 holds takes 5 bytes a pixel, and it holds one for each thread and each that it looks ahead."""
+    megapixels = size[0] * size[1] / 1e6
+    ahead, threads = (10, 8) if megapixels < 4 else (3, 3) if megapixels < 16 else (0, 1)
+    held = {"rc-lookahead": str(ahead), "sync-lookahead": "0", "bframes": str(min(ahead, 3)), "ref": "2"}
+    return {"crf": "20", "preset": "fast", "threads": str(min(threads, os.cpu_count() or 1)), **held}
 
 class VideoWriter:
     """Writes an mp4 under a temporary name and renames it when it is complete. Use as a context manager.
@@ -69,17 +78,14 @@ class VideoWriter:
         return {"movflags": "+faststart", "movie_timescale": str(self._info.time_base.denominator)}
 
     def _fitting(self, size: tuple[int, int]) -> tuple[int, int]:
-        scale = min(1.0, _LONGEST / max(size))
+        scale = min(1.0, _LONGEST / max(size), (_LARGEST / (size[0] * size[1])) ** 0.5)
         height, width = (max(1, int(side * scale)) for side in size)
         if scale < 1:
-            self.warnings.append(
-                f"{self.path.name} is made smaller, {width} x {height} px: H.264 has at most {_LONGEST} px a side."
-            )
+            self.warnings.append(f"{self.path.name} is made smaller, {width} x {height} px, since H.264 has a limit.")
         return height, width
 
     def _add_stream(self) -> av.VideoStream:
-        options = {"crf": "20", "preset": "fast", "rc-lookahead": str(_LOOKAHEAD)}
-        stream = self._container.add_stream("libx264", rate=self._info.rate, options=options)
+        stream = self._container.add_stream("libx264", rate=self._info.rate, options=_encoder_options(self._size))
         stream.height, stream.width = (side + side % 2 for side in self._size)
         context = stream.codec_context
         stream.pix_fmt, context.time_base = "yuv420p", self._info.time_base
