@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from stages.inference_run import announce, describe_run, output_folder, remove_if_empty
 from stages.interruption import Interruption
-from stages.pace import Pace
 from stages.predictor import Predictor
 from stages.smoother import Smoother, make_smoother
 from stages.tracking import TrackedPeople, Tracker, untracked
@@ -24,6 +23,7 @@ from utils.errors import OutputError, SiaError
 from utils.input_file import MAX_PIXELS
 from utils.output import write_json
 from utils.results import JsonLines, person_rows
+from utils.timings import Timings
 from utils.trails import TrackArtist
 from utils.video import VideoReader, open_reader
 from utils.video_info import Frame
@@ -35,6 +35,9 @@ _LONGEST_NAME = 200
 
 _BATCH_PIXELS = 64_000_000
 """Most pixels of a batch: huge frames come one by one."""
+
+_PARTS = ("reading", "model", "writing")
+"""Of the work on a frame, as `Timings` has them."""
 
 
 class VideoJob:
@@ -67,7 +70,7 @@ class VideoJob:
         self.frames = 0
         self.people = 0
         self.seconds = 0.0
-        self.pace = Pace()
+        self.timings = Timings()
         self.warnings: list[str] = []
 
     def run(self, interruption: Interruption) -> None:
@@ -77,15 +80,15 @@ class VideoJob:
             with contextlib.ExitStack() as stack:
                 bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
                 rows = stack.enter_context(JsonLines(self.rows_path))
-                batches = _batches(self.reader, self.args.batch_size, _BATCH_PIXELS)
-                batch = self._next(batches)  # an open reader has at least one frame
+                batches = _batches(self._frames(), self.args.batch_size, _BATCH_PIXELS)
+                batch = next(batches)  # an open reader has at least one frame
                 self.size = batch[0].image.shape[0], batch[0].image.shape[1]
                 video = stack.enter_context(VideoWriter(self.video_path, self.reader.info, self.size))
                 self.warnings = video.warnings
                 while batch and not interruption.signal:
                     self._batch(batch, video, rows)
                     bar.update(len(batch))
-                    batch = self._next(batches)
+                    batch = next(batches, [])
                 for done in self.smoother.finish():
                     self._write(*done, video, rows)
                 video.finish(complete=not interruption.signal)
@@ -93,26 +96,33 @@ class VideoJob:
             self.seconds = time.perf_counter() - begin
             self.warnings = [*self.reader.warnings, *self.warnings]
 
-    def _next(self, batches: Iterator[list[Frame]]) -> list[Frame]:
-        begin = time.perf_counter()
-        batch = next(batches, [])
-        if batch:
-            self.pace.add("decode", time.perf_counter() - begin, len(batch))
-        return batch
+    def _frames(self) -> Iterator[Frame]:
+        frames = iter(self.reader)
+        while True:
+            with self.timings.measure("reading"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
 
     def _batch(self, frames: Sequence[Frame], video: VideoWriter, rows: JsonLines) -> None:
         begin = time.perf_counter()
         found = self.predictor.predict([frame.image for frame in frames])
-        self.pace.add("find", time.perf_counter() - begin, len(frames))
-        begin = time.perf_counter()
+        self.timings.add_batch(time.perf_counter() - begin, len(frames))
         for frame, people in zip(frames, found, strict=True):
             moment = float(frame.pts * self.reader.info.time_base)
             tracked = self.tracker.update(people, moment) if self.tracks else untracked(people, self.args.conf_thresh)
             for done in self.smoother.push(frame, tracked, moment):
                 self._write(*done, video, rows)
-        self.pace.add("draw and write", time.perf_counter() - begin, len(frames))
 
     def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> None:
+        with self.timings.measure("writing"):
+            people = self._draw(frame, time, tracked, video, rows)
+        self.frames += 1
+        self.people += people
+        self.ids.update(filter(None, tracked.ids.tolist()))
+
+    def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> int:
         people, ids, bridged = person_rows(tracked.people), tracked.ids.tolist(), tracked.bridged.tolist()
         if self.tracks:
             people = [{"id": i or None, "bridged": b, **p} for i, b, p in zip(ids, bridged, people, strict=True)]
@@ -121,9 +131,7 @@ class VideoJob:
             drawn = self.artist.draw(frame.image, tracked.people)
         rows.write({"frame": frame.number, "time": round(time, 6), "people": people})
         video.write(drawn, frame.pts, frame.duration)
-        self.frames += 1
-        self.people += len(people)
-        self.ids.update(filter(None, ids))
+        return len(people)
 
     def give_up(self, error: SiaError) -> None:
         """Describes the rows that are there, as far as the disk lets it."""
@@ -143,7 +151,7 @@ class VideoJob:
             "frames_per_second": float(info.rate),
             "frames": self.frames,
             "rows": "frame counts from 0; time is in seconds from the start of the video",
-            "milliseconds_a_frame": self.pace.medians(),
+            "milliseconds": self.timings.medians(),
         }
         if self.tracks:
             video["ids"] = (
@@ -157,12 +165,15 @@ class VideoJob:
         """Says what was done and where it is."""
         for warning in self.warnings:
             print(f"WARNING: {warning}", file=sys.stderr)
-        each = ", ".join(f"{milliseconds:.3g} to {part}" for part, milliseconds in self.pace.medians().items())
+        medians = self.timings.medians()
+        each = ", ".join(
+            f"{part} {medians[part]:.3g} ms" for part in ("reading", "model", "writing") if part in medians
+        )
         average = self.people / max(self.frames, 1)
         ids = f", {len(self.ids)} ids" if self.tracks else ""
         print(
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
-            f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (ms a frame: {each}){ids}. Written:"
+            f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){ids}. Written:"
         )
         for path in (self.video_path, self.rows_path, self.sidecar_path):
             if path.exists():

@@ -64,7 +64,7 @@ def test_a_video_with_sound_and_uneven_times(
     assert (about["width"], about["height"], about["frames"]) == (80, 48, 10)
     captured = capsys.readouterr()
     assert "10/10" in captured.err  # the progress bar
-    assert set(about["milliseconds_a_frame"]) == {"decode", "find", "draw and write"}
+    assert set(about["milliseconds"]) == {"reading", "model", "writing", "first_batch"}
     assert str(folder / "walk.mp4") in captured.out
 
 

@@ -40,8 +40,8 @@ class Request(TypedDict):
 def add_sound(info: VideoInfo, pictures: Path, target: Path, until: Fraction | None) -> tuple[bool, list[str]]:
     """Writes a video with the pictures of one file and the sound of another.
 
-    Everything that touches sound runs in a process of its own: PyAV frees unusual channel layouts twice, and decoders of
-    rare formats crash on broken files.
+    Everything that touches sound runs in a process of its own: PyAV frees unusual channel layouts twice, and decoders
+    of rare formats crash on broken files.
 
     Args:
         info: of the video that has the sound.

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import av
 
+from utils.video_clock import JUMP
 from utils.video_source import for_ffmpeg
 
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
@@ -219,10 +220,12 @@ class _Sound:
         streams = tuple(stream for stream in source.streams.audio if stream.index in tracks)
         self._packets: Iterator[Any] = source.demux(streams) if streams else iter(())
         self._waiting: Any = None
+        self._ends = dict.fromkeys(tracks, -(1 << 62))
+        self._shifts = dict.fromkeys(tracks, 0)
 
     def write_until(self, end: Fraction | None) -> None:
         """Writes what starts before ``end`` seconds, or all that is left."""
-        while packet := self._next():
+        while (packet := self._next()) is not None:
             if end is not None and packet.dts is not None and packet.dts * packet.time_base - self._start >= end:
                 self._waiting = packet
                 return
@@ -236,15 +239,26 @@ class _Sound:
                 _say(breaks="nothing of it can be decoded")
 
     def _next(self) -> Any:
-        packet, self._waiting = self._waiting, None
+        if self._waiting is not None:
+            packet, self._waiting = self._waiting, None
+            return packet
         try:
-            while packet is None or not packet.size:
-                packet = next(self._packets, None)
-                if packet is None:
-                    return None
+            packet = next((packet for packet in self._packets if packet.size), None)
         except (av.FFmpegError, OSError, ValueError) as error:
             _say(breaks=_reason(error))
             return None
+        return None if packet is None else self._continued(packet)
+
+    def _continued(self, packet: Any) -> Any:
+        """Where stamps jump back, as those of the pictures do where a recording was restarted, time goes on."""
+        if packet.dts is None:
+            return packet
+        track, unit = packet.stream.index, packet.time_base
+        if packet.dts + self._shifts[track] < self._ends[track] - JUMP / unit:
+            self._shifts[track] = self._ends[track] - packet.dts
+        packet.dts += self._shifts[track]
+        packet.pts = None if packet.pts is None else packet.pts + self._shifts[track]
+        self._ends[track] = packet.dts + (packet.duration or 0)
         return packet
 
     def _guarded(self, track: Track, packet: Any) -> None:

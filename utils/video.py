@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError)
 """What PyAV raises for files that are broken."""
 
+_MARGIN = 1 << 17
+"""Pixels that the decoder needs around a frame."""
 _PEEK = 512
 """Most packets that are read in advance to find the next time stamp."""
 _REORDERED = 8
@@ -53,7 +55,7 @@ class VideoReader:
             self._stream = _video_stream(self._container, source)
             check_frame_size(source, self._stream.width, self._stream.height, max_pixels)
             self._stream.thread_type = "AUTO" if threads else "SLICE"
-            self._stream.codec_context.options = {"max_pixels": str(max_pixels)}
+            self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _MARGIN)}  # sizes may change
             self.damage = Damage()
             self.packets = self._sized = 0
             self._packets = self._demux()

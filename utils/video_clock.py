@@ -13,12 +13,15 @@ _FINE = 10_000
 _MOST = 1_000_000_000
 """Largest denominator of a tick that is made here: mp4 counts ticks in 32 bits."""
 
+JUMP = Fraction(1, 4)
+"""Seconds by which stamps go back at least where a recording was restarted."""
+
 
 class Clock:
     """Turns the stamps of frames, in the order in which they are shown, into ticks since the start of the video.
 
     - A stamp is kept. One that repeats an earlier one, or goes back a little, comes one tick after its predecessor.
-    - Where stamps jump back by more than a second (a recording that was restarted), time goes on without a break.
+    - Where stamps jump back by more than `JUMP` and four frames, as in a recording that was restarted, time goes on.
     - A frame without a stamp comes an average frame after the last one, or earlier, so that those up to the next stamp
       have room.
 
@@ -34,6 +37,7 @@ class Clock:
         self.step = max(1, round(step / self.tick))
         self._home = self._offset = round(origin / self.tick)
         self._second = max(1, round(1 / self.tick))
+        self._jump = max(4 * self.step, round(JUMP / self.tick))
         self._last = -1
         self._paces: deque[int] = deque(maxlen=5)
 
@@ -63,7 +67,7 @@ class Clock:
         if self._last < home <= self._last + self._second:
             self._offset = self._home
         value = stamp * self._split - self._offset
-        if value < self._last - self._second:
+        if value < self._last - self._jump:
             value = self._last + self.step
             self._offset = stamp * self._split - value
         return value

@@ -35,6 +35,7 @@ def _encoder_options(size: tuple[int, int]) -> dict[str, str]:
     held = {"rc-lookahead": str(ahead), "sync-lookahead": "0", "bframes": str(min(ahead, 3)), "ref": "2"}
     return {"crf": "20", "preset": "fast", "threads": str(min(threads, os.cpu_count() or 1)), **held}
 
+
 class VideoWriter:
     """Writes an mp4 under a temporary name and renames it when it is complete. Use as a context manager.
 
@@ -68,9 +69,7 @@ class VideoWriter:
         self._with_sound = path.with_name(f".{path.name}.sound.part")
         self._size = self._fitting(size)
         with self._mended():
-            self._container = av.open(
-                for_ffmpeg(self._partial), "w", format="mp4", options=self._container_options()
-            )
+            self._container = av.open(for_ffmpeg(self._partial), "w", format="mp4", options=self._container_options())
             self._stream = self._add_stream()
 
     def _container_options(self) -> dict[str, str]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.inference_helpers import frame_times, name_quarters, save_video, sound_packets
-from utils.errors import ConfigError, DataError, OutputError
 from utils.decord_reader import DecordReader
+from utils.errors import ConfigError, DataError, OutputError
 from utils.video import VideoReader, open_reader
 from utils.video_info import turn
 from utils.video_writer import VideoWriter
