@@ -247,9 +247,8 @@ def _open(source: str) -> av.container.InputContainer:
     try:
         return av.open(for_ffmpeg(source))
     except FAULTS as error:
-        raise DataError(
-            f"Can't open {source} as a video: {_reason(error)}. The file is broken or not a video."
-        ) from error
+        hint = "Check the address." if is_address(source) else "The file is broken or not a video."
+        raise DataError(f"Can't open {source} as a video: {_reason(error)}. {hint}") from error
 
 
 def _reason(error: BaseException) -> str:
