@@ -183,18 +183,21 @@ def _start(
     container: av.container.InputContainer, stream: av.VideoStream, first: Fraction | None
 ) -> tuple[Fraction, Fraction]:
     """The earliest moment, in seconds of the file's clock and of the pictures' stamps."""
-    starts = [s.start_time * as_fraction(s.time_base) for s in container.streams if _has_start(s)]
+    starts = [start for other in container.streams if (start := _start_of(other)) is not None]
     earliest = max(min(starts, default=Fraction(0)), Fraction(0))  # sound may begin before 0: what its decoder drops
     if first is None:
         return earliest, earliest
     if is_avi(container):
-        own = stream.start_time * as_fraction(stream.time_base) if _has_start(stream) else earliest
-        return earliest, first - (own - earliest)
+        own = _start_of(stream)
+        return earliest, first if own is None else first - (own - earliest)
     return (min(earliest, first),) * 2
 
 
-def _has_start(stream: av.stream.Stream) -> bool:
-    return stream.start_time is not None and bool(stream.time_base)
+def _start_of(stream: av.stream.Stream) -> Fraction | None:
+    """Seconds of the file's clock."""
+    if stream.start_time is None or not stream.time_base:
+        return None
+    return stream.start_time * as_fraction(stream.time_base)
 
 
 def _duration(stream: av.VideoStream) -> float:
