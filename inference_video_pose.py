@@ -14,7 +14,7 @@ from stages.inference_flags import SMOOTHING, add_common_flags
 from utils.command_line import Parser
 from utils.errors import ConfigError, WeightsError, exit_status
 from utils.input_file import check_input_file
-from utils.video import READERS, is_address
+from utils.video_source import READERS, is_address
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

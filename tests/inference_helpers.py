@@ -56,12 +56,15 @@ def save_video(
     size: tuple[int, int] = (64, 96),
     times: Sequence[int] | None = None,
     sound: str | None = None,
+    layout: str = "stereo",
+    rate: int = 48000,
+    tracks: int = 1,
     rotation: int = 0,
     mirrored: bool = False,
     noise: int = 0,
     **options: str,
 ) -> Path:
-    """Frames at `times` milliseconds (25 a second by default), with a tone encoded by `sound`."""
+    """Frames at `times` milliseconds (25 a second by default), with tracks of a tone encoded by `sound`."""
     times = times or [40 * i for i in range(frames)]
     with av.open(str(path), "w", options=options) as container:
         video = container.add_stream("libx264", rate=25)
@@ -70,9 +73,9 @@ def save_video(
         video.codec_context.time_base, video.codec_context.gop_size = Fraction(1, 1000), 10
         if rotation or mirrored:
             video.set_display_rotation(rotation, hflip=mirrored)
-        audio = container.add_stream(sound, rate=48000) if sound else None
-        if audio:
-            audio.layout = "stereo"
+        audio = [container.add_stream(sound, rate=rate) for _ in range(tracks)] if sound else []
+        for track in audio:
+            track.layout = layout
         rng = np.random.default_rng(0)
         for number in range(frames):
             image = quarters(*size).astype(int) + rng.integers(-noise, noise + 1, (*size, 3))
@@ -80,16 +83,17 @@ def save_video(
             frame.pts, frame.time_base = times[number], Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if audio:
-            _add_tone(container, audio, times[-1] + 40)
+        for track in audio:
+            _add_tone(container, track, times[-1] + 40, layout, rate)
     return path
 
 
-def _add_tone(container, audio, milliseconds: int) -> None:
-    for start in range(0, 48 * milliseconds, 1024):
+def _add_tone(container, audio, milliseconds: int, layout: str, rate: int) -> None:
+    channels = len(av.AudioLayout(layout).channels)
+    for start in range(0, rate * milliseconds // 1000, 1024):
         wave = (np.sin(np.arange(start, start + 1024) * 0.05) * 8000).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(np.repeat(wave, 2)[None], format="s16", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        frame = av.AudioFrame.from_ndarray(np.repeat(wave, channels)[None], format="s16", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         container.mux(audio.encode(frame))
     container.mux(audio.encode(None))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from utils.errors import DataError, SiaError
 MAX_PIXELS = 120_000_000
 """Most pixels of one image or video frame that is decoded unless the user raises it: a phone's 108 megapixels fit."""
 _LIMIT = "SIA_MAX_PIXELS"
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.+)")
+"""An address after `Path` took a slash out of it; one letter is a drive."""
 
 
 def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
@@ -30,6 +34,11 @@ def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaE
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the name
         missing = isinstance(problem, (FileNotFoundError, NotADirectoryError, ValueError))
         reason = "no such file" if missing else getattr(problem, "strerror", None) or str(problem)
+        address = _ADDRESS.fullmatch(path.as_posix())
+        if missing and address:
+            raise error(
+                f"Can't read {address[1]}://{address[2]}: only files are read here. Download it first."
+            ) from None
         raise error(f"Can't read {path}: {reason}. {hint}") from None
     if not stat.S_ISREG(kind):
         what = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device, not a regular file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,102 +16,33 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from utils.errors import OutputError
 from utils.output import output_error
-from utils.video import Image, VideoInfo
-
-COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
-"""Sound that mp4 holds and players know; everything else is encoded again, as AAC."""
-
+from utils.sound import add_sound
+from utils.video_info import Image, VideoInfo
+from utils.video_source import for_ffmpeg
 
 _BT709 = 1
 """Code of BT.709 for primaries and transfer in ITU-T H.273."""
+_LONGEST = 16_384
+"""Pixels of a side that the encoder takes at most."""
+_LARGEST = 139_264 * 256
+"""Pixels of a frame at H.264's highest level, 6.2."""
 
 
-class SoundCopier:
-    """Brings the sound of a video into another container, up to a given time at a time.
-
-    Args:
-        info: of the video that has the sound.
-        target: an open output container, to which streams are added.
-    """
-
-    def __init__(self, info: VideoInfo, target: av.container.OutputContainer) -> None:
-        self.warnings: list[str] = []
-        self._start = info.start
-        self._source = av.open(info.source)
-        self._target = target
-        self._streams = {stream.index: _SoundStream(stream, target) for stream in self._source.streams.audio}
-        self._packets = self._source.demux(tuple(self._source.streams.audio))
-        self._waiting: av.Packet[av.AudioStream] | None = None
-
-    def copy_until(self, end: Fraction | None) -> None:
-        """Copies what starts before ``end`` seconds, or all that is left."""
-        for packet in self._next_packets():
-            if end is not None and packet.dts is not None and packet.dts * packet.time_base - self._start >= end:
-                self._waiting = packet
-                return
-            self._streams[packet.stream.index].write(packet, self._start)
-
-    def close(self) -> None:
-        """Writes what the encoders still hold."""
-        for stream in self._streams.values():
-            stream.finish()
-        self._source.close()
-
-    def _next_packets(self) -> Iterator[av.Packet[av.AudioStream]]:
-        try:
-            while packet := self._waiting or next(self._packets, None):
-                self._waiting = None
-                if packet.size:
-                    yield packet
-        except av.FFmpegError as error:
-            self.warnings.append(f"The sound breaks off ({error.strerror}).")
-
-
-class _SoundStream:
-    def __init__(self, source: av.AudioStream, target: av.container.OutputContainer) -> None:
-        self._target = target
-        self._copied = source.codec.canonical_name in COPIED
-        if self._copied:
-            self._stream = target.add_stream_from_template(source)
-        else:
-            rate = source.rate if source.rate in _aac_rates() else 48000
-            self._stream = target.add_stream("aac", rate=rate)
-            self._stream.codec_context.layout = "mono" if source.channels == 1 else "stereo"
-            self._stream.codec_context.bit_rate = 160_000
-        if "language" in source.metadata:
-            self._stream.metadata["language"] = source.metadata["language"]
-
-    def write(self, packet: av.Packet[av.AudioStream], start: Fraction) -> None:
-        if not self._copied:
-            with contextlib.suppress(av.error.InvalidDataError):  # a broken packet of sound: a moment of silence
-                self._encode(packet.decode(), start)
-            return
-        offset = round(start / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - offset
-        packet.dts = None if packet.dts is None else packet.dts - offset
-        packet.stream = self._stream
-        self._target.mux(packet)
-
-    def _encode(self, frames: list[av.AudioFrame], start: Fraction) -> None:
-        for frame in frames:
-            if frame.pts is not None and frame.time_base:
-                frame.pts -= round(start / frame.time_base)
-            self._target.mux(self._stream.encode(frame))
-
-    def finish(self) -> None:
-        if not self._copied:
-            self._target.mux(self._stream.encode(None))
-
-
-def _aac_rates() -> tuple[int, ...]:
-    return (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+def _encoder_options(size: tuple[int, int]) -> dict[str, str]:
+    """A frame that x264 holds takes 5 bytes a pixel, and it holds one for each thread and each that it looks ahead."""
+    megapixels = size[0] * size[1] / 1e6
+    ahead, threads = (10, 8) if megapixels < 4 else (3, 3) if megapixels < 16 else (0, 1)
+    held = {"rc-lookahead": str(ahead), "sync-lookahead": "0", "bframes": str(min(ahead, 3)), "ref": "2"}
+    return {"crf": "20", "preset": "fast", "threads": str(min(threads, os.cpu_count() or 1)), **held}
 
 
 class VideoWriter:
     """Writes an mp4 under a temporary name and renames it when it is complete. Use as a context manager.
 
     - H.264, yuv420p, BT.709, index at the front: plays in browsers while it loads.
-    - Each frame is shown when the source showed it. An odd size is made even by repeating the last row or column.
+    - Each frame is shown when the source showed it. An odd size is made even by repeating the last row or column, one
+      that H.264 can't have is made smaller.
+    - The pictures are written first. The sound comes to them at the end, and what is wrong with it costs nothing else.
     - When the block ends early without an error, the file holds what came so far, and plays.
 
     Args:
@@ -131,20 +63,29 @@ class VideoWriter:
         self.frames = 0
         self._info = info
         self._durations: dict[int, int] = {}
+        self._end = 0
+        self._sound = sound and info.audio and not info.live
         self._partial = path.with_name(f".{path.name}.part")
+        self._with_sound = path.with_name(f".{path.name}.sound.part")
+        self._size = self._fitting(size)
         with self._mended():
-            self._container = av.open(str(self._partial), "w", format="mp4", options=self._container_options())
-            self._stream = self._add_stream(size)
-            self._sound = SoundCopier(info, self._container) if sound and info.audio and not info.live else None
+            self._container = av.open(for_ffmpeg(self._partial), "w", format="mp4", options=self._container_options())
+            self._stream = self._add_stream()
 
     def _container_options(self) -> dict[str, str]:
         # A late first frame is stored in the movie's own clock, whose milliseconds would round it.
         return {"movflags": "+faststart", "movie_timescale": str(self._info.time_base.denominator)}
 
-    def _add_stream(self, size: tuple[int, int]) -> av.VideoStream:
-        options = {"crf": "20", "preset": "fast"}
-        stream = self._container.add_stream("libx264", rate=self._info.rate, options=options)
-        stream.height, stream.width = (side + side % 2 for side in size)
+    def _fitting(self, size: tuple[int, int]) -> tuple[int, int]:
+        scale = min(1.0, _LONGEST / max(size), (_LARGEST / (size[0] * size[1])) ** 0.5)
+        height, width = (max(1, int(side * scale)) for side in size)
+        if scale < 1:
+            self.warnings.append(f"{self.path.name} is made smaller, {width} x {height} px, since H.264 has a limit.")
+        return height, width
+
+    def _add_stream(self) -> av.VideoStream:
+        stream = self._container.add_stream("libx264", rate=self._info.rate, options=_encoder_options(self._size))
+        stream.height, stream.width = (side + side % 2 for side in self._size)
         context = stream.codec_context
         stream.pix_fmt, context.time_base = "yuv420p", self._info.time_base
         context.sample_aspect_ratio = self._info.pixel_aspect
@@ -153,7 +94,7 @@ class VideoWriter:
         return stream
 
     def write(self, image: Image, pts: int, duration: int) -> None:
-        """Appends a frame, and the sound up to it.
+        """Appends a frame.
 
         Args:
             image: (H, W, 3) uint8, RGB.
@@ -163,6 +104,8 @@ class VideoWriter:
         Raises:
             OutputError: the disk is full.
         """
+        if image.shape[:2] != self._size:
+            image = np.asarray(cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
         bottom, right = self._stream.height - image.shape[0], self._stream.width - image.shape[1]
         if bottom or right:
             image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8)
@@ -173,9 +116,8 @@ class VideoWriter:
         self._durations[pts] = duration
         with self._mended():
             self._mux(frame)
-            self.frames += 1
-            if self._sound:
-                self._sound.copy_until(pts * self._info.time_base)
+        self.frames += 1
+        self._end = pts
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
@@ -197,13 +139,17 @@ class VideoWriter:
             return
         with self._mended():
             self._mux(None)
-            if self._sound:
-                if complete:
-                    self._sound.copy_until(None)
-                self._sound.close()
-                self.warnings += self._sound.warnings
             self._container.close()
+            if self._sound:
+                self._bring_sound(None if complete else self._end * self._info.time_base)
             self._partial.replace(self.path)
+
+    def _bring_sound(self, until: Fraction | None) -> None:
+        done, warnings = add_sound(self._info, self._partial, self._with_sound, until)
+        self.warnings += warnings
+        if done:
+            self._with_sound.replace(self._partial)
+        self._with_sound.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -231,3 +177,4 @@ class VideoWriter:
             self._container.close()
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
+            self._with_sound.unlink(missing_ok=True)

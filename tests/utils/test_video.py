@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from tests.inference_helpers import frame_times, name_quarters, save_video, sound_packets
+from utils.decord_reader import DecordReader
 from utils.errors import ConfigError, DataError, OutputError
-from utils.video import DecordReader, VideoReader, open_reader, turn
+from utils.video import VideoReader, open_reader
+from utils.video_info import turn
 from utils.video_writer import VideoWriter
 
 UNEVEN = list(itertools.accumulate([0, *np.random.default_rng(0).integers(10, 90, 24).tolist()]))
@@ -136,7 +138,7 @@ def test_a_missing_decord_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such video"), (b"", "empty"), (b"hello\n" * 100, "not a video"), (b"\x00" * 5000, "not a video")],
+    [(None, "no such file"), (b"", "empty"), (b"hello\n" * 100, "not a video"), (b"\x00" * 5000, "not a video")],
 )
 def test_no_video(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:

@@ -1,0 +1,124 @@
+"""Any fault of any track of sound costs the sound, never frames."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from tests.inference_helpers import frame_times, save_video, sound_packets
+from utils import sound
+from utils.video import VideoReader
+from utils.video_writer import VideoWriter
+
+
+def copy_video(source: Path, target: Path) -> list[str]:
+    with VideoReader(str(source)) as reader, VideoWriter(target, reader.info, (64, 96)) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.pts, frame.duration)
+        writer.finish(complete=True)
+    assert len(frame_times(target)) == len(frame_times(source))
+    assert {path.name for path in target.parent.iterdir()} == {source.name, target.name}
+    return writer.warnings
+
+
+def seconds_of_sound(path: Path) -> list[tuple[str, float]]:
+    with av.open(str(path)) as container:
+        return [(s.codec.name, round(float(s.duration * s.time_base), 1)) for s in container.streams.audio]
+
+
+@pytest.mark.parametrize("channels", ["6.1", "7.1"])
+def test_layouts_of_their_own_order_that_crash_pyav(tmp_path: Path, channels: str) -> None:
+    source = save_video(tmp_path / "a.mov", frames=10, sound="pcm_s16le", layout=channels)
+    content = bytearray(source.read_bytes())
+    at = content.index(b"chan") + 8
+    tag = {"6.1": 0x00_7D_00_07, "7.1": 0x00_80_00_08}[channels]  # MPEG_6_1_A, MPEG_7_1_C of Core Audio
+    content[at : at + 8] = tag.to_bytes(4, "big") + bytes(4)
+    source.write_bytes(content)
+    assert copy_video(source, tmp_path / "b.mp4") == []
+    assert seconds_of_sound(tmp_path / "b.mp4") == [("aac", 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "layout", "rate"),
+    [
+        ("a.avi", "pcm_u8", "mono", 11025),
+        ("a.mkv", "pcm_f32le", "5.1", 44100),
+        ("a.mov", "pcm_s24be", "quad", 48000),
+        ("a.avi", "adpcm_ms", "stereo", 44100),
+        ("a.mkv", "wavpack", "7.1", 48000),
+        ("a.mov", "alac", "7.1(wide)", 48000),
+        ("a.mkv", "mp2", "mono", 32000),
+    ],
+)
+def test_kinds_of_sound(tmp_path: Path, name: str, codec: str, layout: str, rate: int) -> None:
+    assert (
+        copy_video(save_video(tmp_path / name, frames=10, sound=codec, layout=layout, rate=rate), tmp_path / "b.mp4")
+        == []
+    )
+    ((made, seconds),) = seconds_of_sound(tmp_path / "b.mp4")
+    assert made == ("alac" if codec == "alac" else "aac")
+    assert seconds == pytest.approx(0.4, abs=0.11)
+
+
+def test_a_track_without_a_decoder_is_left_out_and_the_other_stays(tmp_path: Path) -> None:
+    source = save_video(tmp_path / "a.mkv", frames=10, sound="pcm_s16le", tracks=2)
+    source.write_bytes(source.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT", 1))
+    (warning,) = copy_video(source, tmp_path / "b.mp4")
+    assert warning == "Track 1 of the sound is left out: there is no decoder for it."
+    assert seconds_of_sound(tmp_path / "b.mp4") == [("aac", 0.4)]
+
+
+def test_sound_of_a_recording_that_was_restarted_goes_on(tmp_path: Path) -> None:
+    part = save_video(tmp_path / "part.ts", frames=25, sound="aac").read_bytes()
+    (tmp_path / "part.ts").unlink()
+    (tmp_path / "a.ts").write_bytes(part + part)
+    with (
+        VideoReader(str(tmp_path / "a.ts")) as reader,
+        VideoWriter(tmp_path / "b.mp4", reader.info, (64, 96)) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame.image, frame.pts, frame.duration)
+        writer.finish(complete=True)
+    assert float(sound_packets(tmp_path / "b.mp4")[-1][1]) == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "without", "warning"),
+    [
+        ([{"trying": 0}, {"trying": 1}], [1], "Track 2 of the sound is left out: its decoder crashed."),
+        ([{"trying": 0}, {"encoded": 0}, {"trying": 1}, {"merging": True}], [0], "Track 1 .* crashed."),
+        (
+            [{"trying": 0}, {"trying": 1}, {"merging": True}, {"failed": "No space left"}],
+            None,
+            "left out: No space left.",
+        ),
+    ],
+)
+def test_after_a_crash_the_others_are_brought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]], without: list[int] | None, warning: str
+) -> None:
+    requests = []
+
+    def ask(request: sound.Request, patience: float) -> tuple[list[dict[str, Any]], str]:
+        requests.append(list(request["without"]))
+        return (said, "") if len(requests) == 1 else ([{"done": True}], "")
+
+    monkeypatch.setattr(sound, "_ask", ask)
+    with VideoReader(str(save_video(tmp_path / "a.mp4", frames=2, sound="aac"))) as reader:
+        done, warnings = sound.add_sound(reader.info, tmp_path / "x", tmp_path / "y", None)
+    assert done == (without is not None)
+    assert requests == [[]] + ([without] if without is not None else [])
+    assert len(warnings) == 1
+    assert re.search(warning, warnings[0])
+
+
+def test_sound_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = save_video(tmp_path / "a.mp4", frames=2, sound="aac")
+    monkeypatch.setattr(sound, "_PATIENCE", -0.05)
+    (warning,) = copy_video(source, tmp_path / "b.mp4")
+    assert "it took longer" in warning
+    assert seconds_of_sound(tmp_path / "b.mp4") == []
