@@ -16,9 +16,10 @@ from datasets.coco_pose import CocoPose
 from datasets.geometry import Matrix, letterbox_image
 from datasets.image_file import read_image
 from datasets.labels import Labels
-from datasets.loader import Samples, TrainingLoader, check_numbers
+from datasets.loader import TrainingLoader, check_numbers
 from datasets.paths import path_view
 from datasets.sampler import SampleKey, TrainingBatches
+from datasets.workers import Samples
 from utils.images import find_images
 
 

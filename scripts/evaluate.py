@@ -225,6 +225,13 @@ def report(metrics: Metrics, folder: Path, source: Row) -> None:
     print("\nWritten:", *sorted(str(path.resolve()) for path in folder.iterdir()), sep="\n  ")
 
 
+def _own_flags(text: str) -> str:
+    """What the training says about its flags, in the names that they have here."""
+    for flag, own in (("-DEVICE", "--device"), ("-WORKERS", "--workers"), ("-BS", "--batch_size")):
+        text = text.replace(flag, own)
+    return text
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
     args = parse_args(argv)
@@ -239,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             evaluate_weights(args, ranks)
     except SiaError as error:
         if is_main:
-            print(f"error: {str(error).replace('-DEVICE', '--device')}", file=sys.stderr)
+            print(f"error: {_own_flags(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: noticed at once, obeyed after the step that is running."""
+"""SIGTERM and Ctrl-C: noticed at once, obeyed after the step that is running, and at once in a wait."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
+class Interrupted(KeyboardInterrupt):
+    """One of the two signals, whose number is the argument, came while nothing was changed that has to be saved."""
+
+    @property
+    def number(self) -> int:
+        """Of the signal."""
+        return int(self.args[0])
+
+
 class Interruption:
     """A context manager that catches the two signals while it lasts.
 
@@ -19,6 +28,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal = 0
+        self._raises = False
         self._owner = os.getpid()
         self._earlier: dict[int, Any] = {}
 
@@ -39,6 +49,32 @@ class Interruption:
             os.kill(os.getpid(), number)
         # torchrun passes a Ctrl-C on that the terminal has sent already, so a repetition means nothing.
         self.signal = self.signal or number
+        if self._raises:
+            self._raises = False
+            raise Interrupted(self.signal)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In this block a signal doesn't wait: it, or the one that came before, is raised as `Interrupted`.
+
+        An error that comes with a signal is most likely its consequence, such as a worker that has got it too: then the
+        signal is raised in the place of the error.
+        """
+        self._raises = True
+        try:
+            self._obey()
+            yield
+            self._obey()
+        except Exception as error:
+            if not self.signal:
+                raise
+            raise Interrupted(self.signal) from error
+        finally:
+            self._raises = False
+
+    def _obey(self) -> None:
+        if self.signal:
+            raise Interrupted(self.signal)
 
 
 @contextmanager

@@ -103,7 +103,9 @@ class Parts:
     patience: int | None = None
 
     def close(self) -> None:
-        """Ends the progress bar and the dashboards."""
+        """Ends the progress bar, the loaders' workers and the dashboards."""
         self.progress.close()
+        self.training.close()
+        self.validation.close()
         if self.dashboards is not None:
             self.dashboards.close()
