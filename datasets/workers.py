@@ -26,6 +26,9 @@ B = TypeVar("B")
 _ENDED = ("exited unexpectedly", "killed by signal", "No space left", "unable to allocate shared memory")
 """What torch says when a worker was ended from outside, or found no room in /dev/shm."""
 
+PATIENCE = 1.0
+"""Seconds in which a worker that is no longer needed ends by itself."""
+
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl.h
 
 
@@ -102,11 +105,18 @@ class BatchWorkers(Generic[B]):
         """Ends the workers now. Left to the garbage collector, each can cost five seconds after an error.
 
         An error's traceback keeps the loader in a reference cycle. When Python collects one, it closes the queues before
-        torch sends its farewell through them, and torch then waits for each worker until it gives up.
+        torch sends its farewell through them, and torch then waits for each worker until it gives up. It would also wait
+        five seconds for each that hangs in reading a file.
         """
-        iterator, self._loader._iterator = self._loader._iterator, None
-        if self._loader.num_workers and iterator is not None:
-            iterator._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
+        iterator, workers, self._loader._iterator = self._loader._iterator, self.processes, None
+        if not workers:
+            return
+        impatience = threading.Timer(PATIENCE, _terminate, [workers])
+        impatience.start()
+        try:
+            iterator._shutdown_workers()  # type: ignore[union-attr]  # torch has no public way
+        finally:
+            impatience.cancel()
 
     def _make_loader(self, workers: int) -> DataLoader[Any]:
         """Batches are made whole in `Samples`, so the loader itself doesn't collate."""
@@ -123,14 +133,17 @@ class BatchWorkers(Generic[B]):
 
     def _start(self) -> Iterator[Any]:
         """The loader's own iterator; this process does the work where it can't start others."""
-        if self._loader.num_workers and not self.processes:
-            try:
-                return iter(self._loader)
-            except (OSError, RuntimeError, MemoryError) as error:
-                warn(f"Loader workers can't be started ({error}), so this process loads by itself, which is slower.")
-                self._loader = self._make_loader(0)
-            finally:
-                _watch()
+        if not self._loader.num_workers or self.processes:
+            return iter(self._loader)
+        try:
+            return iter(self._loader)
+        except (OSError, RuntimeError, MemoryError) as error:
+            failure = error
+        finally:
+            _watch()
+        _forget(failure)
+        warn(f"Loader workers can't be started ({failure}), so this process loads by itself, which is slower.")
+        self._loader = self._make_loader(0)
         return iter(self._loader)
 
     def _opened(self, parcel: Parcel[B]) -> B:
@@ -141,6 +154,20 @@ class BatchWorkers(Generic[B]):
                 "-WORKERS or a smaller -BS, or make it larger (docker run --shm-size=2g)."
             )
         return parcel.open()
+
+
+def _terminate(workers: Sequence[Any]) -> None:
+    for worker in workers:
+        worker.terminate()
+
+
+def _forget(error: BaseException) -> None:
+    """Drops what failed half-made, which torch can't take apart without complaints."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        error.__traceback__ = None
+    finally:
+        sys.unraisablehook = hook
 
 
 _waiting = False

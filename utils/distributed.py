@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.device import Device, choose_device
-from utils.errors import ConfigError, SiaError
+from utils.errors import ConfigError, SiaError, TrainingError
 
 TIMEOUT = timedelta(minutes=30)
 """How long one process waits for the others; evaluation on one of them must fit in."""
@@ -46,6 +46,11 @@ class Ranks:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.world_size > 1 and _is_of_a_lost_peer(value):  # whose group would not end in order any more
+            raise TrainingError(
+                "Another process of this job has ended, so this one ends too. The reason is what that one said last, or "
+                "torchrun's report."
+            ) from value
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -109,6 +114,11 @@ class Ranks:
         with torch.no_grad():
             for part, mean in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
                 part.copy_(mean.view_as(part))
+
+
+def _is_of_a_lost_peer(error: BaseException | None) -> bool:
+    """Whether an exchange failed because a process that takes part is gone: gloo has no error class of its own."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:
