@@ -2,10 +2,10 @@
 
 python benchmarks/restarts.py --kills 30 --output /tmp/restarts
 
-Two processes train a miniature model on drawn people under ``torchrun --standalone --max-restarts 3``; each gets up to three
-SIGKILLs: while it starts, before its folder is there, before its first save, in steps, saves and evaluations. A kill has
-come back when the launch ends with status 0, in the one folder of its run, and everything that was trained is bit for
-bit what an undisturbed run ends with. Linux only.
+Two processes train a miniature model on drawn people under ``torchrun --standalone --max-restarts 3``, with up to three
+SIGKILLs: while they start, before their folder is there, before its first save, in steps, saves and evaluations. A kill
+has come back when the launch ends with status 0, in the one folder of its run, and everything that was trained is bit
+for bit what an undisturbed run ends with. Linux only.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import write_dataset
 from utils.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
 
 KILLS = 3
 """Of one launch, as many as it has restarts."""
@@ -36,7 +37,7 @@ KILLS = 3
 
 @dataclass
 class Kill:
-    """One SIGKILL: of which rank, when after its start, what stood then, and how long until torchrun started all anew."""
+    """One SIGKILL: of which rank, when after its start, what stood then, and how long until all were started anew."""
 
     rank: int
     after: float
@@ -69,7 +70,7 @@ class Launch:
             for pid in map(int, _read(task).split()):
                 words = _read(Path(f"/proc/{pid}/environ")).split("\0")
                 ranks = [int(word[5:]) for word in words if word.startswith("RANK=")]
-                found.update({rank: pid for rank in ranks})
+                found.update(dict.fromkeys(ranks, pid))
         return found
 
     def wait_for_ranks(self, killed: set[int]) -> dict[int, int]:

@@ -1,8 +1,8 @@
 """A batch on its way from a loader worker to the process that trains.
 
-torch sends a worker's tensors from a thread of its own. Where that thread finds no room in /dev/shm (64 MB in Docker, if
-nobody asks for more), it loses the batch, and the process that trains waits for it for ever. So a batch is packed before
-it is sent, and where there is no room, it goes through the pipe.
+torch sends a worker's tensors from a thread of its own. Where that thread finds no room in /dev/shm (64 MB in Docker,
+if nobody asks for more), it loses the batch, and the process that trains waits for it for ever. So a batch is packed
+before it is sent, and where there is no room, it goes through the pipe.
 """
 
 from __future__ import annotations

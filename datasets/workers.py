@@ -33,7 +33,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl.h
 
 
 class Samples(Dataset["B | str | Parcel[B]"], Generic[B]):
-    """Makes whole batches, in a worker if there are any; an error becomes its message, which the main process raises."""
+    """Makes whole batches, in a worker if there is one; an error becomes its message, which the main process raises."""
 
     def __getitem__(self, keys: Sequence[SampleKey]) -> B | str | Parcel[B]:
         try:
@@ -104,9 +104,9 @@ class BatchWorkers(Generic[B]):
     def close(self) -> None:
         """Ends the workers now. Left to the garbage collector, each can cost five seconds after an error.
 
-        An error's traceback keeps the loader in a reference cycle. When Python collects one, it closes the queues before
-        torch sends its farewell through them, and torch then waits for each worker until it gives up. It would also wait
-        five seconds for each that hangs in reading a file.
+        An error's traceback keeps the loader in a reference cycle. When Python collects one, it closes the queues
+        before torch sends its farewell through them, and torch then waits for each worker until it gives up. It would
+        also wait five seconds for each that hangs in reading a file.
         """
         iterator, workers, self._loader._iterator = self._loader._iterator, self.processes, None
         if not workers:
@@ -150,8 +150,8 @@ class BatchWorkers(Generic[B]):
         if not parcel.shared and not self._cramped:
             self._cramped = True
             warn(
-                f"/dev/shm is full ({room() >> 20} MB are left), so batches go through pipes, which is slower. Use fewer "
-                "-WORKERS or a smaller -BS, or make it larger (docker run --shm-size=2g)."
+                f"/dev/shm is full ({room() >> 20} MB are left), so batches go through pipes, which is slower. Make it "
+                "larger (docker run --shm-size=2g), or use fewer workers or a smaller batch."
             )
         return parcel.open()
 

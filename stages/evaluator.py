@@ -60,9 +60,7 @@ def evaluate_model(
     model.eval()
     try:
         find = torch_finder(model, device)
-        results = predict_results(
-            find, loader, ground_truth, skeleton, progress=progress, interruption=interruption
-        )
+        results = predict_results(find, loader, ground_truth, skeleton, progress=progress, interruption=interruption)
     finally:
         model.train(training)
     return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+RETRY = 0.1
+"""Seconds after which a signal comes again that could not be raised."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,13 +33,15 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal = 0
-        self._raises = False
+        self._at_once = self._raises = False
         self._owner = os.getpid()
         self._earlier: dict[int, Any] = {}
+        self._earlier_hook = sys.unraisablehook
 
     def __enter__(self) -> Interruption:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._earlier[number] = signal.signal(number, self._note)
+        self._earlier_hook, sys.unraisablehook = sys.unraisablehook, self._retry
         return self
 
     def __exit__(
@@ -42,6 +49,7 @@ class Interruption:
     ) -> None:
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self._earlier_hook
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a forked loader worker: it has nothing to save, and must end when told to
@@ -60,7 +68,7 @@ class Interruption:
         An error that comes with a signal is most likely its consequence, such as a worker that has got it too: then the
         signal is raised in the place of the error.
         """
-        self._raises = True
+        self._at_once = self._raises = True
         try:
             self._obey()
             yield
@@ -70,7 +78,19 @@ class Interruption:
                 raise
             raise Interrupted(self.signal) from error
         finally:
-            self._raises = False
+            self._at_once = self._raises = False
+
+    def _retry(self, lost: Any) -> None:
+        """Where Python can't raise, as in a fork or a destructor, it prints the error and goes on: then once more."""
+        if isinstance(lost.exc_value, Interrupted):
+            self._raises = self._at_once
+            threading.Timer(RETRY, self._repeat).start()
+        else:
+            self._earlier_hook(lost)
+
+    def _repeat(self) -> None:
+        if self._raises:
+            os.kill(self._owner, self.signal)
 
     def _obey(self) -> None:
         if self.signal:

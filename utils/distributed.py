@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils.device import Device, choose_device
 from utils.errors import ConfigError, SiaError, TrainingError
+from utils.meeting import agent_store, meet
 
 TIMEOUT = timedelta(minutes=30)
 """How long one process waits for the others; evaluation on one of them must fit in."""
@@ -48,8 +49,8 @@ class Ranks:
     ) -> None:
         if self.world_size > 1 and _is_of_a_lost_peer(value):  # whose group would not end in order any more
             raise TrainingError(
-                "Another process of this job has ended, so this one ends too. The reason is what that one said last, or "
-                "torchrun's report."
+                "Another process of this job has ended, so this one ends too. What that one said last, or torchrun's "
+                "report, is the reason."
             ) from value
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -180,6 +181,9 @@ def start_ranks(wanted_device: str) -> Ranks:
     if world_size > 1:
         cuda = device.torch.type == "cuda"
         options: dict[str, Any] = {"device_id": device.torch} if cuda else {}
+        lent = agent_store(TIMEOUT)
+        if lent is not None:
+            options |= {"store": meet(lent, rank, world_size, TIMEOUT), "rank": rank, "world_size": world_size}
         dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, **options)
     return Ranks(rank, world_size, local_world_size, device)
 

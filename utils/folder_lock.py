@@ -8,7 +8,6 @@ from typing import IO
 from utils.errors import ConfigError
 from utils.output import output_error
 
-
 LOCK = ".lock"
 """The name of the file that is locked."""
 

@@ -117,11 +117,27 @@ def waiting(dataset: CocoPose) -> Iterator[Iterator[Any]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_wait(waiting: Iterator[Any], number: int) -> None:
-    with Interruption() as interruption, pytest.raises(Interrupted) as caught:
-        with interruption.at_once():
-            threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
-            next(waiting)
+    with Interruption() as interruption, pytest.raises(Interrupted) as caught, interruption.at_once():
+        threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+        next(waiting)
     assert caught.value.number == interruption.signal == number
+
+
+class Swallowing:
+    """A destructor can't raise."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+
+def test_a_signal_that_is_swallowed_comes_again(capfd: pytest.CaptureFixture[str]) -> None:
+    begin = time.monotonic()
+    with Interruption() as interruption, pytest.raises(Interrupted), interruption.at_once():
+        Swallowing()
+        time.sleep(20)
+    assert time.monotonic() - begin < 10
+    assert "Exception ignored" not in capfd.readouterr().err
 
 
 def test_an_error_beside_a_signal_is_its_consequence() -> None:
