@@ -60,7 +60,7 @@ class Parcel(Generic[B]):
         return self
 
 
-class _Pickler(ForkingPickler):  # type: ignore[type-arg]
+class _Pickler(ForkingPickler):
     """Sends handles of shared tensors, and the content of all others."""
 
     def __init__(self, stream: io.BytesIO, shared: bool) -> None:
@@ -68,7 +68,7 @@ class _Pickler(ForkingPickler):  # type: ignore[type-arg]
         self._shared = shared
 
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, Tensor) and not (self._shared and value.is_shared()):
+        if isinstance(value, Tensor) and not (self._shared and value.is_shared()):  # type: ignore[no-untyped-call]
             return torch.from_numpy, (value.numpy(),)
         return NotImplemented
 
@@ -79,7 +79,7 @@ def _share(batch: object) -> bool:
         if not isinstance(tensor, Tensor) or tensor.nbytes < SHARED:
             continue
         try:
-            tensor.share_memory_()
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
         except (RuntimeError, OSError):
             return False
         if room() < SPARE:

@@ -13,7 +13,7 @@ import time
 import uuid
 from datetime import timedelta
 
-import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # torch.distributed has them, but untyped
 
 from utils.errors import TrainingError
 
@@ -21,17 +21,17 @@ POLL = 0.05
 """Seconds between two looks into the store."""
 
 
-def agent_store(timeout: timedelta) -> dist.Store | None:
+def agent_store(timeout: timedelta) -> Store | None:
     """torchrun's store; None where it lends none, and the first process opens one of its own."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
-    return dist.TCPStore(
+    return TCPStore(
         os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timeout,
         wait_for_workers=False,
     )  # fmt: skip
 
 
-def meet(store: dist.Store, rank: int, world_size: int, timeout: timedelta) -> dist.Store:
+def meet(store: Store, rank: int, world_size: int, timeout: timedelta) -> Store:
     """The part of the store that belongs to this start of all processes.
 
     The first process proposes a new name, each other answers with a name of its own, and the first confirms all
@@ -45,18 +45,18 @@ def meet(store: dist.Store, rank: int, world_size: int, timeout: timedelta) -> d
         store.set("sia/proposed", own)
         answers = [_wait(store, f"sia/{own}/{other}", deadline) for other in range(1, world_size)]
         store.set(f"sia/{own}/confirmed", json.dumps([own, *answers]))
-        return dist.PrefixStore(f"sia/{own}/group", store)
+        return PrefixStore(f"sia/{own}/group", store)
     while True:
         proposed = _wait(store, "sia/proposed", deadline)
         store.set(f"sia/{proposed}/{rank}", own)
         if store.check([f"sia/{proposed}/confirmed"]):
             confirmed = json.loads(_wait(store, f"sia/{proposed}/confirmed", deadline))
             if confirmed[rank] == own:
-                return dist.PrefixStore(f"sia/{proposed}/group", store)
+                return PrefixStore(f"sia/{proposed}/group", store)
         _pause(deadline)
 
 
-def _wait(store: dist.Store, key: str, deadline: float) -> str:
+def _wait(store: Store, key: str, deadline: float) -> str:
     while not store.check([key]):
         _pause(deadline)
     return store.get(key).decode()
