@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,8 @@ def measure(files: Sequence[Path], side: int, pictures: Pictures, runs: int) -> 
 
 def memory_of(path: Path, side: int) -> float:
     """Most MiB that a process of its own holds; the interpreter and its libraries are most of it."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_memory_of, (path, side))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # unlike a Pool, it hears of a kill
+        return pool.submit(_memory_of, path, side).result()
 
 
 def _memory_of(path: Path, side: int) -> float:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from datasets.coco_pose import CocoPose
 from datasets.geometry import Matrix, letterbox_matrix, scale_of
 from datasets.labels import Array, Labels, Sample
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
 from datasets.transforms import Augmentation, training_sample, validation_sample
-from utils.errors import ConfigError, DataError, SiaError
+from datasets.workers import BatchWorkers, Samples
+from utils.errors import ConfigError
 from utils.structures import PoseBatch
 
 B = TypeVar("B")
 Item = tuple[SampleKey, Sample, Matrix]
-
-_ENDED = ("exited unexpectedly", "killed by signal", "No space left", "unable to allocate shared memory")
-"""What torch says when a worker was ended from outside, or found no room in /dev/shm."""
 
 
 class TrainingLoader(Generic[B]):
@@ -35,7 +31,7 @@ class TrainingLoader(Generic[B]):
 
     def __init__(self, batches: TrainingBatches, samples: Samples[B], workers: int, pin_memory: bool) -> None:
         self._batches = batches
-        self._loader: DataLoader[B | str] = _data_loader(samples, batches, workers, pin_memory)
+        self._workers = BatchWorkers(samples, batches, workers, pin_memory)
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
@@ -47,31 +43,31 @@ class TrainingLoader(Generic[B]):
 
     def close(self) -> None:
         """Ends the workers; the next iteration starts new ones."""
-        _end_workers(self._loader)
+        self._workers.close()
 
     def set_mosaic(self, enabled: bool) -> None:
         """False from the next iteration on: the last phase, with `Augmentation.plain`."""
         self._batches.mosaic = enabled
 
     def __iter__(self) -> Iterator[B]:
-        return _unwrapped(self._loader)
+        return iter(self._workers)
 
 
 class ValidationLoader:
     """Letterboxed images in file order; over all ranks each comes exactly once."""
 
     def __init__(self, batches: ValidationBatches, samples: Samples[PoseBatch], workers: int, pin_memory: bool) -> None:
-        self._loader: DataLoader[PoseBatch | str] = _data_loader(samples, batches, workers, pin_memory)
+        self._workers = BatchWorkers(samples, batches, workers, pin_memory)
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._workers)
 
     def close(self) -> None:
         """Ends the workers; the next iteration starts new ones."""
-        _end_workers(self._loader)
+        self._workers.close()
 
     def __iter__(self) -> Iterator[PoseBatch]:
-        return _unwrapped(self._loader)
+        return iter(self._workers)
 
 
 def training_loader(
@@ -168,24 +164,6 @@ def _padded(arrays: Sequence[Array]) -> torch.Tensor:
     return torch.from_numpy(padded)
 
 
-class Samples(Dataset["B | str"], Generic[B]):
-    """Makes whole batches in the worker; an error becomes its message, which the main process raises."""
-
-    def __getitem__(self, keys: Sequence[SampleKey]) -> B | str:
-        try:
-            return self.batch(keys)
-        except SiaError as error:
-            return str(error)
-
-    def batch(self, keys: Sequence[SampleKey]) -> B:
-        """A batch.
-
-        Raises:
-            SiaError: a picture or its labels can't be used.
-        """
-        raise NotImplementedError
-
-
 class _LabelledSamples(Samples[PoseBatch]):
     def __init__(self, dataset: CocoPose, image_size: tuple[int, int]) -> None:
         self.dataset, self.image_size = dataset, image_size
@@ -213,56 +191,6 @@ class _ValidationSamples(_LabelledSamples):
     def make(self, key: SampleKey) -> Item:
         sample, letterbox = validation_sample(self.dataset, key.image, self.image_size)
         return key, sample, letterbox_matrix(letterbox)
-
-
-def _data_loader(
-    samples: Samples[B], batches: TrainingBatches | ValidationBatches, workers: int, pin_memory: bool
-) -> DataLoader[Any]:
-    """Batches are made whole in `Samples`, so the loader itself doesn't collate."""
-    return DataLoader(
-        samples,
-        sampler=batches,  # yields lists of keys, one per batch
-        batch_size=None,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),  # else each epoch draws from the global one, and a resumed run would differ
-    )
-
-
-def _start_worker(_: int) -> None:
-    """One thread each; Ctrl-C is for the main process, which saves and then ends the workers."""
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _unwrapped(loader: DataLoader[B | str]) -> Iterator[B]:
-    try:
-        for batch in loader:
-            if isinstance(batch, str):
-                _end_workers(loader)
-                raise DataError(batch)
-            yield batch
-    except RuntimeError as error:
-        if not any(text in str(error) for text in _ENDED):
-            raise
-        _end_workers(loader)
-        raise DataError(
-            "A data loader worker was ended from outside, most likely because memory or /dev/shm is full. "
-            "Use fewer -WORKERS or a smaller -BS."
-        ) from error
-
-
-def _end_workers(loader: DataLoader[B | str]) -> None:
-    """Ends persistent workers now. Left to the garbage collector, each can cost five seconds after an error.
-
-    An error's traceback keeps the loader in a reference cycle. When Python collects one, it closes the queues before
-    torch sends its farewell through them, and torch then waits for each worker until it gives up.
-    """
-    iterator, loader._iterator = loader._iterator, None
-    if loader.num_workers and iterator is not None:
-        iterator._shutdown_workers()  # type: ignore[attr-defined]  # torch has no public way
 
 
 def check_numbers(**limits: tuple[int, int]) -> None:

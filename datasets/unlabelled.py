@@ -15,9 +15,10 @@ from torch import Tensor
 from datasets.coco_pose import CocoPose
 from datasets.geometry import Matrix, letterbox_image
 from datasets.labels import Labels
-from datasets.loader import Samples, TrainingLoader, check_numbers
+from datasets.loader import TrainingLoader, check_numbers
 from datasets.paths import path_view
 from datasets.sampler import SampleKey, TrainingBatches
+from datasets.workers import Samples
 from utils.image_folder import find_images
 from utils.images import read_image
 from utils.skeleton import Skeleton

@@ -39,10 +39,12 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         ("mirroring", parts.skeleton.describe_flips()),
         ("output", str(parts.folder.path.absolute())),
     ]  # fmt: skip
-    if start.training is not None:
+    if start.training is not None and cursor.epoch < config.epoch:
         rows.append(
             ("resumed", f"at epoch {cursor.epoch + 1}, step {cursor.step}, exactly where {config.resume} was saved")
         )
+    elif start.training is not None:
+        rows.append(("resumed", f"after its last epoch, {cursor.epoch}"))
     elif config.resume is not None:
         rows.append(("resumed", "no: these are weights only, so a new run starts from them"))
     rows += [("changed flag", line) for line in start.changes]
@@ -63,7 +65,9 @@ def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
         say(f"Stopped by {name} after step {trainer.cursor.step}; everything is saved. Continue with:")
         say(f"  {_launcher(parts.ranks)} {_script('train_pose.py')} --RESUME {_quoted(folder.last)}")
         return
-    if trainer.metrics is not None:
+    if trainer.metrics is None:  # not even a last evaluation was left to do
+        say(finished(parts, trainer))
+    else:
         say(f"\nValidation of the averaged weights after epoch {trainer.cursor.epoch}:\n{trainer.metrics.table()}")
         if trainer.before is not None:
             say(comparison(trainer.before, trainer.metrics))
@@ -81,6 +85,21 @@ def comparison(before: Metrics, after: Metrics) -> str:
     rows = [f"{'':<8}{'before':>8}{'after':>8}"]
     rows += [f"{name:<8}{percent(first[name]):>8}{percent(last[name]):>8}" for name in ("AP", "AP50", "AP75", "AR")]
     return "\n" + "\n".join(rows)
+
+
+def finished(parts: Parts, trainer: Trainer) -> str:
+    """What to say where a run is resumed that has nothing left to do."""
+    config = parts.config
+    flags = ("--RESUME", parts.folder.best, "-COCO_ROOT", config.coco_root, "-TRAIN_ANN", config.train_ann,
+             "-VAL_ANN", config.val_ann)  # fmt: skip
+    words = [word if isinstance(word, str) else _quoted(word) for word in flags]
+    length = f"-EPOCH {config.epoch}" if config.time is None else f"-TIME {config.time:g}"
+    return (
+        f"This run is finished: its {trainer.cursor.epoch} epochs are done, so nothing was trained now.\n"
+        f"Best AP {100 * trainer.cursor.best:.1f}: {parts.folder.best.absolute()}\n"
+        "Its learning rate has come down to its end. To train longer, start a new run from these weights:\n"
+        f"  {_launcher(parts.ranks)} {_script('train_pose.py')} {' '.join(words)} {length}"
+    )
 
 
 def _launcher(ranks: Ranks) -> str:

@@ -25,11 +25,13 @@ from stages.trainer import Trainer
 from stages.trainer_parts import Parts
 from stages.training_data import Data, load_data
 from stages.training_state import TrainingState, seed_everything
+from utils.checkpoint import load_checkpoint
 from utils.config import TrainConfig
 from utils.distributed import Ranks, start_ranks, wrap
 from utils.ema import make_ema
 from utils.errors import ConfigError
 from utils.input_file import set_pixel_limit
+from utils.launch import Launch
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.memory import keep_freed_memory
 from utils.optional import need
@@ -51,6 +53,7 @@ def run(config: TrainConfig, start: Start) -> int:
     if config.lora:
         need("peft", "-LORA")
     with start_ranks(config.device) as ranks:
+        config, start = go_on(config, start, ranks)
         seed_everything(config.seed)
         with ranks.shared_errors():
             if config.compile:
@@ -70,9 +73,9 @@ def run(config: TrainConfig, start: Start) -> int:
             announce(parts, data, pretrained, start)
         trainer = Trainer(parts)
         try:
+            if deadline is not None and pretrained.is_whole and start.training is None:
+                trainer.measure_start()
             with Interruption() as interruption:
-                if deadline is not None and pretrained.is_whole and start.training is None:
-                    trainer.measure_start()
                 number = trainer.run(interruption)
         finally:
             parts.close()
@@ -169,9 +172,37 @@ def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
     folder = None
     with ranks.shared_errors():
         if ranks.is_main:
-            if start.training is not None and config.resume is not None:
-                folder = run_folder_of(config.resume)
+            launch = Launch.present(start.argv)
+            folder = _folder_to_continue(config, start) or _begun(config, launch)
             name = config.exp or default_name(config.model, config.size)
-            folder = folder or create_run_folder(config.output, name)
+            folder = folder or create_run_folder(config.output, name, launch)
     path = ranks.from_main(None if folder is None else str(folder.path))
     return RunFolder(Path(path))
+
+
+def go_on(config: TrainConfig, start: Start, ranks: Ranks) -> tuple[TrainConfig, Start]:
+    """Where torchrun has started its processes anew: the last save of the run that they had begun, if there is one.
+
+    Raises:
+        WeightsError: it can't be read.
+    """
+    begun = None
+    if ranks.is_main and _folder_to_continue(config, start) is None:
+        begun = _begun(config, Launch.present(start.argv))
+    last = ranks.from_main(begun.last if begun is not None and begun.last.is_file() else None)
+    if last is None:
+        return config, start
+    with ranks.shared_errors():
+        return replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
+    raise AssertionError("shared_errors lets nothing pass")
+
+
+def _folder_to_continue(config: TrainConfig, start: Start) -> RunFolder | None:
+    """Of the run that --RESUME names."""
+    return run_folder_of(config.resume) if start.training is not None and config.resume is not None else None
+
+
+def _begun(config: TrainConfig, launch: Launch | None) -> RunFolder | None:
+    """The run that earlier processes of this launch have begun."""
+    path = launch.find(config.output.glob("*")) if launch is not None else None
+    return RunFolder(path) if path is not None else None

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import csv
 import io
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from stages.proof import prove
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_skeleton, read_json
 from utils.distributed import Ranks, start_ranks
-from utils.errors import SiaError
+from utils.errors import SiaError, complain
 from utils.keypoint_scores import csv_rows
 from utils.output import named_folder, numbered_folder, write_json, write_text
 from utils.results import write_coco_results
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             evaluate_weights(args, ranks)
     except SiaError as error:
         if is_main:
-            print(f"error: {own_flags(str(error))}", file=sys.stderr)
+            complain(own_flags(str(error)))
         return 1
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from sia.postprocess import to_original
+from stages.interruption import Interrupted, Interruption
 from stages.runtime import Find, torch_finder
 from utils.coco_eval import Metrics, evaluate
 from utils.coco_files import Row, load_ground_truth
@@ -34,6 +36,7 @@ def evaluate_model(
     device: torch.device,
     *,
     progress: Progress | None = None,
+    interruption: Interruption | None = None,
 ) -> Metrics:
     """AP, AR and the table per keypoint, on every rank.
 
@@ -46,15 +49,18 @@ def evaluate_model(
         skeleton: names and sigmas.
         device: where the model is.
         progress: see `Progress`.
+        interruption: what a signal interrupts: it doesn't wait for the rest of the images.
 
     Raises:
         DataError: the annotations can't be used, or the loaders' images are not exactly theirs.
         WeightsError: the model predicts NaN or infinity.
+        Interrupted: a signal came, to any rank.
     """
     training = model.training
     model.eval()
     try:
-        results = predict_results(torch_finder(model, device), loader, ground_truth, skeleton, progress=progress)
+        find = torch_finder(model, device)
+        results = predict_results(find, loader, ground_truth, skeleton, progress=progress, interruption=interruption)
     finally:
         model.train(training)
     return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))
@@ -67,6 +73,7 @@ def predict_results(
     skeleton: Skeleton,
     *,
     progress: Progress | None = None,
+    interruption: Interruption | None = None,
 ) -> list[Row]:
     """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
 
@@ -76,8 +83,9 @@ def predict_results(
     try:
         truth = load_ground_truth(ground_truth, skeleton, labelled=False)
         share.expected = truth.images
-        _predict_share(find, loader, truth.category, share, progress)
-    except SiaError as error:
+        with interruption.at_once() if interruption is not None else contextlib.nullcontext():
+            _predict_share(find, loader, truth.category, share, progress)
+    except (SiaError, Interrupted) as error:
         share.error = error
     shares, results = _gather(share), list[Row]()
     on_first_rank(lambda: results.extend(_merge(shares)))
@@ -113,7 +121,7 @@ class _Share:
     expected: list[int] = field(default_factory=list)
     image_ids: list[int] = field(default_factory=list)
     results: list[Row] = field(default_factory=list)
-    error: SiaError | None = None
+    error: SiaError | Interrupted | None = None
 
 
 def _predict_share(
@@ -180,13 +188,13 @@ def _gather(share: _Share) -> list[_Share]:
 
 
 def on_first_rank(compute: Callable[[], T]) -> T:
-    """What the first rank computes, or the `SiaError` that it raises, on every rank."""
+    """What the first rank computes, or the `SiaError` or `Interrupted` that it raises, on every rank."""
     value: Any = None
     error: Any = None
     if _ranks() == 1 or dist.get_rank() == 0:
         try:
             value = compute()
-        except SiaError as problem:
+        except (SiaError, Interrupted) as problem:
             error = problem
     if _ranks() > 1:
         outcome = [value, error]

@@ -29,8 +29,9 @@ from utils.config import STAGES, TrainConfig
 from utils.config_builder import pipeline_config
 from utils.distributed import leave_ranks, start_ranks
 from utils.errors import DataError, OutputError
-from utils.folder_lock import lock_folder
+from utils.folder_lock import LOCK, lock_folder
 from utils.input_file import set_pixel_limit
+from utils.launch import Launch
 from utils.logger import clock
 from utils.output import first_free_folder, numbered_folder
 from utils.predictions import read_predictions
@@ -117,7 +118,7 @@ class Pipeline:
             SiaError: the folder is none of a pipeline, or is in use; or the data can't be used, or was altered.
         """
         self.config, self.say = config, say
-        folder = _open_folder(config)
+        folder = _open_folder(config, Launch.present(argv))
         self._lock = lock_folder(folder)
         self.manifest = Manifest.read(folder) or Manifest(folder, config.to_dict())
         prepare_data(self.manifest, config)
@@ -243,11 +244,20 @@ def _title(name: str) -> str:
     return f"stage {STAGES.index(name) + 1}/{len(STAGES)}  {name:<12}"
 
 
-def _open_folder(config: TrainConfig) -> Path:
-    """The folder of a pipeline to go on with, or a new one."""
+def _open_folder(config: TrainConfig, launch: Launch | None) -> Path:
+    """The folder of a pipeline to go on with, or a new one; that which processes of this launch began goes on too."""
     if config.pipeline is None:
-        return numbered_folder(config.output, "pipeline")
+        begun = launch.find(config.output.glob("pipeline-*")) if launch is not None else None
+        folder = begun or numbered_folder(config.output, "pipeline")
+        if launch is not None and begun is None:
+            launch.sign(folder)
+        return folder
     folder = config.pipeline
-    if folder.exists() and Manifest.read(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and Manifest.read(folder) is None and (not folder.is_dir() or _in_use(folder)):
         raise OutputError(f"-PIPELINE {folder} exists and is no pipeline. Name a new folder; nothing is overwritten.")
     return folder if folder.is_dir() else first_free_folder([folder])
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether there is more in it than the lock of a pipeline that was killed as it began."""
+    return any(path.name != LOCK for path in folder.iterdir())

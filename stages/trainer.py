@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sia.adapters import plain_weights
 from stages.evaluator import evaluate_model
-from stages.interruption import Interruption
+from stages.interruption import Interrupted, Interruption
 from stages.phases import phase_at, start_phase
 from stages.trainer_parts import Agreement, Parts, Share
 from stages.training_state import plain
@@ -57,7 +57,9 @@ class Trainer:
             try:
                 number = self._train_epoch(interruption) or self._agreed_signal(interruption)
                 if not number:
-                    self._finish_epoch()
+                    self._finish_epoch(interruption)
+            except Interrupted as stop:  # in the evaluation, before which all was saved
+                return stop.number
             except torch.OutOfMemoryError as error:
                 raise TrainingError(
                     f"The memory of {self._device} is full. Use a smaller -BS and a larger -ACCUM."
@@ -105,7 +107,7 @@ class Trainer:
         stream = iter(loader)
         while cursor.batch < len(loader) and cursor.step < self.total:
             count = min(self.config.accum, len(loader) - cursor.batch)
-            batches, extra, error = self._fetch(stream, count)
+            batches, extra, error = self._fetch(stream, count, interruption)
             agreed = self._agree(batches, error, interruption.signal)
             if agreed.signal:
                 return agreed.signal
@@ -118,15 +120,21 @@ class Trainer:
         return 0
 
     def _fetch(
-        self, stream: Iterator[PoseBatch], count: int
+        self, stream: Iterator[PoseBatch], count: int, interruption: Interruption
     ) -> tuple[list[PoseBatch], PoseBatch | None, SiaError | None]:
-        """The labelled batches of one step and the unlabelled one, or the error that one of them met."""
+        """The labelled batches of one step and the unlabelled one, or the error that one of them met.
+
+        Nothing where a signal came: this step is the first of the continued run.
+        """
         extra = self.parts.unlabelled
         try:
-            batches = [next(stream) for _ in range(count)]
-            return batches, None if extra is None else extra.batch(self.cursor.step), None
+            with interruption.at_once():
+                batches = [next(stream) for _ in range(count)]
+                return batches, None if extra is None else extra.batch(self.cursor.step), None
         except SiaError as error:
             return [], None, error
+        except Interrupted:
+            return [], None, None
 
     def _agree(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> Agreement:
         """One exchange for all that the ranks must agree upon before a step."""
@@ -135,9 +143,9 @@ class Trainer:
         due = self.ranks.is_main and time.monotonic() - self._saved > 60 * self.config.save_minutes
         total = self._fitting_total() if self.ranks.is_main else 0
         totals = self.ranks.sum(people, images, signal > 0, due, error is not None, total)
-        if totals[4]:
-            raise next(problem for problem in self.ranks.gather(error) if problem is not None)
         number = max(self.ranks.gather(signal)) if totals[2] else 0
+        if totals[4] and not number:  # an error beside a signal is likely its consequence
+            raise next(problem for problem in self.ranks.gather(error) if problem is not None)
         people_each = max(totals[0] / self.ranks.world_size, 1.0)
         return Agreement(people_each, int(totals[1]), number, totals[3] > 0, int(totals[5]))
 
@@ -239,7 +247,7 @@ class Trainer:
     def _agreed_signal(self, interruption: Interruption) -> int:
         return int(max(self.ranks.gather(interruption.signal)))
 
-    def _finish_epoch(self) -> None:
+    def _finish_epoch(self, interruption: Interruption) -> None:
         """Evaluates, writes the row, and saves."""
         cursor, config = self.cursor, self.config
         number = cursor.epoch + 1
@@ -248,7 +256,7 @@ class Trainer:
         rates = learning_rates(self.state.optimizer)
         if evaluated:
             self.save()  # an evaluation takes long: nothing is lost if the run is killed in it
-            self.metrics = self._evaluate()
+            self.metrics = self._evaluate(interruption)
             self._measured = {"epoch": number, "step": cursor.step, **plain(self.metrics.to_dict())}
         row = self._row(number, rates, self.metrics if evaluated else None)
         cursor.epoch, cursor.batch, cursor.sums, cursor.steps = number, 0, {}, 0
@@ -287,10 +295,11 @@ class Trainer:
         if self.parts.pictures is not None:
             self.parts.pictures.epoch(self.state.ema.module, evaluated, last)
 
-    def _evaluate(self) -> Metrics:
+    def _evaluate(self, interruption: Interruption | None = None) -> Metrics:
         return evaluate_model(
-            self.state.ema.module, self.parts.validation, self.config.val_ann, self.parts.skeleton, self._device
-        )
+            self.state.ema.module, self.parts.validation, self.config.val_ann, self.parts.skeleton, self._device,
+            interruption=interruption,
+        )  # fmt: skip
 
     def _row(self, number: int, rates: dict[str, float], metrics: Metrics | None) -> dict[str, float | int | None]:
         """One row of results.csv; the losses are means over the steps of the epoch and all ranks."""

@@ -108,7 +108,9 @@ class Parts:
     deadline: Deadline | None = None
 
     def close(self) -> None:
-        """Ends the progress bar and the dashboards."""
+        """Ends the progress bar, the loaders' workers and the dashboards."""
         self.progress.close()
+        self.training.close()
+        self.validation.close()
         if self.dashboards is not None:
             self.dashboards.close()

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.device import Device, choose_device
-from utils.errors import ConfigError, SiaError
+from utils.errors import ConfigError, SiaError, TrainingError
+from utils.meeting import agent_store, meet
 
 TIMEOUT = timedelta(minutes=30)
 """How long one process waits for the others; evaluation on one of them must fit in."""
@@ -46,6 +47,11 @@ class Ranks:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.world_size > 1 and _is_of_a_lost_peer(value):  # whose group would not end in order any more
+            raise TrainingError(
+                "Another process of this job has ended, so this one ends too. What that one said last, or torchrun's "
+                "report, is the reason."
+            ) from value
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -111,6 +117,11 @@ class Ranks:
                 part.copy_(mean.view_as(part))
 
 
+def _is_of_a_lost_peer(error: BaseException | None) -> bool:
+    """Whether an exchange failed because a process that takes part is gone: gloo has no error class of its own."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
+
+
 def running_statistics(model: nn.Module) -> list[Tensor]:
     """The buffers of batch normalisation that each process estimates on its own part of the batch."""
     return [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
@@ -170,6 +181,9 @@ def start_ranks(wanted_device: str) -> Ranks:
     if world_size > 1:
         cuda = device.torch.type == "cuda"
         options: dict[str, Any] = {"device_id": device.torch} if cuda else {}
+        lent = agent_store(TIMEOUT)
+        if lent is not None:
+            options |= {"store": meet(lent, rank, world_size, TIMEOUT), "rank": rank, "world_size": world_size}
         dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, **options)
     return Ranks(rank, world_size, local_world_size, device)
 

@@ -8,6 +8,9 @@ from typing import IO
 from utils.errors import ConfigError
 from utils.output import output_error
 
+LOCK = ".lock"
+"""The name of the file that is locked."""
+
 
 def lock_folder(folder: Path) -> IO[bytes]:
     """Holds the folder until the returned file is closed or the process ends.
@@ -19,7 +22,7 @@ def lock_folder(folder: Path) -> IO[bytes]:
     import fcntl  # not on Windows, which can't train on several processes either
 
     try:
-        stream = (folder / ".lock").open("wb")
+        stream = (folder / LOCK).open("wb")
     except OSError as error:
         raise output_error(error, folder) from error
     try:

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import chain, count
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 import torch
 
-from utils.output import first_free_folder, write_json
+from utils.launch import Launch
+from utils.output import first_free_folder, output_error, write_json
 from utils.secrets import mask
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python", "opencv-python-headless",
@@ -58,14 +59,35 @@ class RunFolder:
         return sorted(path.absolute() for path in self.path.rglob("*") if path.is_file() and path.name[0] != ".")
 
 
-def create_run_folder(output: Path, name: str) -> RunFolder:
+def create_run_folder(output: Path, name: str, launch: Launch | None = None) -> RunFolder:
     """Makes ``output/name``, or ``name-2``, ``name-3`` ... where a run of that name exists.
+
+    That of a launch is signed before it has its name, so there is never one that its launch doesn't know.
 
     Raises:
         OutputError: no folder can be made there.
     """
-    path = first_free_folder(chain([output / name], (output / f"{name}-{number}" for number in count(2))))
-    return RunFolder(first_free_folder([path / "weights"]).parent)
+    wanted = chain([output / name], (output / f"{name}-{number}" for number in count(2)))
+    if launch is None:
+        path = first_free_folder(wanted)
+        return RunFolder(first_free_folder([path / "weights"]).parent)
+    made = first_free_folder(output / f".{name}.{number}" for number in count(1))
+    first_free_folder([made / "weights"])
+    launch.sign(made)
+    return RunFolder(_renamed(made, wanted))
+
+
+def _renamed(folder: Path, wanted: Iterable[Path]) -> Path:
+    """Gives a folder with content the first name that is free."""
+    for path in wanted:
+        if path.exists():
+            continue
+        try:
+            return folder.rename(path)
+        except OSError as error:
+            if not path.exists():  # else somebody else has just taken the name
+                raise output_error(error, path) from error
+    raise AssertionError("the names never end")
 
 
 def run_folder_of(checkpoint: Path) -> RunFolder | None:

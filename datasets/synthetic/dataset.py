@@ -10,7 +10,10 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -141,14 +144,31 @@ def _draw_all(
     if workers <= 1:
         yield from map(draw, range(count))
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
-        yield from pool.imap(draw, range(count), chunksize=8)
+    # Unlike multiprocessing.Pool, an executor hears of a worker that was ended from outside.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
+        try:
+            yield from pool.map(draw, range(count), chunksize=8)
+        except BrokenProcessPool as error:
+            raise OutputError(
+                "A process that draws was ended from outside, most likely because memory is full. Use fewer --workers; "
+                f"the same command finishes {output}."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
-    """One thread each; Ctrl-C is for the process that started them."""
+    """One thread each; Ctrl-C is for the process that started them, and without that one they end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _draw_one(

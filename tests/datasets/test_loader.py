@@ -214,13 +214,13 @@ def test_ctrl_c_does_not_reach_the_workers(make_dataset: Make, make_content: Cal
     loader = train(make_dataset(make_content(8)), batch_size=1, workers=1)
     iterator = iter(loader)
     next(iterator)
-    for worker in loader._loader._iterator._workers:
+    for worker in loader._workers.processes:
         os.kill(worker.pid, signal.SIGINT)
     assert len(list(iterator)) == 7
 
 
 def test_what_workers_need_can_be_sent_to_spawned_ones(make_dataset: Make) -> None:
-    samples = train(make_dataset())._loader.dataset
+    samples = train(make_dataset())._workers.samples
     keys = next(iter(TrainingBatches(4, 2, seed=3, rank=0, world_size=1)))
     assert_equal([pickle.loads(pickle.dumps(samples))[keys]], [samples[keys]])
 

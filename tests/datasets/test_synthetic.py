@@ -1,6 +1,7 @@
 """Synthetic people: exact labels, sound bodies, the same pictures every time, a folder that is whole or not used."""
 
 import json
+import multiprocessing
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,17 @@ def test_same_files_with_one_worker_and_two(tmp_path):
     files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path / "2") for path in (tmp_path / "2").rglob("*") if path.is_file())
     assert all((tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes() for name in files)
+
+
+def test_a_killed_process_is_one_clear_error(tmp_path):
+    """It is not waited for."""
+
+    def kill(_):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(OutputError, match=r"ended from outside.*Use fewer --workers"):
+        write_dataset(tmp_path / "people", train=64, val=2, size=32, seed=0, workers=2, progress=kill)
 
 
 def test_annotations_load_in_pycocotools(tmp_path):

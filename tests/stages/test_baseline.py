@@ -8,7 +8,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ import torch
 
 import train_pose
 from datasets.synthetic import write_dataset
+from datasets.workers import BatchWorkers
 from sia.criterion import PoseCriterion
-from stages import pictures, plan, time_budget, trainer
+from stages import evaluator, pictures, plan, time_budget, trainer
 from stages.plan import choose_precision, choose_workers
 from stages.runtime import TorchRuntime
 from stages.trainer import Trainer
@@ -110,6 +113,74 @@ def assert_same_runs(a: Path, b: Path) -> None:
     assert rows_of(a) == rows_of(b)
     for name in ("last.pt", "best.pt"):
         assert_same(load_checkpoint(a / "weights" / name), load_checkpoint(b / "weights" / name))
+
+
+def test_a_signal_in_the_evaluation_does_not_wait_for_it(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All was saved before it, and the continued run evaluates."""
+    assert train("-EXP whole -BS 1 -ACCUM 4") == 0
+    predict, calls = evaluator.predict_batch, []
+
+    def signalled(*arguments: Any) -> Any:
+        calls.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        return predict(*arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(evaluator, "predict_batch", signalled)
+        assert train("-EXP parts -BS 1 -ACCUM 4") == 130
+    assert len(calls) == 1  # of 3 batches
+    last = tmp_path / "parts" / "weights" / "last.pt"
+    assert load_checkpoint(last)["training"]["cursor"]["batch"] == 16
+    assert train(f"--RESUME {last}") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_does_not_wait_for_a_batch(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The batch that never comes is the first of the continued run."""
+    assert train("-EXP whole") == 0
+    fetched = BatchWorkers.__iter__
+
+    def stuck(self: BatchWorkers[Any]) -> Iterator[Any]:
+        for count, batch in enumerate(fetched(self)):
+            if count == 2:
+                threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+                time.sleep(60)
+            yield batch
+
+    with monkeypatch.context() as context:
+        context.setattr(BatchWorkers, "__iter__", stuck)
+        begin = time.monotonic()
+        assert train("-EXP parts") == 128 + number
+        assert time.monotonic() - begin < 50
+    last = tmp_path / "parts" / "weights" / "last.pt"
+    assert load_checkpoint(last)["training"]["cursor"]["step"] == 2
+    assert train(f"--RESUME {last}") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_restart_of_torchrun_goes_on_in_the_folder_of_its_run(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended before the first save, and in the second epoch; another launch begins a run of its own."""
+    assert train("-EXP whole") == 0
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "run", lambda *_: 9)
+        assert train("-EXP run") == 128 + 9
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with monkeypatch.context() as context:
+        stop_after(context, 7)
+        assert train("-EXP run") == 143
+    assert train("-EXP run") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "run")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "b")
+    assert train("-EXP run -EPOCH 1") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2", "whole"]
 
 
 def test_a_time_budget_cuts_the_last_epoch_and_resumes_exactly(
@@ -248,7 +319,13 @@ def test_a_finished_run_says_so_again(
 ) -> None:
     before = (finished.parent / "results.csv").read_text()
     assert train(f"--RESUME {finished}/last.pt -WORKERS 1") == 0
-    assert "-WORKERS 0 -> 1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "-WORKERS 0 -> 1" in shown
+    assert "This run is finished: its 1 epochs are done" in shown
+    assert re.search(rf"Best AP \d+\.\d: {finished}/best.pt", shown)
+    longer = re.search(r"To train longer.*\n +.*train_pose.py (.*)", shown)
+    assert longer is not None
+    assert longer[1].startswith(f"--RESUME {finished}/best.pt -COCO_ROOT ")
     assert (finished.parent / "results.csv").read_text() == before
 
 

@@ -102,8 +102,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """Evaluations give these APs, one after the other."""
     evaluate, coming = Trainer._evaluate, iter(values)
 
-    def measured(self: Trainer) -> Metrics:
-        return replace(evaluate(self), AP=next(coming))
+    def measured(self: Trainer, *arguments: Any) -> Metrics:
+        return replace(evaluate(self, *arguments), AP=next(coming))
 
     monkeypatch.setattr(Trainer, "_evaluate", measured)
 
@@ -145,9 +145,9 @@ def test_a_fall_stops_and_restores(people: Path, tmp_path: Path, monkeypatch: py
     kept: list[dict[str, torch.Tensor]] = []
     finish = Trainer._finish_epoch
 
-    def finished(self: Trainer) -> None:
+    def finished(self: Trainer, *arguments: Any) -> None:
         kept.append({name: value.clone() for name, value in self.state.ema.module.state_dict().items()})
-        finish(self)
+        finish(self, *arguments)
 
     monkeypatch.setattr(Trainer, "_finish_epoch", finished)
     scripted(monkeypatch, 0.1, 0.2, 0.3, 0.25, 0.3, 0.1, *[0.9] * 9)
@@ -250,7 +250,7 @@ def body(rank: int, people: Path, folder: Path) -> tuple[StageResult, list[float
     Trainer._count = counted  # type: ignore[method-assign]
     scores = iter((0.1, 0.2))
     evaluate = Trainer._evaluate
-    Trainer._evaluate = lambda self: replace(evaluate(self), AP=next(scores))  # type: ignore[method-assign]
+    Trainer._evaluate = lambda self, *arguments: replace(evaluate(self, *arguments), AP=next(scores))  # type: ignore[method-assign]
     result = ssl.run(work_of(people, folder, bs=2, ssl_epoch=1))
     return result, values, totals
 

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from tests.processes import together
+from tests.processes import finish, start, together
 from utils import distributed
 from utils.device import Device
 from utils.distributed import Ranks, running_statistics, start_ranks
-from utils.errors import ConfigError, DataError
+from utils.errors import ConfigError, DataError, TrainingError
 
 
 def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,3 +93,20 @@ def test_three_ranks_agree() -> None:
             "sum": [3, 3], "any": [True, False], "gather": [0, 10, 20], "from_main": "of 0", "average": [1, 1],
             "count": [rank], "caught": "only rank 1", "main": rank == 0,
         }  # fmt: skip
+
+
+def _outlive(rank: int) -> int:
+    try:
+        with start_ranks("cpu") as ranks:
+            ranks.sum(1)
+            if rank == 1:
+                os._exit(9)
+            ranks.gather("x")
+    except TrainingError as error:
+        assert "Another process of this job has ended" in str(error)
+        return 5
+    return 0
+
+
+def test_the_end_of_a_peer_is_one_clear_error() -> None:
+    assert finish(start(2, _outlive), seconds=60) == [5, 9]

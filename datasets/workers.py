@@ -1,0 +1,223 @@
+"""Worker processes that make batches: none of them, and no batch, is lost unnoticed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing.queues
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from datasets.parcel import Parcel, room
+from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
+from utils.errors import DataError, SiaError
+
+B = TypeVar("B")
+
+_ENDED = ("exited unexpectedly", "killed by signal", "No space left", "unable to allocate shared memory")
+"""What torch says when a worker was ended from outside, or found no room in /dev/shm."""
+
+PATIENCE = 1.0
+"""Seconds in which a worker that is no longer needed ends by itself."""
+
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl.h
+
+
+class Samples(Dataset["B | str | Parcel[B]"], Generic[B]):
+    """Makes whole batches, in a worker if there is one; an error becomes its message, which the main process raises."""
+
+    def __getitem__(self, keys: Sequence[SampleKey]) -> B | str | Parcel[B]:
+        try:
+            batch = self.batch(keys)
+        except SiaError as error:
+            return str(error)
+        return batch if get_worker_info() is None else Parcel(batch)
+
+    def batch(self, keys: Sequence[SampleKey]) -> B:
+        """A batch.
+
+        Raises:
+            SiaError: a picture or its labels can't be used.
+        """
+        raise NotImplementedError
+
+
+class BatchWorkers(Generic[B]):
+    """Iterate it for batches in order. The workers stay from one pass to the next, until an error or `close`."""
+
+    def __init__(
+        self, samples: Samples[B], batches: TrainingBatches | ValidationBatches, workers: int, pin_memory: bool
+    ) -> None:
+        self.samples, self._batches, self._pin_memory = samples, batches, pin_memory
+        self._cramped = False
+        self._loader = self._make_loader(workers)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def processes(self) -> list[Any]:
+        """The workers that run."""
+        iterator = self._loader._iterator
+        return [] if iterator is None else list(getattr(iterator, "_workers", ()))
+
+    def __iter__(self) -> Iterator[B]:
+        """Batches of one pass.
+
+        Raises:
+            DataError: a picture can't be used, or a worker has ended.
+        """
+        try:
+            with _watched_workers():
+                stream = self._start()
+            while True:
+                with _watched_workers():
+                    item = next(stream, None)
+                if item is None:
+                    return
+                if isinstance(item, str):
+                    raise DataError(item)
+                yield self._opened(item) if isinstance(item, Parcel) else item
+        except GeneratorExit:  # nobody wants the rest of this pass
+            raise
+        except RuntimeError as error:
+            self.close()
+            if not any(text in str(error) for text in _ENDED):
+                raise
+            raise DataError(
+                "A data loader worker was ended from outside, most likely because memory or /dev/shm is full. "
+                "Use fewer -WORKERS or a smaller -BS."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the workers now. Left to the garbage collector, each can cost five seconds after an error.
+
+        An error's traceback keeps the loader in a reference cycle. When Python collects one, it closes the queues
+        before torch sends its farewell through them, and torch then waits for each worker until it gives up. It would
+        also wait five seconds for each that hangs in reading a file.
+        """
+        iterator, workers, self._loader._iterator = self._loader._iterator, self.processes, None
+        if not workers:
+            return
+        impatience = threading.Timer(PATIENCE, _terminate, [workers])
+        impatience.start()
+        try:
+            iterator._shutdown_workers()  # type: ignore[union-attr]  # torch has no public way
+        finally:
+            impatience.cancel()
+
+    def _make_loader(self, workers: int) -> DataLoader[Any]:
+        """Batches are made whole in `Samples`, so the loader itself doesn't collate."""
+        return DataLoader(
+            self.samples,
+            sampler=self._batches,  # yields lists of keys, one per batch
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self._pin_memory,
+            worker_init_fn=start_worker,
+            generator=torch.Generator(),  # else each epoch draws from the global one, and a resumed run would differ
+        )
+
+    def _start(self) -> Iterator[Any]:
+        """The loader's own iterator; this process does the work where it can't start others."""
+        if not self._loader.num_workers or self.processes:
+            return iter(self._loader)
+        try:
+            return iter(self._loader)
+        except (OSError, RuntimeError, MemoryError) as error:
+            failure = error
+        finally:
+            _watch()
+        _forget(failure)
+        warn(f"Loader workers can't be started ({failure}), so this process loads by itself, which is slower.")
+        self._loader = self._make_loader(0)
+        return iter(self._loader)
+
+    def _opened(self, parcel: Parcel[B]) -> B:
+        if not parcel.shared and not self._cramped:
+            self._cramped = True
+            warn(
+                f"/dev/shm is full ({room() >> 20} MB are left), so batches go through pipes, which is slower. Make it "
+                "larger (docker run --shm-size=2g), or use fewer workers or a smaller batch."
+            )
+        return parcel.open()
+
+
+def _terminate(workers: Sequence[Any]) -> None:
+    for worker in workers:
+        worker.terminate()
+
+
+def _forget(error: BaseException) -> None:
+    """Drops what failed half-made, which torch can't take apart without complaints."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        error.__traceback__ = None
+    finally:
+        sys.unraisablehook = hook
+
+
+_waiting = False
+
+
+@contextlib.contextmanager
+def _watched_workers() -> Iterator[None]:
+    """In this block alone the end of a worker raises an error.
+
+    torch raises it whenever it hears of one, so also in the midst of a step, where nothing can be saved any more; a
+    SIGTERM to the whole group, as `timeout` sends it, ends the workers at once.
+    """
+    global _waiting
+    _waiting = True
+    try:
+        torch._C._error_if_any_worker_fails()
+        yield
+    finally:
+        _waiting = False
+
+
+def _watch() -> None:
+    if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
+        signal.signal(signal.SIGCHLD, _hear)
+
+
+def _hear(number: int, frame: object) -> None:
+    if _waiting:
+        torch._C._error_if_any_worker_fails()
+
+
+def warn(text: str) -> None:
+    """A line on stderr."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def start_worker(_: int = 0) -> None:
+    """What each worker process does first.
+
+    It computes in one thread, leaves Ctrl-C to the main process, which saves and then ends the workers, and ends with
+    it: one that lives on holds the main process's connections open, and its peers would wait for a dead process. A
+    batch that can't be sent ends it too, for nobody would ever hear of that batch.
+    """
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
+
+
+def _end_worker(error: Exception, _: object) -> None:
+    traceback.print_exception(error)
+    os._exit(1)
