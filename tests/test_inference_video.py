@@ -114,7 +114,7 @@ def test_a_video_cut_off_is_done_up_to_the_break(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such video"), (b"", "is empty"), (b"hello\n" * 100, "not a video")],
+    [(None, "no such file"), (b"", "is empty"), (b"hello\n" * 100, "not a video")],
 )
 def test_no_video(
     tmp_path: Path, weights: Path, content: bytes | None, message: str, capsys: pytest.CaptureFixture[str]
