@@ -54,8 +54,9 @@ def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) 
             verbose=False,
         )
     assert exported is not None
-    _take_no_image(exported.model_proto.graph)
-    _save(exported.model_proto, description, path)
+    model = exported.model_proto  # made anew at each access
+    _take_no_image(model.graph)
+    _save(model, description, path)
     return description
 
 

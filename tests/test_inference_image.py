@@ -162,7 +162,7 @@ def test_one_bad_picture_is_an_error(
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("nothing.jpg", "No such image"), ("empty", "has no images"), ("empty/*.jpg", "No image matches")],
+    [("nothing.jpg", "no such file"), ("empty", "has no images"), ("empty/*.jpg", "No image matches")],
 )
 def test_nothing_to_do(
     tmp_path: Path, weights: Path, path: str, message: str, capsys: pytest.CaptureFixture[str]

@@ -189,7 +189,7 @@ def test_bad_flags(files, tmp_path, capsys, changes, message):
 
 def test_other_bad_input(files, tmp_path, capsys):
     assert main(results_flags(files, tmp_path / "out", results=tmp_path / "none.json")) == 1
-    assert_one_line(capsys, "Can't read the results file")
+    assert_one_line(capsys, "none.json: no such file")
     content = json.loads((files / "val.json").read_text())
     empty = write(tmp_path, "empty.json", {**content, "annotations": []})
     assert main(results_flags(files, tmp_path / "out", ann_file=empty)) == 1
