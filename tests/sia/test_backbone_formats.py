@@ -490,3 +490,13 @@ def test_sapiens2(tmp_path, monkeypatch, whole):
     with torch.no_grad():
         expected = (model.base_model if whole else model)(images).last_hidden_state[:, 9:]
     same(patches(backbone, images), expected)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (1, 2, 3, 4, 5, 6)])
+@pytest.mark.parametrize(
+    "key", ["pos_embed", "cls_token", "patch_embed.proj.weight", "blocks.0.norm1.weight", "reg_token"]
+)
+def test_odd_shapes_are_weights_errors(key: str, shape: tuple[int, ...]) -> None:
+    good = {"patch_embed.proj.weight": torch.ones(48, 3, 16, 16), "blocks.0.norm1.weight": torch.ones(48)}
+    with pytest.raises(WeightsError):
+        load_backbone_weights(build_backbone("test", None, (64, 64)), {**good, key: torch.ones(shape)})
