@@ -34,7 +34,8 @@ class Skeleton:
         sigmas: K positive OKS constants.
         category: the name of the category, such as ``person``.
         flips: where the pairs are from: ``declared`` (no pairs then mean that every point is its own mirror image),
-            ``inferred`` from the names, or ``unknown``; then nothing may be mirrored.
+            ``inferred`` from the names, or ``unknown``; then nothing may be mirrored. Where it isn't said, as in files
+            of earlier versions, no pairs are declared ones if the names speak of no sides.
     """
 
     names: tuple[str, ...]
@@ -42,10 +43,14 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     category: str = "person"
-    flips: str = field(default=DECLARED, compare=False)
+    flips: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         k = len(self.names)
+        if not self.flips:
+            sides = read_sides(self.names)
+            sure = bool(self.flip_pairs) or not (sides.pairs or sides.doubt)
+            object.__setattr__(self, "flips", DECLARED if sure else UNKNOWN)
         if k == 0:
             raise DataError("A skeleton needs at least one keypoint; 'keypoints' in the category is empty.")
         if len(set(self.names)) != k:
@@ -103,17 +108,14 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
-        """Inverse of `to_dict`; without ``flips``, as in older files, no pairs are sure if the names say so."""
-        names = tuple(str(name) for name in values["names"])
-        pairs = tuple((int(a), int(b)) for a, b in values["flip_pairs"])
-        sure = bool(pairs) or (not (found := read_sides(names)).pairs and not found.doubt)
+        """Inverse of `to_dict`."""
         return cls(
-            names=names,
+            names=tuple(str(name) for name in values["names"]),
             edges=tuple((int(a), int(b)) for a, b in values["edges"]),
-            flip_pairs=pairs,
+            flip_pairs=tuple((int(a), int(b)) for a, b in values["flip_pairs"]),
             sigmas=tuple(float(s) for s in values["sigmas"]),
             category=str(values.get("category", "person")),
-            flips=str(values.get("flips", DECLARED if sure else UNKNOWN)),
+            flips=str(values.get("flips", "")),
         )
 
     @classmethod
