@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from stages.pose_labels import LabelledPeople, labelled_people, people_from
-from utils.coco_files import AREA_OF_BOX, LARGEST, load_ground_truth
+from utils.annotation_values import LARGEST
+from utils.coco_files import AREA_OF_BOX, load_ground_truth
 from utils.errors import DataError
 from utils.npz_file import Wanted, read_npz
 from utils.skeleton import Skeleton

@@ -160,8 +160,9 @@ def _decode(opened: Image.Image, shrink: int) -> Pixels:
 
 def _decode_jpeg(opened: Image.Image, shrink: int) -> Pixels | None:
     """By OpenCV, which gives the same pixels as Pillow, faster and in less memory; None where it can't."""
-    assert isinstance(opened.fp, io.BytesIO)
-    data, turn = np.frombuffer(opened.fp.getbuffer(), np.uint8), orientation(opened)
+    stream = getattr(opened, "fp", None)
+    assert isinstance(stream, io.BytesIO), "open_image reads a JPEG whole"
+    data, turn = np.frombuffer(stream.getbuffer(), np.uint8), orientation(opened)
     shrink = shrink if turn == 1 else 1  # else rows and columns that rounding adds would come first
     image = cv2.imdecode(data, _REDUCED[shrink] | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or image.shape[:2] not in _rounded(opened.size, shrink):
@@ -223,9 +224,10 @@ def _on_white(strip: Image.Image) -> Pixels:
 def _decode_deep(opened: Image.Image) -> Pixels | None:
     """Colours of 10 to 14 bits in 16, of which Pillow keeps the upper, dark half; None for brighter images."""
     extrema: Any = opened.getextrema()
-    if max(high for _, high in extrema) >= 64 or not getattr(opened, "filename", ""):
+    file = getattr(opened, "filename", "")
+    if max(high for _, high in extrema) >= 64 or not file:
         return None
-    values = cv2.imdecode(np.fromfile(opened.filename, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.shape != (opened.height, opened.width, 3):
         return None
     between = grey_range([values])
@@ -271,4 +273,4 @@ def write_image(path: Path, image: Pixels) -> None:
     if not done:
         height, width = image.shape[:2]
         raise OutputError(f"Can't write {path}: {path.suffix} can't hold an image of {width}x{height} pixels.")
-    write_bytes(path, encoded.data)
+    write_bytes(path, encoded.tobytes())

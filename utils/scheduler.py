@@ -50,4 +50,5 @@ def make_scheduler(optimizer: Optimizer, total: int, warmup: int) -> LambdaLR:
 def end_schedule_at(scheduler: LambdaLR, total: int) -> None:
     """`Schedule.end_at` for a scheduler of `make_scheduler`, from its present step on."""
     for schedule in {id(one): one for one in scheduler.lr_lambdas}.values():
+        assert isinstance(schedule, Schedule)
         schedule.end_at(total, scheduler.last_epoch)
