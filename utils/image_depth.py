@@ -30,7 +30,8 @@ def grey_range(parts: Iterable[NDArray[Any]]) -> tuple[float, float]:
     Raises:
         DataError: no value is a finite number.
     """
-    low, high, whites = np.inf, -np.inf, WHITES
+    low, high = np.inf, -np.inf
+    whites: tuple[float, ...] = WHITES
     for part in parts:
         known = part
         if part.dtype.kind == "f":
