@@ -46,13 +46,13 @@ class ImageOutput:
         self._written = 0.0
 
     def write(self, file: Path, image: Image) -> Path:
-        """Writes an annotated image under a name of its own.
+        """Writes an annotated image under a name of its own; the image is of no use afterwards.
 
         Raises:
             OutputError: it can't be written.
         """
         path = self.folder / self._names.take(file, max(image.shape[:2]) <= LONGEST_JPEG)
-        write_image(path, image)
+        write_image(path, image, spend=True)
         return path
 
     def add(self, entry: Row, rows: list[Row]) -> None:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from utils.errors import ConfigError, DataError, OutputError, first_line
 from utils.image_depth import grey_range, to_8_bits
@@ -109,7 +110,7 @@ def orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path) -> ImageFile:
     """Reads the header; use as a context manager.
 
     Raises:
@@ -150,7 +151,7 @@ def _warn_once(line: str) -> None:
     print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
-def _decode(opened: Image.Image, shrink: int) -> Pixels:
+def _decode(opened: ImageFile, shrink: int) -> Pixels:
     if opened.format in ("JPEG", "MPO") and opened.mode in ("RGB", "L"):
         image = _decode_jpeg(opened, shrink)
         if image is not None:
@@ -158,11 +159,10 @@ def _decode(opened: Image.Image, shrink: int) -> Pixels:
     return _decode_any(opened)
 
 
-def _decode_jpeg(opened: Image.Image, shrink: int) -> Pixels | None:
+def _decode_jpeg(opened: ImageFile, shrink: int) -> Pixels | None:
     """By OpenCV, which gives the same pixels as Pillow, faster and in less memory; None where it can't."""
-    stream = getattr(opened, "fp", None)
-    assert isinstance(stream, io.BytesIO), "open_image reads a JPEG whole"
-    data, turn = np.frombuffer(stream.getbuffer(), np.uint8), orientation(opened)
+    assert isinstance(opened.fp, io.BytesIO)
+    data, turn = np.frombuffer(opened.fp.getbuffer(), np.uint8), orientation(opened)
     shrink = shrink if turn == 1 else 1  # else rows and columns that rounding adds would come first
     image = cv2.imdecode(data, _REDUCED[shrink] | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or image.shape[:2] not in _rounded(opened.size, shrink):
@@ -224,10 +224,10 @@ def _on_white(strip: Image.Image) -> Pixels:
 def _decode_deep(opened: Image.Image) -> Pixels | None:
     """Colours of 10 to 14 bits in 16, of which Pillow keeps the upper, dark half; None for brighter images."""
     extrema: Any = opened.getextrema()
-    file = getattr(opened, "filename", "")
-    if max(high for _, high in extrema) >= 64 or not file:
+    name = getattr(opened, "filename", "")
+    if max(high for _, high in extrema) >= 64 or not name:
         return None
-    values = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(np.fromfile(name, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.shape != (opened.height, opened.width, 3):
         return None
     between = grey_range([values])
@@ -259,15 +259,19 @@ def _reason(error: Exception) -> str:
     return f"{text.rstrip('.') or type(error).__name__}. Replace or remove it."
 
 
-def write_image(path: Path, image: Pixels) -> None:
+def write_image(path: Path, image: Pixels, *, spend: bool = False) -> None:
     """Writes (H, W, 3) uint8 RGB in the format of the suffix, whole or not at all.
+
+    With ``spend`` the image's own memory is used, and it is of no use afterwards.
 
     Raises:
         OutputError: the file can't be written, or the format can't hold so large an image.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
     try:
-        done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+        done, encoded = cv2.imencode(
+            path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=image if spend else None), options
+        )
     except cv2.error:
         done = False
     if not done:

@@ -100,7 +100,7 @@ def complete_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Writes a whole file or nothing.
 
     Raises:
