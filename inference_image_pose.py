@@ -17,6 +17,7 @@ from utils.command_line import Parser
 from utils.errors import ConfigError, WeightsError, exit_status
 from utils.input_file import check_input_file, check_input_folder
 from utils.llm_flags import KEY, check_llm
+from utils.threads import wait_passively
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -99,6 +100,7 @@ def check_images(pattern: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """The whole job; imported after flags and paths are checked, so that a wrong one is answered at once."""
     check_args(args)
+    wait_passively()
     from stages import image_job
 
     return image_job.run(args)

@@ -14,6 +14,7 @@ from stages.inference_flags import SMOOTHING, add_common_flags
 from utils.command_line import Parser
 from utils.errors import ConfigError, WeightsError, exit_status
 from utils.input_file import check_input_file
+from utils.threads import wait_passively
 from utils.video_source import READERS, is_address
 
 
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if not is_address(args.video_path):
         check_input_file(Path(args.video_path), "Check --video_path.")
     check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+    wait_passively()
     from stages import video_job
 
     return video_job.run(args)

@@ -27,6 +27,7 @@ from utils.errors import (
 )
 from utils.flags import parse_flags
 from utils.input_file import check_input_file, check_input_folder
+from utils.threads import wait_passively
 
 INPUTS: dict[str, tuple[Callable[[Path, str, type[SiaError]], None], type[SiaError]]] = {
     "coco_root": (check_input_folder, DataError),
@@ -68,6 +69,7 @@ def train(arguments: Sequence[str]) -> int:
     """Returns 0, or the number of the signal that ended the stage."""
     began = time.monotonic()
     given = check_command(arguments)
+    wait_passively()
     # Imported after flags and paths are checked: a wrong one is answered at once, without loading all of torch.
     if is_pipeline(given):
         from stages import pipeline

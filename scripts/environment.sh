@@ -1,4 +1,4 @@
-# Sourced by train.sh and test.sh. `use_environment FILE...` finds or makes a Python environment, installs what the
+# Sourced by the other scripts. `use_environment FILE...` finds or makes a Python environment, installs what the
 # requirement files name, and sets PYTHON to its interpreter. An environment that is active is used as it is.
 # shellcheck shell=bash
 
@@ -11,6 +11,15 @@ say() { printf '%s\n' "$*" >&2; }
 fail() {
     printf 'error: %s\n' "$*" >&2
     exit 1
+}
+
+# Whether one of the flags is among the words: has_flag "-A -B" words...
+has_flag() {
+    local wanted=" $1 " word
+    for word in "${@:2}"; do
+        if [[ $wanted == *" ${word%%=*} "* ]]; then return 0; fi
+    done
+    return 1
 }
 
 python_fits() {

@@ -19,6 +19,7 @@ from utils.command_line import Parser
 from utils.config import fraction, input_size
 from utils.errors import ConfigError, DataError, WeightsError, exit_status
 from utils.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
+from utils.threads import wait_passively
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """The whole job; imported after flags and paths are checked, so that a wrong one is answered at once."""
     set_pixel_limit(args.max_pixels)
     check_args(args)
+    wait_passively()
     from stages import evaluation_job
 
     return evaluation_job.run(args)

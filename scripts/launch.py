@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train_pose
 from utils.command_line import Parser
 from utils.errors import exit_status
+from utils.threads import wait_passively
 
 if TYPE_CHECKING:  # torch is loaded after the training's flags and paths are checked: see `main`
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -61,6 +62,7 @@ def main(command: Sequence[str]) -> int:
     Returns:
         The exit status of the process that failed first, as a shell would give it; 0 where none did.
     """
+    wait_passively()
     import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

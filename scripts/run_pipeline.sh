@@ -26,15 +26,6 @@ DEMO_FLAGS=(
 # shellcheck source=scripts/environment.sh
 source "$ROOT/scripts/environment.sh"
 
-# Whether one of the flags is among the words: has_flag "-A -B" words...
-has_flag() {
-    local wanted=" $1 " word
-    for word in "${@:2}"; do
-        if [[ $wanted == *" ${word%%=*} "* ]]; then return 0; fi
-    done
-    return 1
-}
-
 # Pictures of drawn people: draw FOLDER TRAIN VAL SEED
 draw() {
     "$PYTHON" "$ROOT/scripts/make_synthetic.py" --output "$1" --train "$2" --val "$3" --size "$DEMO_SIDE" --seed "$4" \

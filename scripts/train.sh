@@ -26,15 +26,6 @@ DEMO_FLAGS=(
 # shellcheck source=scripts/environment.sh
 source "$ROOT/scripts/environment.sh"
 
-# Whether one of the flags is among the words: has_flag "-A -B" words...
-has_flag() {
-    local wanted=" $1 " word
-    for word in "${@:2}"; do
-        if [[ $wanted == *" ${word%%=*} "* ]]; then return 0; fi
-    done
-    return 1
-}
-
 make_demo_data() {
     DEMO_DATA=$ROOT/data/synthetic-close-$DEMO_SIDE-$DEMO_TRAIN-$DEMO_VAL
     "$PYTHON" "$ROOT/scripts/make_synthetic.py" --output "$DEMO_DATA" --train "$DEMO_TRAIN" --val "$DEMO_VAL" \

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from utils.errors import DataError, SiaError
 
-MAX_PIXELS = 120_000_000
-"""Most pixels of one image or video frame that is decoded unless the user raises it: a phone's 108 megapixels fit."""
+MAX_PIXELS = 100_000_000
+"""Most pixels of one image or video frame that is decoded unless the user raises it: with them inference takes 2 GB."""
 _LIMIT = "SIA_MAX_PIXELS"
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.+)")
