@@ -32,11 +32,12 @@ OneImage = NDArray[np.uint8] | str | os.PathLike[str] | PIL.Image.Image
 Images = OneImage | Iterable[OneImage]
 
 
-def _is_one(images: Any) -> bool:
-    """Whether it is an image rather than several: an array of four dimensions is a batch."""
+def _several(images: Any) -> Iterable[Any]:
+    """One image becomes a list of it; an array of four dimensions is a batch already."""
     if isinstance(images, np.ndarray):
-        return images.ndim < 4
-    return isinstance(images, str | os.PathLike | PIL.Image.Image) or not isinstance(images, Iterable)
+        return images if images.ndim >= 4 else [images]
+    one = isinstance(images, str | os.PathLike | PIL.Image.Image) or not isinstance(images, Iterable)
+    return [images] if one else images
 
 
 def _as_array(image: Any) -> NDArray[np.uint8]:
@@ -126,7 +127,7 @@ class Predictor:
             ConfigError: the batch doesn't fit into the GPU's memory.
             WeightsError: the model gives numbers that are not finite.
         """
-        arrays = [_as_array(image) for image in ([images] if _is_one(images) else images)]
+        arrays = [_as_array(image) for image in _several(images)]
         if not arrays:
             return []
         batch, letterboxes, sizes = self._prepare(arrays)

@@ -76,6 +76,7 @@ def fit_to_time(
     """
     if config.time is None:
         return config, plan, None
+    seconds = 60 * config.time
     batches = len(data.training)
     per_epoch = math.ceil(batches / config.accum)
     if start.training is not None:
@@ -88,7 +89,7 @@ def fit_to_time(
     config = replace(config, epoch=math.ceil(steps / per_epoch))
     plan = make_plan(config, ranks, batches, data.workers, pretrained, steps)
     plan = replace(plan, lines=(("time", describe_budget(config, speed, steps, per_epoch)), *plan.lines))
-    end = start.began + 60 * config.time * (1 - MARGIN) - spent
+    end = start.began + seconds * (1 - MARGIN) - spent
     return config, plan, Deadline(end, speed)
 
 

@@ -123,8 +123,8 @@ def make_weights(folder: Path) -> Sequence[Path]:
 
 def read_weights(path: Path) -> None:
     """As inference (.pt), packing and -BACKBONE (others) do."""
-    from scripts.pack_weights import mean_of, pack
     from sia.registry import ModelConfig, create_model
+    from stages.packing import mean_of, pack
     from stages.pretrained import load_pretrained
     from stages.runtime import TorchRuntime
 
