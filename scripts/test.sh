@@ -16,4 +16,4 @@ cd -- "$ROOT"
 "${PYTHON%/*}/lint-imports" --no-logo
 # One process for each core, with one thread: small models gain nothing from a second one.
 export OMP_NUM_THREADS=1
-exec "$PYTHON" -m pytest -n auto --maxprocesses 8 --dist loadfile "$@"
+exec "$PYTHON" -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder "$@"

@@ -54,7 +54,7 @@ def test_a_careless_reader_is_found_out(tmp_path: Path) -> None:
     kind = Kind("note", note, mutation_of, careless)
     seeds = made(kind, tmp_path)
     outcomes = {}
-    for number in range(60):
+    for number in range(300):
         path = write_input(kind, number, 0, seeds, tmp_path / "input")
         assert path.read_bytes() == write_input(kind, number, 0, seeds, tmp_path / "again").read_bytes()
         outcomes[number] = read_input(kind, path)

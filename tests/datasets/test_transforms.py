@@ -406,7 +406,10 @@ def test_opencv_agrees_about_pixel_centres() -> None:
 
 @pytest.mark.parametrize("size", [(1, 900), (900, 1), (1, 1), (2, 3000), (3, 1200), (40, 900)])
 def test_thin_images_are_letterboxed(size: tuple[int, int]) -> None:
-    """Less than a pixel of the result may fall between two of them; from one on it is where it belongs."""
+    """Less than a pixel of the result may fall between two of them; from one on it is where it belongs.
+
+    Borders are blended with what is around the image over half a pixel of the image.
+    """
     image = np.full((*size, 3), 200, np.uint8)
     result, letterbox = letterbox_image(image, (64, 64))
     assert result.shape == (64, 64, 3) and result.min() >= FILL and result.max() <= 200
@@ -414,7 +417,7 @@ def test_thin_images_are_letterboxed(size: tuple[int, int]) -> None:
     expected = np.array(size) * letterbox.scale
     if min(expected) >= 1:
         extent = lit.any(axis=1).sum(), lit.any(axis=0).sum()
-        np.testing.assert_allclose(extent, expected, atol=1)
+        np.testing.assert_allclose(extent, expected, atol=2)
 
 
 @pytest.mark.parametrize(("flip_pairs", "some"), [(None, False), ([], True), ([["paw_2", "paw_3"]], True)])

@@ -128,7 +128,8 @@ def test_two_processes_give_the_same(files, tmp_path, capfd):
 
 
 def test_two_processes_say_an_error_once(files, tmp_path, capfd):
-    assert in_processes(2, flags(files, tmp_path / "out", ann_file=files / "none.json")) == [1, 1]
+    broken = write(tmp_path, "broken.json", "{")
+    assert in_processes(2, flags(files, tmp_path / "out", ann_file=broken)) == [1, 1]
     assert capfd.readouterr().err.count("error: ") == 1
     assert not (tmp_path / "out").exists()
 
@@ -196,7 +197,7 @@ def test_other_bad_input(files, tmp_path, capsys):
     assert_one_line(capsys, "nothing to evaluate")
     none = write(tmp_path, "none.json", {**content, "categories": [{"id": 1, "name": "triangle"}]})
     assert main(results_flags(files, tmp_path / "out", ann_file=none)) == 1
-    assert_one_line(capsys, "must declare the keypoints of one skeleton")
+    assert_one_line(capsys, "no category declares keypoints")
     content["categories"][0]["keypoints"] = ["x", "y", "z"]
     other = write(tmp_path, "other.json", content)
     assert main(flags(files, tmp_path / "out", ann_file=other)) == 1

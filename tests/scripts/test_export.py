@@ -115,7 +115,9 @@ def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> 
     for shape in ((0, 3, 96, 64), (1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101), (2, 3, 32, 32), (1, 3, 48, 33)):
         images = torch.from_numpy(np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8))
         with torch.inference_mode():
-            expected, found = ours.find(images), theirs.find(images)
+            found = theirs.find(images)
+            expected = ours.find(images if len(images) else torch.zeros(1, *shape[1:], dtype=torch.uint8))
+        expected = type(expected)(*(part[: len(images)] for part in expected))
         assert [part.shape for part in found] == [part.shape for part in expected]
         for part, wanted in zip(found, expected, strict=True):
             assert "int8" in exported.name or not wanted.numel() or float((part - wanted).abs().max()) <= 0.01

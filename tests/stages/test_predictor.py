@@ -161,9 +161,8 @@ def test_weights_that_are_not_finite(weights: Path, tmp_path: Path) -> None:
         key: torch.full_like(value, torch.nan) if value.is_floating_point() else value
         for key, value in load_checkpoint(weights)["weights"].items()
     }
-    predictor = Predictor.load(changed(weights, tmp_path / "a.pt", weights=broken), "cpu")
     with pytest.raises(WeightsError, match="not finite"):
-        predictor.predict([np.zeros((40, 40, 3), np.uint8)])
+        Predictor.load(changed(weights, tmp_path / "a.pt", weights=broken), "cpu")
 
 
 class Attack:

@@ -61,8 +61,8 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
         ("EPOCH: [5", "is no YAML"),
         ("a: \0", "is no YAML"),
         ("? [1, 2]\n: 3", "is no flag"),
-        ("a: " + 3000 * "[", "is nested too deeply"),
-        ("a: &a [x]\nb: &b [*a, *a]\n? [*b, *b]\n: 1", "flag a is unknown"),
+        ("a: " + 3000 * "[", "it is nested more than 20 times"),
+        ("a: &a [x]\nb: &b [*a, *a]\n? [*b, *b]\n: 1", "it has an alias"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:

@@ -13,5 +13,5 @@ def test_a_package_that_is_there() -> None:
 
 
 def test_a_package_that_is_not() -> None:
-    with pytest.raises(ConfigError, match=r"^Reading needs the package no_such_one: pip install no_such_one$"):
+    with pytest.raises(ConfigError, match=r"^Reading needs the package no-such-one: pip install no-such-one$"):
         need("no_such_one", "Reading")
