@@ -40,9 +40,9 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 4  # what goes wrong is raised as well
         try:
             session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            metadata = session.get_modelmeta().custom_metadata_map  # its text may be damaged
         except Exception as error:  # the library has a class of its own for each kind of damage
             raise WeightsError(f"{path} is broken or no ONNX file. Export or copy it again.") from error
-        metadata = session.get_modelmeta().custom_metadata_map
         return cls(Description.from_json(metadata.get(METADATA), path), chosen, path, session)
 
     def find(self, images: Tensor) -> Decoded:

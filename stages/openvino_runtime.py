@@ -62,7 +62,7 @@ class OpenVinoRuntime(Runtime):
                 round_features(library, model)
                 description = replace(description, precision=f"{description.precision}, features in bfloat16")
             return cls(description, chosen, path, core, model)
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:
             raise WeightsError(f"{path} is broken or no OpenVINO model. Export or copy it again.") from error
 
     def find(self, images: Tensor) -> Decoded:

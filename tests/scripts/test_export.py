@@ -317,8 +317,14 @@ def test_an_onnx_file_of_another_program(tmp_path: Path) -> None:
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
     graph = onnx.helper.make_graph([node], "other", [shape], [onnx.helper.make_tensor_value_info("y", 1, [1])])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    note = model.metadata_props.add()
+    note.key, note.value = "note", "damaged"
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(WeightsError, match="no export of SIA Pose"):
+        Predictor.load(tmp_path / "a.onnx")
+    content = (tmp_path / "a.onnx").read_bytes()
+    (tmp_path / "a.onnx").write_bytes(content.replace(b"damaged", b"\xff\xa2maged"))  # no UTF-8
+    with pytest.raises(WeightsError, match="is broken or no ONNX file"):
         Predictor.load(tmp_path / "a.onnx")
 
 
