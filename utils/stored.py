@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from utils.errors import DataError, SiaError
+from utils.errors import DataError, SiaError, first_line
 from utils.input_file import check_input_file
 
 Schema = TypeVar("Schema")
@@ -62,4 +62,6 @@ def checked(values: Any, schema: Any, name: str, remedy: str, error: type[SiaErr
     try:
         return msgspec.convert(values, schema)
     except (ValueError, RecursionError) as problem:
-        raise error(f"{name}: {problem}. {remedy}") from None
+        raise error(f"{name}: {first_line(problem)}. {remedy}") from None
+    except Exception:  # a tensor in the place of an object: msgspec looks into it, and it raises whatever it likes
+        raise error(f"{name}: there is a tensor in a wrong place. {remedy}") from None

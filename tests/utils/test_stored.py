@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from msgspec import Struct
 
 from utils.errors import DataError
@@ -66,3 +67,5 @@ def test_plain_values(tmp_path: Path) -> None:
     values["figure"] = values
     with pytest.raises(DataError):
         checked(values, Content, "last.pt", "Start anew.")
+    with pytest.raises(DataError, match=r"^last\.pt: there is a tensor in a wrong place\. Start anew\.$"):
+        checked(torch.zeros(3), Content, "last.pt", "Start anew.")
