@@ -29,7 +29,7 @@ def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelC
     try:
         config = ModelConfig.from_dict(payload["model_config"])
         skeleton = msgspec.convert(payload["skeleton"], Skeleton)
-    except (KeyError, TypeError, ValueError, RecursionError, ConfigError, DataError) as error:
+    except (LookupError, TypeError, ValueError, RecursionError, ConfigError, DataError) as error:
         raise WeightsError(
             f"{source} doesn't describe a SIA Pose model ({type(error).__name__}: {error}). {_OURS}"
         ) from error

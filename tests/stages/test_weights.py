@@ -72,3 +72,10 @@ def test_the_weights_that_come_along_are_described() -> None:
     for path in (Path(__file__).parents[2] / "weights").glob("*.pt"):
         config, skeleton = read_description(load_checkpoint(path), path)
         assert config.num_keypoints == skeleton.num_keypoints == 17
+
+
+@pytest.mark.parametrize("part", ["model_config", "skeleton"])
+def test_a_tensor_in_the_place_of_a_description(good: Path, part: str) -> None:
+    payload = {**load_checkpoint(good), part: torch.zeros(3)}
+    with pytest.raises(WeightsError, match=r"^best\.pt doesn't describe a SIA Pose model"):
+        read_description(payload, "best.pt")
