@@ -29,10 +29,7 @@ def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = Non
     if given.get("time") is not None and "epoch" in given:
         raise ConfigError(f"-TIME {given['time']:g} replaces -EPOCH {given['epoch']}. Give one of them.")
     if saved is None:
-        missing = [f.metadata["flag"] for f in flag_fields() if f.default is MISSING and f.name not in given]
-        if missing:
-            raise ConfigError(f"{', '.join(missing)} must be given. See python train_pose.py --help.")
-        return TrainConfig(**given), []
+        return _complete(given), []
     base = _restored(saved)
     changed = [f for f in flag_fields() if f.name in given and f.name in base and given[f.name] != base[f.name]]
     changed = [f for f in changed if f.name != "resume"]
@@ -43,7 +40,14 @@ def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = Non
             f"A resumed run can't change {'; '.join(fixed)}. Leave it out to continue exactly, or start a new run "
             "from the weights with --RESUME .../best.pt."
         )
-    return TrainConfig(**{**base, **given}), lines
+    return _complete({**base, **given}), lines
+
+
+def _complete(values: Mapping[str, Any]) -> TrainConfig:
+    missing = [f.metadata["flag"] for f in flag_fields() if f.default is MISSING and f.name not in values]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} must be given. See python train_pose.py --help.")
+    return TrainConfig(**values)
 
 
 def pipeline_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None) -> TrainConfig:
@@ -53,7 +57,7 @@ def pipeline_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None) -
     """
     if saved is not None:
         kept = {name: value for name, value in _restored(saved).items() if name not in ("stage", "config_file")}
-        return TrainConfig(**{**kept, **given})
+        return _complete({**kept, **given})
     stage = given.get("stage", "baseline")
     if stage != "all" and given.get("pipeline") is None:
         raise ConfigError(f"-STAGE {stage} needs -PIPELINE, the folder of the pipeline that it belongs to.")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from utils.config import TrainConfig, flag_fields, image_size, input_size
-from utils.config_builder import build_config
+from utils.config_builder import build_config, pipeline_config
 from utils.errors import ConfigError
 
 REQUIRED = {"model": "sia_pose", "coco_root": Path("a"), "train_ann": Path("b"), "val_ann": Path("c")}
@@ -58,6 +58,14 @@ def test_missing_flags_are_named() -> None:
 def test_values_that_can_not_work(config: TrainConfig, name: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(config, **{name: value})
+
+
+def test_what_was_saved_without_a_required_flag(config: TrainConfig) -> None:
+    saved = {name: value for name, value in config.to_dict().items() if name != "train_ann"}
+    for build in (build_config, pipeline_config):
+        with pytest.raises(ConfigError, match="^-TRAIN_ANN must be given"):
+            build({}, saved)
+        build({"train_ann": Path("b")}, saved)
 
 
 def test_survives_a_checkpoint(config: TrainConfig) -> None:
