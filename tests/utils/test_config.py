@@ -63,7 +63,7 @@ def test_values_that_can_not_work(config: TrainConfig, name: str, value: object,
 def test_what_was_saved_without_a_required_flag(config: TrainConfig) -> None:
     saved = {name: value for name, value in config.to_dict().items() if name != "train_ann"}
     for build in (build_config, pipeline_config):
-        with pytest.raises(ConfigError, match="^-TRAIN_ANN must be given"):
+        with pytest.raises(ConfigError, match=r"^-TRAIN_ANN must be given"):
             build({}, saved)
         build({"train_ann": Path("b")}, saved)
 
