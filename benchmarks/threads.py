@@ -84,23 +84,20 @@ def busy(count: int) -> Iterator[None]:
 
 
 def measure(args: argparse.Namespace, say: Callable[[str], None]) -> None:
-    """A row for each setting, a column for each number of busy processes."""
-    say("| setting |" + "".join(f" {count} busy: img/s | least |" for count in args.busy))
-    say("|-|" + "--:|--:|" * len(args.busy))
+    """A row for each number of busy processes and each setting."""
+    say("| busy | setting | img/s | of the first | slowest step, img/s |")
+    say("|--:|-|--:|--:|--:|")
     with ExitStack() as stack:
         steppers = {setting: Stepper(setting, args) for setting in args.settings}
         for stepper in steppers.values():
             stack.callback(stepper.close)
-        cells: dict[str, str] = dict.fromkeys(steppers, "")
         for count in args.busy:
             with busy(count):
                 rounds = [{name: stepper.step() for name, stepper in steppers.items()} for _ in range(args.steps)]
-            for name in steppers:
-                seconds = [taken[name] for taken in rounds]
-                middle, slowest = args.batch / statistics.median(seconds), args.batch / max(seconds)
-                cells[name] += f" {middle:.1f} | {slowest:.1f} |"
-    for name, text in cells.items():
-        say(f"| {name} |{text}")
+            speeds = {name: args.batch / statistics.median(taken[name] for taken in rounds) for name in steppers}
+            for name, speed in speeds.items():
+                share, slowest = speed / speeds[args.settings[0]], args.batch / max(taken[name] for taken in rounds)
+                say(f"| {count} | {name} | {speed:.1f} | {share:.2f} | {slowest:.1f} |")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
