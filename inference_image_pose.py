@@ -14,10 +14,11 @@ from pathlib import Path
 
 from stages.inference_flags import add_common_flags
 from utils.command_line import Parser
-from utils.errors import ConfigError, WeightsError, exit_status
+from utils.errors import ConfigError, DataError, WeightsError, exit_status
 from utils.input_file import check_input_file, check_input_folder
 from utils.llm_flags import KEY, check_llm
 from utils.threads import wait_passively
+from utils.video_source import is_address
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -90,6 +91,8 @@ def check_images(pattern: str) -> None:
     Raises:
         DataError: it can't.
     """
+    if is_address(pattern):  # as it was typed: a Path would take a slash away
+        raise DataError(f"Can't read {pattern}: only files are read here. Download it first.")
     name = os.path.expanduser(pattern)  # noqa: PTH111 (Path.expanduser fails for a file called ~x.jpg)
     if os.path.isdir(name):  # noqa: PTH112 (never raises)
         check_input_folder(Path(name), "Check --image_path.")
