@@ -15,16 +15,7 @@ from typing import Any
 from utils.config import TrainConfig, flag_of
 from utils.config_builder import build_config, pipeline_config
 from utils.config_file import with_config_files
-from utils.errors import (
-    REFUSED,
-    ConfigError,
-    DataError,
-    SiaError,
-    WeightsError,
-    complain,
-    refusal,
-    show_every_name,
-)
+from utils.errors import ConfigError, DataError, SiaError, WeightsError, complain, exit_status
 from utils.flags import parse_flags
 from utils.input_file import check_input_file, check_input_folder
 from utils.threads import wait_passively
@@ -48,21 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 after an error; 130 or 143 after Ctrl-C or SIGTERM, with everything saved.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    show_every_name()
-    try:
-        number = train(arguments)
-    except SiaError as error:
-        complain(str(error))
-        return 1
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        complain(refusal(error))
-        return 1
-    except KeyboardInterrupt:  # before the first step; later it is caught and the run is saved
-        complain("stopped before the first step; there is nothing to save.")
-        return 130
-    return 128 + number if number else 0
+
+    def job() -> int:
+        try:
+            number = train(arguments)
+        except KeyboardInterrupt:  # before the first step; later it is caught and the run is saved
+            complain("stopped before the first step; there is nothing to save.")
+            return 130
+        return 128 + number if number else 0
+
+    return exit_status(job)
 
 
 def train(arguments: Sequence[str]) -> int:

@@ -69,18 +69,7 @@ def complain(message: str) -> None:
     print(f"error: {mask(message)}", file=sys.stderr)
 
 
-REFUSED = frozenset(
-    {
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOSPC,
-        getattr(errno, "EDQUOT", errno.ENOSPC),
-        errno.EIO,
-        errno.ENAMETOOLONG,
-        errno.ELOOP,
-    }
-)
+REFUSED = frozenset({*DISK_FULL, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP})
 """What is no fault of the program, wherever it meets it: permissions, full and broken disks, impossible names."""
 
 
