@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.inference_flags import add_common_flags
-from utils.command_line import Parser
-from utils.errors import ConfigError, DataError, WeightsError, exit_status
-from utils.input_file import check_input_file, check_input_folder
-from utils.llm_flags import KEY, check_llm
-from utils.threads import wait_passively
-from utils.video_source import is_address
+from sia.commands.flags import add_common_flags
+from sia.commands.parser import Parser
+from sia.description.llm_flags import KEY, check_llm
+from sia.errors import ConfigError, DataError, WeightsError, exit_status
+from sia.io.input_file import check_input_file, check_input_folder
+from sia.runtimes.threads import wait_passively
+from sia.video.source import is_address
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     """The whole job; imported after flags and paths are checked, so that a wrong one is answered at once."""
     check_args(args)
     wait_passively()
-    from stages import image_job
+    from sia.commands import image_job
 
     return image_job.run(args)
 

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.inference_flags import SMOOTHING, add_common_flags
-from utils.command_line import Parser
-from utils.errors import ConfigError, WeightsError, exit_status
-from utils.input_file import check_input_file
-from utils.threads import wait_passively
-from utils.video_source import READERS, is_address
+from sia.commands.flags import SMOOTHING, add_common_flags
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, WeightsError, exit_status
+from sia.io.input_file import check_input_file
+from sia.runtimes.threads import wait_passively
+from sia.video.source import READERS, is_address
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         check_input_file(Path(args.video_path), "Check --video_path.")
     check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     wait_passively()
-    from stages import video_job
+    from sia.commands import video_job
 
     return video_job.run(args)
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.config import TrainConfig, flag_of
-from utils.config_builder import build_config, pipeline_config
-from utils.config_file import with_config_files
-from utils.errors import ConfigError, DataError, SiaError, WeightsError, complain, exit_status
-from utils.flags import parse_flags
-from utils.input_file import check_input_file, check_input_folder
-from utils.threads import wait_passively
+from sia.errors import ConfigError, DataError, SiaError, WeightsError, complain, exit_status
+from sia.io.input_file import check_input_file, check_input_folder
+from sia.runtimes.threads import wait_passively
+from utils.config.builder import build_config, pipeline_config
+from utils.config.config_file import with_config_files
+from utils.config.flags import parse_flags
+from utils.config.train_config import TrainConfig, flag_of
 
 INPUTS: dict[str, tuple[Callable[[Path, str, type[SiaError]], None], type[SiaError]]] = {
     "coco_root": (check_input_folder, DataError),
@@ -58,12 +58,12 @@ def train(arguments: Sequence[str]) -> int:
     wait_passively()
     # Imported after flags and paths are checked: a wrong one is answered at once, without loading all of torch.
     if is_pipeline(given):
-        from stages import pipeline
+        from stages.pipeline import runner as pipeline
 
         return pipeline.run(given, ("train_pose.py", *arguments))
-    from stages import baseline
-    from stages.start import Start
-    from utils.checkpoint import load_checkpoint
+    from sia.io.checkpoint import load_checkpoint
+    from stages.training import train as baseline
+    from stages.training.initialization import Start
 
     checkpoint = load_checkpoint(given["resume"]) if given.get("resume") else None
     config, changes = configure(given, checkpoint)
@@ -106,8 +106,8 @@ def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tu
     """
     if checkpoint is None:
         return build_config(given)
-    from stages.training_state import read_training
-    from stages.weights import read_description
+    from sia.io.weights import read_description
+    from stages.training.state import read_training
 
     model, _ = read_description(checkpoint, given["resume"])
     if "training" in checkpoint:

@@ -32,16 +32,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train_pose
 from benchmarks.masked_pictures import pictures_of, pretrain
 from datasets.synthetic import write_dataset
-from sia.criterion import PoseCriterion
-from sia.head import Reference
-from sia.matcher import Targets, targets_from
+from sia.boxes import to_centres
+from sia.io.output_file import write_json
+from sia.losses.criterion import PoseCriterion
+from sia.losses.matcher import Targets, targets_from
 from sia.model import PoseModel
+from sia.modules.detection_tokens import DetectionTokens, _disturbed
+from sia.modules.person_head import Reference
 from sia.outputs import Prediction
 from sia.registry import WIDTHS
-from sia.tokens import DetectionTokens, _disturbed
-from stages.start import build_model, describe_model
-from utils.boxes import to_centres
-from utils.output import write_json
+from stages.training.initialization import build_model, describe_model
 
 COLUMNS = ("AP", "AP50", "AR")
 Patch = Callable[[], Any]
@@ -77,7 +77,9 @@ def _score_is_one() -> Any:
 
 def _start_in_the_middle() -> Any:
     """Every keypoint starts in the middle of the box."""
-    return mock.patch("stages.start.mean_pose", lambda train: np.zeros((train.skeleton.num_keypoints, 2)))
+    return mock.patch(
+        "stages.training.initialization.mean_pose", lambda train: np.zeros((train.skeleton.num_keypoints, 2))
+    )
 
 
 def _one_more_group() -> Any:
@@ -85,7 +87,9 @@ def _one_more_group() -> Any:
 
 
 def _keep_scores() -> Any:
-    return mock.patch("sia.rivalry.Rivalry.forward", lambda self, tokens, prediction, groups: prediction)
+    return mock.patch(
+        "sia.modules.duplicate_suppression.Rivalry.forward", lambda self, tokens, prediction, groups: prediction
+    )
 
 
 def _look_in_poor_boxes() -> Any:
@@ -99,7 +103,7 @@ def _look_at_people_only() -> Any:
 
 
 def _plain_stem() -> Any:
-    return mock.patch("sia.backbone.ResidualUnit.forward", lambda self, x: x)
+    return mock.patch("sia.sia_vision.ResidualUnit.forward", lambda self, x: x)
 
 
 @contextmanager
@@ -164,7 +168,7 @@ def _masked_first() -> Iterator[None]:
         pretrain(model.backbone, pictures_of(data, config.imgsz), max(int(steps), 1), config.bs)
         return model
 
-    with mock.patch.multiple("stages.baseline", describe_model=remember, build_model=pretrained):
+    with mock.patch.multiple("stages.training.train", describe_model=remember, build_model=pretrained):
         yield
 
 

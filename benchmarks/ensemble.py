@@ -23,29 +23,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.prior import split
 from benchmarks.prior_simulated import simulate as simulate_model
-from datasets.coco_pose import CocoPose
-from datasets.geometry import FILL
-from stages.calibration import units_of
-from stages.corrector import Half, moves_of, train
-from stages.corrector import choose as choose_share
-from stages.ensemble import choose, fused_test
-from stages.folds import Calibrate, in_pictures
-from stages.fusion import ABSENT, group_people
-from stages.gather import INPUT, VIEWS, Gathering
-from stages.members import find_everybody, join
-from stages.partners.own import OwnPartner, View
-from stages.pose_labels import LabelledPeople, labelled_people
-from stages.predictor import Predictor
-from stages.prior_parts import Truth
-from stages.shipped import DEFAULT
+from datasets.augmentation.geometry import FILL
+from datasets.coco.coco_pose import CocoPose
+from sia.coco.coco_files import Row, load_ground_truth, read_json, with_images, write_annotations
+from sia.errors import exit_status
+from sia.io.bundled_weights import DEFAULT
+from sia.io.output_file import named_folder
+from sia.runtimes.predictor import Predictor
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.ensemble.experts.own import OwnPartner, View
+from stages.ensemble.fusion import ABSENT, group_people
+from stages.ensemble.member_predictions import INPUT, VIEWS, Gathering
+from stages.ensemble.members import find_everybody, join
+from stages.ensemble.refinement import Half, moves_of, train
+from stages.ensemble.refinement import choose as choose_share
+from stages.ensemble.stage import choose, fused_test
+from stages.error_model.calibration import units_of
+from stages.error_model.folds import Calibrate, in_pictures
+from stages.error_model.labels import LabelledPeople, labelled_people
+from stages.prior.parts import Truth
 from stages.stage import StageWork
-from utils.coco_eval import evaluate
-from utils.coco_files import Row, load_ground_truth, read_json, with_images, write_annotations
-from utils.config import TrainConfig
-from utils.errors import exit_status
-from utils.output import named_folder
-from utils.predictions import Predictions, digest_of
-from utils.skeleton import COCO_PERSON
+from utils.config.train_config import TrainConfig
+from utils.metrics.coco_eval import evaluate
+from utils.metrics.predictions import Predictions, digest_of
 
 Floats = NDArray[np.float64]
 Members = dict[str, Predictions]

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker for each core is faste
 from benchmarks.fuzzing.inputs import FAILURES, HANG, MEMORY, OK, REFUSED, TRACEBACK, Kind, prepare, write_input
 from benchmarks.fuzzing.kinds import KINDS, input_folder, shares
 from benchmarks.fuzzing.worker import Result, Task, run
-from utils.errors import ConfigError, exit_status
+from sia.errors import ConfigError, exit_status
 
 COLUMNS = (OK, REFUSED, TRACEBACK, HANG, MEMORY)
 TITLES = ("inputs", "ok", "refused", "tracebacks", "hangs", "over 2 GB", "seconds")

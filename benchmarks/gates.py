@@ -17,12 +17,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
-from stages.gates import Gate, NoGateError, Verdict, choose_gates, judge
-from stages.runtime import TorchRuntime
-from stages.teacher import Opinion, ask_all
-from utils.errors import exit_status
+from sia.errors import exit_status
+from sia.runtimes.runtime import TorchRuntime
+from stages.ssl.teacher import Opinion, ask_all
+from stages.ssl.thresholds import Gate, NoGateError, Verdict, choose_gates, judge
 
 PRECISIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

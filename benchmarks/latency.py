@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.models import machine, peak_memory
-from stages.predictor import Predictor
-from utils.errors import exit_status
-from utils.image_folder import find_images
-from utils.images import read_image
+from sia.errors import exit_status
+from sia.io.image_folder import find_images
+from sia.io.images import read_image
+from sia.runtimes.predictor import Predictor
 
 Pictures = list[NDArray[np.uint8]]
 Times = dict[tuple[Path, int], float]

@@ -31,9 +31,9 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.peers.environment import peers_python  # noqa: E402
 from benchmarks.peers.layout import write_yolo_data, write_yolo_split  # noqa: E402
-from datasets.coco_pose import CocoPose  # noqa: E402
+from datasets.augmentation.transforms import Augmentation  # noqa: E402
+from datasets.coco.coco_pose import CocoPose  # noqa: E402
 from datasets.loader import training_loader  # noqa: E402
-from datasets.transforms import Augmentation  # noqa: E402
 
 AUGMENTATIONS = {"as shipped": Augmentation(), "all mosaic, 15 degrees": Augmentation(mosaic=1.0, rotation=15.0)}
 Row = dict[str, Any]

@@ -22,15 +22,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
-from stages.evaluator import predict_results
-from stages.pose_labels import labelled_people, oks_matrix, qualities, shared_pictures
-from stages.runtime import TorchRuntime
-from utils.coco_eval import evaluate
-from utils.coco_files import load_ground_truth
-from utils.errors import exit_status
-from utils.predictions import Predictions, predictions_from
+from sia.coco.coco_files import load_ground_truth
+from sia.errors import exit_status
+from sia.runtimes.runtime import TorchRuntime
+from stages.error_model.labels import labelled_people, oks_matrix, qualities, shared_pictures
+from stages.evaluation.evaluator import predict_results
+from utils.metrics.coco_eval import evaluate
+from utils.metrics.predictions import Predictions, predictions_from
 
 SCORES = (0.01, 0.05, 0.1, 0.15, 0.2, 0.3)
 COLUMNS = "looks a picture | seconds | AP | AP50 | true scores: AP | AP50"

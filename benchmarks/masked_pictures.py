@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from datasets.coco_pose import CocoPose
-from sia.backbone import Backbone
-from utils.device import autocast
+from datasets.coco.coco_pose import CocoPose
+from sia.runtimes.device import autocast
+from sia.sia_vision import Backbone
 from utils.scheduler import make_scheduler
 
 HIDDEN = 0.6

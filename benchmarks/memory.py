@@ -28,16 +28,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.models import peak_memory
 from benchmarks.train_step import make_batch
-from sia.adapters import add_adapters, halve_frozen
-from sia.criterion import PoseCriterion
-from sia.glimpse import Squares, squares_around
+from sia.backbones.lora import add_adapters, halve_frozen
+from sia.losses.criterion import PoseCriterion
 from sia.model import OTHERS, PoseModel
+from sia.modules.roi_keypoint_head import Squares, squares_around
+from sia.people import PoseBatch
 from sia.registry import ModelConfig, create_model
-from utils.config import image_size
+from sia.skeletons.skeleton import COCO_PERSON
+from utils.config.train_config import image_size
 from utils.ema import make_ema
 from utils.optimizer import make_optimizer
-from utils.skeleton import COCO_PERSON
-from utils.structures import PoseBatch
 
 MODES = ("all", "all, recomputed", "frozen", "adapters", "adapters, halved", "adapters, halved, recomputed")
 PARTS = ("weights", "gradients", "optimiser", "average", "activations")

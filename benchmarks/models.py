@@ -28,10 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sia.backbone import SIZES
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, list_models
-from utils.skeleton import COCO_PERSON
+from sia.sia_vision import SIZES
+from sia.skeletons.skeleton import COCO_PERSON
 
 FULL_ENCODERS = ("sia_pose_simple", "sia_pose")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.coco_files import read_json, with_images, write_annotations
+from sia.coco.coco_files import read_json, with_images, write_annotations
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("sia_pose_simple", "sia_pose", "sia_pose_decoder_led")

@@ -15,10 +15,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import Scene, SyntheticScenes
-from utils.drawing import Image, PoseArtist
-from utils.images import write_image
-from utils.skeleton import COCO_PERSON
-from utils.structures import People
+from sia.drawing.annotator import Image, PoseArtist
+from sia.io.images import write_image
+from sia.people import People
+from sia.skeletons.skeleton import COCO_PERSON
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -29,26 +29,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.prior_simulated import LEVELS, simulate
 from benchmarks.prior_tables import Row, Rows, errors_table
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.synthetic import write_dataset
-from stages.evaluator import predict_results
-from stages.matches import find_matches
-from stages.pose_errors import measure_errors
-from stages.pose_labels import labelled_people
-from stages.predictor import Predictor
-from stages.prior import run
-from stages.proof import prove
-from stages.shipped import DEFAULT
+from sia.coco.coco_files import Row as Json
+from sia.coco.coco_files import load_ground_truth, read_json, with_images, write_annotations
+from sia.errors import exit_status
+from sia.io.bundled_weights import DEFAULT
+from sia.io.output_file import write_json, write_text
+from sia.runtimes.predictor import Predictor
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.error_model.labels import labelled_people
+from stages.error_model.pose_errors import measure_errors
+from stages.evaluation.evaluator import predict_results
+from stages.prior.stage import run
 from stages.stage import StageResult, StageWork
-from utils.coco_files import Row as Json
-from utils.coco_files import load_ground_truth, read_json, with_images, write_annotations
-from utils.config import TrainConfig
-from utils.errors import exit_status
-from utils.model_store import sha256_of
-from utils.output import write_json, write_text
-from utils.predictions import Predictions, predictions_from
-from utils.skeleton import COCO_PERSON
+from utils.config.train_config import TrainConfig
+from utils.hub.model_store import sha256_of
+from utils.metrics.matches import find_matches
+from utils.metrics.predictions import Predictions, predictions_from
+from utils.metrics.significance import prove
 
 MODEL = "model"
 PARTS = ("calibrate", "test")

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.box_frame import frame_of
-from stages.error_drawing import draw_errors
-from stages.pose_errors import PoseErrors
-from stages.pose_labels import LabelledPeople, oks_matrix, shared_pictures
-from utils.predictions import Array, Predictions
-from utils.skeleton import Skeleton
+from sia.skeletons.skeleton import Skeleton
+from stages.error_model.box_frame import frame_of
+from stages.error_model.labels import LabelledPeople, oks_matrix, shared_pictures
+from stages.error_model.pose_errors import PoseErrors
+from stages.error_model.sampling import draw_errors
+from utils.metrics.predictions import Array, Predictions
 
 LEVELS = {
     "strong": (0.3, 0.03, 0.02, 0.05, 0.01),

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from stages.pose_errors import PoseErrors
-from utils.coco_files import read_json
-from utils.errors import ConfigError
-from utils.output import write_json, write_text
-from utils.skeleton import Skeleton
+from sia.coco.coco_files import read_json
+from sia.errors import ConfigError
+from sia.io.output_file import write_json, write_text
+from sia.skeletons.skeleton import Skeleton
+from stages.error_model.pose_errors import PoseErrors
 
 HEADINGS = (
     "predictions", "seed", "AP before", "stage", "gain and interval", "kept by stage", "decision", "proven", "CPU s",

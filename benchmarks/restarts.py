@@ -27,7 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic import write_dataset
-from utils.checkpoint import load_checkpoint
+from sia.io.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -27,19 +27,20 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.synthetic import write_dataset
-from stages import baseline, ssl
-from stages.evaluator import evaluate_model
-from stages.runtime import TorchRuntime
+from sia.coco.coco_files import Row, read_json, with_images, write_annotations
+from sia.errors import TrainingError, exit_status
+from sia.io.checkpoint import load_checkpoint
+from sia.io.output_file import write_json, write_text
+from sia.runtimes.runtime import TorchRuntime
+from stages.evaluation.evaluator import evaluate_model
+from stages.ssl import stage as ssl
 from stages.stage import StageWork
-from stages.start import Start
-from utils.checkpoint import load_checkpoint
-from utils.coco_files import Row, read_json, with_images, write_annotations
-from utils.config import PATHS, TrainConfig
-from utils.errors import TrainingError, exit_status
-from utils.output import write_json, write_text
+from stages.training import train as baseline
+from stages.training.initialization import Start
+from utils.config.train_config import PATHS, TrainConfig
 
 ARMS: dict[str, tuple[str, ...]] = {"supervised": (), "one path": ("geometry",), "three paths": PATHS}
 LABELLED, UNLABELLED, CALIBRATE, TEST, DRAWN_SEED = 300, 2000, 200, 200, 1

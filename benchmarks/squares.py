@@ -24,23 +24,23 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.coco_pose import CocoPose
+from datasets.augmentation.transforms import Augmentation
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import training_loader, validation_loader
-from datasets.transforms import Augmentation
-from sia.criterion import place_loss
-from sia.glimpse import Found, squares_around
-from sia.matcher import Targets, targets_from
+from sia.boxes import to_centres
+from sia.errors import exit_status
+from sia.io.checkpoint import load_checkpoint
+from sia.io.weights import read_description
+from sia.losses.criterion import place_loss
+from sia.losses.matcher import Targets, targets_from
+from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.model import mend_boxes
-from sia.oks import keypoint_similarity, masked_mean
-from stages.pretrained import Pretrained
-from stages.start import Start, build_model
-from stages.weights import read_description
-from utils.boxes import to_centres
-from utils.checkpoint import load_checkpoint
-from utils.device import autocast
+from sia.modules.roi_keypoint_head import Found, squares_around
+from sia.people import PoseBatch
+from sia.runtimes.device import autocast
+from stages.training.initialization import Start, build_model
+from stages.training.pretrained import Pretrained
 from utils.ema import make_ema
-from utils.errors import exit_status
-from utils.structures import PoseBatch
 
 BATCH, RATE, DECAY, CLIP = 16, 1e-3, 0.995, 5.0
 AUGMENTATION = Augmentation(scale=(0.6, 1.7), rotation=30.0, mosaic=0.0)

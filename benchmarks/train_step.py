@@ -24,17 +24,17 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.models import peak_memory
-from sia.criterion import PoseCriterion
-from sia.matcher import match_patches, match_tokens
+from sia.losses.criterion import PoseCriterion
+from sia.losses.matcher import match_patches, match_tokens
 from sia.model import PoseModel
+from sia.people import PoseBatch
 from sia.registry import ModelConfig, create_model, list_models
-from utils.config import image_size
-from utils.device import multiplies_bf16
+from sia.runtimes.device import multiplies_bf16
+from sia.skeletons.skeleton import COCO_PERSON
+from utils.config.train_config import image_size
 from utils.ema import make_ema
 from utils.memory import keep_freed_memory
 from utils.optimizer import make_optimizer
-from utils.skeleton import COCO_PERSON
-from utils.structures import PoseBatch
 
 MODES = ("fp32", "bf16, fused attention", "bf16")
 PARTS = ("forward", "matching", "losses", "backward", "update")

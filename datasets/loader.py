@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import torch
 
-from datasets.coco_pose import CocoPose
-from datasets.geometry import Matrix, letterbox_matrix, scale_of
+from datasets.augmentation.geometry import Matrix, letterbox_matrix, scale_of
+from datasets.augmentation.transforms import Augmentation, training_sample, validation_sample
+from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Array, Labels, Sample
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
-from datasets.transforms import Augmentation, training_sample, validation_sample
 from datasets.workers import BatchWorkers, Samples
-from utils.errors import ConfigError
-from utils.structures import PoseBatch
+from sia.errors import ConfigError
+from sia.people import PoseBatch
 
 B = TypeVar("B")
 Item = tuple[SampleKey, Sample, Matrix]

@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.coco_pose import CocoPose
-from datasets.geometry import Matrix, letterbox_image
+from datasets.augmentation.geometry import Matrix, letterbox_image
+from datasets.augmentation.strong_views import path_view
+from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
 from datasets.loader import TrainingLoader, check_numbers
-from datasets.paths import path_view
 from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
-from utils.image_folder import find_images
-from utils.images import read_image
-from utils.skeleton import Skeleton
+from sia.io.image_folder import find_images
+from sia.io.images import read_image
+from sia.skeletons.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Views:
 
     Attributes:
         teacher: (U, 3, H, W) uint8, letterboxed.
-        letterboxes: (U, 3) float32, rows of `utils.structures.Letterbox`.
+        letterboxes: (U, 3) float32, rows of `sia.people.Letterbox`.
         sizes: (U, 2) int64, height and width of the pictures.
         student: (V * U, 3, H, W) uint8, path after path.
         matrices: V * U matrices from the pixels of the picture to those of the view.

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datasets.parcel import Parcel, room
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
-from utils.errors import DataError, SiaError
+from sia.errors import DataError, SiaError
 
 B = TypeVar("B")
 

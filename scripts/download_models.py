@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.command_line import Parser
-from utils.errors import ConfigError, exit_status
-from utils.keys import read_key
-from utils.model_registry import MODELS, PublishedModel, find_model
-from utils.model_store import ModelStore
+from sia.commands.parser import Parser
+from sia.description.keys import read_key
+from sia.errors import ConfigError, exit_status
+from utils.hub.model_registry import MODELS, PublishedModel, find_model
+from utils.hub.model_store import ModelStore
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

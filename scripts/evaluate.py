@@ -15,11 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.command_line import Parser
-from utils.config import fraction, input_size
-from utils.errors import ConfigError, DataError, WeightsError, exit_status
-from utils.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
-from utils.threads import wait_passively
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, DataError, WeightsError, exit_status
+from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
+from sia.runtimes.threads import wait_passively
+from utils.config.train_config import fraction, input_size
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     set_pixel_limit(args.max_pixels)
     check_args(args)
     wait_passively()
-    from stages import evaluation_job
+    from stages.evaluation import evaluation as evaluation_job
 
     return evaluation_job.run(args)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from stages.interruption import sigterm_like_ctrl_c
-from utils.command_line import Parser
-from utils.config import fraction, input_size
-from utils.errors import ConfigError, OutputError, WeightsError, exit_status
-from utils.input_file import check_input_file, check_input_folder
+from sia.commands.interruption import sigterm_like_ctrl_c
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, OutputError, WeightsError, exit_status
+from sia.io.input_file import check_input_file, check_input_folder
+from utils.config.train_config import fraction, input_size
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "openvino-int8": "-int8.xml"}
 
@@ -88,7 +88,7 @@ def check_args(args: argparse.Namespace) -> list[Path]:
 def run(args: argparse.Namespace) -> None:
     """The whole job; imported after flags and paths are checked, so that a wrong one is answered at once."""
     files = check_args(args)
-    from stages import export_job
+    from stages.evaluation import export as export_job
 
     export_job.run(args, files)
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.coco_files import write_annotations
-from utils.command_line import Parser
-from utils.errors import ConfigError, exit_status
-from utils.input_file import check_input_file, check_input_folder
-from utils.output import check_new
+from sia.coco.coco_files import write_annotations
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, exit_status
+from sia.io.input_file import check_input_file, check_input_folder
+from sia.io.output_file import check_new
 
 if TYPE_CHECKING:
-    from datasets.importers import CocoWriter
+    from datasets.converters import CocoWriter
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> None:
 
 def read_labels(args: argparse.Namespace) -> CocoWriter:
     """By the importer of the format; imported after flags and paths are checked, as they load OpenCV and Pillow."""
-    from datasets.importers import import_cvat, import_labelme, import_yolo
-    from datasets.importers.names import read_category
+    from datasets.converters import import_cvat, import_labelme, import_yolo
+    from datasets.converters.names import read_category
 
     wanted = None if args.category is None else read_category(args.category)
     if args.format == "cvat":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.command_line import Parser
+from sia.commands.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.command_line import Parser
-from utils.errors import exit_status
+from sia.commands.parser import Parser
+from sia.errors import exit_status
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -16,14 +16,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.image_name import problem_of_name
-from utils.annotation_file import AnnotationFile
-from utils.annotation_parser import parse
-from utils.coco_files import read_json, write_annotations
-from utils.command_line import Parser
-from utils.errors import ConfigError, DataError, exit_status
-from utils.input_file import check_input_file, check_input_folder
-from utils.output import check_new
+from datasets.coco.image_name import problem_of_name
+from sia.coco.annotation_file import AnnotationFile
+from sia.coco.annotation_parser import parse
+from sia.coco.coco_files import read_json, write_annotations
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, DataError, exit_status
+from sia.io.input_file import check_input_file, check_input_folder
+from sia.io.output_file import check_new
 
 Row = dict[str, Any]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.command_line import Parser
-from utils.config import input_size
-from utils.errors import ConfigError, WeightsError, exit_status
-from utils.input_file import check_input_file
-from utils.output import check_new
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, WeightsError, exit_status
+from sia.io.input_file import check_input_file
+from sia.io.output_file import check_new
+from utils.config.train_config import input_size
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -65,7 +65,7 @@ def check_args(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """The whole job; imported after flags and paths are checked, so that a wrong one is answered at once."""
     check_args(args)
-    from stages import packing
+    from utils import packing
 
     packing.run(args)
 

@@ -16,16 +16,16 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.coco_files import write_annotations
-from utils.command_line import Parser
-from utils.errors import ConfigError, exit_status
-from utils.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
-from utils.output import named_folder, numbered_folder
+from sia.coco.coco_files import write_annotations
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, exit_status
+from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
+from sia.io.output_file import named_folder, numbered_folder
 
 if TYPE_CHECKING:  # the checks load torch; what is wrong with the flags is said first
-    from datasets.checks import Inspection
-    from datasets.checks.annotations import Annotations
-    from utils.structures import People
+    from datasets.validation import Inspection
+    from datasets.validation.annotations import Annotations
+    from sia.people import People
 
 EPILOG = """exit status:
   0  no error was found (warnings and notes there may be)
@@ -76,9 +76,9 @@ def check_args(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> Inspection:
     """Checks, writes and prints."""
-    from datasets.checks import inspect
-    from datasets.checks.predictions import read_predictions
-    from datasets.checks.report import write_report
+    from datasets.validation import inspect
+    from datasets.validation.predictions import read_predictions
+    from datasets.validation.report import write_report
 
     other = None if args.other_ann_file is None else (args.other_ann_file, args.other_img_dir or args.img_dir)
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> Inspection:
 
 def describe(inspection: Inspection, file: Path) -> str:
     """The findings by check as a table, and the verdict."""
-    from datasets.checks import CHECKS, Severity
+    from datasets.validation import CHECKS, Severity
 
     rows = [
         f"  {CHECKS[name].severity.value:<8} {count:>7}  {name:<22} {CHECKS[name].title}"
@@ -121,7 +121,7 @@ def write_repairs(inspection: Inspection, folder: Path, file: Path) -> dict[str,
     Raises:
         OutputError: it can't be written, or holds NaN, which JSON doesn't have.
     """
-    from datasets.checks.repairs import repair
+    from datasets.validation.repairs import repair
 
     made: dict[str, int] = {}
     if inspection.data is not None:
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def job() -> int:
         set_pixel_limit(args.max_pixels)
         check_args(args)
-        from datasets.checks import Severity
+        from datasets.validation import Severity
 
         return int(run(args).total(Severity.ERROR) > 0)
 

@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.backbone import Backbone, ConvStem, Features
-from sia.glimpse import Glimpse, Squares, squares_around
-from sia.head import PATCH_BOX, PersonHead, Reference, reference_from
-from sia.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_row, targets_from
+from sia.boxes import iou, to_centres, to_corners
+from sia.losses.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_row, targets_from
+from sia.modules.detection_tokens import DetectionTokens
+from sia.modules.duplicate_suppression import Rivalry
+from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
+from sia.modules.roi_keypoint_head import Glimpse, Squares, squares_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
-from sia.rivalry import Rivalry
-from sia.tokens import DetectionTokens
-from utils.boxes import iou, to_centres, to_corners
-from utils.structures import PoseBatch
+from sia.people import PoseBatch
+from sia.sia_vision import Backbone, ConvStem, Features
 
 
 @dataclass(frozen=True)

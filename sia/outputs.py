@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sia.glimpse import Places
+from sia.modules.roi_keypoint_head import Places
 
 
 class Prediction(NamedTuple):

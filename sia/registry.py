@@ -12,15 +12,15 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from sia.backbone import SIZES, Backbone, build_backbone
-from sia.backbone_weights import load_backbone_weights
+from sia.backbones.pretrained_weights import load_backbone_weights
+from sia.errors import ConfigError
+from sia.io.stored import Finite
 from sia.model import PoseModel, Widths
 from sia.sia_pose import SiaPose
 from sia.sia_pose_decoder_led import SiaPoseDecoderLed
 from sia.sia_pose_simple import SiaPoseSimple
-from utils.config import SIDES
-from utils.errors import ConfigError
-from utils.stored import Finite
+from sia.sia_vision import SIZES, Backbone, build_backbone
+from utils.config.train_config import SIDES
 
 MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
     "sia_pose_simple": SiaPoseSimple,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sia.backbone import Backbone, Features
 from sia.model import Widths
+from sia.modules.refiner import PoseRefiner
 from sia.outputs import PoseOutput
-from sia.refiner import PoseRefiner
 from sia.sia_pose_simple import SiaPoseSimple
+from sia.sia_vision import Backbone, Features
 
 
 class SiaPose(SiaPoseSimple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sia.backbone import Backbone, Features
-from sia.decoder import DecoderLayer
-from sia.head import Reference
 from sia.model import PoseModel, Widths, trim
+from sia.modules.decoder import DecoderLayer
+from sia.modules.person_head import Reference
 from sia.outputs import Prediction
+from sia.sia_vision import Backbone, Features
 
 KEPT_BLOCKS = 2 / 3
 """Share of the backbone's blocks that run."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sia.backbone import Backbone, Features, one_way_mask
-from sia.head import Reference
 from sia.model import PoseModel, Widths, trim
+from sia.modules.person_head import Reference
 from sia.outputs import Prediction
+from sia.sia_vision import Backbone, Features, one_way_mask
 
 
 class SiaPoseSimple(PoseModel):

@@ -1,208 +1,102 @@
-"""Stage 1: trains a model on labelled pictures."""
+"""Stage 1 as part of a pipeline: trains on ``fit``, validates on ``calibrate``, predicts ``calibrate`` and ``test``.
+
+Results of another program can stand in for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 
-from sia.criterion import PoseCriterion
-from sia.model import PoseModel
-from sia.registry import ModelConfig
-from stages.announcement import announce, conclude
-from stages.compilation import check_compiler, compile_blocks
-from stages.interruption import Interruption
-from stages.phases import adapt, phase_at, start_phase
-from stages.pictures import Pictures
-from stages.plan import Plan, make_plan
-from stages.pretrained import Pretrained
-from stages.start import Start, build_model, describe_model, find_start
-from stages.time_budget import fit_to_time
-from stages.trainer import Trainer
-from stages.trainer_parts import Parts
-from stages.training_data import Data, load_data
-from stages.training_state import TrainingState, seed_everything
-from utils.checkpoint import load_checkpoint
-from utils.config import TrainConfig
-from utils.distributed import Ranks, start_ranks, wrap
-from utils.ema import make_ema
-from utils.errors import ConfigError
-from utils.input_file import set_pixel_limit
-from utils.launch import Launch
-from utils.logger import Dashboards, Progress, ResultsFile
-from utils.memory import keep_freed_memory
-from utils.optional import need
-from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
+from datasets.loader import validation_loader
+from sia.coco.coco_files import load_ground_truth, read_json, read_skeleton
+from sia.io.checkpoint import load_checkpoint
+from sia.runtimes.predictor import Predictor
+from stages.evaluation.evaluator import write_results
+from stages.stage import PARTS, StageResult, StageWork
+from stages.training import train as baseline
+from stages.training.initialization import Start
+from utils.config.train_config import TrainConfig
+from utils.metrics.predictions import read_predictions
+from utils.run_folder import RunFolder
 
 
-def run(config: TrainConfig, start: Start) -> int:
-    """Trains, evaluates, and prints what to do next.
-
-    Returns:
-        0, or the number of the signal that stopped it after saving.
-
-    Raises:
-        SiaError: anything that the user can mend.
-    """
-    set_pixel_limit(config.max_pixels)
-    # The names are checked before minutes of reading.
-    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), square=config.square)
-    if config.lora:
-        need("peft", "-LORA")
-    with start_ranks(config.device) as ranks:
-        config, start = go_on(config, start, ranks)
-        seed_everything(config.seed)
-        with ranks.shared_errors():
-            if config.compile:
-                check_compiler(ranks.device.torch)
-            data = load_data(config, ranks)
-            start = find_start(config, start, data.train)
-            model_config, pretrained = describe_model(config, data.train, start)
-            model = build_model(model_config, pretrained, start)
-            pretrained = replace(pretrained, weights=None)  # the model has its own copy
-            plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
-        prepare(model, config, plan, ranks)
-        config, plan, deadline = fit_to_time(config, plan, ranks, data, model, model_config, pretrained, start)
-        seed_everything(config.seed + ranks.rank)
-        parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
-        parts.deadline = deadline
-        if ranks.is_main:
-            announce(parts, data, pretrained, start)
-        trainer = Trainer(parts)
-        try:
-            if deadline is not None and pretrained.is_whole and start.training is None:
-                trainer.measure_start()
-            with Interruption() as interruption:
-                number = trainer.run(interruption)
-        finally:
-            parts.close()
-        if ranks.is_main:
-            conclude(parts, trainer, data, number)
-        return number
-
-
-def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: Ranks) -> None:
-    """Makes the model what is trained, on its device."""
-    device = ranks.device.torch
-    adapt(model, config.lora, config.recompute, plan.dtype)
-    model.to(device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
-    if device.type == "cpu" and plan.dtype == torch.bfloat16:
-        model.fuse_attention(False)
-    if config.compile:
-        compile_blocks(model)
-
-
-def assemble(
-    config: TrainConfig,
-    plan: Plan,
-    ranks: Ranks,
-    data: Data,
-    model: PoseModel,
-    model_config: ModelConfig,
-    pretrained: Pretrained,
-    start: Start,
-) -> Parts:
-    """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
-    device = ranks.device.torch
-    state = make_state(model, plan, config, device, 0 if start.training is None else start.training.cursor.epoch)
-    if start.training is not None:
-        check_identity(start.training.identity, data.identity())
-        state.restore(start.training, ranks, start.source)
-    folder = choose_folder(config, ranks, start)
-    results, dashboards, pictures = _records(config, ranks, data, folder, state, start)
-    return Parts(
-        config=config, plan=plan, ranks=ranks, network=wrap(model, ranks), state=state,
-        criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
-        training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
-        description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
-        identity=data.identity(), pretrained=pretrained,
-        progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
-        results=results, dashboards=dashboards, pictures=pictures,
+def training_config(work: StageWork) -> TrainConfig | None:
+    """The flags of the training in the stage's folder, which an interrupted one goes on with; None if there is none."""
+    if work.config.results_test is not None:
+        return None
+    begun = _training(work.folder)
+    return replace(
+        work.config, stage="baseline", pipeline=None, config_file=None, results_calibrate=None, results_test=None,
+        force_stage=(), train_ann=work.parts["fit"], val_ann=work.parts["calibrate"], output=work.folder,
+        exp="training", resume=begun.last if begun is not None else work.config.resume,
     )  # fmt: skip
 
 
-def _records(
-    config: TrainConfig, ranks: Ranks, data: Data, folder: RunFolder, state: TrainingState, start: Start
-) -> tuple[ResultsFile | None, Dashboards | None, Pictures | None]:
-    """What the first rank writes into the run folder."""
-    if not ranks.is_main:
-        return None, None, None
-    write_description(
-        folder, config.to_dict(), start.argv, {"processes": ranks.world_size, "device": str(ranks.device)}
-    )
-    dashboards = Dashboards(
-        folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=config.to_dict(),
-        step=state.cursor.step,
+def train(config: TrainConfig, argv: Sequence[str]) -> int:
+    """Trains, on all ranks; the arguments and errors are those of `baseline.run`."""
+    checkpoint = load_checkpoint(config.resume) if config.resume is not None else None
+    if checkpoint is not None and config.resume is not None and not config.resume.is_relative_to(config.output):
+        checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}  # only its weights
+    return baseline.run(config, Start(checkpoint, (), tuple(argv)))
+
+
+def run(work: StageWork) -> StageResult:
+    """Predictions of the trained model, all candidates however low their score.
+
+    Raises:
+        SiaError: pictures, weights or results that can't be used.
+    """
+    if work.config.results_test is not None:
+        return _take_results(work)
+    folder = _training(work.folder)
+    assert folder is not None, "train() comes first"
+    after = {part: work.folder / f"{part}.json" for part in PARTS[1:]}
+    for part, path in after.items():
+        write_predictions(folder.best, work, part, path)
+    pictures = [folder.path / name for name in ("results.png", "val_labels_predictions.jpg")]
+    return StageResult(after, folder.best, pictures=[path for path in pictures if path.is_file()])
+
+
+def write_predictions(weights: Path, work: StageWork, part: str, path: Path) -> None:
+    """What a model finds in the pictures of a part, as a results file.
+
+    Raises:
+        SiaError: weights or pictures that can't be used, or a file that can't be written.
+    """
+    predictor = Predictor.load(weights, work.config.device)
+    annotations, skeleton = work.parts[part], predictor.skeleton
+    loader = validation_loader(
+        work.pictures(part, skeleton), image_size=predictor.image_size,
+        batch_size=work.config.bs, workers=work.config.workers or 0,
     )  # fmt: skip
-    pictures = Pictures(folder, data.val, config.imgsz, ranks.device.torch)
-    return ResultsFile(folder.results, state.cursor.epoch), dashboards, pictures
+    write_results(predictor.runtime.find, loader, annotations, skeleton, path)
 
 
-def make_state(
-    model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device, epoch: int = 0
-) -> TrainingState:
-    """Average, optimiser, schedule and loss scale for a model on its device, in the phase of an epoch."""
-    optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
-    scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)
-    return TrainingState(model, make_ema(model, plan.ema), optimizer, scheduler, scaler)
+def _training(folder: Path) -> RunFolder | None:
+    """The one training that has saved something."""
+    saved = sorted(folder.glob("training*/weights/last.pt"))
+    return RunFolder(saved[0].parent.parent) if saved else None
 
 
-def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Refuses to continue on other data.
+def _take_results(work: StageWork) -> StageResult:
+    """Copies the results of another program; those of pictures that are in another part are left out.
 
     Raises:
-        ConfigError: the training set changed.
+        DataError: they are no results of these annotations.
     """
-    for name, value in present.items():
-        if saved.get(name) != value:
-            raise ConfigError(
-                f"-TRAIN_ANN: the run was trained with {name} {saved.get(name)}, but now has {value}, so it can't be "
-                "continued exactly. Start anew from the weights with --RESUME .../best.pt."
-            )
-
-
-def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
-    """The folder of the run to continue, or a new one; rank 0 makes it."""
-    folder = None
-    with ranks.shared_errors():
-        if ranks.is_main:
-            launch = Launch.present(start.argv)
-            folder = _folder_to_continue(config, start) or _begun(config, launch)
-            name = config.exp or default_name(config.model, config.size)
-            folder = folder or create_run_folder(config.output, name, launch)
-    path = ranks.from_main(None if folder is None else str(folder.path))
-    return RunFolder(Path(path))
-
-
-def go_on(config: TrainConfig, start: Start, ranks: Ranks) -> tuple[TrainConfig, Start]:
-    """Where torchrun has started its processes anew: the last save of the run that they had begun, if there is one.
-
-    Raises:
-        WeightsError: it can't be read.
-    """
-    begun = None
-    if ranks.is_main and _folder_to_continue(config, start) is None:
-        begun = _begun(config, Launch.present(start.argv))
-    last = ranks.from_main(begun.last if begun is not None and begun.last.is_file() else None)
-    if last is None:
-        return config, start
-    with ranks.shared_errors():
-        return replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
-    raise AssertionError("shared_errors lets nothing pass")
-
-
-def _folder_to_continue(config: TrainConfig, start: Start) -> RunFolder | None:
-    """Of the run that --RESUME names."""
-    return run_folder_of(config.resume) if start.training is not None and config.resume is not None else None
-
-
-def _begun(config: TrainConfig, launch: Launch | None) -> RunFolder | None:
-    """The run that earlier processes of this launch have begun."""
-    path = launch.find(config.output.glob("*")) if launch is not None else None
-    return RunFolder(path) if path is not None else None
+    given = {"calibrate": work.config.results_calibrate, "test": work.config.results_test}
+    after = {part: work.folder / f"{part}.json" for part in given}
+    for part, source in given.items():
+        assert source is not None
+        content = read_json(work.parts[part], "annotation file")
+        skeleton = read_skeleton(content, str(work.parts[part]))
+        whole = read_json(work.config.val_ann if part == "test" else work.config.train_ann, "annotation file")
+        people = read_predictions(source, load_ground_truth(whole, skeleton), skeleton)
+        truth = load_ground_truth(content, skeleton)
+        wanted = np.isin(people.image_ids, truth.images)
+        people.select(wanted).save(after[part], truth.category)
+    return StageResult(after, figures={part: f"{source}" for part, source in given.items()})

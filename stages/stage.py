@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from datasets.coco_pose import CocoPose
-from utils.coco_files import GroundTruth, load_ground_truth
-from utils.config import TrainConfig
-from utils.skeleton import Skeleton
+from datasets.coco.coco_pose import CocoPose
+from sia.coco.coco_files import GroundTruth, load_ground_truth
+from sia.skeletons.skeleton import Skeleton
+from utils.config.train_config import TrainConfig
 
 PARTS = ("fit", "calibrate", "test")
 """Pictures to learn from, to choose and calibrate with, and to prove on. No stage reads the labels of ``test``."""
@@ -25,7 +25,7 @@ class StageWork:
         config: every flag.
         coco_root: folder of the pictures.
         parts: a COCO annotation file for each of `PARTS`.
-        before: results files (`utils.predictions`) of ``calibrate`` and ``test``, of the last stage that was applied;
+        before: results files (`utils.metrics.predictions`) of ``calibrate`` and ``test``, of the last stage that was applied;
             empty for the first stage.
         weights: of the model that made them, where one did.
         say: prints a line.

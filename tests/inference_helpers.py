@@ -10,9 +10,9 @@ import av
 import numpy as np
 import torch
 
+from sia.io.checkpoint import save_checkpoint
 from sia.registry import ModelConfig, create_model
-from utils.checkpoint import save_checkpoint
-from utils.skeleton import COCO_PERSON
+from sia.skeletons.skeleton import COCO_PERSON
 
 COLOURS = {"R": (230, 20, 20), "G": (20, 200, 20), "B": (20, 20, 230), "W": (240, 240, 240)}
 

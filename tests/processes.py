@@ -23,7 +23,13 @@ import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["stages.baseline", "stages.pipeline", "stages.predictor", "stages.evaluator", "torch.nn.parallel"]
+    [
+        "stages.training.train",
+        "stages.pipeline.runner",
+        "sia.runtimes.predictor",
+        "stages.evaluation.evaluator",
+        "torch.nn.parallel",
+    ]
 )
 
 

@@ -14,16 +14,16 @@ from PIL import Image
 
 from datasets.synthetic.dataset import write_dataset
 from inference_image_pose import main
+from sia.drawing.annotator import PoseArtist
+from sia.errors import DataError
+from sia.io.image_folder import find_images
+from sia.io.images import read_image
 from sia.model import LIKELY
-from stages.predictor import Predictor
+from sia.people import People
+from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
 from tests.serving import serving
 from tests.stages.words.chat import Chat, sentences
-from utils.drawing import PoseArtist
-from utils.errors import DataError
-from utils.image_folder import find_images
-from utils.images import read_image
-from utils.structures import People
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inference_video_pose import main
-from stages.predictor import Predictor
+from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import frame_times, save_video, save_weights, sound_packets
 
 

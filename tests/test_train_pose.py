@@ -20,15 +20,16 @@ from torch import nn
 
 import train_pose
 from datasets.synthetic import write_dataset
-from sia import model, tokens
-from sia.criterion import PoseCriterion
-from stages import pictures
-from stages import start as starting
-from stages.pretrained import Pretrained
-from stages.trainer import Trainer
+from sia import model
+from sia.io.checkpoint import load_checkpoint
+from sia.losses.criterion import PoseCriterion
+from sia.modules import detection_tokens as tokens
+from stages.training import initialization as starting
+from stages.training import visualizer as pictures
+from stages.training.pretrained import Pretrained
+from stages.training.trainer import Trainer
 from tests import processes
 from tests.processes import finish
-from utils.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
-from utils.errors import ConfigError
-from utils.output import output_error
+from sia.errors import ConfigError
+from sia.io.output_file import output_error
 
 LOCK = ".lock"
 """The name of the file that is locked."""

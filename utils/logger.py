@@ -14,11 +14,11 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from utils.errors import DataError
-from utils.input_file import check_input_file
-from utils.keys import read_key
-from utils.output import write_text
-from utils.secrets import mask
+from sia.description.keys import read_key
+from sia.errors import DataError
+from sia.io.input_file import check_input_file
+from sia.io.output_file import write_text
+from sia.io.secrets import mask
 
 PLAIN_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""

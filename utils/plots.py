@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from utils.drawing import Image, PoseArtist
-from utils.errors import DataError
-from utils.images import write_image
-from utils.output import complete_file
-from utils.skeleton import Skeleton
-from utils.structures import People, PoseBatch
+from sia.drawing.annotator import Image, PoseArtist
+from sia.errors import DataError
+from sia.io.images import write_image
+from sia.io.output_file import complete_file
+from sia.people import People, PoseBatch
+from sia.skeletons.skeleton import Skeleton
 
 Column = list[float]
 Panel = tuple[str, dict[str, Column]]

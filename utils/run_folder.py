@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import torch
 
-from utils.launch import Launch
-from utils.output import first_free_folder, output_error, write_json
-from utils.secrets import mask
+from sia.io.output_file import first_free_folder, output_error, write_json
+from sia.io.secrets import mask
+from utils.distributed.launch import Launch
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python", "opencv-python-headless",
              "faster-coco-eval", "pycocotools", "transformers")  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.fuzzing.mutations import Mutation
-from utils.errors import SiaError
+from sia.errors import SiaError
 
 OK, REFUSED, TRACEBACK, HANG, MEMORY = "ok", "refused", "traceback", "hang", "memory"
 SHARED = "shared"

@@ -39,12 +39,12 @@ def make_annotations(folder: Path) -> Sequence[Path]:
 
 def read_annotations(path: Path) -> None:
     """As training, evaluation and the validator do."""
-    from datasets.checks import inspect
-    from datasets.checks.repairs import repair
-    from datasets.coco_pose import CocoPose, mean_pose
+    from datasets.coco.coco_pose import CocoPose, mean_pose
     from datasets.loader import training_loader
-    from utils.coco_files import load_ground_truth
-    from utils.errors import SiaError
+    from datasets.validation import inspect
+    from datasets.validation.repairs import repair
+    from sia.coco.coco_files import load_ground_truth
+    from sia.errors import SiaError
 
     root = path.parent / PEOPLE / "images" / "train"
     inspection = inspect(path, root)
@@ -65,7 +65,7 @@ def read_annotations(path: Path) -> None:
 
 
 def _skeleton() -> Any:
-    from utils.skeleton import COCO_PERSON
+    from sia.skeletons.skeleton import COCO_PERSON
 
     return COCO_PERSON
 
@@ -83,8 +83,8 @@ def make_results(folder: Path) -> Sequence[Path]:
 
 def read_results(path: Path) -> None:
     """As the evaluation does."""
-    from utils.coco_eval import evaluate
-    from utils.coco_files import load_skeleton, read_json
+    from sia.coco.coco_files import load_skeleton, read_json
+    from utils.metrics.coco_eval import evaluate
 
     annotations = path.parent / PEOPLE / "train.json"
     evaluate(annotations, read_json(path, "results file"), load_skeleton(annotations))
@@ -136,7 +136,7 @@ def make_importers(folder: Path) -> Sequence[Path]:
 
 def read_importers(path: Path) -> None:
     """By the importer of its program."""
-    from datasets.importers import import_cvat, import_labelme, import_yolo
+    from datasets.converters import import_cvat, import_labelme, import_yolo
 
     if path.suffix == ".xml":
         import_cvat(path).content()
@@ -157,18 +157,18 @@ def make_configs(folder: Path) -> Sequence[Path]:
 
 def read_configs(path: Path) -> None:
     """As -CONFIG does."""
-    from utils.config_builder import build_config
-    from utils.config_file import with_config_files
-    from utils.flags import parse_flags
+    from utils.config.builder import build_config
+    from utils.config.config_file import with_config_files
+    from utils.config.flags import parse_flags
 
     build_config(parse_flags(with_config_files(["-CONFIG", str(path)])))
 
 
 def make_arrays(folder: Path) -> Sequence[Path]:
     """The npz beside a results file, and a file of poses for the prior."""
-    from utils.coco_files import load_ground_truth
-    from utils.predictions import Predictions
-    from utils.skeleton import COCO_PERSON
+    from sia.coco.coco_files import load_ground_truth
+    from sia.skeletons.skeleton import COCO_PERSON
+    from utils.metrics.predictions import Predictions
 
     people(folder)
     truth = load_ground_truth(folder / PEOPLE / "train.json", COCO_PERSON)
@@ -186,10 +186,10 @@ def make_arrays(folder: Path) -> Sequence[Path]:
 
 def read_arrays(path: Path) -> None:
     """As the stages of the pipeline do."""
-    from stages.prior_poses import read_poses
-    from utils.coco_files import load_ground_truth
-    from utils.predictions import read_predictions
-    from utils.skeleton import COCO_PERSON
+    from sia.coco.coco_files import load_ground_truth
+    from sia.skeletons.skeleton import COCO_PERSON
+    from stages.prior.poses import read_poses
+    from utils.metrics.predictions import read_predictions
 
     if path.stem == "poses":
         read_poses(path, COCO_PERSON)

@@ -36,7 +36,7 @@ def make_images(folder: Path) -> Sequence[Path]:
 
 def read_images(path: Path) -> None:
     """As everything does, in all the sizes that training asks for."""
-    from utils.images import read_image
+    from sia.io.images import read_image
 
     for shrink in (1, 4):
         read_image(path, shrink)
@@ -82,8 +82,8 @@ def _write_video(path: Path, codec: str, sound: str | None) -> Path:
 
 def read_videos(path: Path) -> None:
     """As inference does, sound included."""
-    from utils.video import open_reader
-    from utils.video_writer import VideoWriter
+    from sia.video.reader import open_reader
+    from sia.video.writer import VideoWriter
 
     with open_reader(str(path)) as reader:
         frames = iter(reader)

@@ -94,9 +94,9 @@ def mutate_onnx(data: bytes, rng: Random) -> bytes:
 
 def save_model(path: Path, name: str, size: tuple[int, int] = (64, 64)) -> Any:
     """A checkpoint of the miniature model with random weights; returns its model."""
+    from sia.io.checkpoint import FORMAT, save_checkpoint
     from sia.registry import ModelConfig, create_model
-    from utils.checkpoint import FORMAT, save_checkpoint
-    from utils.skeleton import COCO_PERSON
+    from sia.skeletons.skeleton import COCO_PERSON
 
     torch.manual_seed(0)
     mean_pose = tuple((0.0, k / 17 - 0.5) for k in range(17))
@@ -124,9 +124,9 @@ def make_weights(folder: Path) -> Sequence[Path]:
 def read_weights(path: Path) -> None:
     """As inference (.pt), packing and -BACKBONE (others) do."""
     from sia.registry import ModelConfig, create_model
-    from stages.packing import mean_of, pack
-    from stages.pretrained import load_pretrained
-    from stages.runtime import TorchRuntime
+    from sia.runtimes.runtime import TorchRuntime
+    from stages.training.pretrained import load_pretrained
+    from utils.packing import mean_of, pack
 
     if path.suffix == ".pt":
         runtime = TorchRuntime.load(path, "cpu")
@@ -140,8 +140,8 @@ def read_weights(path: Path) -> None:
 
 def make_exports(folder: Path) -> Sequence[Path]:
     """An ONNX file."""
-    from stages.export_onnx import export_onnx
-    from stages.runtime import TorchRuntime
+    from sia.runtimes.export_onnx import export_onnx
+    from sia.runtimes.runtime import TorchRuntime
 
     save_model(folder / "led.pt", "sia_pose_decoder_led")
     export_onnx(TorchRuntime.load(folder / "led.pt", "cpu"), folder / "led.onnx", (64, 64))
@@ -150,7 +150,7 @@ def make_exports(folder: Path) -> Sequence[Path]:
 
 def read_exports(path: Path) -> None:
     """As inference does."""
-    from stages.predictor import Predictor
+    from sia.runtimes.predictor import Predictor
 
     Predictor.load(path, "cpu").runtime.find(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 
@@ -183,15 +183,15 @@ def make_checkpoints(folder: Path) -> Sequence[Path]:
 def read_checkpoints(path: Path) -> None:
     """As --RESUME does, until the first step."""
     import train_pose
+    from sia.io.checkpoint import load_checkpoint
     from sia.registry import ModelConfig
-    from stages.baseline import check_identity, make_state
-    from stages.phases import adapt
-    from stages.plan import make_plan
-    from stages.start import Start, build_model, describe_model, find_start
-    from stages.training_data import load_data
-    from utils.checkpoint import load_checkpoint
-    from utils.distributed import start_ranks
-    from utils.flags import parse_flags
+    from stages.training.auto_config import make_plan
+    from stages.training.data import load_data
+    from stages.training.initialization import Start, build_model, describe_model, find_start
+    from stages.training.phases import adapt
+    from stages.training.train import check_identity, make_state
+    from utils.config.flags import parse_flags
+    from utils.distributed.ranks import start_ranks
 
     given = parse_flags([*_data_flags(path.parent).split(), "-DEVICE", "cpu", "--RESUME", str(path)])
     checkpoint = load_checkpoint(path)
@@ -252,11 +252,11 @@ def make_manifests(folder: Path) -> Sequence[Path]:
 
 def read_manifests(path: Path) -> None:
     """As the next call of the pipeline does, and its use on new pictures."""
-    from stages.finished import FinishedPipeline
-    from stages.pipeline import Pipeline, read_config
-    from stages.pipeline_report import write_report
-    from stages.splits import describe, read_splits
-    from utils.errors import SiaError
+    from sia.errors import SiaError
+    from stages.pipeline.predictor import FinishedPipeline
+    from stages.pipeline.report_data import write_report
+    from stages.pipeline.runner import Pipeline, read_config
+    from stages.pipeline.splits import describe, read_splits
 
     folder = path.parent if path.stem == "manifest" else path.parent.parent
     describe(read_splits(folder / "splits"))

@@ -31,8 +31,8 @@ from benchmarks.peers.curve import Point, last_points, plot, read_points, score,
 from benchmarks.peers.layout import prepare
 from benchmarks.peers.runner import Checkpoint
 from datasets.synthetic import write_dataset
-from utils.coco_files import read_json
-from utils.errors import ConfigError, SiaError
+from sia.coco.coco_files import read_json
+from sia.errors import ConfigError, SiaError
 
 TRAIN, VAL, SIZE, SEED = 5000, 500, 192, 0
 """The pictures of arena S."""

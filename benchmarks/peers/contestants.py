@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers.environment import peers_python
-from utils.errors import ConfigError
+from sia.errors import ConfigError
 
 HERE = Path(__file__).resolve().parent
 RUNNERS = {

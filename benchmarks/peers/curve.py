@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers.runner import Checkpoint, Row
-from utils.coco_eval import evaluate
-from utils.coco_files import load_skeleton
+from sia.coco.coco_files import load_skeleton
+from utils.metrics.coco_eval import evaluate
 
 LATE = 1.02
 """A checkpoint counts up to this share of the budget: no contestant can stop in the middle of a step."""

@@ -24,8 +24,8 @@ from torchvision.models.detection import keypointrcnn_resnet50_fpn
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers.runner import Checkpoint, Clock, Contestant, Job, Record, Row, Run, main
-from datasets.coco_pose import CocoPose
-from utils.images import read_image
+from datasets.coco.coco_pose import CocoPose
+from sia.io.images import read_image
 
 RATE, RATE_BATCH, WARMUP = 0.02, 16, 0.05
 PEOPLE = 20

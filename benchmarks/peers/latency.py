@@ -27,8 +27,8 @@ from benchmarks.peers.contestants import Entry, checked, parse_entry, pinned
 from benchmarks.peers.curve import score
 from benchmarks.peers.layout import prepare
 from benchmarks.peers.runner import Checkpoint, Row
-from utils.coco_files import read_json
-from utils.errors import ConfigError, exit_status
+from sia.coco.coco_files import read_json
+from sia.errors import ConfigError, exit_status
 
 BY_SUFFIX = {".onnx": "onnx", ".xml": "openvino"}
 """Runtime of a file that was exported before; any other is run eagerly."""

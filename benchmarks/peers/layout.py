@@ -16,10 +16,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from datasets.coco_pose import CocoPose
-from utils.coco_files import read_json, with_images, write_annotations
-from utils.errors import ConfigError
-from utils.skeleton import Skeleton
+from datasets.coco.coco_pose import CocoPose
+from sia.coco.coco_files import read_json, with_images, write_annotations
+from sia.errors import ConfigError
+from sia.skeletons.skeleton import Skeleton
 
 SPLITS = ("train", "val")
 

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers.layout import write_first
 from benchmarks.peers.runner import Checkpoint, Contestant, Job, Record, Row, Run, main
-from stages.predictor import Predictor
-from utils.coco_files import read_json, with_images, write_annotations
-from utils.images import read_image
+from sia.coco.coco_files import read_json, with_images, write_annotations
+from sia.io.images import read_image
+from sia.runtimes.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
 RESERVE = 0.97

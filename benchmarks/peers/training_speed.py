@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.peers.arena import environment, usable_processors
 from benchmarks.peers.contestants import Entry, checked, parse_entry, pinned
 from benchmarks.peers.layout import prepare
-from utils.errors import exit_status
+from sia.errors import exit_status
 
 
 @dataclass

@@ -23,8 +23,8 @@ from typing import Any
 import cv2
 
 from datasets.synthetic.scene import Scene, SyntheticPerson, SyntheticScenes
-from utils.errors import ConfigError, OutputError
-from utils.skeleton import COCO_PERSON
+from sia.errors import ConfigError, OutputError
+from sia.skeletons.skeleton import COCO_PERSON
 
 VERSION = 1
 """Raised whenever the same arguments would give other pictures."""

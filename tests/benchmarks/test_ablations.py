@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import stages.baseline
+import stages.training.train
 from benchmarks import ablations
 from benchmarks.train_step import make_batch, make_training
-from sia.backbone import ResidualUnit
+from sia.io.checkpoint import load_checkpoint
+from sia.io.output_file import write_json
 from sia.model import PoseModel
+from sia.modules.detection_tokens import DetectionTokens
 from sia.registry import WIDTHS
-from sia.tokens import DetectionTokens
-from utils.checkpoint import load_checkpoint
-from utils.output import write_json
+from sia.sia_vision import ResidualUnit
 
 RUNS = "test-64-20x6"
 SMALL = "--pictures 20 --side 64 --epochs 6 --size test --rows"
@@ -50,7 +50,7 @@ def test_a_patch_ends_with_its_training() -> None:
 @pytest.mark.parametrize("patch", [ablations._denoise, ablations._masked_first])
 def test_patches_of_two_places_end_together(patch: ablations.Patch) -> None:
     def places() -> list[object]:
-        start = stages.baseline.__dict__
+        start = stages.training.train.__dict__
         return [PoseModel.forward, DetectionTokens.forward, start["build_model"], start["describe_model"]]
 
     before = places()

@@ -13,7 +13,7 @@ from benchmarks.peers import arena
 from benchmarks.peers.contestants import Entry, checked, model_of, parse_entry
 from benchmarks.peers.keypoint_rcnn import rate_factor
 from benchmarks.peers.runner import Clock, Job
-from utils.errors import ConfigError
+from sia.errors import ConfigError
 
 
 def job(minutes: float) -> Job:

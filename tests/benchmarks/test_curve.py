@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.peers.curve import Point, last_points, plot, read_points, score, table, write_points
 from benchmarks.peers.runner import Checkpoint
-from utils.skeleton import COCO_PERSON
+from sia.skeletons.skeleton import COCO_PERSON
 
 POINTS = [
     Point("yolo11n", 0, 60.0, 100, 1.0, 4.0, 10.0),

@@ -14,7 +14,7 @@ from benchmarks.fuzzing import inputs, worker
 from benchmarks.fuzzing.inputs import OK, REFUSED, TRACEBACK, Kind, Outcome, prepare, read_good, read_input, write_input
 from benchmarks.fuzzing.kinds import KINDS, mutation_of, shares
 from benchmarks.fuzzing.worker import HANG, MEMORY, Result, Task
-from utils.errors import DataError
+from sia.errors import DataError
 
 QUICK = ("results", "arrays")
 

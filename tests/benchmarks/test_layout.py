@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers.layout import prepare
-from utils.errors import ConfigError
+from sia.errors import ConfigError
 
 NAMES = ["nose", "left_hand", "right_hand"]
 WIDTH, HEIGHT = 80, 60

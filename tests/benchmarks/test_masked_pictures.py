@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.masked_pictures import masked_loss, pretrain
-from sia.backbone import Backbone, build_backbone
+from sia.sia_vision import Backbone, build_backbone
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from benchmarks import prior
 from benchmarks.prior_simulated import simulate
 from benchmarks.prior_tables import Row, Rows, errors_table
-from stages.pose_errors import errors_of_pairs
-from stages.pose_labels import match_labels, qualities
+from sia.errors import ConfigError
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.error_model.labels import match_labels, qualities
+from stages.error_model.pose_errors import errors_of_pairs
 from tests.stages.pose_helpers import people, predictions, write_annotations
-from utils.errors import ConfigError
-from utils.skeleton import COCO_PERSON
 
 ROW = Row("weak", 0, 2.0, 2.5, "+0.5 [+0.1, +0.9]", ["swaps: AP, left out", "moves: AP, kept"], "applied",
           {"0": 36.0, "1": 46.0}, 12.3)  # fmt: skip

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 
 NAMES = ["nose", "left_hand", "right_hand"]
 

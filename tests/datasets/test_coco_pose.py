@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import utils.images
-from datasets.coco_pose import CocoPose, mean_pose
-from utils.annotation_people import AREA_OF_BOX
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON, Skeleton
+import sia.io.images
+from datasets.coco.coco_pose import CocoPose, mean_pose
+from sia.coco.annotation_people import AREA_OF_BOX
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
 Make = Callable[..., CocoPose]
 Content = dict[str, Any]
@@ -289,7 +289,7 @@ def test_orientation_in_xmp_is_obeyed(tmp_path: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content[:2] + b"\xff\xe1" + (len(packet) + 2).to_bytes(2, "big") + packet + content[2:])
     for shrink in (1, 4):
-        assert utils.images.read_image(file, shrink).shape == (128, 64, 3)
+        assert sia.io.images.read_image(file, shrink).shape == (128, 64, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P", "1", "I;16"])

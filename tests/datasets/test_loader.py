@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.coco_pose import CocoPose
+from datasets.augmentation.transforms import Augmentation
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import TrainingLoader, training_loader, validation_loader
 from datasets.sampler import TrainingBatches, ValidationBatches
-from datasets.transforms import Augmentation
-from utils.errors import ConfigError, DataError
-from utils.structures import PoseBatch
+from sia.errors import ConfigError, DataError
+from sia.people import PoseBatch
 
 Make = Callable[..., CocoPose]
 SIZE = (48, 64)

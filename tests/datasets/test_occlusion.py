@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets import occlusion
-from datasets.geometry import FILL
+from datasets.augmentation import occlusion
+from datasets.augmentation.geometry import FILL
+from datasets.augmentation.occlusion import hide_joints
 from datasets.labels import Labels
-from datasets.occlusion import hide_joints
 
 
 def scene(seed: int, people: int = 2) -> tuple[np.ndarray, list[Labels]]:

@@ -20,8 +20,8 @@ from datasets.synthetic.pose import Action, mirrored, sample_action
 from datasets.synthetic.render import SUPERSAMPLE, Camera, draw_ids, look, outlines
 from datasets.synthetic.wardrobe import sample_outfit
 from scripts.make_synthetic import main
-from utils.errors import ConfigError, OutputError
-from utils.skeleton import COCO_PERSON
+from sia.errors import ConfigError, OutputError
+from sia.skeletons.skeleton import COCO_PERSON
 
 NAME = {name: index for index, name in enumerate(COCO_PERSON.names)}
 LEFTS = [i for i, name in enumerate(COCO_PERSON.names) if name.startswith("left")]

@@ -13,8 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datasets.colour import colour_matrix, jitter_colour
-from datasets.geometry import (
+from datasets.augmentation.colour import colour_matrix, jitter_colour
+from datasets.augmentation.geometry import (
     FILL,
     affine,
     fit_letterbox,
@@ -25,14 +25,14 @@ from datasets.geometry import (
     warp_labels,
     warp_points,
 )
+from datasets.augmentation.strong_views import path_view
+from datasets.augmentation.transforms import Augmentation, place, random_placement, training_sample, validation_sample
 from datasets.labels import Labels
-from datasets.paths import path_view
-from datasets.transforms import Augmentation, place, random_placement, training_sample, validation_sample
-from utils.config import PATHS
-from utils.errors import ConfigError
-from utils.images import read_image
-from utils.skeleton import Skeleton
-from utils.structures import Letterbox
+from sia.errors import ConfigError
+from sia.io.images import read_image
+from sia.people import Letterbox
+from sia.skeletons.skeleton import Skeleton
+from utils.config.train_config import PATHS
 
 SKELETON = Skeleton.from_category({"name": "person", "keypoints": ["nose", "left_hand", "right_hand"]})
 FLIP = SKELETON.flip_order

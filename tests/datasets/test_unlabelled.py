@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
 from datasets.unlabelled import Unlabelled, Views, find_unlabelled, unlabelled_loader
-from stages import pseudo_batches
-from stages.pseudo_batches import student_batch
-from utils.config import PATHS
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON, Skeleton
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
+from stages.ssl import pseudo_batches
+from stages.ssl.pseudo_batches import student_batch
+from utils.config.train_config import PATHS
 
 PAIR = Skeleton(("left_hand", "right_hand"), ((0, 1),), ((0, 1),), (0.06, 0.06))
 SIZE = (96, 128)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from datasets import parcel
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.parcel import Parcel
-from stages.interruption import Interrupted, Interruption
+from sia.commands.interruption import Interrupted, Interruption
+from sia.errors import DataError
 from tests.datasets.test_loader import assert_equal
-from utils.errors import DataError
 
 Make = Callable[..., CocoPose]
 OPTIONS: dict[str, Any] = {"image_size": (48, 64), "batch_size": 1}

@@ -9,7 +9,7 @@ import pytest
 from scripts.download_models import main
 from tests.serving import serving
 from tests.utils.file_server import FileServer
-from utils.model_registry import MODELS, find_model
+from utils.hub.model_registry import MODELS, find_model
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from scripts.evaluate import main
+from sia.io.checkpoint import FORMAT, save_checkpoint
 from sia.registry import ModelConfig, create_model
+from sia.skeletons.skeleton import Skeleton
 from tests.conftest import ROOT
 from tests.processes import finish, start
-from utils.checkpoint import FORMAT, save_checkpoint
-from utils.skeleton import Skeleton
 
 SKELETON = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.3, 0.4, 0.5), category="triangle")
 

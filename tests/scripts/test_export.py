@@ -17,18 +17,19 @@ import torch
 import inference_image_pose
 import scripts.evaluate
 import scripts.export
-from stages import export_job, export_openvino
-from stages.agreement import Agreement, compare
-from stages.onnx_runtime import OnnxRuntime
-from stages.openvino_runtime import OpenVinoRuntime
-from stages.predictor import Predictor
-from stages.runtime import Description, Runtime, TorchRuntime
+from sia.errors import ConfigError, OutputError, WeightsError
+from sia.io.images import read_image, write_image
+from sia.runtimes import export_openvino
+from sia.runtimes.device import multiplies_bf16
+from sia.runtimes.onnx_runtime import OnnxRuntime
+from sia.runtimes.openvino_runtime import OpenVinoRuntime
+from sia.runtimes.predictor import Predictor
+from sia.runtimes.runtime import Description, Runtime, TorchRuntime
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.evaluation import export as export_job
+from stages.evaluation.parity import Agreement, compare
 from tests.conftest import ROOT
 from tests.inference_helpers import quarters, save_video, save_weights
-from utils.device import multiplies_bf16
-from utils.errors import ConfigError, OutputError, WeightsError
-from utils.images import read_image, write_image
-from utils.skeleton import COCO_PERSON
 
 FILES = {"onnx": "best.onnx", "openvino": "best.xml", "openvino-int8": "best-int8.xml"}
 PACKAGES = {
@@ -143,7 +144,7 @@ def test_a_single_patch_gives_a_file_of_one_size(tmp_path: Path, capsys) -> None
 
 
 def test_more_shapes_than_are_kept_give_the_same_people(openvino_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.openvino_runtime.MOST_SHAPES", 1)
+    monkeypatch.setattr("sia.runtimes.openvino_runtime.MOST_SHAPES", 1)
     runtime = load_exactly(openvino_file)
     images = torch.from_numpy(np.random.default_rng(2).integers(0, 255, (2, 3, 96, 64), dtype=np.uint8))
     both, first = runtime.find(images), runtime.find(images[:1])
@@ -331,7 +332,7 @@ def test_an_onnx_file_of_another_program(tmp_path: Path) -> None:
 def test_a_signal_after_openvino_ends_nothing(openvino_file: Path) -> None:
     """In a process of its own: where it fails, that process ends by a segmentation fault."""
     code = (
-        "import gc, os, pathlib, signal, sys; import numpy as np; from stages.predictor import Predictor; "
+        "import gc, os, pathlib, signal, sys; import numpy as np; from sia.runtimes.predictor import Predictor; "
         "predictor = Predictor.load(pathlib.Path(sys.argv[1])); predictor.predict([np.zeros((96, 64, 3), np.uint8)]); "
         "del predictor; gc.collect(); "
         "signal.signal(signal.SIGTERM, lambda *_: print('handled')); os.kill(os.getpid(), signal.SIGTERM)"

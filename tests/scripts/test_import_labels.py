@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from datasets.coco_file import read_coco_file
+from datasets.coco.coco_file import read_coco_file
 from scripts.import_labels import main
 from tests.datasets.importers.test_cvat import SHAPES, one
 from tests.datasets.importers.test_labelme import labelme, shape

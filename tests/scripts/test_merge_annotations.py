@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from scripts.merge_annotations import main
-from utils.skeleton import COCO_PERSON
+from sia.skeletons.skeleton import COCO_PERSON
 
 
 def write(folder: Path, image_id: int, names: tuple[str, ...] = COCO_PERSON.names, **image: Any) -> None:

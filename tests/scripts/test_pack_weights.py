@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from scripts.pack_weights import main
+from sia.io.checkpoint import load_checkpoint, save_checkpoint
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
-from stages.predictor import Predictor
+from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import save_weights
-from utils.checkpoint import load_checkpoint, save_checkpoint
 
 
 def test_the_small_file_finds_the_same_people(tmp_path: Path) -> None:

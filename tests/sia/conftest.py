@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sia.outputs import Prediction
+from sia.people import PoseBatch
 from sia.registry import ModelConfig
-from utils.structures import PoseBatch
 
 
 def build_batch(

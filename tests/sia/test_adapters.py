@@ -9,8 +9,8 @@ import pytest
 import timm
 import torch
 
-from sia.adapters import HalfLinear, add_adapters, halve_frozen, plain_weights
-from sia.criterion import PoseCriterion
+from sia.backbones.lora import HalfLinear, add_adapters, halve_frozen, plain_weights
+from sia.losses.criterion import PoseCriterion
 from sia.registry import create_model
 
 pytest.importorskip("peft")
@@ -97,7 +97,7 @@ def test_halved_training_learns_in_float32(make_config, make_batch):
 def test_without_peft_it_says_what_to_install(make_config, monkeypatch):
     import sys
 
-    from utils.errors import ConfigError
+    from sia.errors import ConfigError
 
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ConfigError, match=r"-LORA needs the package peft.*pip install peft"):

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from sia.backbone import SIZES, Backbone, ConvStem, Features, build_backbone, one_way_mask
-from utils.errors import ConfigError
+from sia.errors import ConfigError
+from sia.sia_vision import SIZES, Backbone, ConvStem, Features, build_backbone, one_way_mask
 
 PLAIN = [
     "vit_tiny_patch16_224",

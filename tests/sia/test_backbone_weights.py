@@ -13,9 +13,9 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-from sia.backbone import Backbone, build_backbone
-from sia.backbone_weights import architecture_of, load_backbone_weights
-from utils.errors import WeightsError
+from sia.backbones.pretrained_weights import architecture_of, load_backbone_weights
+from sia.errors import WeightsError
+from sia.sia_vision import Backbone, build_backbone
 
 DEPTH = 2
 

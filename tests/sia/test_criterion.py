@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sia.criterion import DOUBLE, QUALITY_POWER, LossWeights, PoseCriterion
-from sia.glimpse import Places, Squares
-from sia.matcher import NO_ONE, PATCHES_PER_PERSON, match_patches, match_tokens, targets_from
+from sia.losses.criterion import DOUBLE, QUALITY_POWER, LossWeights, PoseCriterion
+from sia.losses.matcher import NO_ONE, PATCHES_PER_PERSON, match_patches, match_tokens, targets_from
+from sia.modules.roi_keypoint_head import Places, Squares
 from sia.outputs import PoseOutput, Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])

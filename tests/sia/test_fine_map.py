@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia.fine_map import FineMap
+from sia.modules.fine_map import FineMap
 
 
 @pytest.mark.parametrize("stem_dim", [0, 8])

@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 
-from sia.criterion import PoseCriterion
+from sia.losses.criterion import PoseCriterion
 from sia.registry import MODELS, create_model
 
 

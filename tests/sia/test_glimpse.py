@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sia.glimpse import WINDOW, Glimpse, Squares, peaks, place_target, sample, squares_around
+from sia.modules.roi_keypoint_head import WINDOW, Glimpse, Squares, peaks, place_target, sample, squares_around
 
 EXTENT = torch.tensor([1.0, 0.5])
 SIDE, CELLS = 64, 16

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia.graph import PoseGraph, decoded_from, trace
-from sia.postprocess import decode
+from sia.modules.postprocess import decode
 from sia.registry import create_model, list_models
+from sia.runtimes.graph import PoseGraph, decoded_from, trace
 
 ELSEWHERE = ("sia_pose", "sia_pose_simple")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia.head import LOG_SIZE_LIMIT, PersonHead, Reference, reference_from
+from sia.modules.person_head import LOG_SIZE_LIMIT, PersonHead, Reference, reference_from
 from sia.outputs import Prediction, gather_rows
 
 MEAN = torch.tensor([[-0.1, -0.4], [0.2, 0.0], [0.0, 0.5]])

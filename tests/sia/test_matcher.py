@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sia.matcher import (
+from sia.losses.matcher import (
     AT_A_TIME,
     FAR,
     NO_ONE,
@@ -23,7 +23,7 @@ from sia.matcher import (
     match_tokens,
     targets_from,
 )
-from sia.oks import keypoint_similarity, masked_mean
+from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.outputs import Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])
@@ -262,5 +262,5 @@ def test_a_crowd_of_thousands_costs_no_more_memory_than_its_costs(make_batch, ma
     )
     costs = MatchCost()(prediction, targets, SIGMAS[:17])
     assert [tuple(shape) for shape in seen] == [(3, AT_A_TIME), (2, AT_A_TIME), (1, 150 - 2 * AT_A_TIME)]
-    monkeypatch.setattr("sia.matcher.AT_A_TIME", 1000)
+    monkeypatch.setattr("sia.losses.matcher.AT_A_TIME", 1000)
     assert torch.equal(costs, MatchCost()(prediction, targets, SIGMAS[:17]))

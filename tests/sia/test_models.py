@@ -13,10 +13,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from sia.criterion import PoseCriterion
-from sia.glimpse import STRIDE
-from sia.matcher import NO_ONE
+from sia.losses.criterion import PoseCriterion
+from sia.losses.matcher import NO_ONE
 from sia.model import OTHERS, PoseModel
+from sia.modules.roi_keypoint_head import STRIDE
 from sia.registry import MODELS, create_model
 from tests.processes import finish, start
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia import pose_corrector
-from sia.glimpse import MARGIN
-from sia.pose_corrector import CELLS, LOOKS, SIDE, Corrected, PoseCorrector, SqueezeExcitation, correction_loss
+from sia.modules.roi_keypoint_head import MARGIN
+from stages.ensemble import refinement_network as pose_corrector
+from stages.ensemble.refinement_network import (
+    CELLS,
+    LOOKS,
+    SIDE,
+    Corrected,
+    PoseCorrector,
+    SqueezeExcitation,
+    correction_loss,
+)
 
 
 def inputs(people: int, keypoints: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

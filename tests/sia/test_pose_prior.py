@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia.pose_prior import PosePrior, Repaired, negative_log_likelihood, prior_loss, surprise
+from stages.prior.vae import PosePrior, Repaired, negative_log_likelihood, prior_loss, surprise
 
 
 @pytest.mark.parametrize("keypoints", [1, 5, 17])

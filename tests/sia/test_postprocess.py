@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sia.criterion import QUALITY_POWER
+from sia.boxes import to_corners
+from sia.losses.criterion import QUALITY_POWER
+from sia.modules.postprocess import Decoded, around, decode, to_original
 from sia.outputs import PoseOutput, Prediction
-from sia.postprocess import Decoded, around, decode, to_original
-from utils.boxes import to_corners
 
 
 def output_of(scores: list[list[float]], keypoints: int = 3) -> PoseOutput:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sia.modules.refiner import PoseRefiner, RefinerLayer, SampledAttention
 from sia.outputs import Prediction
-from sia.refiner import PoseRefiner, RefinerLayer, SampledAttention
 
 DIM, K = 32, 3
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sia.resize import PortableResize, resize_bicubic
+from sia.runtimes.resize import PortableResize, resize_bicubic
 
 
 @pytest.mark.parametrize("size", [(8, 6), (13, 17), (5, 20), (3, 2), (2, 9)])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from sia.modules.duplicate_suppression import PENALTY, Rivalry, overlap_with_better
 from sia.outputs import Prediction
-from sia.rivalry import PENALTY, Rivalry, overlap_with_better
 
 HERE, NEAR, AWAY = [0.5, 0.5, 0.2, 0.4], [0.5, 0.6, 0.2, 0.4], [0.1, 0.5, 0.1, 0.1]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia.head import PersonHead
+from sia.modules.detection_tokens import DetectionTokens, sine_embedding
+from sia.modules.person_head import PersonHead
 from sia.outputs import Prediction
-from sia.tokens import DetectionTokens, sine_embedding
 
 MEAN = torch.tensor([[-0.1, -0.4], [0.2, 0.0], [0.0, 0.5]])
 DIM, M = 24, 4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sia.skeletons.skeleton import COCO_PERSON
 from tests.stages.words.people import STANDING
-from utils.predictions import Predictions
-from utils.skeleton import COCO_PERSON
+from utils.metrics.predictions import Predictions
 
 POSE = np.array([STANDING[name] for name in COCO_PERSON.names], dtype=np.float64)
 SIDE = 640

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.pose_labels import LabelledPeople, people_from
-from utils.predictions import Array, Predictions
-from utils.skeleton import COCO_PERSON
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.error_model.labels import LabelledPeople, people_from
+from utils.metrics.predictions import Array, Predictions
 
 STANDING = np.array(
     [(0, -90), (4, -94), (-4, -94), (9, -91), (-9, -91), (18, -70), (-18, -70), (26, -45), (-26, -45), (30, -20),

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stages.agreement import compare, match
-from utils.structures import People
+from sia.people import People
+from stages.evaluation.parity import compare, match
 
 PICTURE = np.zeros((100, 100, 3), np.uint8)
 

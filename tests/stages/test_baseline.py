@@ -21,14 +21,17 @@ import torch
 import train_pose
 from datasets.synthetic import write_dataset
 from datasets.workers import BatchWorkers
-from sia.criterion import PoseCriterion
-from stages import evaluator, pictures, plan, time_budget, trainer
-from stages.plan import choose_precision, choose_workers
-from stages.runtime import TorchRuntime
-from stages.trainer import Trainer
-from utils import device
-from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.errors import ConfigError, OutputError
+from sia.errors import ConfigError, OutputError
+from sia.io.checkpoint import load_checkpoint, save_checkpoint
+from sia.losses.criterion import PoseCriterion
+from sia.runtimes import device
+from sia.runtimes.runtime import TorchRuntime
+from stages.evaluation import evaluator
+from stages.training import auto_config as plan
+from stages.training import time_budget, trainer
+from stages.training import visualizer as pictures
+from stages.training.auto_config import choose_precision, choose_workers
+from stages.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -534,7 +537,7 @@ def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_parts_are_frozen(train: Callable[..., int]) -> None:
     """A configuration can't be changed behind the checkpoint's back."""
-    from utils.config_builder import build_config
+    from utils.config.builder import build_config
 
     config, _ = build_config({"model": "a", "coco_root": Path(), "train_ann": Path(), "val_ann": Path()})
     with pytest.raises(AttributeError):

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.coco_pose import CocoPose
-from stages.corrector import choose, correct
-from stages.corrector_training import Lessons, moves_in, train_corrector
-from stages.ensemble import run
-from stages.folds import Calibrate
-from stages.pose_errors import errors_of_pairs
-from stages.pose_labels import LabelledPeople, labelled_people
-from stages.prior_training import confidence_scale
+from datasets.coco.coco_pose import CocoPose
+from sia.coco.coco_files import load_ground_truth, read_skeleton
+from sia.errors import WeightsError
+from sia.skeletons.skeleton import Skeleton
+from stages.ensemble.refinement import choose, correct
+from stages.ensemble.refinement_training import Lessons, moves_in, train_corrector
+from stages.ensemble.stage import run
+from stages.error_model.folds import Calibrate
+from stages.error_model.labels import LabelledPeople, labelled_people
+from stages.error_model.pose_errors import errors_of_pairs
+from stages.prior.training import confidence_scale
 from stages.stage import StageWork
-from utils.coco_files import load_ground_truth, read_skeleton
-from utils.config import TrainConfig
-from utils.errors import WeightsError
-from utils.predictions import Predictions, read_predictions
-from utils.skeleton import Skeleton
+from utils.config.train_config import TrainConfig
+from utils.metrics.predictions import Predictions, read_predictions
 
 NAMES = ("top", "left", "right")
 COLOURS = ((255, 40, 40), (40, 255, 40), (40, 40, 255))
@@ -160,7 +160,7 @@ def test_a_second_call_takes_the_trained_weights_from_the_folder(
     first = run(work)
     files = sorted(work.folder.glob("corrector-*.pt"))
     assert len(files) == 2 and sum("steps on 40 people" in line for line in lines) == 2
-    monkeypatch.setattr("stages.corrector.train_corrector", None)
+    monkeypatch.setattr("stages.ensemble.refinement.train_corrector", None)
     again = run(work)
     assert again.figures == first.figures
     files[0].write_bytes(b"broken")

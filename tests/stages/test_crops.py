@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.geometry import FILL
-from sia.pose_corrector import MARGIN
-from stages.crops import CONTRAST, VIEW, crop_people, view_crops
+from datasets.augmentation.geometry import FILL
+from stages.ensemble.refinement_network import MARGIN
+from stages.error_model.crops import CONTRAST, VIEW, crop_people, view_crops
 
 
 def with_spot(x: float, y: float, height: int = 200, width: int = 300) -> np.ndarray:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.display import choose_display, matches
+from sia.coco.coco_files import load_ground_truth
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.postprocess.thresholds import choose_display, matches
 from tests.stages.crowd import predict, truth_of
-from utils.coco_eval import evaluate
-from utils.coco_files import load_ground_truth
-from utils.skeleton import COCO_PERSON
+from utils.metrics.coco_eval import evaluate
 
 
 def test_the_threshold_has_the_best_f1_of_all() -> None:

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from datasets.synthetic.dataset import write_dataset
-from stages.ensemble import choose, fused_test, run
-from stages.folds import Calibrate
-from stages.gather import INPUT, Gathering, fingerprint
-from stages.members import as_predictions, shared_boxes
-from stages.partners.loading import parse_members
+from sia.errors import ConfigError, WeightsError
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.ensemble.experts.loading import parse_members
+from stages.ensemble.member_predictions import INPUT, Gathering, fingerprint
+from stages.ensemble.members import as_predictions, shared_boxes
+from stages.ensemble.stage import choose, fused_test, run
+from stages.error_model.folds import Calibrate
 from stages.stage import StageWork
 from tests.inference_helpers import save_weights
 from tests.stages.simulated import annotations, labels, member
-from utils.coco_eval import evaluate
-from utils.config import TrainConfig
-from utils.errors import ConfigError, WeightsError
-from utils.predictions import Predictions
-from utils.skeleton import COCO_PERSON
+from utils.config.train_config import TrainConfig
+from utils.metrics.coco_eval import evaluate
+from utils.metrics.predictions import Predictions
 
 
 def config(root: Path, **changes: object) -> TrainConfig:

@@ -10,14 +10,14 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
+from sia.errors import DataError, SiaError, WeightsError
 from sia.registry import ModelConfig, create_model
-from stages.evaluator import evaluate_model, predict_results
-from stages.runtime import torch_finder
+from sia.runtimes.runtime import torch_finder
+from sia.skeletons.skeleton import Skeleton
+from stages.evaluation.evaluator import evaluate_model, predict_results
 from tests.processes import together
-from utils.errors import DataError, SiaError, WeightsError
-from utils.skeleton import Skeleton
 
 SKELETON = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.08, 0.1, 0.07), category="triangle")
 SIZE = (64, 96)

@@ -18,13 +18,13 @@ from torch import nn
 import inference_image_pose
 import train_pose
 from datasets.synthetic import write_dataset
-from stages import pipeline
-from stages.fitting import kept
-from stages.manifest import Manifest
+from sia.errors import ConfigError
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.error_model.fitting import kept
+from stages.pipeline import runner as pipeline
+from stages.pipeline.manifest import Manifest
 from stages.stage import PARTS, StageResult, StageWork
-from utils.errors import ConfigError
-from utils.predictions import read_predictions
-from utils.skeleton import COCO_PERSON
+from utils.metrics.predictions import read_predictions
 
 SHIFT = 3.0
 """Pixels by which the simulated stage moves everybody."""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datasets.labels import Labels
-from stages.gates import AGREEMENTS, Gate, Gates, NoGateError, choose_gate, choose_gates, judge
-from stages.teacher import Opinion
-from utils.skeleton import COCO_PERSON
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.ssl.teacher import Opinion
+from stages.ssl.thresholds import AGREEMENTS, Gate, Gates, NoGateError, choose_gate, choose_gates, judge
 
 SIGMAS = np.array(COCO_PERSON.sigmas)
 

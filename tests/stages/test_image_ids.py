@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.image_ids import ImageIds
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON
+from sia.coco.image_ids import ImageIds
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON
 
 
 def ann_file(folder: Path, names: dict[int, str]) -> Path:

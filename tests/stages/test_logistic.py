@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.logistic import logistic, logit, regress
+from stages.error_model.logistic import logistic, logit, regress
 
 
 def test_logits_and_back() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stages.manifest import FILE, Manifest, Record, StoredFile
-from stages.proof import Interval, Proof
-from stages.splits import FILE as SPLITS
-from stages.splits import describe, read_splits
-from utils.errors import DataError
+from sia.errors import DataError
+from stages.pipeline.manifest import FILE, Manifest, Record, StoredFile
+from stages.pipeline.splits import FILE as SPLITS
+from stages.pipeline.splits import describe, read_splits
+from utils.metrics.significance import Interval, Proof
 
 DIGEST = "0" * 64
 ONE = Interval(0.5, 0.4, 0.6)

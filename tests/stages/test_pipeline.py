@@ -17,17 +17,18 @@ import pytest
 
 import train_pose
 from datasets.synthetic import write_dataset
-from stages import pictures, pipeline
-from stages.ledger import stage_flags
-from stages.manifest import Manifest
-from stages.pipeline_report import write_report
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.pipeline import runner as pipeline
+from stages.pipeline.manifest import Manifest
+from stages.pipeline.report_data import write_report
+from stages.pipeline.state import stage_flags
 from stages.stage import StageResult, StageWork
+from stages.training import visualizer as pictures
 from tests import processes
-from utils.coco_eval import evaluate
-from utils.config import STAGES
-from utils.config_builder import pipeline_config
-from utils.predictions import read_predictions
-from utils.skeleton import COCO_PERSON
+from utils.config.builder import pipeline_config
+from utils.config.train_config import STAGES
+from utils.metrics.coco_eval import evaluate
+from utils.metrics.predictions import read_predictions
 
 RNG = np.random.default_rng
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from stages.phases import freeze_epochs_of, phase_at
-from stages.plan import make_plan, plan_phases
-from stages.pretrained import Pretrained
-from utils.config import TrainConfig
-from utils.config_builder import build_config
-from utils.device import choose_device
-from utils.distributed import Ranks
-from utils.errors import ConfigError
+from sia.errors import ConfigError
+from sia.runtimes.device import choose_device
+from stages.training.auto_config import make_plan, plan_phases
+from stages.training.phases import freeze_epochs_of, phase_at
+from stages.training.pretrained import Pretrained
+from utils.config.builder import build_config
+from utils.config.train_config import TrainConfig
+from utils.distributed.ranks import Ranks
 
 RANDOM, BACKBONE, WHOLE = Pretrained(), Pretrained(is_trained=True), Pretrained(is_trained=True, is_whole=True)
 

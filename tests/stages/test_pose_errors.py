@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.error_drawing import draw_errors
-from stages.pose_errors import PoseErrors, errors_of_pairs, measure_errors
-from stages.pose_labels import LabelledPeople
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
+from stages.error_model.labels import LabelledPeople
+from stages.error_model.pose_errors import PoseErrors, errors_of_pairs, measure_errors
+from stages.error_model.sampling import draw_errors
 from tests.stages.pose_helpers import people, predictions
-from utils.errors import DataError
-from utils.predictions import Predictions
-from utils.skeleton import COCO_PERSON, Skeleton
+from utils.metrics.predictions import Predictions
 
 PAIRED = np.array(COCO_PERSON.flip_order) != np.arange(17)
 

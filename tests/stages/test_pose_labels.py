@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.pose_labels import box_overlaps, match_labels, oks_matrix, qualities
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.error_model.labels import box_overlaps, match_labels, oks_matrix, qualities
 from tests.stages.pose_helpers import people, predictions
-from utils.skeleton import COCO_PERSON
 
 SIGMAS = COCO_PERSON.sigmas
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from datasets.synthetic import write_dataset
-from stages import postprocess
+from sia.errors import ConfigError
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.postprocess import stage as postprocess
 from stages.stage import StageWork
 from tests.serving import serving
 from tests.stages.crowd import predict
 from tests.stages.words.chat import Chat, sentences
-from utils.coco_eval import evaluate
-from utils.config import TrainConfig
-from utils.errors import ConfigError
-from utils.skeleton import COCO_PERSON
+from utils.config.train_config import TrainConfig
+from utils.metrics.coco_eval import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from stages.error_drawing import draw_errors
-from stages.gather import views_of
-from stages.pose_labels import LabelledPeople
-from stages.prior import run
-from stages.prior_training import augment, confidence_scale, draw_turns, train_prior
+from sia.coco.coco_files import load_ground_truth
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
+from stages.ensemble.member_predictions import views_of
+from stages.error_model.labels import LabelledPeople
+from stages.error_model.sampling import draw_errors
+from stages.prior.stage import run
+from stages.prior.training import augment, confidence_scale, draw_turns, train_prior
 from stages.stage import StageResult, StageWork
 from tests.stages.pose_helpers import people, predictions, write_annotations
 from tests.stages.test_pose_errors import known_errors
-from utils.coco_eval import evaluate
-from utils.coco_files import load_ground_truth
-from utils.config import TrainConfig
-from utils.errors import DataError
-from utils.predictions import Predictions, read_predictions
-from utils.skeleton import COCO_PERSON, Skeleton
+from utils.config.train_config import TrainConfig
+from utils.metrics.coco_eval import evaluate
+from utils.metrics.predictions import Predictions, read_predictions
 
 
 def spoilt(labels: LabelledPeople, seed: int, spread: float) -> Predictions:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from stages.anatomy import learn_anatomy
-from stages.pose_labels import LabelledPeople
-from stages.prior_moves import Moves
-from stages.prior_parts import Scene, Truth, best_choice, cross_fitted
-from stages.prior_rescoring import Rescoring
-from stages.prior_swaps import Swaps, proposals
-from stages.prior_training import Advice
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
+from stages.error_model.labels import LabelledPeople
+from stages.prior.kinematics import learn_anatomy
+from stages.prior.moves import Moves
+from stages.prior.parts import Scene, Truth, best_choice, cross_fitted
+from stages.prior.rescoring import Rescoring
+from stages.prior.swaps import Swaps, proposals
+from stages.prior.training import Advice
 from tests.stages.pose_helpers import STANDING, people, predictions
-from utils.predictions import Predictions
-from utils.skeleton import COCO_PERSON, Skeleton
+from utils.metrics.predictions import Predictions
 
 EVERYTHING = learn_anatomy(people(3000, seed=9), COCO_PERSON)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.coco_pose import CocoPose
-from stages.prior_parts import Truth
-from stages.prior_pictures import COLUMNS, SHOWN, TILE, Moved, draw_sheets
+from datasets.coco.coco_pose import CocoPose
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.prior.figures import COLUMNS, SHOWN, TILE, Moved, draw_sheets
+from stages.prior.parts import Truth
 from tests.stages.pose_helpers import people, predictions, write_annotations
-from utils.skeleton import COCO_PERSON
 
 LABELS = people(12, unlabelled=0)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.prior_poses import read_poses, training_poses
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.prior.poses import read_poses, training_poses
 from tests.stages.pose_helpers import people, write_annotations
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON
 
 
 def archive(path: Path, **changes: object) -> Path:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.matches import find_matches
-from stages.proof import Proof, measure, prove
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON
 from tests.utils.test_coco_eval import TRIANGLE, made_up, predictions_for
-from utils.coco_eval import evaluate
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON
+from utils.metrics.coco_eval import evaluate
+from utils.metrics.matches import find_matches
+from utils.metrics.significance import Proof, measure, prove
 
 
 def plain(matches):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from datasets.labels import Labels
-from stages.gates import Gate, Gates
-from stages.pseudo_labels import LEAST_JOINTS, passing, pseudo_labels
-from stages.teacher import Opinion
+from stages.ssl.pseudo_labels import LEAST_JOINTS, passing, pseudo_labels
+from stages.ssl.teacher import Opinion
+from stages.ssl.thresholds import Gate, Gates
 
 GATES = Gates(Gate(0.6, 0.8, 1, 1, 1), Gate(0.5, 0.7, 1, 1, 1), 0.2)
 K = 8

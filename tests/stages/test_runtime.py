@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.runtime import Description, TorchRuntime
+from sia.errors import ConfigError, WeightsError
+from sia.runtimes.runtime import Description, TorchRuntime
 from tests.inference_helpers import save_weights
-from utils.errors import ConfigError, WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 
 import train_pose
 from datasets.synthetic import write_dataset
-from stages import shipped
-from utils.checkpoint import load_checkpoint
+from sia.io import bundled_weights as shipped
+from sia.io.checkpoint import load_checkpoint
 
 
 @pytest.mark.parametrize(

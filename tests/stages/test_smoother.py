@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.smoother import Offline, Online, make_smoother
-from stages.tracking import TrackedPeople
-from utils.smoothing import smooth_track
-from utils.structures import People
+from sia.people import People
+from sia.tracking.filters import smooth_track
+from sia.tracking.smoother import Offline, Online, make_smoother
+from sia.tracking.tracker import TrackedPeople
 
 
 def frame(points: np.ndarray, ids: list[int], score: float = 0.8) -> TrackedPeople:

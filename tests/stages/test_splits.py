@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from datasets.synthetic import write_dataset
-from stages.splits import check_pictures, describe, make_splits, read_splits
+from sia.errors import DataError
+from stages.pipeline.splits import check_pictures, describe, make_splits, read_splits
 from stages.stage import PARTS
-from utils.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -13,23 +13,24 @@ from typing import Any
 import pytest
 import torch
 
-from datasets.coco_pose import CocoPose, mean_pose
+from datasets.coco.coco_pose import CocoPose, mean_pose
 from datasets.synthetic import write_dataset
+from sia.coco.coco_files import load_ground_truth
+from sia.errors import WeightsError
+from sia.io.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
-from stages import pictures, ssl
-from stages.gates import Gate, Gates, NoGateError
-from stages.pseudo_batches import PseudoBatches
+from stages.ssl import stage as ssl
+from stages.ssl.pseudo_batches import PseudoBatches
+from stages.ssl.thresholds import Gate, Gates, NoGateError
 from stages.stage import StageResult, StageWork
-from stages.trainer import Trainer
+from stages.training import visualizer as pictures
+from stages.training.trainer import Trainer
 from tests.processes import together
 from tests.stages.test_baseline import assert_same, stop_after
-from utils.checkpoint import FORMAT, load_checkpoint, save_checkpoint
-from utils.coco_eval import Metrics
-from utils.coco_files import load_ground_truth
-from utils.config import PATHS, TrainConfig
-from utils.errors import WeightsError
-from utils.predictions import read_predictions
+from utils.config.train_config import PATHS, TrainConfig
+from utils.metrics.coco_eval import Metrics
+from utils.metrics.predictions import read_predictions
 
 OPEN = Gates(Gate(0.0, 0.0, 1.0, 1, 1), Gate(0.0, 0.0, 1.0, 1, 1), 0.0)
 """Lets everybody pass: a model with random weights is sure of nobody."""

@@ -11,7 +11,7 @@ import torch
 
 import train_pose
 from datasets.synthetic import write_dataset
-from utils.checkpoint import load_checkpoint
+from sia.io.checkpoint import load_checkpoint
 
 
 def limbs_only(path: Path) -> Path:

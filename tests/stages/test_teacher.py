@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sia.postprocess import Decoded
-from stages.teacher import SAME_PERSON, SHIFT, Opinion, ask, compare, distinct, mirror
-from utils.keypoint_scores import match_people, oks_terms
-from utils.skeleton import COCO_PERSON, Skeleton
-from utils.structures import People
+from sia.modules.postprocess import Decoded
+from sia.people import People
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
+from stages.ssl.teacher import SAME_PERSON, SHIFT, Opinion, ask, compare, distinct, mirror
+from utils.metrics.keypoint_scores import match_people, oks_terms
 
 SIGMAS = np.array(COCO_PERSON.sigmas)
 

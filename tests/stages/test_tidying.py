@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.tidying import Rule, choose_rule, clip
+from sia.coco.coco_files import load_ground_truth
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.postprocess.duplicates import Rule, choose_rule, clip
 from tests.stages.crowd import SIDE, predict, truth_of
-from utils.coco_eval import evaluate
-from utils.coco_files import load_ground_truth
-from utils.skeleton import COCO_PERSON
+from utils.metrics.coco_eval import evaluate
 
 
 def ap(truth: dict, people) -> float:

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from stages.time_budget import MARGIN, RECENT, Deadline, Speed, budget_of, fit_steps
-from stages.training_state import SavedBudget
-from utils.config import TrainConfig
-from utils.config_builder import build_config
-from utils.errors import ConfigError, WeightsError
+from sia.errors import ConfigError, WeightsError
+from stages.training.state import SavedBudget
+from stages.training.time_budget import MARGIN, RECENT, Deadline, Speed, budget_of, fit_steps
+from utils.config.builder import build_config
+from utils.config.train_config import TrainConfig
 
 SPEED = Speed(step=2.0, evaluation=10.0)
 

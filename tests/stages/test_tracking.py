@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 
 from datasets.synthetic.motion import MovingPeople, moving_people
-from stages.tracking import Tracker
-from utils.skeleton import COCO_PERSON
-from utils.structures import People
+from sia.people import People
+from sia.skeletons.skeleton import COCO_PERSON
+from sia.tracking.tracker import Tracker
 
 
 def people_of(clip: MovingPeople, frame: int, chosen: list[int], score: float = 0.9) -> People:

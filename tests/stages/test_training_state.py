@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from sia.errors import ConfigError, WeightsError
 from sia.registry import ModelConfig, create_model
-from stages.phases import Phase, start_phase
-from stages.training_state import TrainingState, read_training
-from utils.device import Device
-from utils.distributed import Ranks
+from sia.runtimes.device import Device
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.training.phases import Phase, start_phase
+from stages.training.state import TrainingState, read_training
+from utils.distributed.ranks import Ranks
 from utils.ema import make_ema
-from utils.errors import ConfigError, WeightsError
-from utils.skeleton import COCO_PERSON
 
 RANKS = Ranks(0, 1, 1, Device(torch.device("cpu"), "for a test"))
 

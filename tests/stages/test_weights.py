@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from stages.runtime import TorchRuntime
-from stages.weights import read_description
+from sia.errors import WeightsError
+from sia.io.checkpoint import load_checkpoint, save_checkpoint
+from sia.io.weights import read_description
+from sia.runtimes.runtime import TorchRuntime
 from tests.inference_helpers import save_weights
-from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.errors import WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from utils.annotation_parser import parse
-from utils.annotation_people import AREA_OF_BOX
-from utils.coco_files import load_ground_truth
-from utils.skeleton import Skeleton
+from sia.coco.annotation_parser import parse
+from sia.coco.annotation_people import AREA_OF_BOX
+from sia.coco.coco_files import load_ground_truth
+from sia.skeletons.skeleton import Skeleton
 
 Row = dict[str, Any]
 JOINTS = [10, 20, 2, 30, 60, 1, 0, 0, 0]

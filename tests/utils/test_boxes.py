@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
-from utils.boxes import area, iou_and_giou, to_centres, to_corners
-from utils.boxes import iou as iou_alone
+from sia.boxes import area, iou_and_giou, to_centres, to_corners
+from sia.boxes import iou as iou_alone
 
 numbers = st.floats(-1, 2, width=32)
 sides = st.floats(0.0009765625, 2, width=32)

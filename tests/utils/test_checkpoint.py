@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sia.errors import OutputError, WeightsError
+from sia.io.checkpoint import FORMAT, load_checkpoint, read_state_dict, save_checkpoint
 from tests.processes import run
-from utils.checkpoint import FORMAT, load_checkpoint, read_state_dict, save_checkpoint
-from utils.errors import OutputError, WeightsError
 
 
 def payload(value: float = 1.0) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from utils.coco_eval import FIGURES, evaluate
-from utils.coco_files import read_skeleton
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON, Skeleton
+from sia.coco.coco_files import read_skeleton
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
+from utils.metrics.coco_eval import FIGURES, evaluate
 
 LAST_DIGIT = 3e-16  # pycocotools adds 2.2e-16 to a denominator, faster-coco-eval does not
 TRIANGLE = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.05, 0.1, 0.07), category="triangle")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.config import TrainConfig, flag_fields, image_size, input_size
-from utils.config_builder import build_config, pipeline_config
-from utils.errors import ConfigError
+from sia.errors import ConfigError
+from utils.config.builder import build_config, pipeline_config
+from utils.config.train_config import TrainConfig, flag_fields, image_size, input_size
 
 REQUIRED = {"model": "sia_pose", "coco_root": Path("a"), "train_ann": Path("b"), "val_ann": Path("c")}
 

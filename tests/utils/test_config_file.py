@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sia.errors import ConfigError
 from tests.conftest import ROOT
-from utils.config import STAGES
-from utils.config_file import with_config_files
-from utils.errors import ConfigError
-from utils.flags import parse_flags
+from utils.config.config_file import with_config_files
+from utils.config.flags import parse_flags
+from utils.config.train_config import STAGES
 
 
 def read(tmp_path: Path, text: str, *argv: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import device
+from sia.runtimes import device
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("max 100000", 8), ("250000 100000", 2), ("5000 100000", 1)])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from sia.errors import ConfigError, DataError, TrainingError
+from sia.runtimes.device import Device
 from tests.processes import finish, start, together
-from utils import distributed
-from utils.device import Device
-from utils.distributed import Ranks, running_statistics, start_ranks
-from utils.errors import ConfigError, DataError, TrainingError
+from utils.distributed import ranks as distributed
+from utils.distributed.ranks import Ranks, running_statistics, start_ranks
 
 
 def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:

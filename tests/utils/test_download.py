@@ -11,10 +11,10 @@ import urllib.request
 import numpy as np
 import pytest
 
+from sia.errors import DownloadError, OutputError
 from tests.serving import serving
 from tests.utils.file_server import FileServer
-from utils.download import ATTEMPTS, _Download, _OnlySafeRedirects, download, install
-from utils.errors import DownloadError, OutputError
+from utils.hub.download import ATTEMPTS, _Download, _OnlySafeRedirects, download, install
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 

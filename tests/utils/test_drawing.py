@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utils.drawing import Palette, PoseArtist, sides_of
-from utils.skeleton import COCO_PERSON, Skeleton
-from utils.structures import People
+from sia.drawing.annotator import Palette, PoseArtist, sides_of
+from sia.people import People
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
 K = COCO_PERSON.num_keypoints
 

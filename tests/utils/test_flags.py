@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sia.errors import ConfigError
 from sia.registry import SIZES, list_models
-from utils.config import flag_fields, format_value
-from utils.errors import ConfigError
-from utils.flags import parse_flags
+from utils.config.flags import parse_flags
+from utils.config.train_config import flag_fields, format_value
 
 ROOT = Path(__file__).resolve().parents[2]
 

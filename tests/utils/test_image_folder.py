@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import DataError
-from utils.image_folder import find_images
-from utils.results import number_images
+from sia.errors import DataError
+from sia.io.image_folder import find_images
+from sia.io.results import number_images
 
 
 def names(folder: Path, said: list[str]) -> list[str]:

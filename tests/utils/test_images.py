@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import utils.images
+import sia.io.images
+from sia.errors import DataError
+from sia.io.image_depth import grey_range, to_8_bits
+from sia.io.images import image_size, pixels_of, read_image, write_image
 from tests.inference_helpers import name_quarters, quarters
-from utils.errors import DataError
-from utils.image_depth import grey_range, to_8_bits
-from utils.images import image_size, pixels_of, read_image, write_image
 
 TURNED = {1: "RGBW", 2: "GRWB", 3: "WBGR", 4: "BWRG", 5: "RBGW", 6: "BRWG", 7: "WGBR", 8: "GWRB"}
 
@@ -124,7 +124,7 @@ def test_whatever_a_decoder_raises_is_one_line_with_the_name(
         raise error("first\nsecond\x1b")
 
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    monkeypatch.setattr(utils.images, "_decode", decode)
+    monkeypatch.setattr(sia.io.images, "_decode", decode)
     with pytest.raises(DataError) as caught:
         read_image(tmp_path / "a.png")
     assert "a.png: first. Replace" in str(caught.value) and "\n" not in str(caught.value)
@@ -150,7 +150,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
 
 
 def test_heic_names_the_plug_in(tmp_path: Path) -> None:
-    if utils.images.Image.registered_extensions().get(".heic"):
+    if sia.io.images.Image.registered_extensions().get(".heic"):
         pytest.skip("pillow-heif is installed")
     (tmp_path / "b.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     with pytest.raises(DataError, match=r"b\.jpg: HEIC needs the package pillow-heif.*: pip install pillow-heif"):

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from utils.errors import DataError, WeightsError
-from utils.input_file import check_input_file
+from sia.errors import DataError, WeightsError
+from sia.io.input_file import check_input_file
 
 
 def test_a_regular_file_is_fine(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.launch import Launch
+from utils.distributed.launch import Launch
 from utils.run_folder import create_run_folder
 
 COMMAND = ("train_pose.py", "-EPOCH", "3")

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from utils.errors import OutputError
+from sia.errors import OutputError
 from utils.logger import Dashboards, Progress, ResultsFile, clock
 
 

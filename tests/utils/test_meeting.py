@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from utils.errors import TrainingError
-from utils.meeting import agent_store, meet
+from sia.errors import TrainingError
+from utils.distributed.meeting import agent_store, meet
 
 SOON = timedelta(seconds=20)
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from utils.errors import ConfigError
-from utils.model_registry import MODELS, find_model
+from sia.errors import ConfigError
+from utils.hub.model_registry import MODELS, find_model
 
 
 def test_names_are_unique_and_safe():

@@ -8,11 +8,11 @@ import os
 
 import pytest
 
+from sia.errors import DownloadError, OutputError, SiaError
 from tests.serving import serving
 from tests.utils.file_server import FileServer
-from utils.errors import DownloadError, OutputError, SiaError
-from utils.model_registry import License, PublishedModel, RemoteFile
-from utils.model_store import LOCK, ModelStore, check_unchanged
+from utils.hub.model_registry import License, PublishedModel, RemoteFile
+from utils.hub.model_store import LOCK, ModelStore, check_unchanged
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -154,7 +154,7 @@ def test_what_has_changed_since_it_was_fetched_is_refused(model, store, whole, c
     (path,) = store().fetch(model())
     used = path.parent if whole else path
     with monkeypatch.context() as patch:
-        patch.setattr("utils.model_store.sha256_of", lambda path: pytest.fail("read again without a reason"))
+        patch.setattr("utils.hub.model_store.sha256_of", lambda path: pytest.fail("read again without a reason"))
         check_unchanged(used)
     os.utime(path, (1, 1))
     check_unchanged(used)  # another time, the same content

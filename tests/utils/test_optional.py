@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from utils.errors import ConfigError
-from utils.optional import need
+from sia.errors import ConfigError
+from sia.io.optional import need
 
 
 def test_a_package_that_is_there() -> None:

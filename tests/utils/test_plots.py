@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from utils.errors import DataError, OutputError
+from sia.errors import DataError, OutputError
+from sia.people import People, PoseBatch
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from utils.plots import plot_results, read_columns, training_batch_picture, validation_picture
-from utils.skeleton import COCO_PERSON, Skeleton
-from utils.structures import People, PoseBatch
 
 TRIANGLE = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.05, 0.1, 0.07), category="triangle")
 HEADER = "epoch,step,seconds,loss,loss_box,lr_head,lr_backbone,AP,AP50,APM\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.coco_files import GroundTruth
-from utils.errors import DataError
-from utils.predictions import Predictions, read_predictions
-from utils.skeleton import Skeleton
+from sia.coco.coco_files import GroundTruth
+from sia.errors import DataError
+from sia.skeletons.skeleton import Skeleton
+from utils.metrics.predictions import Predictions, read_predictions
 
 SKELETON = Skeleton(("a", "b"), ((0, 1),), (), (0.1, 0.1), category="stick")
 TRUTH = GroundTruth([3, 5], [], 1, frozenset({1}), frozenset({1}))

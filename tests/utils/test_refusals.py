@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import train_pose
-from utils.errors import exit_status
-from utils.input_file import check_input_file, check_input_folder
-from utils.output import check_new, named_folder
+from sia.errors import exit_status
+from sia.io.input_file import check_input_file, check_input_folder
+from sia.io.output_file import check_new, named_folder
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG])

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.errors import OutputError
-from utils.output import complete_file, named_folder, numbered_folder, write_json
-from utils.results import JsonLines, coco_rows, describe_rows, number_images, person_rows, write_coco_results
-from utils.skeleton import COCO_PERSON
-from utils.structures import People
+from sia.errors import OutputError
+from sia.io.output_file import complete_file, named_folder, numbered_folder, write_json
+from sia.io.results import JsonLines, coco_rows, describe_rows, number_images, person_rows, write_coco_results
+from sia.people import People
+from sia.skeletons.skeleton import COCO_PERSON
 
 TWO = People(
     np.array([[10, 20, 50, 100], [0, 0, 5, 5]], np.float32),

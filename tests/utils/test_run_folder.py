@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import OutputError
+from sia.errors import OutputError
 from utils.run_folder import RunFolder, create_run_folder, run_folder_of, write_description
 
 

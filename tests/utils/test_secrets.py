@@ -12,16 +12,16 @@ import pytest
 import inference_image_pose
 import scripts.download_models
 import train_pose
-from stages.inference_run import describe_run
-from stages.words.chat_server import ChatServer
-from stages.words.language_model import LanguageModelError
-from utils.errors import ConfigError, DataError, complain, exit_status
-from utils.keys import read_key
+from sia.commands.run import describe_run
+from sia.description.chat_server import ChatServer
+from sia.description.keys import read_key
+from sia.description.language_model import LanguageModelError
+from sia.errors import ConfigError, DataError, complain, exit_status
+from sia.io.output_file import write_json
+from sia.io.secrets import mask
+from sia.skeletons.skeleton import COCO_PERSON
 from utils.logger import Dashboards
-from utils.output import write_json
 from utils.run_folder import environment
-from utils.secrets import mask
-from utils.skeleton import COCO_PERSON
 
 PARTS = ("s3cr-etone", "s3cr-ettwo")
 

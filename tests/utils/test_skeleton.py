@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON, DEFAULT_SIGMA, Skeleton
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON, DEFAULT_SIGMA, Skeleton
 
 
 def test_sigmas_of_coco_are_those_of_pycocotools():

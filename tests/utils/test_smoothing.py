@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utils.smoothing import OneEuro, runs, short_gaps, smooth_track, spikes
+from sia.tracking.filters import OneEuro, runs, short_gaps, smooth_track, spikes
 
 
 def movement(frames: int = 60, k: int = 5, seed: int = 0) -> np.ndarray:

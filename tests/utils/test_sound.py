@@ -9,10 +9,10 @@ from typing import Any
 import av
 import pytest
 
+from sia.video import sound
+from sia.video.reader import VideoReader
+from sia.video.writer import VideoWriter
 from tests.inference_helpers import frame_times, save_video, sound_packets
-from utils import sound
-from utils.video import VideoReader
-from utils.video_writer import VideoWriter
 
 
 def copy_video(source: Path, target: Path) -> list[str]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from msgspec import Struct
 
-from utils.errors import DataError
-from utils.stored import Count, Finite, Place, Sha256, checked, read_stored
+from sia.errors import DataError
+from sia.io.stored import Count, Finite, Place, Sha256, checked, read_stored
 
 
 class Content(Struct):

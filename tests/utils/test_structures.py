@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.structures import Letterbox, People, PoseBatch
+from sia.people import Letterbox, People, PoseBatch
 
 
 def batch() -> PoseBatch:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from utils.threads import wait_passively
+from sia.runtimes.threads import wait_passively
 
 
 def test_threads_sleep_while_they_wait_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from utils.captions import with_caption
-from utils.skeleton import COCO_PERSON
-from utils.structures import People
-from utils.trails import TrackArtist, colour_of
+from sia.drawing.captions import with_caption
+from sia.drawing.tracks import TrackArtist, colour_of
+from sia.people import People
+from sia.skeletons.skeleton import COCO_PERSON
 
 
 def person(x: float, confidence: float = 0.9) -> People:

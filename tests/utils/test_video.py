@@ -8,12 +8,12 @@ import av
 import numpy as np
 import pytest
 
+from sia.errors import ConfigError, DataError, OutputError
+from sia.video.decord_reader import DecordReader
+from sia.video.info import turn
+from sia.video.reader import VideoReader, open_reader
+from sia.video.writer import VideoWriter
 from tests.inference_helpers import frame_times, name_quarters, save_video, sound_packets
-from utils.decord_reader import DecordReader
-from utils.errors import ConfigError, DataError, OutputError
-from utils.video import VideoReader, open_reader
-from utils.video_info import turn
-from utils.video_writer import VideoWriter
 
 UNEVEN = list(itertools.accumulate([0, *np.random.default_rng(0).integers(10, 90, 24).tolist()]))
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from utils.video_clock import Clock, StampsAhead, split
+from sia.video.clock import Clock, StampsAhead, split
 
 MILLI = Fraction(1, 1000)
 

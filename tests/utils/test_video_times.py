@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 
+from sia.errors import ConfigError, DataError
+from sia.video.reader import VideoReader, open_reader
+from sia.video.writer import VideoWriter
 from tests.inference_helpers import frame_times, save_video
-from utils.errors import ConfigError, DataError
-from utils.video import VideoReader, open_reader
-from utils.video_writer import VideoWriter
 
 DROPPED = [0, 1, 2, 3, 4, 12, 19, 20, 21, 26, 27, 28, 29]
 """In 25ths of a second; what an AVI file has between is empty."""

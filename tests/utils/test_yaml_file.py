@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import DataError
-from utils.yaml_file import MOST_BYTES, compose_yaml, load_yaml
+from sia.errors import DataError
+from sia.io.yaml_file import MOST_BYTES, compose_yaml, load_yaml
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi"))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from datasets.checks import Inspection, Severity, inspect
 from datasets.synthetic import write_dataset
+from datasets.validation import Inspection, Severity, inspect
 
 
 @dataclass

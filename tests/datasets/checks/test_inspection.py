@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.checks import CHECKS, Severity
-from datasets.coco_pose import CocoPose
-from utils.errors import DataError
-from utils.structures import People
+from datasets.coco.coco_pose import CocoPose
+from datasets.validation import CHECKS, Severity
+from sia.errors import DataError
+from sia.people import People
 
 PLANTS = {}
 STRUCTURAL = {"json", "sections"}

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.checks.pictures import SIMILAR, fingerprint, video_name
+from datasets.validation.images import SIMILAR, fingerprint, video_name
 
 
 @pytest.mark.parametrize(

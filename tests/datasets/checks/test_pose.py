@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.checks.annotations import Annotations, Person
-from datasets.checks.pose import COCO_PROPORTIONS, LEAST_PEOPLE, Proportions, check_poses
-from utils.annotation_file import AnnotationFile
-from utils.skeleton import COCO_PERSON, Skeleton
+from datasets.validation.annotations import Annotations, Person
+from datasets.validation.pose import COCO_PROPORTIONS, LEAST_PEOPLE, Proportions, check_poses
+from sia.coco.annotation_file import AnnotationFile
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
 WORM = Skeleton(("a", "b", "c", "d", "e", "f"), ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5)), (), (0.05,) * 6, "worm")
 LENGTHS = np.array([10.0, 20.0, 5.0, 20.0, 10.0])

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from datasets.checks import CHECKS
-from datasets.checks.repairs import REPAIRS, repair
+from datasets.validation import CHECKS
+from datasets.validation.repairs import REPAIRS, repair
 from tests.datasets.checks.test_inspection import PLANTS
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from datasets.checks.report import choose, write_report
+from datasets.validation.report import choose, write_report
 from tests.datasets.checks.test_inspection import PLANTS
 
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.checks import CHECKS, Severity, inspect
-from datasets.checks.repairs import REPAIRS, repair
-from datasets.checks.report import write_report
-from datasets.coco_pose import CocoPose
+from datasets.coco.coco_pose import CocoPose
+from datasets.validation import CHECKS, Severity, inspect
+from datasets.validation.repairs import REPAIRS, repair
+from datasets.validation.report import write_report
+from sia.coco.annotation_file import OF_IMAGES
+from sia.coco.annotation_parser import parse
+from sia.coco.coco_files import load_ground_truth
+from sia.errors import DataError
 from tests.datasets.conftest import coco_content, write_images
-from utils.annotation_file import OF_IMAGES
-from utils.annotation_parser import parse
-from utils.coco_files import load_ground_truth
-from utils.errors import DataError
 
 JUNK = st.one_of(
     st.none(),

@@ -7,12 +7,12 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from datasets.coco_file import read_coco_file
-from datasets.importers.cvat import import_cvat
+from datasets.coco.coco_file import read_coco_file
+from datasets.converters.cvat import import_cvat
+from sia.errors import DataError
+from sia.io.output_file import write_json
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from tests.datasets.importers.conftest import assert_same, joints_of, people_of
-from utils.errors import DataError
-from utils.output import write_json
-from utils.skeleton import COCO_PERSON, Skeleton
 
 
 def labels(names, svg=""):

@@ -8,11 +8,11 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.importers import import_cvat, import_labelme, import_yolo
+from datasets.converters import import_cvat, import_labelme, import_yolo
+from sia.errors import DataError
 from tests.datasets.importers.test_cvat import SHAPES, box, one
 from tests.datasets.importers.test_labelme import labelme, shape
 from tests.datasets.importers.test_yolo import ROW, picture
-from utils.errors import DataError
 
 CVAT = one(f'<skeleton label="person" group_id="1">{SHAPES}</skeleton>' + box({"bbox": [1, 2, 60, 50]}, 1)).encode()
 LABELME = json.dumps(labelme([shape("nose", [[5, 6]]), shape("person", [[1, 2], [31, 42]], "rectangle")])).encode()

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from datasets.importers.labelme import import_labelme
+from datasets.converters.labelme import import_labelme
+from sia.errors import DataError
 from tests.datasets.importers.conftest import assert_same, joints_of, people_of
-from utils.errors import DataError
 
 
 def shape(label, points, kind="point", group=None, **flags):

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from datasets.importers.yolo import import_yolo
+from datasets.converters.yolo import import_yolo
+from sia.errors import DataError
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from tests.datasets.importers.conftest import assert_same, joints_of, people_of
-from utils.errors import DataError
-from utils.skeleton import COCO_PERSON, Skeleton
 
 DATA = {
     "path": "../somewhere",

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers.models.vitpose.image_processing_vitpose import box_to_center_and_scale, get_warp_matrix
 
-from stages.partners.crops import IMAGENET, CropStyle, cut, windows_of
-from stages.partners.decode import decode_heatmaps, decode_simcc
-from stages.partners.heatmap import HeatmapPartner
+from stages.ensemble.experts.crops import IMAGENET, CropStyle, cut, windows_of
+from stages.ensemble.experts.decode import decode_heatmaps, decode_simcc
+from stages.ensemble.experts.heatmap import HeatmapPartner
 
 BOX = np.array([[40.0, 30.0, 90.0, 170.0]])
 SIZE = (256, 192)

@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
 
-from sia.sapiens_pose import Sapiens, SapiensSizes
-from stages.partners.partner import COCO_JOINTS
-from stages.partners.published import read_weights
-from stages.partners.sapiens import load_sapiens
-from stages.partners.sapiens2 import load_sapiens2
-from stages.partners.vitpose import load_vitpose
-from utils.errors import WeightsError
+from sia.errors import WeightsError
+from stages.ensemble.experts.expert import COCO_JOINTS
+from stages.ensemble.experts.published import read_weights
+from stages.ensemble.experts.sapiens import load_sapiens
+from stages.ensemble.experts.sapiens2 import load_sapiens2
+from stages.ensemble.experts.sapiens_network import Sapiens, SapiensSizes
+from stages.ensemble.experts.vitpose import load_vitpose
 
 CROPS = torch.randn(1, 3, 256, 192, generator=torch.Generator().manual_seed(0))
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.partners.own import OwnPartner, View, mirror
-from stages.predictor import Predictor
+from sia.runtimes.predictor import Predictor
+from sia.skeletons.skeleton import COCO_PERSON
+from stages.ensemble.experts.own import OwnPartner, View, mirror
 from tests.inference_helpers import quarters, save_weights
-from utils.skeleton import COCO_PERSON
 
 
 def test_people_are_matched_to_the_boxes_and_others_are_nan(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from stages.partners.published import depth_of
+from stages.ensemble.experts.published import depth_of
 
 
 def test_a_number_in_a_name_is_no_depth() -> None:

@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.partners.simcc import load_simcc
-from utils.errors import WeightsError
+from sia.errors import WeightsError
+from stages.ensemble.experts.simcc import load_simcc
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.words.body import Body
-from utils.skeleton import COCO_PERSON
+from sia.description.body import Body
+from sia.skeletons.skeleton import COCO_PERSON
 
 STANDING = {
     "nose": (100, 40), "left_eye": (104, 36), "right_eye": (96, 36), "left_ear": (109, 38), "right_ear": (91, 38),

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from datasets.synthetic.cast import sample_cast
-from stages.words.body import Body
-from stages.words.fact import Fact
-from stages.words.facts import measure
-from stages.words.posture import facing, posture
-from stages.words.sentences import describe, say
-from stages.words.verifier import problem_of
+from sia.description.body import Body
+from sia.description.fact import Fact
+from sia.description.facts import measure
+from sia.description.posture import facing, posture
+from sia.description.sentences import describe, say
+from sia.description.verifier import problem_of
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from tests.stages.words.people import BEHIND, LYING, RAISED, SITTING, STANDING, arrays, body
-from utils.skeleton import COCO_PERSON, Skeleton
 
 
 def facts_of(pose: dict, **changes) -> dict[str, Fact]:

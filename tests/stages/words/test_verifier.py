@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from stages.words.fact import Fact, Sentence
-from stages.words.grammar import Unreadable, read
-from stages.words.verifier import problem_of
+from sia.description.fact import Fact, Sentence
+from sia.description.grammar import Unreadable, read
+from sia.description.verifier import problem_of
 
 
 def fact(name: str, value: object = "", confidence: float = 0.9) -> Fact:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.words.chat_server import ChatServer
-from stages.words.fact import Fact
-from stages.words.facts import measure
-from stages.words.language_model import BrokenAnswer, LanguageModelError, Message, ask, read_answer
-from stages.words.local_model import LocalModel
-from stages.words.writer import Writer
+from sia.description.chat_server import ChatServer
+from sia.description.fact import Fact
+from sia.description.facts import measure
+from sia.description.language_model import BrokenAnswer, LanguageModelError, Message, ask, read_answer
+from sia.description.llm_flags import KEY
+from sia.description.local_model import LocalModel
+from sia.description.writer import Writer
 from tests.serving import serving
 from tests.stages.words.chat import Chat, sentences
 from tests.stages.words.people import RAISED, body
-from utils.llm_flags import KEY
 
 ELBOW = "The left elbow is bent at 90 degrees."
 NAMES = ["p1.bend.left_elbow", "p1.angle.left_elbow"]

@@ -1,0 +1,197 @@
+"""What a training sample goes through: random placement, mosaic and colour; and the letterbox of validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.augmentation.colour import jitter_colour
+from datasets.augmentation.geometry import (
+    FILL,
+    Matrix,
+    affine,
+    fit_letterbox,
+    letterbox_matrix,
+    scale_of,
+    warp_image,
+    warp_labels,
+)
+from datasets.labels import Labels, Sample
+from sia.errors import ConfigError
+from sia.people import Letterbox
+from sia.skeletons.skeleton import Skeleton
+
+MOSAIC_SCALE = 0.7
+"""Pictures in a mosaic are this much smaller than alone, so that more people fit."""
+MOSAIC_CENTRE = (0.35, 0.65)
+"""Range of the point where the four tiles meet, as a fraction of the result."""
+
+
+class Source(Protocol):
+    """What the transforms need of a data set; `datasets.coco.coco_pose.CocoPose` is one."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """For the flip order."""
+
+    def __len__(self) -> int: ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width."""
+
+    def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB, possibly smaller by exactly ``shrink``."""
+
+    def annotation(self, index: int) -> Labels:
+        """In pixels of the full picture."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random draws. All zero and a scale of (1, 1) is a letterbox at a random place.
+
+    Attributes:
+        flip: chance of a mirror image.
+        scale: range of the size relative to the largest that fits whole; above 1 crops.
+        shift: how far beyond its free play the picture may move, as a fraction of the result.
+        rotation: largest angle, in degrees.
+        colour: strength of the colour jitter, 0 to 1.
+        mosaic: chance that a sample is made of four pictures.
+    """
+
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.5, 1.5)
+    shift: float = 0.1
+    rotation: float = 15.0
+    colour: float = 1.0
+    mosaic: float = 0.5
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ConfigError(f"The scale range must rise from above 0, but is {self.scale}.")
+        for name in ("flip", "mosaic", "colour", "shift"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"Augmentation '{name}' must be between 0 and 1, but is {getattr(self, name)}.")
+        if not 0 <= self.rotation <= 180:
+            raise ConfigError(f"The rotation must be between 0 and 180 degrees, but is {self.rotation}.")
+
+    def of(self, skeleton: Skeleton) -> Augmentation:
+        """Without mirror images where nobody knows which keypoints trade places in them; the draws stay the same."""
+        return self if skeleton.mirrors else replace(self, flip=0.0)
+
+    def plain(self) -> Augmentation:
+        """For the last phase of a training: near to what the model will meet, no mosaic and no rotation."""
+        low, high = self.scale
+        return replace(
+            self,
+            mosaic=0.0,
+            rotation=0.0,
+            scale=(min(max(low, 0.8), high), max(min(high, 1.25), low)),
+            colour=self.colour / 2,
+        )
+
+
+def training_sample(
+    source: Source, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[Sample, Matrix]:
+    """One augmented sample of H, W, and the matrix from the original pixels of ``index`` to it.
+
+    In a mosaic the other three pictures are drawn from the whole data set; the matrix is that of the first tile.
+    """
+    augmentation = augmentation.of(source.skeleton)
+    if rng.random() < augmentation.mosaic:
+        sample, matrix = _mosaic(source, index, size, augmentation, rng)
+    else:
+        matrix = random_placement(source.size(index), size, size, augmentation, rng, zoom=1.0)
+        sample = place(source, index, matrix, size)
+    return replace(sample, image=jitter_colour(sample.image, rng, augmentation.colour)), matrix
+
+
+def validation_sample(source: Source, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
+    """The letterboxed picture of H, W and its people; no randomness, no shortcuts in decoding."""
+    letterbox = fit_letterbox(source.size(index), size)
+    matrix = letterbox_matrix(letterbox)
+    image = warp_image(source.read_image(index), matrix, size)
+    labels = warp_labels(source.annotation(index), matrix, size, source.skeleton.flip_order)
+    return Sample(image, labels, (index,)), letterbox
+
+
+def place(source: Source, index: int, matrix: Matrix, size: tuple[int, int]) -> Sample:
+    """Reads one picture, no larger than the matrix needs it, and warps it and its people."""
+    scale = scale_of(matrix)
+    shrink = 4 if scale <= 0.25 else 2 if scale <= 0.5 else 1
+    image = source.read_image(index, shrink)
+    shrunk = image.shape[:2] != source.size(index)
+    pixels = matrix @ affine(np.eye(2) * shrink) if shrunk else matrix
+    labels = warp_labels(source.annotation(index), matrix, size, source.skeleton.flip_order)
+    return Sample(warp_image(image, pixels, size), labels, (index,))
+
+
+def random_placement(
+    picture: tuple[int, int],
+    region: tuple[int, int],
+    canvas: tuple[int, int],
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    zoom: float,
+) -> Matrix:
+    """Flip, scale, rotation and position of a picture in a region; all sizes are height, width.
+
+    The size is drawn relative to the largest that fits into the canvas, times ``zoom``. The position is uniform over
+    the places where the picture lies within the region, or covers it where it is larger, plus the extra shift.
+    """
+    fit = min(canvas[0] / picture[0], canvas[1] / picture[1]) * zoom
+    scale = fit * float(np.exp(rng.uniform(*np.log(augmentation.scale))))
+    angle = np.deg2rad(augmentation.rotation) * rng.uniform(-1, 1)
+    mirror = -1.0 if rng.random() < augmentation.flip else 1.0
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cosine * mirror, -sine], [sine * mirror, cosine]])
+    height, width = picture
+    extent = np.abs(linear) @ (width, height)
+    room = np.array([region[1], region[0]])
+    play = room - extent
+    corner = np.minimum(play, 0) + rng.random(2) * np.abs(play) + augmentation.shift * room * rng.uniform(-1, 1, 2)
+    centre = corner + extent / 2
+    return affine(linear, centre - linear @ (width / 2, height / 2))
+
+
+def _mosaic(
+    source: Source, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[Sample, Matrix]:
+    """Four pictures, each placed at random in its own tile of the result (as in YOLOv4, arXiv 2004.10934, sec. 3.4)."""
+    height, width = size
+    x, y = (rng.uniform(*MOSAIC_CENTRE, 2) * (width, height)).round().astype(int).tolist()
+    tiles = [(0, 0, y, x), (0, x, y, width), (y, 0, height, x), (y, x, height, width)]  # top left bottom right
+    image = np.full((height, width, 3), FILL, np.uint8)
+    indices = [index, *rng.integers(len(source), size=3).tolist()]
+    first = int(rng.integers(4))
+    parts, matrices = [], []
+    for number, (top, left, bottom, right) in zip(indices, tiles[first:] + tiles[:first], strict=True):
+        region = (bottom - top, right - left)
+        matrix = random_placement(source.size(number), region, size, augmentation, rng, MOSAIC_SCALE)
+        part = place(source, number, matrix, region)
+        image[top:bottom, left:right] = part.image
+        parts.append(_moved(part.labels, left, top))
+        matrices.append(affine(np.eye(2), (left, top)) @ matrix)
+    return Sample(image, _joined(parts), tuple(indices)), matrices[0]
+
+
+def _moved(labels: Labels, x: float, y: float) -> Labels:
+    """Labels moved by whole pixels; unlabelled joints stay at 0."""
+    shift = np.array([x, y, x, y], np.float32)
+    keypoints = labels.keypoints.copy()
+    keypoints[..., :2] += shift[:2] * (keypoints[..., 2:] > 0)
+    return replace(labels, boxes=labels.boxes + shift, keypoints=keypoints, ignored=labels.ignored + shift)
+
+
+def _joined(parts: list[Labels]) -> Labels:
+    return Labels(
+        boxes=np.concatenate([part.boxes for part in parts]),
+        keypoints=np.concatenate([part.keypoints for part in parts]),
+        areas=np.concatenate([part.areas for part in parts]),
+        ignored=np.concatenate([part.ignored for part in parts]),
+    )

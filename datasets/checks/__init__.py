@@ -1,6 +1,0 @@
-"""Looks through an annotation file and its pictures for everything that harms a training or an evaluation."""
-
-from datasets.checks.finding import CHECKS, Check, Finding, Severity
-from datasets.checks.inspection import Inspection, inspect
-
-__all__ = ["CHECKS", "Check", "Finding", "Inspection", "Severity", "inspect"]

@@ -1,0 +1,231 @@
+"""A data set of pictures with people in COCO's keypoint format, for training and validation alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.coco.coco_file import CocoFile, read_coco_file
+from datasets.coco.image_name import problem_of_name, tails_of_name
+from datasets.labels import Labels
+from sia.errors import DataError
+from sia.io.images import read_image
+from sia.skeletons.skeleton import Skeleton
+
+_SPLITS = ("train2017", "val2017", "train", "val")
+_SUBFOLDERS = (*_SPLITS, "images", *(f"images/{split}" for split in _SPLITS))
+
+
+class CocoPose:
+    """Pictures and people of one annotation file.
+
+    All coordinates are continuous pixels of the picture as a viewer shows it. People without keypoints are people;
+    crowd regions are ignored areas; images without people are kept, as background.
+
+    Args:
+        image_root: the folder of the pictures, or COCO's own layout with ``train2017/`` or ``val2017/`` below it.
+        annotation_file: COCO keypoint json.
+        skeleton: if given, the file must declare the same keypoints.
+        labelled: whether there has to be somebody; not where pictures are only looked at.
+
+    Raises:
+        DataError: the annotations or the image root have a fault; the message names it.
+    """
+
+    def __init__(
+        self, image_root: Path, annotation_file: Path, *, skeleton: Skeleton | None = None, labelled: bool = True
+    ) -> None:
+        self.image_root = Path(image_root)
+        self.annotation_file = Path(annotation_file)
+        self._content: CocoFile = read_coco_file(self.annotation_file, skeleton, labelled=labelled)
+        located = _locate(self.image_root, self._content, self.annotation_file)
+        self._paths, self._foreign = np.array(located.paths), len(located.foreign)
+        edges = np.arange(len(self) + 1)
+        self._people = np.searchsorted(self._content.owners, edges)
+        self._regions = np.searchsorted(self._content.ignored_owners, edges)
+
+    def __len__(self) -> int:
+        return len(self._content.image_ids)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names, edges, flip pairs and sigmas of the keypoints."""
+        return self._content.skeleton
+
+    @property
+    def report(self) -> dict[str, int]:
+        """Annotations and joints that were not used as they stand, by reason."""
+        foreign = {"images found by the last parts of their names": self._foreign} if self._foreign else {}
+        return self._content.report | foreign
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Ids of all images, in the order of the file."""
+        return [int(image_id) for image_id in self._content.image_ids]
+
+    @property
+    def files(self) -> list[Path]:
+        """Paths of all images."""
+        return [self.file(index) for index in range(len(self))]
+
+    def file(self, index: int) -> Path:
+        """Path of one image."""
+        return self.image_root / str(self._paths[index])
+
+    def image_id(self, index: int) -> int:
+        """Id of one image in the annotation file."""
+        return int(self._content.image_ids[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of one image."""
+        height, width = self._content.sizes[index]
+        return int(height), int(width)
+
+    def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB with EXIF orientation applied; see `sia.io.images.read_image` for ``shrink``.
+
+        Raises:
+            DataError: the image is broken, or its size is not the annotated one.
+        """
+        image = read_image(self.file(index), shrink)
+        (height, width), got = self.size(index), image.shape[:2]
+        expected = [(height, width), (-(-height // shrink), -(-width // shrink))]
+        if got not in expected:
+            raise DataError(
+                f"{self.file(index)}: this image is {got[1]}x{got[0]}, but {self.annotation_file.name} says "
+                f"{width}x{height}. Annotate the picture as a viewer shows it (EXIF orientation applied)."
+            )
+        return image
+
+    def annotation(self, index: int) -> Labels:
+        """The people and ignored areas of one image, in its pixels."""
+        people = slice(self._people[index], self._people[index + 1])
+        regions = slice(self._regions[index], self._regions[index + 1])
+        content = self._content
+        return Labels(content.boxes[people], content.keypoints[people], content.areas[people], content.ignored[regions])
+
+    def describe(self) -> str:
+        """A few lines for the log: what is in the data set, and what of the annotation file is not used and why."""
+        labelled = np.any(self._content.keypoints[..., 2] > 0, axis=1)
+        empty = int((np.diff(self._people) == 0).sum())
+        lines = [
+            f"{self.annotation_file}: {len(self)} images ({empty} without people), {len(self._content.boxes)} people "
+            f"({int(labelled.sum())} with keypoints), {len(self._content.ignored)} ignored regions, "
+            f"{self.skeleton.num_keypoints} keypoints of '{self.skeleton.category}'"
+        ]
+        lines += [f"  {reason}: {count}" for reason, count in sorted(self.report.items())]
+        lines += [f"  {note}" for note in self._content.notes]
+        return "\n".join(lines)
+
+
+def mean_pose(dataset: CocoPose) -> NDArray[np.float32]:
+    """(K, 2) mean of (keypoint - box centre) / box size over the labelled joints; 0 for a joint that is never labelled.
+
+    Raises:
+        DataError: no joint is labelled at all.
+    """
+    boxes, keypoints = dataset._content.boxes, dataset._content.keypoints
+    labelled = keypoints[..., 2] > 0  # (M, K)
+    if not labelled.any():
+        raise DataError(
+            f"{dataset.annotation_file}: no person has a labelled keypoint. Nothing can be learned from it."
+        )
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    relative = (keypoints[..., :2] - centres[:, None]) / sizes[:, None] * labelled[..., None]
+    counts = labelled.sum(axis=0)[:, None].clip(min=1)
+    return np.asarray(relative.sum(axis=0, dtype=np.float64) / counts, np.float32)
+
+
+def _locate(root: Path, content: CocoFile, annotation_file: Path) -> Located:
+    """Where each named file is below the root.
+
+    Raises:
+        DataError: the root is no folder, files are missing, or a name is in several sub folders.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of images. Give the folder of the pictures or COCO's root folder.")
+    names = [str(name) for name in content.names]
+    located = ImageFolders(root, annotation_file).locate(names)
+    missing = [i for i, path in enumerate(located.paths) if path is None]
+    for i in (*missing, *located.doubtful):
+        problem = problem_of_name(names[i])
+        if problem or i in located.doubtful:
+            reason = problem or ", which may be the file of another image. Give a path inside the image folder."
+            raise DataError(f"{annotation_file}: image {content.image_ids[i]} has file_name {names[i]!r}{reason}")
+    if missing:
+        raise DataError(
+            f"{root}: {len(missing)} of {len(names)} images of {annotation_file.name} are missing, such as "
+            f"{', '.join(names[i] for i in missing[:3])}. Give the folder that holds them, or its parent with "
+            "train2017/ and val2017/."
+        )
+    return located
+
+
+class Located(NamedTuple):
+    """Where images are.
+
+    Attributes:
+        paths: relative to the root; None where an image is missing.
+        foreign: indices of those whose names are of another computer: their last parts were found.
+        doubtful: those of them that have come to the file of another image.
+    """
+
+    paths: list[str | None]
+    foreign: list[int]
+    doubtful: list[int]
+
+
+class ImageFolders:
+    """Listings of the root and of the sub folders that COCO and its kin use, one a folder."""
+
+    def __init__(self, root: Path, annotation_file: Path) -> None:
+        self.root = root
+        self.hint = next((word for word in ("train", "val") if word in annotation_file.stem.lower()), None)
+        self.listings: dict[str, set[str]] = {}
+        self.subfolders = [name for name in _SUBFOLDERS if (root / name).is_dir()]
+
+    def locate(self, names: Sequence[str]) -> Located:
+        """Every named file, as it stands or else by its last parts.
+
+        Raises:
+            DataError: a name is in several sub folders.
+        """
+        stated = [self.find(name) for name in names]
+        missing = [i for i, path in enumerate(stated) if path is None]
+        foreign = {i: path for i in missing if (path := self.find_tail(names[i]))}
+        paths = [foreign.get(i, path) for i, path in enumerate(stated)]
+        taken = Counter(paths)
+        return Located(paths, list(foreign), [i for i, path in foreign.items() if taken[path] > 1])
+
+    def find_tail(self, name: str) -> str | None:
+        """Path of the longest tail of a foreign name that is there, or None."""
+        return next((path for tail in tails_of_name(name) if (path := self.find(tail))), None)
+
+    def find(self, name: str) -> str | None:
+        """Path relative to the root, or None."""
+        if problem_of_name(name) is not None:
+            return None
+        if self._has(name):
+            return name
+        found = [path for path in (f"{folder}/{name}" for folder in self.subfolders) if self._has(path)]
+        if len(found) > 1 and self.hint:
+            found = [path for path in found if self.hint in path[: -len(name)]] or found
+        if len(found) > 1:
+            raise DataError(
+                f"{self.root}: image {name} is at {' and at '.join(found)}. Give the folder of the pictures itself."
+            )
+        return found[0] if found else None
+
+    def _has(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if folder not in self.listings:
+            try:
+                self.listings[folder] = {entry.name for entry in (self.root / folder).iterdir()}
+            except (OSError, ValueError):
+                self.listings[folder] = set()
+        return name in self.listings[folder]

@@ -1,0 +1,130 @@
+"""Collects images and people of any source, checks them, and gives them as COCO keypoint json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.coco.image_name import problem_of_name
+from sia.coco.annotation_people import AREA_OF_BOX
+from sia.coco.annotation_values import Box as Box
+from sia.coco.annotation_values import box_around
+from sia.coco.coco_files import finite_numbers
+from sia.errors import DataError
+from sia.skeletons.skeleton import Skeleton
+
+Row = dict[str, Any]
+Joint = tuple[float, float, int]
+"""x, y in pixels of the picture, and COCO's v."""
+
+
+class CocoWriter:
+    """COCO content in the making.
+
+    Args:
+        source: file or folder, for messages.
+        skeleton: of all people.
+        categories: names of the categories; all have the skeleton's keypoints.
+    """
+
+    def __init__(self, source: Path, skeleton: Skeleton, categories: Sequence[str] | None = None) -> None:
+        self.source, self.skeleton = source, skeleton
+        self.categories = list(categories or [skeleton.category])
+        self.images: list[Row] = []
+        self.people: list[Row] = []
+        self.report: Counter[str] = Counter()
+        self._names: set[str] = set()
+
+    def add_image(self, name: str, width: int, height: int) -> int:
+        """Its id, counted from 1.
+
+        Args:
+            name: relative to the image folder, with forward slashes.
+            width: in pixels.
+            height: in pixels.
+
+        Raises:
+            DataError: a name outside the folder, one that was there before, or no size.
+        """
+        problem = problem_of_name(name)
+        if problem:
+            raise DataError(f"{self.source}: the picture {name!r}{problem}")
+        if name in self._names:
+            raise DataError(f"{self.source}: the picture {name!r} is there twice. Remove one of the two.")
+        if not (0 < width < 2**31 and 0 < height < 2**31):
+            raise DataError(f"{self.source}: the picture {name!r} has the size {width}x{height}. Give it in pixels.")
+        self._names.add(name)
+        self.images.append({"id": len(self.images) + 1, "file_name": name, "width": width, "height": height})
+        return len(self.images)
+
+    def add_person(self, image_id: int, joints: Mapping[str, Joint], box: Box | None, category: int = 0) -> None:
+        """One person; a box is made from the joints where there is none.
+
+        Args:
+            image_id: from `add_image`.
+            joints: by name; those that are left out are not labelled.
+            box: x, y, width, height in pixels.
+            category: index among the categories.
+
+        Raises:
+            DataError: neither joints nor box, a box without area, or a number that is not finite.
+        """
+        place = f"{self.source}: a {self.categories[category]} of {self.images[image_id - 1]['file_name']!r}"
+        values: list[float] = []
+        for name in self.skeleton.names:
+            x, y, v = joints.get(name, (0.0, 0.0, 0))
+            values += [x, y, v] if v else [0, 0, 0]
+        box = box or self._box_around(values, image_id, place)
+        if finite_numbers(values, len(values)) is None or finite_numbers(box, 4) is None:
+            raise DataError(f"{place} has a value that is no finite number: {[*values, *box]!r:.80}.")
+        if min(box[2:]) <= 0:
+            raise DataError(f"{place} has a box of {box[2]:g}x{box[3]:g} px. Draw it again.")
+        self.people.append({
+            "id": len(self.people) + 1, "image_id": image_id, "category_id": category + 1, "iscrowd": 0,
+            "keypoints": values, "num_keypoints": sum(v > 0 for v in values[2::3]),
+            "bbox": list(box), "area": AREA_OF_BOX * box[2] * box[3],
+        })  # fmt: skip
+
+    def _box_around(self, values: list[float], image_id: int, place: str) -> Box:
+        joints = np.array(values, np.float64).reshape(-1, 3)
+        points = joints[joints[:, 2] > 0, :2]
+        if not len(points):
+            raise DataError(f"{place} has neither a box nor a labelled joint. Remove it, or label it.")
+        self.report["boxes made from the joints: none given"] += 1
+        image = self.images[image_id - 1]
+        return box_around(points, image["width"], image["height"])
+
+    def content(self) -> Row:
+        """The COCO file.
+
+        Raises:
+            DataError: there is no picture at all.
+        """
+        if not self.images:
+            raise DataError(f"{self.source}: there is no picture in it. Check that all was exported.")
+        categories = [category_row(self.skeleton, i + 1, name) for i, name in enumerate(self.categories)]
+        return {"images": self.images, "annotations": self.people, "categories": categories}
+
+    def describe(self) -> str:
+        """What was imported, and what was made up or left out, for the console."""
+        labelled = sum(person["num_keypoints"] > 0 for person in self.people)
+        head = f"{len(self.images)} images, {len(self.people)} people, {labelled} with keypoints"
+        share = f"areas are {AREA_OF_BOX} of the box: the format has none"
+        return "\n  ".join([head, share, *(f"{reason}: {count}" for reason, count in sorted(self.report.items()))])
+
+
+def category_row(skeleton: Skeleton, category_id: int, name: str) -> Row:
+    """A COCO category with the skeleton's keypoints; the inverse of `Skeleton.from_category`."""
+    pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
+    return {
+        "id": category_id,
+        "name": name,
+        "keypoints": list(skeleton.names),
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
+        **({"flip_pairs": pairs} if skeleton.mirrors else {}),
+        "sigmas": list(skeleton.sigmas),
+    }

@@ -1,0 +1,244 @@
+"""Checks of poses: limbs too long for their person, sides swapped, people annotated twice or not at all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.validation.annotations import Annotations, Floats, Person
+from datasets.validation.finding import Finding
+from sia.people import People
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
+from utils.metrics.keypoint_scores import oks_terms
+
+LEAST_LIMBS = 4
+"""People with fewer labelled limbs show no proportions."""
+LEAST_PEOPLE = 50
+"""Fewer people than this don't say what is usual."""
+SAME_PERSON = 0.95
+"""OKS, or IoU of the boxes of people without keypoints, above which two annotations are one person."""
+BODY_WIDTH, EARS_WIDTH, EYES_WIDTH = 0.3, 0.06, 0.1
+"""Least widths, in lengths of the trunk, at which left and right can be told from each other."""
+CONFIDENT = 0.7
+"""Least score of a prediction that asks for an annotation, and least OKS of one that decides about sides."""
+
+
+def check_poses(data: Annotations, predictions: Mapping[int, People] | None = None) -> Iterator[Finding]:
+    """All findings about poses.
+
+    Args:
+        data: the annotations.
+        predictions: a model's people by index of the image, in pixels of the picture; its findings are suspicions.
+    """
+    skeleton = data.skeleton
+    if skeleton is None:
+        return
+    proportions = Proportions.of(skeleton, data.people)
+    for person in data.people:
+        if proportions is not None:
+            yield from _limbs(person, skeleton, proportions)
+        yield from _sides(person, skeleton)
+    for people in data.by_image.values():
+        yield from _twice(data, people, skeleton)
+    for image, predicted in (predictions or {}).items():
+        yield from _compare(data.by_image.get(image, []), predicted, image, skeleton)
+
+
+@dataclass(frozen=True)
+class Proportions:
+    """Usual lengths of the E limbs, relative to each other.
+
+    Attributes:
+        usual: (E,) lengths; only their ratios matter.
+        limits: (E,) how many times its usual length, measured by the person's other limbs, a limb may have: the
+            99.9th percentile, and at least 2 where the file itself has been measured.
+    """
+
+    usual: Floats
+    limits: Floats
+
+    @classmethod
+    def of(cls, skeleton: Skeleton, people: list[Person]) -> Proportions | None:
+        """COCO's for its keypoints, else those of the people themselves; None where these are too few."""
+        if (skeleton.names, skeleton.edges) == (COCO_PERSON.names, COCO_PERSON.edges):
+            return COCO_PROPORTIONS
+        lengths = [limb_lengths(person.joints, skeleton) for person in people if person.joints is not None]
+        rows = np.array([row for row in lengths if np.isfinite(row).sum() >= LEAST_LIMBS])
+        return cls.measure(rows) if len(rows) >= LEAST_PEOPLE else None
+
+    @classmethod
+    def measure(cls, lengths: Floats) -> Proportions:
+        """From (M, E) lengths, NaN where a limb isn't labelled; (the table below is that of COCO's train2017)."""
+        logs, usual = np.log(lengths), np.zeros(lengths.shape[1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # limbs that nobody has are NaN all through
+            for _ in range(10):
+                sizes = np.nanmedian(logs - usual, axis=1)
+                usual = np.nanmedian(logs - sizes[:, None], axis=0)
+            found = cls(np.exp(usual), np.full(len(usual), np.inf))
+            ratios = np.array([found.ratios(row) for row in lengths])
+            return cls(found.usual, np.fmax(np.nanquantile(ratios, 0.999, axis=0), 2.0))
+
+    def ratios(self, lengths: Floats) -> Floats:
+        """(E,) each limb's length over what the median of the person's other limbs lets expect; NaN if unknown."""
+        relative = lengths / self.usual
+        known = np.flatnonzero(np.isfinite(relative))
+        ratios = np.full(len(lengths), np.nan)
+        if len(known) >= LEAST_LIMBS:
+            for limb in known:
+                ratios[limb] = relative[limb] / np.median(relative[known[known != limb]])
+        return ratios
+
+
+COCO_PROPORTIONS = Proportions(
+    np.array([
+        1.92, 1.89, 1.92, 1.88, 0.97, 2.47, 2.46, 1.46, 1.35, 1.34, 1.11, 1.11, 0.34, 0.25, 0.25, 0.41, 0.41, 1.05, 1.06
+    ]),
+    np.array([
+        1.93, 1.87, 1.92, 1.89, 2.26, 1.87, 1.89, 2.07, 2.04, 2.01, 2.08, 2.11, 2.42, 2.39, 2.42, 2.93, 2.93, 2.04, 2.02
+    ]),
+)  # fmt: skip
+"""Measured on the 133,282 people of COCO's train2017 with at least four labelled limbs."""
+
+
+def limb_lengths(joints: Floats, skeleton: Skeleton) -> Floats:
+    """(E,) pixels; NaN where an end is not labelled, or both are at one point."""
+    points = np.where(joints[:, 2:] > 0, joints[:, :2], np.nan)
+    ends = np.array(skeleton.edges, np.int64).reshape(-1, 2)
+    lengths = np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=-1)
+    return np.where(lengths > 0, lengths, np.nan)
+
+
+def _limbs(person: Person, skeleton: Skeleton, proportions: Proportions) -> Iterator[Finding]:
+    if person.joints is None or person.crowd:
+        return
+    ratios = proportions.ratios(limb_lengths(person.joints, skeleton))
+    excess = np.nan_to_num(ratios / proportions.limits)
+    if len(excess) and excess.max() > 1:
+        limb = int(excess.argmax())
+        a, b = skeleton.edges[limb]
+        message = f"{skeleton.names[a]} to {skeleton.names[b]} is {ratios[limb]:.1f} times as long as usual."
+        yield Finding("limb", message, person.image, person.row, (a, b))
+
+
+def _sides(person: Person, skeleton: Skeleton) -> Iterator[Finding]:
+    """Shoulders and hips that both turn their backs on the face."""
+    body = [_width(person, skeleton, part) for part in ("shoulder", "hip")]
+    if person.crowd or None in body or min(abs(width or 0) for width in body) < BODY_WIDTH / 2:
+        return
+    sign = np.sign(body[0] or 0)
+    if sign != np.sign(body[1] or 0) or abs(body[0] or 0) < BODY_WIDTH:
+        return
+    ears, eyes = (_width(person, skeleton, part) for part in ("ear", "eye"))
+    turned = -sign * ears > EARS_WIDTH if ears is not None else eyes is not None and -sign * eyes > EYES_WIDTH
+    if turned:
+        joints = tuple(i for i, name in enumerate(skeleton.names) if "shoulder" in name or "hip" in name)
+        message = "Shoulders and hips are the other way round than the face."
+        yield Finding("left-right", message, person.image, person.row, joints)
+
+
+def _width(person: Person, skeleton: Skeleton, part: str) -> float | None:
+    """From the right joint to the left, across the trunk and in its lengths: above 0 where the person faces us."""
+    ends = [_point(person, skeleton, f"{side}_{part}") for side in ("left", "right")]
+    corners = [_point(person, skeleton, f"{s}_{p}") for p in ("shoulder", "hip") for s in ("left", "right")]
+    if any(point is None for point in (*ends, *corners)):
+        return None
+    shoulders, hips = np.mean(corners[:2], axis=0), np.mean(corners[2:], axis=0)  # type: ignore[arg-type]
+    down = hips - shoulders
+    length = float(down @ down)
+    across = np.array([down[1], -down[0]])
+    return float((ends[0] - ends[1]) @ across) / length if length > 1 else None  # type: ignore[operator]
+
+
+def _point(person: Person, skeleton: Skeleton, name: str) -> Floats | None:
+    if person.joints is None or name not in skeleton.names:
+        return None
+    joint = skeleton.names.index(name)
+    return person.joints[joint, :2] if person.labelled[joint] else None
+
+
+def _twice(data: Annotations, people: list[Person], skeleton: Skeleton) -> Iterator[Finding]:
+    """One finding for each who is somebody before: thousands of copies are thousands of findings, not millions."""
+    people = [person for person in people if not person.crowd]
+    if len(people) < 2:
+        return
+    blank = np.zeros((skeleton.num_keypoints, 3))
+    joints = np.array([blank if person.joints is None else person.joints for person in people])
+    boxes, areas = np.array([person.box for person in people]), np.array([person.area for person in people])
+    for i in range(1, len(people)):
+        likeness = _likeness(joints[: i + 1], boxes[: i + 1], areas[: i + 1], skeleton)
+        twin = int(likeness.argmax())
+        if likeness[twin] > SAME_PERSON:
+            kind = "OKS" if people[i].labelled.any() else "IoU of the boxes"
+            message = f"The same person as {data.label(people[twin].row)}: {kind} {likeness[twin]:.3f}."
+            yield Finding("person-twice", message, people[i].image, people[i].row)
+
+
+def _likeness(joints: Floats, boxes: Floats, areas: Floats, skeleton: Skeleton) -> Floats:
+    """(N,) of the last of N + 1 people with those before: OKS over all joints that either has, 0 for what one lacks.
+
+    IoU of the boxes where neither has joints.
+    """
+    labelled = np.asarray(joints[..., 2] > 0)
+    posed = np.asarray(labelled.any(axis=1))
+    likeness = np.where(posed[:-1] == posed[-1], _iou(boxes[:-1], boxes[-1]), 0.0)
+    near = np.flatnonzero(likeness)
+    if posed[-1] and len(near):
+        distances = np.linalg.norm(joints[near, :, :2] - joints[-1, :, :2], axis=-1)
+        terms = oks_terms(distances, np.minimum(areas[near], areas[-1]), np.array(skeleton.sigmas))
+        both, either = labelled[near] & labelled[-1], labelled[near] | labelled[-1]
+        likeness[near] = (terms * both).sum(axis=1) / either.sum(axis=1)
+    return likeness
+
+
+def _iou(a: Floats, b: Floats) -> Floats:
+    """(...,) of boxes (..., 4) x y width height."""
+    shared = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    common = shared.clip(min=0).prod(axis=-1)
+    return np.asarray(common / (a[..., 2:].prod(axis=-1) + b[..., 2:].prod(axis=-1) - common))
+
+
+def _compare(people: list[Person], predicted: People, image: int, skeleton: Skeleton) -> Iterator[Finding]:
+    """What a model sees otherwise: people without annotation, and people whose sides it swaps."""
+    for i in np.flatnonzero(predicted.scores >= CONFIDENT):
+        x1, y1, x2, y2 = (float(value) for value in predicted.boxes[i])
+        box = np.array([x1, y1, x2 - x1, y2 - y1])
+        if not any(_covers(person, box) for person in people):
+            message = (
+                f"A model finds a person at {x1:.0f}, {y1:.0f} to {x2:.0f}, {y2:.0f}, score {predicted.scores[i]:.2f}."
+            )
+            yield Finding("person-missing", message, image)
+    for person in people:
+        straight, swapped = _agreement(person, predicted, skeleton)
+        if swapped >= CONFIDENT and swapped > straight + 0.3:
+            message = f"A model agrees with OKS {swapped:.2f} when left and right are swapped, {straight:.2f} as it is."
+            yield Finding("left-right", message, image, person.row, tuple(i for p in skeleton.flip_pairs for i in p))
+
+
+def _covers(person: Person, box: Floats) -> bool:
+    """Whether an annotation accounts for a predicted box; a crowd does where half of the box is in it."""
+    if not person.crowd:
+        return bool(_iou(person.box, box) > 0.3)
+    shared = np.minimum(person.box[:2] + person.box[2:], box[:2] + box[2:]) - np.maximum(person.box[:2], box[:2])
+    return float(shared.clip(min=0).prod()) > 0.5 * float(box[2:].prod())
+
+
+def _agreement(person: Person, predicted: People, skeleton: Skeleton) -> tuple[float, float]:
+    """The best OKS with any confident prediction: as annotated, and with left and right swapped."""
+    if person.joints is None or not person.labelled.any():
+        return 0.0, 0.0
+    points = predicted.keypoints[predicted.scores >= CONFIDENT].astype(np.float64)
+    if not len(points):
+        return 0.0, 0.0
+    return _best(person.joints, points, person, skeleton), _best(
+        person.joints[skeleton.flip_order], points, person, skeleton
+    )
+
+
+def _best(joints: Floats, points: Floats, person: Person, skeleton: Skeleton) -> float:
+    distances = np.linalg.norm(points - joints[:, :2], axis=-1)
+    terms = oks_terms(distances, np.full(len(points), person.area), np.array(skeleton.sigmas))
+    return float(terms[:, joints[:, 2] > 0].mean(axis=1).max())

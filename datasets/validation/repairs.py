@@ -1,0 +1,153 @@
+"""Repairs that can't do harm: what they change is beyond doubt, and everything else stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets.coco.image_name import tails_of_name
+from datasets.validation.annotations import Annotations, Row
+from datasets.validation.finding import Finding
+from datasets.validation.images import Picture
+
+
+def repair(data: Annotations, pictures: list[Picture], findings: list[Finding]) -> tuple[Row, dict[str, int]]:
+    """A repaired copy of the file's content, and how many repairs were made, by check.
+
+    What the reader took for right is written as it took it. Joints with v = 0 and joints at (0, 0) become 0 0 0, boxes
+    are cut at the border, exact copies of annotations and those with nothing to see are removed, missing sizes are
+    taken from the images, and foreign names become those of the files that were found.
+    """
+    sizes = {picture.image: picture.size for picture in pictures if picture.size is not None}
+    files = {picture.image: picture.file for picture in pictures if picture.file is not None}
+    work = _Work(data, copy.deepcopy(data.content), sizes, files)
+    made = Counter(
+        finding.check for finding in findings if finding.check in REPAIRS and REPAIRS[finding.check](work, finding)
+    )
+    rows = work.content["annotations"]
+    work.content["annotations"] = [row for index, row in enumerate(rows) if index not in work.removed]
+    return work.content, dict(made)
+
+
+@dataclass
+class _Work:
+    """The copy that is being repaired; indices are those of the file until the end."""
+
+    data: Annotations
+    content: Row
+    sizes: dict[int, tuple[int, int]]
+    files: dict[int, Path]
+    removed: set[int] = field(default_factory=set)
+
+    @cached_property
+    def copies(self) -> set[int]:
+        """Indices of annotations that are the same as an earlier one in everything but their ids."""
+        first: dict[str, int] = {}
+        texts = [json.dumps(row | {"id": 0}, sort_keys=True) for row in self.data.content["annotations"]]
+        return {index for index, text in enumerate(texts) if first.setdefault(text, index) != index}
+
+    def row(self, finding: Finding) -> Row:
+        assert finding.row is not None
+        found: Row = self.content["annotations"][finding.row]
+        return found
+
+
+def _clear_joints(work: _Work, finding: Finding) -> bool:
+    row = work.row(finding)
+    for joint in finding.joints:
+        row["keypoints"][3 * joint : 3 * joint + 3] = [0, 0, 0]
+    if "num_keypoints" in row:
+        row["num_keypoints"] = sum(v > 0 for v in row["keypoints"][2::3])
+    return True
+
+
+def _as_taken(work: _Work, finding: Finding) -> bool:
+    """The reader has put it right already."""
+    return True
+
+
+def _remove(work: _Work, finding: Finding) -> bool:
+    assert finding.row is not None
+    work.removed.add(finding.row)
+    return True
+
+
+def _name_found(work: _Work, finding: Finding) -> bool:
+    """The longest tail of the name that the found file has, too."""
+    assert finding.image is not None
+    row, file = work.content["images"][finding.image], work.files.get(finding.image)
+    tails = [] if file is None else [t for t in tails_of_name(row["file_name"]) if file.as_posix().endswith(f"/{t}")]
+    if tails:
+        row["file_name"] = tails[0]
+    return bool(tails)
+
+
+def _cut_box(work: _Work, finding: Finding) -> bool:
+    """Not where nothing would be left of it."""
+    assert finding.image is not None
+    row, size = work.row(finding), work.data.size(finding.image)
+    assert size is not None
+    corner = np.array(row["bbox"][:2], float)
+    low, high = np.clip(corner, 0, size), np.clip(corner + row["bbox"][2:], 0, size)
+    if (high <= low).any():
+        return False
+    row["bbox"] = [round(float(value), 6) for value in (*low, *(high - low))]
+    return True
+
+
+def _remove_copy(work: _Work, finding: Finding) -> bool:
+    """Only where an earlier annotation is the same in everything but its id."""
+    assert finding.row is not None
+    if finding.row in work.removed or finding.row not in work.copies:
+        return False
+    work.removed.add(finding.row)
+    return True
+
+
+def _number_image(work: _Work, finding: Finding) -> bool:
+    """A number for an image whose id is a text that no other image has; its annotations get it, too."""
+    images, annotations = work.content["images"], work.content["annotations"]
+    old = None if finding.image is None else images[finding.image].get("id")
+    if not isinstance(old, str) or sum(image.get("id") == old for image in images) > 1:
+        return False
+    new = 1 + max((image["id"] for image in images if type(image.get("id")) is int), default=0)
+    images[finding.image]["id"] = new
+    for row in annotations:
+        if row.get("image_id") == old:
+            row["image_id"] = new
+    return True
+
+
+def _take_size(work: _Work, finding: Finding) -> bool:
+    assert finding.image is not None
+    size = work.sizes.get(finding.image)
+    if size is not None:
+        work.content["images"][finding.image].update(width=size[0], height=size[1])
+    return size is not None
+
+
+REPAIRS: dict[str, Callable[[_Work, Finding], bool]] = {
+    **dict.fromkeys(
+        (
+            "skeleton-base", "keypoint-names", "written-otherwise", "annotation-id", "annotation-id-twice",
+            "bbox-missing", "bbox-empty", "area-missing", "num-keypoints",
+        ),
+        _as_taken,
+    ),
+    "person-empty": _remove,
+    "id": _number_image,
+    "image-name-foreign": _name_found,
+    "image-size-missing": _take_size,
+    "unlabelled-with-place": _clear_joints,
+    "joint-at-origin": _clear_joints,
+    "bbox-outside-image": _cut_box,
+    "person-twice": _remove_copy,
+}  # fmt: skip
+"""What mends each check that says it can be mended; False where one finding had to be left."""

@@ -1,0 +1,231 @@
+"""COCO annotation and results files as the evaluation reads them: checked, and reduced to what it needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sia.coco.annotation_file import OF_IMAGES, AnnotationFile
+from sia.coco.annotation_file import Row as Row
+from sia.coco.annotation_parser import parse
+from sia.coco.annotation_people import AREA_OF_BOX as AREA_OF_BOX
+from sia.coco.annotation_values import LARGEST
+from sia.errors import DataError, OutputError
+from sia.io.input_file import check_input_file
+from sia.io.output_file import write_json
+from sia.skeletons.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What the evaluation reads of an annotation file.
+
+    Attributes:
+        images: ids of all images.
+        people: annotations of the skeleton's categories: ``id`` (from 1 on: COCO's code takes a match with id 0 for
+            none), ``image_id``, ``keypoints``, ``num_keypoints``, ``bbox``, ``area``, ``iscrowd``.
+        category: the id that people and results are evaluated under.
+        merged: ids of all categories with the skeleton's keypoints; they count as one, as in training.
+        declared: ids of all categories.
+    """
+
+    images: list[int]
+    people: list[Row]
+    category: int
+    merged: frozenset[int]
+    declared: frozenset[int]
+
+    def coco(self) -> Row:
+        """A COCO dict of its own: COCO's tools add keys to the entries, but leave their lists alone."""
+        return {
+            "images": [{"id": image_id} for image_id in self.images],
+            "annotations": [{**person, "category_id": self.category} for person in self.people],
+            "categories": [{"id": self.category, "name": "person"}],
+        }
+
+
+def read_json(path: Path, what: str, hook: Callable[[Row], Any] | None = None) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: a regular file.
+        what: names it in the message.
+        hook: changes every object as soon as it is read.
+
+    Raises:
+        DataError: the file is missing, unreadable or not JSON.
+    """
+    check_input_file(path, f"Check the path of the {what}.")
+    try:
+        return json.loads(path.read_bytes(), object_hook=hook)
+    except OSError as error:
+        raise DataError(f"Can't read the {what} {path}: {error.strerror or error}. Check the path.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The {what} {path} is not valid JSON ({error}). Write it again.") from None
+
+
+def with_images(content: Row, ids: Container[int]) -> Row:
+    """COCO content with some of its images, in their order, and everybody in these."""
+    images = [image for image in content["images"] if image["id"] in ids]
+    people = [row for row in content["annotations"] if row["image_id"] in ids]
+    return {**content, "images": images, "annotations": people}
+
+
+def write_annotations(path: Path, content: Row) -> None:
+    """Writes COCO content, whole or not at all.
+
+    Raises:
+        OutputError: it can't be written, or json can't hold its numbers.
+    """
+    try:
+        write_json(path, content)
+    except ValueError:
+        raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
+
+
+def read_annotations(source: Path | Row, only: Skeleton | None = None) -> tuple[AnnotationFile, str]:
+    """An annotation file with its faults, and how messages call it; see `sia.coco.annotation_parser.parse`.
+
+    Raises:
+        DataError: it can't be read, or is no JSON.
+    """
+    content = source if isinstance(source, dict) else read_json(Path(source), "annotation file")
+    return parse(content, only), "The ground truth" if isinstance(source, dict) else f"The annotation file {source}"
+
+
+def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool = True) -> GroundTruth:
+    """Reads annotations of the skeleton's keypoints.
+
+    Args:
+        source: an annotation file or its content.
+        skeleton: whose keypoints are evaluated.
+        labelled: whether somebody has to be labelled; not where images are only looked at.
+
+    Raises:
+        DataError: it can't be read, has other keypoints, or a fault that the validator would report.
+    """
+    file, name = read_annotations(source, skeleton)
+    file.refuse_faults(name, OF_IMAGES if labelled else (*OF_IMAGES, "nobody"))
+    if file.skeleton is None:
+        _no_category(file.content["categories"], skeleton, name)
+    ids = [row["id"] for row in file.content["images"]]
+    people = [
+        {
+            "id": number,
+            "image_id": ids[person.image],
+            "keypoints": list(map(float, person.joints)) or [0.0] * (3 * skeleton.num_keypoints),
+            "num_keypoints": sum(v > 0 for v in person.joints[2::3]),
+            "bbox": list(map(float, person.box)),
+            "area": person.area,
+            "iscrowd": int(person.crowd),
+        }
+        for number, person in enumerate(file.people, 1)
+    ]
+    return GroundTruth(ids, people, file.merged[0], frozenset(file.merged), frozenset(file.declared))
+
+
+def read_skeleton(content: Any, name: str) -> Skeleton:
+    """The one skeleton that an annotation file declares.
+
+    Raises:
+        DataError: it declares none, or several.
+    """
+    if isinstance(content, dict) and isinstance(content.get("categories"), list):
+        rows = [{**row, "id": i} if isinstance(row, dict) else row for i, row in enumerate(content["categories"])]
+        content = {"images": [{}], "annotations": [], "categories": rows}
+    file = parse(content)
+    file.refuse_faults(name, ("image-name", "image-size-missing", "id", "nobody"))
+    assert file.skeleton is not None  # or there was a fault
+    return file.skeleton
+
+
+def load_skeleton(path: Path) -> Skeleton:
+    """That of an annotation file.
+
+    Raises:
+        DataError: it can't be read, or doesn't declare one skeleton.
+    """
+    return read_skeleton(read_json(path, "annotation file"), f"The annotation file {path}")
+
+
+def _no_category(categories: list[Row], skeleton: Skeleton, name: str) -> NoReturn:
+    declared = [row["keypoints"] for row in categories if row.get("keypoints")]
+    raise DataError(
+        f"{name} declares {declared or 'no keypoints'}, but the predictions have the "
+        f"{skeleton.num_keypoints} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
+    )
+
+
+def check_results(results: Any, truth: GroundTruth, skeleton: Skeleton) -> list[Row]:
+    """The rows of the evaluated categories, with only what the evaluation reads, ordered by image.
+
+    Within an image the order stays, so that files written by one or by many processes give one figure.
+
+    Raises:
+        DataError: not COCO keypoint results, or of images or categories that the annotations don't have. A
+            coordinate that is not finite is an error too: COCO's code would count it as a perfect match.
+    """
+    if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
+        raise DataError(
+            "The results are not a list of COCO keypoint results (image_id, category_id, keypoints, score)."
+        )
+    known = frozenset(truth.images)
+    rows = [
+        _result(row, f"Result {i}", known, skeleton.num_keypoints) | {"category_id": truth.category}
+        for i, row in enumerate(results)
+        if _is_evaluated(row, f"Result {i}", truth)
+    ]
+    boxed = sum("bbox" in row for row in rows)
+    if boxed not in (0, len(rows)):
+        raise DataError(f"{boxed} of {len(rows)} results have a 'bbox'. Give it to all or to none.")
+    return sorted(rows, key=lambda row: int(row["image_id"]))
+
+
+def _is_evaluated(row: Row, where: str, truth: GroundTruth) -> bool:
+    category = _whole(row, "category_id", where)
+    if category not in truth.declared:
+        raise DataError(f"{where} has category {category}, but the annotations have {sorted(truth.declared)}.")
+    return category in truth.merged
+
+
+def _result(row: Row, where: str, known: frozenset[int], k: int) -> Row:
+    image_id = _whole(row, "image_id", where)
+    if image_id not in known:
+        raise DataError(f"{where} is of image {image_id}, which the annotations don't have. Use the matching file.")
+    given = row.get("keypoints")
+    keypoints = finite_numbers(given, 3 * k)
+    if keypoints is None:
+        got = f"{len(given)} values" if isinstance(given, list) else repr(given)
+        raise DataError(f"{where} needs 'keypoints' of {3 * k} finite numbers ({k} keypoints), but got {got}.")
+    score = finite_numbers([row.get("score")], 1)
+    if score is None:
+        raise DataError(f"{where} needs a finite 'score', but got {row.get('score')!r}.")
+    box = finite_numbers(row.get("bbox"), 4)
+    if "bbox" in row and box is None:
+        raise DataError(f"{where} needs a 'bbox' of 4 finite numbers, but got {row['bbox']!r}.")
+    checked: Row = {"image_id": image_id, "keypoints": keypoints, "score": score[0]}
+    return checked if box is None else {**checked, "bbox": box}
+
+
+def is_labelled(person: Mapping[str, Any]) -> bool:
+    """Whether the person counts for recall: no crowd, and with labelled keypoints."""
+    return bool(person["num_keypoints"] > 0 and not person["iscrowd"])
+
+
+def _whole(row: Row, key: str, where: str) -> int:
+    value = row.get(key)
+    if type(value) is not int:
+        raise DataError(f"{where} needs a whole number as {key!r}, but got {value!r}.")
+    return value
+
+
+def finite_numbers(values: Any, count: int) -> list[float] | None:
+    """The values as floats; None unless they are ``count`` finite numbers, none so large that its square overflows."""
+    if not isinstance(values, list | tuple) or len(values) != count:
+        return None
+    if not all(isinstance(value, int | float) and abs(value) < LARGEST for value in values):
+        return None
+    return [float(value) for value in values]

@@ -1,0 +1,88 @@
+"""Image ids of a COCO annotation file for the files of an inference, so that its results can be evaluated."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sia.coco.coco_files import Row, load_ground_truth, read_json
+from sia.errors import DataError
+from sia.io.input_file import check_input_file
+from sia.io.results import number_images
+from sia.skeletons.skeleton import Skeleton
+
+Name = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageIds:
+    """What results are written under.
+
+    Attributes:
+        of: id of each file; those that have none are left out.
+        category: id of the category of people.
+    """
+
+    of: Mapping[Path, int]
+    category: int = 1
+
+    @classmethod
+    def numbered(cls, files: Sequence[Path]) -> ImageIds:
+        """By the numbers in the files' names, or 1, 2, 3, ..."""
+        return cls(dict(zip(files, number_images(files), strict=True)))
+
+    @classmethod
+    def annotated(cls, files: Sequence[Path], ann_file: Path, skeleton: Skeleton) -> ImageIds:
+        """By the ``file_name`` of the images in an annotation file.
+
+        A file is an image whose whole ``file_name`` its path ends with. Failing that, it is the only image with the
+        same name in another folder, unless another file is that image already.
+
+        Raises:
+            DataError: no annotation file of these keypoints, a file that may be several images, or an image that is
+                several files.
+        """
+        check_input_file(ann_file, "Check --ann_file.")
+        content = read_json(ann_file, "annotation file")
+        truth = load_ground_truth(content, skeleton, labelled=False)
+        named = _by_last_name(content["images"])
+        exact = {path: found for path in files if (found := _exact(path, named, ann_file)) is not None}
+        taken = set(exact.values())
+        rest = {path: named[path.name] for path in files if path not in exact and len(named[path.name]) == 1}
+        loose = {path: image_id for path, ((_, image_id),) in rest.items() if image_id not in taken}
+        of = {path: found for path in files if (found := exact.get(path, loose.get(path))) is not None}
+        _check_one_file_each(of, ann_file)
+        if not of:
+            raise DataError(f"{ann_file} has none of the {len(files)} images of --image_path, such as {files[0].name}.")
+        return cls(of, truth.category)
+
+
+def _by_last_name(images: Sequence[Row]) -> Mapping[str, list[tuple[Name, int]]]:
+    named = defaultdict[str, list[tuple[Name, int]]](list)
+    for image in images:
+        parts = PurePosixPath(str(image.get("file_name", "")).replace("\\", "/")).parts
+        if parts:
+            named[parts[-1]].append((parts, image["id"]))
+    return named
+
+
+def _exact(path: Path, named: Mapping[str, list[tuple[Name, int]]], ann_file: Path) -> int | None:
+    """Of several that fit, the one that names most folders."""
+    parts = path.absolute().parts
+    fitting = [entry for entry in named[path.name] if parts[-len(entry[0]) :] == entry[0]]
+    if not fitting:
+        return None
+    longest = max(len(name) for name, _ in fitting)
+    ids = [image_id for name, image_id in fitting if len(name) == longest]
+    if len(ids) > 1:
+        raise DataError(f"{ann_file} has {path.name} as images {ids[0]} and {ids[1]}. Remove one of them.")
+    return ids[0]
+
+
+def _check_one_file_each(of: Mapping[Path, int], ann_file: Path) -> None:
+    first: dict[int, Path] = {}
+    for path, image_id in of.items():
+        if first.setdefault(image_id, path) != path:
+            raise DataError(f"Image {image_id} of {ann_file} is {first[image_id]} and {path}. Name one of them.")

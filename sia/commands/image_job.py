@@ -1,0 +1,305 @@
+"""Images in, annotated images and COCO results out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sia.coco.image_ids import ImageIds
+from sia.commands.flags import KEYPOINT, SCORE
+from sia.commands.image_output import ImageOutput, close_after, readable
+from sia.commands.interruption import Interruption, sigterm_like_ctrl_c
+from sia.commands.run import announce, describe_run, output_folder, remove_if_empty
+from sia.commands.timings import Timings
+from sia.description.picture import describe_picture, make_model, write_words
+from sia.description.writer import Writer
+from sia.drawing.annotator import Image, PoseArtist
+from sia.errors import DISK_FULL, DataError, SiaError, first_line
+from sia.io.image_folder import find_images
+from sia.io.images import read_image
+from sia.io.input_file import set_pixel_limit
+from sia.io.results import Row, coco_rows
+from sia.people import People
+from sia.runtimes.predictor import Predictor
+
+if TYPE_CHECKING:
+    from stages.pipeline.predictor import FinishedPipeline
+
+Find = Callable[[Sequence[Path], Sequence[Image]], tuple[list[People], float]]
+"""Files and what they show -> everybody in each, and the seconds that it took."""
+
+ROOM = 96_000_000
+"""Bytes of images beyond which a batch takes no more: memory must not grow with their size times --batch_size."""
+
+
+class ImageJob:
+    """Images in, files out.
+
+    Args:
+        args: the flags.
+        predictor: the model.
+        find: finds people with it.
+        ids: the images, and what their results are written under.
+        output: the folder.
+        writer: puts people into words; None without --describe.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        predictor: Predictor,
+        find: Find,
+        ids: ImageIds,
+        output: ImageOutput,
+        writer: Writer | None = None,
+    ) -> None:
+        self.args = args
+        self.predictor = predictor
+        self.find = find
+        self.ids = ids
+        self.files = list(ids.of)
+        self.output = output
+        self.writer = writer
+        self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
+        self.timings = Timings()
+        self.described: list[Row] = []
+        self.written: list[Path] = []
+        self.people = 0
+
+    def run(self, interruption: Interruption) -> None:
+        """All batches, or those before the user stops it."""
+        for batch in self._batches():
+            found, seconds = self.find([self.files[number] for number in batch], list(batch.values()))
+            is_first = self.timings.add_batch(seconds, len(batch))
+            time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
+            for number, people in zip(list(batch), found, strict=True):
+                kept = people.above(self.args.conf_thresh)
+                if self._finish(number, batch.pop(number), kept):
+                    self._say(number, f"{_count(len(kept))}, {time_taken}")
+                if self.output.is_due():
+                    self.output.describe(self.header())
+            if interruption.signal:
+                return
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every file was tried."""
+        return len(self.output.tally.images) + len(self.output.tally.unreadable) == len(self.files)
+
+    def _batches(self) -> Iterator[dict[int, Image]]:
+        """Images by number, read as they are needed."""
+        size = self.args.batch_size or (1 if self.predictor.device.torch.type == "cpu" else 8)
+        batch: dict[int, Image] = {}
+        for number in range(len(self.files)):
+            image = self._read(number)
+            if image is not None:
+                batch[number] = image
+            del image  # the batch alone may hold it
+            if len(batch) == size or sum(image.nbytes for image in batch.values()) >= ROOM:
+                yield batch
+                batch = {}
+        if batch:
+            yield batch
+
+    def _read(self, number: int) -> Image | None:
+        try:
+            with self.timings.measure("reading"):
+                return read_image(self.files[number], warn=self.warn)
+        except DataError as error:
+            self._note(number, error, str(error))
+            return None
+
+    def _finish(self, number: int, image: Image, people: People) -> bool:
+        """Writes everything about one image; whether it could be."""
+        try:
+            with self.timings.measure("writing"):
+                self._save(number, image, people)
+        except (KeyboardInterrupt, BrokenPipeError):
+            raise
+        except Exception as error:
+            if getattr(error.__cause__, "errno", None) in DISK_FULL:
+                raise
+            text = str(error) if isinstance(error, SiaError) else f"{type(error).__name__}: {first_line(error)}"
+            self._note(number, error, text if str(self.files[number]) in text else f"{self.files[number]}: {text}")
+            return False
+        return True
+
+    def _note(self, number: int, error: Exception, text: str) -> None:
+        """An image that can't be done costs itself; where it is the only one, the error is the answer."""
+        if len(self.files) == 1:
+            raise error
+        self.output.tally.unreadable.append({"file": readable(self.files[number]), "error": readable(text)})
+        print(f"error: {text}", file=sys.stderr, flush=True)
+
+    def warn(self, line: str) -> None:
+        """Says it, and puts it into run.json."""
+        self.output.tally.warnings.append(readable(line))
+        _warn(line)
+
+    def _say(self, number: int, text: str) -> None:
+        total = str(len(self.files))
+        print(f"[{number + 1:>{len(total)}}/{total}] {self.files[number]}: {text}", flush=True)
+
+    def _save(self, number: int, image: Image, people: People) -> None:
+        file = self.files[number]
+        image_id, name = self.ids.of[file], readable(file)
+        path = self.output.write(file, self.artist.draw(image, people, in_place=True))
+        self.written.append(path)
+        height, width = image.shape[:2]
+        entry = {"id": image_id, "file_name": name, "width": width, "height": height}
+        entry |= {"people": len(people), "annotated": readable(path.name)}
+        self.output.add(entry, coco_rows(people, image_id, self.ids.category))
+        self.people += len(people)
+        if self.writer is not None:
+            rows = describe_picture(self.writer, self.predictor.skeleton, people, self.args.kpt_thresh)
+            described = {"image_id": image_id, "name": path.name, "file_name": name}
+            self.described.append({**described, "people": rows})
+
+    def header(self) -> Row:
+        """How run.json begins."""
+        header = describe_run(self.predictor, self.args)
+        header["milliseconds"] = self.timings.medians()
+        if self.writer is not None and self.writer.model is not None:
+            header["words"] = self.writer.tally.figures()
+        return header
+
+
+def _time_of(seconds: float, images: int, is_warm_up: bool) -> str:
+    each = f"{1000 * seconds / images:.0f} ms"
+    notes = [f"{images} at once"] * (images > 1) + ["with warm-up"] * is_warm_up
+    return f"{each} ({', '.join(notes)})" if notes else each
+
+
+def _count(people: int) -> str:
+    return f"{people} {'person' if people == 1 else 'people'}"
+
+
+def run(args: argparse.Namespace) -> int:
+    """The whole job; returns the exit status."""
+    set_pixel_limit(args.max_pixels)
+    warnings: list[str] = []
+    files = find_images(args.image_path, warnings.append)
+    model = make_model(args.llm, args.llm_url)
+    pipeline = open_pipeline(args)
+    fill_thresholds(args, pipeline)
+    predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
+    ids = choose_ids(files, args.ann_file, predictor, warnings)
+    announce(predictor)
+    folder = output_folder(args.output_dir, "inference-image")
+    with remove_if_empty(folder):
+        find = find_with(predictor) if pipeline is None else find_through(pipeline, list(ids.of))
+        writer = Writer(model, folder / "answers", args.llm_people, _warn) if args.describe else None
+        output = ImageOutput(folder)
+        job = ImageJob(args, predictor, find, ids, output, writer)
+        for line in warnings:
+            job.warn(line)
+        return carry_out(job)
+
+
+def choose_ids(files: Sequence[Path], ann_file: Path | None, predictor: Predictor, warnings: list[str]) -> ImageIds:
+    """Those of the annotation file, or numbers; what is not in the file is left out, and said."""
+    if ann_file is None:
+        return ImageIds.numbered(files)
+    ids = ImageIds.annotated(files, ann_file, predictor.skeleton)
+    absent = [path.name for path in files if path not in ids.of]
+    if absent:
+        some = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        warnings.append(f"{some} left out: not among the images of {ann_file}.")
+    return ids
+
+
+def carry_out(job: ImageJob) -> int:
+    """All images, or those before a signal or an error; returns the exit status."""
+    with Interruption() as interruption:
+        try:
+            job.run(interruption)
+        except BaseException:
+            if job.output.tally.images:
+                close_after(job.output, job.header())
+                _write_words(job)
+            raise
+        job.output.close(job.header(), complete=job.is_complete)
+        _write_words(job)
+    _summarise(job)
+    if interruption.signal:
+        print("Stopped early; the results so far are complete files.", file=sys.stderr)
+        return 130
+    return 1 if job.output.tally.unreadable else 0
+
+
+def _write_words(job: ImageJob) -> None:
+    if job.writer is not None:
+        write_words(job.output.folder, job.described)
+
+
+def fill_thresholds(args: argparse.Namespace, pipeline: FinishedPipeline | None) -> None:
+    """Those that were not given."""
+    score, keypoint = SCORE, KEYPOINT
+    if pipeline is not None and None in (args.conf_thresh, args.kpt_thresh):
+        display = pipeline.display()
+        score, keypoint = display.score, display.keypoint
+    args.conf_thresh = score if args.conf_thresh is None else args.conf_thresh
+    args.kpt_thresh = keypoint if args.kpt_thresh is None else args.kpt_thresh
+
+
+def open_pipeline(args: argparse.Namespace) -> FinishedPipeline | None:
+    """That of ``--pipeline``, whose weights become those to take.
+
+    Raises:
+        SiaError: it can't be used.
+    """
+    if args.pipeline is None:
+        return None
+    from stages.pipeline.predictor import FinishedPipeline  # brings all of training, which pictures alone don't need
+
+    pipeline = FinishedPipeline.open(args.pipeline, args.device, args.batch_size or 8)
+    args.weight_path = pipeline.weights
+    return pipeline
+
+
+def find_with(predictor: Predictor) -> Find:
+    """The model alone, batch by batch."""
+
+    def find(files: Sequence[Path], images: Sequence[Image]) -> tuple[list[People], float]:
+        begin = time.perf_counter()
+        people = predictor.predict(images)
+        return people, time.perf_counter() - begin
+
+    return find
+
+
+def find_through(pipeline: FinishedPipeline, files: Sequence[Path]) -> Find:
+    """What the pipeline finds in all files, before the first is drawn; the seconds are shared out evenly."""
+    print(pipeline.describe(), flush=True)
+    begin = time.perf_counter()
+    with sigterm_like_ctrl_c():
+        people = pipeline.find(files, lambda line: print(line, flush=True))
+    each = (time.perf_counter() - begin) / len(files)
+    return lambda files, images: ([people[file] for file in files], each * len(files))
+
+
+def _warn(line: str) -> None:
+    print(f"WARNING: {line}", file=sys.stderr, flush=True)
+
+
+def _summarise(job: ImageJob) -> None:
+    tally, times = job.output.tally, job.timings.medians()
+    print(
+        f"{len(tally.images)} of {len(job.files)} pictures, {_count(job.people)} with a score of "
+        f"{job.args.conf_thresh:.3g} or more, {len(tally.unreadable)} unreadable."
+    )
+    if tally.images:
+        print(
+            f"Median of an image: model {times['model']:.0f} ms, reading {times['reading']:.0f} ms, drawing and "
+            f"writing {times['writing']:.0f} ms. The model's first batch: {times['first_batch']:.0f} ms an image."
+        )
+    print("Written:")
+    paths = [str(path.resolve()) for path in job.written]
+    print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} pictures in {job.output.folder.resolve()}"]))
+    print(f"{job.output.results_path.resolve()}\n{job.output.sidecar_path.resolve()}")
+    if job.writer is not None:
+        print(f"{(job.output.folder / 'facts.json').resolve()}\n{(job.output.folder / 'text').resolve()}")

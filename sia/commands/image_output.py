@@ -1,0 +1,122 @@
+"""The output folder of inference on images: annotated images, results.json and run.json, whole at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sia.drawing.annotator import Image
+from sia.errors import OutputError
+from sia.io.images import write_image
+from sia.io.output_file import write_json
+from sia.io.results import JsonList, Row
+
+LONGEST_JPEG = 65_500
+"""Pixels a side; larger images become PNG."""
+LONGEST_NAME = 180
+"""Bytes of a file's stem, so that all that is added to it stays below the 255 that a file's name may have."""
+REFRESH = 10.0
+"""Seconds between two writes of run.json."""
+
+
+@dataclass
+class Tally:
+    """What has been done so far, as run.json tells it."""
+
+    images: list[Row] = field(default_factory=list)
+    unreadable: list[Row] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class ImageOutput:
+    """Writes results as they come: what was done stays, however the run ends.
+
+    Args:
+        folder: exists and is empty; nothing is written before the first image.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tally = Tally()
+        self.results_path, self.sidecar_path = folder / "results.json", folder / "run.json"
+        self._results: JsonList | None = None
+        self._names = OutputNames()
+        self._written = 0.0
+
+    def write(self, file: Path, image: Image) -> Path:
+        """Writes an annotated image under a name of its own; the image is of no use afterwards.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        path = self.folder / self._names.take(file, max(image.shape[:2]) <= LONGEST_JPEG)
+        write_image(path, image, spend=True)
+        return path
+
+    def add(self, entry: Row, rows: list[Row]) -> None:
+        """An image and its people.
+
+        Raises:
+            OutputError: the disk is full; what was added before stays.
+        """
+        if self._results is None:
+            self._results = JsonList(self.results_path)
+        self._results.extend(rows)
+        self.tally.images.append(entry)
+
+    def close(self, header: Row, complete: bool) -> None:
+        """The last version of both files; run.json begins with ``header``.
+
+        Raises:
+            OutputError: run.json can't be written; the last version that could be stays.
+        """
+        if self._results is None:
+            self._results = JsonList(self.results_path)
+        self._results.close()
+        self.describe(header, complete)
+
+    def is_due(self) -> bool:
+        """Whether run.json should be brought up to date."""
+        return self._results is not None and time.monotonic() - self._written > REFRESH
+
+    def describe(self, header: Row, complete: bool = False) -> None:
+        """Writes run.json.
+
+        Raises:
+            OutputError: it can't be written; the last version that could be stays.
+        """
+        write_json(self.sidecar_path, {**header, "complete": complete, **vars(self.tally)}, indent=1)
+        self._written = time.monotonic()
+
+
+class OutputNames:
+    """The images' own names, as .png or .jpg, told apart where two of different folders or formats are the same."""
+
+    def __init__(self) -> None:
+        self._taken = {"results.json", "run.json", "facts.json"}
+
+    def take(self, file: Path, jpeg: bool = True) -> str:
+        """A name that no other file has got."""
+        suffix = ".jpg" if jpeg and file.suffix.lower() != ".png" else ".png"
+        stem = file.stem
+        if len(stem.encode(errors="surrogateescape")) > LONGEST_NAME:
+            stem = stem.encode(errors="replace")[:LONGEST_NAME].decode(errors="ignore")
+        name, copy = f"{stem}{suffix}", 1
+        while name.lower() in self._taken:
+            copy += 1
+            name = f"{stem}-{copy}{suffix}"
+        self._taken.add(name.lower())
+        return name
+
+
+def close_after(output: ImageOutput, header: Row) -> None:
+    """Keeps what was done when a run ends in an error, which this mustn't hide."""
+    with contextlib.suppress(OutputError, OSError):
+        output.close(header, complete=False)
+
+
+def readable(text: Path | str) -> str:
+    """For JSON: a name that is not UTF-8 with escapes, because strict readers refuse lone surrogates."""
+    return str(text).encode(errors="backslashreplace").decode()

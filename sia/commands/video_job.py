@@ -1,0 +1,220 @@
+"""A video in, an annotated video and rows out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sia.commands.interruption import Interruption
+from sia.commands.run import announce, describe_run, output_folder, remove_if_empty
+from sia.commands.timings import Timings
+from sia.drawing.annotator import PoseArtist
+from sia.drawing.tracks import TrackArtist
+from sia.errors import OutputError, SiaError
+from sia.io.output_file import write_json
+from sia.io.results import JsonLines, person_rows
+from sia.io.secrets import mask
+from sia.runtimes.predictor import Predictor
+from sia.tracking.smoother import Smoother, make_smoother
+from sia.tracking.tracker import TrackedPeople, Tracker, untracked
+from sia.video.decord_reader import DecordReader
+from sia.video.info import Frame
+from sia.video.reader import VideoReader, open_reader
+from sia.video.source import is_address
+from sia.video.writer import VideoWriter
+
+_LONGEST_NAME = 200
+"""Bytes of an output file's name; file systems have 255, and endings are added."""
+
+_BATCH_PIXELS = 64_000_000
+"""Most pixels of a batch: huge frames come one by one."""
+
+_PARTS = ("reading", "model", "writing")
+"""Of the work on a frame, as `Timings` has them."""
+
+
+class VideoJob:
+    """A video in, a video and rows out.
+
+    Args:
+        args: the flags.
+        predictor: the model.
+        reader: an open video.
+        folder: of the output; exists and is empty.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, predictor: Predictor, reader: VideoReader | DecordReader, folder: Path
+    ) -> None:
+        stem = output_stem(args.video_path)
+        self.args = args
+        self.predictor = predictor
+        self.reader = reader
+        self.tracks = args.track or args.smooth != "none"
+        self.tracker = Tracker(predictor.skeleton, args.conf_thresh)
+        self.smoother: Smoother[Frame] = make_smoother(args.smooth, float(reader.info.rate))
+        self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
+        self.track_artist = TrackArtist(predictor.skeleton, args.kpt_thresh)
+        self.ids: set[int] = set()
+        self.video_path = folder / f"{stem}.mp4"
+        self.rows_path = folder / f"{stem}.jsonl"
+        self.sidecar_path = folder / "run.json"
+        self.size = (0, 0)
+        self.frames = 0
+        self.people = 0
+        self.seconds = 0.0
+        self.timings = Timings()
+        self.warnings: list[str] = []
+
+    def run(self, interruption: Interruption) -> None:
+        """All frames, or those before the user stops it; what was done so far is kept either way."""
+        begin = time.perf_counter()
+        try:
+            with contextlib.ExitStack() as stack:
+                bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
+                rows = stack.enter_context(JsonLines(self.rows_path))
+                batches = _batches(self._frames(), self.args.batch_size, _BATCH_PIXELS)
+                batch = next(batches)  # an open reader has at least one frame
+                self.size = batch[0].image.shape[0], batch[0].image.shape[1]
+                video = stack.enter_context(VideoWriter(self.video_path, self.reader.info, self.size))
+                self.warnings = video.warnings
+                while batch and not interruption.signal:
+                    self._batch(batch, video, rows)
+                    bar.update(len(batch))
+                    batch = next(batches, [])
+                for done in self.smoother.finish():
+                    self._write(*done, video, rows)
+                video.finish(complete=not interruption.signal)
+        finally:
+            self.seconds = time.perf_counter() - begin
+            self.warnings = [*self.reader.warnings, *self.warnings]
+
+    def _frames(self) -> Iterator[Frame]:
+        frames = iter(self.reader)
+        while True:
+            with self.timings.measure("reading"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def _batch(self, frames: Sequence[Frame], video: VideoWriter, rows: JsonLines) -> None:
+        begin = time.perf_counter()
+        found = self.predictor.predict([frame.image for frame in frames])
+        self.timings.add_batch(time.perf_counter() - begin, len(frames))
+        for frame, people in zip(frames, found, strict=True):
+            moment = float(frame.pts * self.reader.info.time_base)
+            tracked = self.tracker.update(people, moment) if self.tracks else untracked(people, self.args.conf_thresh)
+            for done in self.smoother.push(frame, tracked, moment):
+                self._write(*done, video, rows)
+
+    def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> None:
+        with self.timings.measure("writing"):
+            people = self._draw(frame, time, tracked, video, rows)
+        self.frames += 1
+        self.people += people
+        self.ids.update(filter(None, tracked.ids.tolist()))
+
+    def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> int:
+        people, ids, bridged = person_rows(tracked.people), tracked.ids.tolist(), tracked.bridged.tolist()
+        if self.tracks:
+            people = [{"id": i or None, "bridged": b, **p} for i, b, p in zip(ids, bridged, people, strict=True)]
+            drawn = self.track_artist.draw(frame.image, tracked.people, ids, bridged, time)
+        else:
+            drawn = self.artist.draw(frame.image, tracked.people)
+        rows.write({"frame": frame.number, "time": round(time, 6), "people": people})
+        video.write(drawn, frame.pts, frame.duration)
+        return len(people)
+
+    def give_up(self, error: SiaError) -> None:
+        """Describes the rows that are there, as far as the disk lets it."""
+        self.warnings.append(str(error))
+        if self.rows_path.exists():
+            with contextlib.suppress(OutputError):
+                self.save_description(complete=False)
+
+    def save_description(self, complete: bool) -> None:
+        """run.json, which says how to read the rows."""
+        info, (height, width) = self.reader.info, self.size
+        video = {
+            "video": mask(info.source),
+            "annotated": self.video_path.name,
+            "width": width,
+            "height": height,
+            "frames_per_second": float(info.rate),
+            "frames": self.frames,
+            "rows": "frame counts from 0; time is in seconds from the start of the video",
+            "milliseconds": self.timings.medians(),
+        }
+        if self.tracks:
+            video["ids"] = (
+                "id stays with a person, null where it was seen in one frame so far; bridged people were not found in "
+                "this frame, but lie between two in which they were"
+            )
+        state = {"complete": complete, "warnings": [mask(warning) for warning in self.warnings], **video}
+        write_json(self.sidecar_path, {**describe_run(self.predictor, self.args), **state}, indent=1)
+
+    def summarise(self) -> None:
+        """Says what was done and where it is."""
+        for warning in self.warnings:
+            print(f"WARNING: {mask(warning)}", file=sys.stderr)
+        medians = self.timings.medians()
+        each = ", ".join(
+            f"{part} {medians[part]:.3g} ms" for part in ("reading", "model", "writing") if part in medians
+        )
+        average = self.people / max(self.frames, 1)
+        ids = f", {len(self.ids)} ids" if self.tracks else ""
+        print(
+            f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
+            f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){ids}. Written:"
+        )
+        for path in (self.video_path, self.rows_path, self.sidecar_path):
+            if path.exists():
+                print(path.resolve())
+
+
+def output_stem(source: str) -> str:
+    """The video's own name without its ending, as far as any file system and terminal can have it."""
+    if is_address(source):
+        return "stream"
+    stem = Path(source).stem.encode(errors="replace").replace(b"?", b"_")
+    return stem[:_LONGEST_NAME].decode(errors="ignore")
+
+
+def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[Frame]]:
+    """The first frame alone, so that something is seen soon; then as many as are asked for, or as memory allows."""
+    rest = iter(frames)
+    batch = list(islice(rest, 1))
+    height, width = batch[0].image.shape[:2]
+    size = max(1, min(size, pixels // (height * width)))
+    while batch:
+        yield batch
+        batch = list(islice(rest, size))
+
+
+def run(args: argparse.Namespace) -> int:
+    """The whole job; returns the exit status."""
+    with open_reader(args.video_path, args.reader, args.max_pixels) as reader, Interruption() as interruption:
+        predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
+        announce(predictor)
+        folder = output_folder(args.output_dir, "inference-video")
+        with remove_if_empty(folder):
+            job = VideoJob(args, predictor, reader, folder)
+            try:
+                job.run(interruption)
+            except SiaError as error:
+                job.give_up(error)
+                raise
+            job.save_description(complete=not interruption.signal)
+        job.summarise()
+        if interruption.signal:
+            print("Stopped early; the video plays up to here and has its results.", file=sys.stderr)
+            return 130
+        return 0

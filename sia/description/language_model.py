@@ -1,0 +1,141 @@
+"""What is asked of a language model, and what is accepted as an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sia.description.fact import FLOOR, Fact, Sentence
+from sia.description.sentences import say
+from sia.errors import SiaError
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "sentences": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string"},
+                    "fact_ids": {"type": "array", "items": {"type": "string"}},
+                },
+                "required": ["text", "fact_ids"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["sentences"],
+    "additionalProperties": False,
+}
+"""JSON schema of an answer."""
+
+TOKENS = 700
+"""Longest answer."""
+
+_TASK = """You write a short description of one person in a picture, from measured facts only.
+Answer with JSON and nothing else: {"sentences": [{"text": "...", "fact_ids": ["..."]}]}
+Rules:
+- One to six sentences. Begin with the posture and the facing, where there are facts of them.
+- Each sentence lists the ids of all facts that it says, and says nothing that is not in them.
+- Copy numbers as they are. Keep left and right as they are: they are the person's own.
+- Join facts with plain words such as: the, is, are, and, while, with, at. Use no other words than those of the facts.
+- No guesses about clothes, age, sex, feelings, things, places or intentions."""
+
+
+class LanguageModelError(SiaError):
+    """A language model that can't be loaded, can't be reached, or refuses.
+
+    Attributes:
+        final: whether asking again is pointless.
+    """
+
+    def __init__(self, message: str, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation: ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+    def to_dict(self) -> dict[str, str]:
+        """As servers and chat templates take it."""
+        return {"role": self.role, "content": self.content}
+
+
+class LanguageModel(Protocol):
+    """Something that answers.
+
+    Attributes:
+        name: says which weights or which server, without secrets; answers are cached under it.
+    """
+
+    name: str
+
+    def answer(self, messages: Sequence[Message]) -> str:
+        """The text that follows the conversation; the same each time, as far as the model allows.
+
+        Raises:
+            LanguageModelError: there is no answer.
+        """
+
+
+class BrokenAnswer(Exception):
+    """An answer that is not the JSON that was asked for; the text says what is wrong."""
+
+
+def ask(facts: Sequence[Fact], person: int) -> list[Message]:
+    """The conversation that asks for sentences about one person."""
+    lines = [
+        json.dumps({"id": fact.id, "says": say(fact).text, "value": fact.value, "unit": fact.unit})
+        for fact in facts
+        if fact.confidence >= FLOOR
+    ]
+    question = f"Facts about person {person}:\n" + "\n".join(lines)
+    return [Message("system", _TASK), Message("user", question)]
+
+
+def ask_again(before: Sequence[Message], answer: str, problems: Sequence[str]) -> list[Message]:
+    """The conversation that asks to mend an answer."""
+    listed = "\n".join(f"- {problem}" for problem in problems[:6])
+    again = Message("user", f"This is wrong:\n{listed}\nAnswer again, with the JSON only.")
+    return [*before, Message("assistant", answer[:4000]), again]
+
+
+def read_answer(text: str) -> list[Sentence]:
+    """The sentences of an answer; what stands around the JSON is ignored.
+
+    Raises:
+        BrokenAnswer: there is no JSON of the right form.
+    """
+    value = _first_object(text)
+    rows = value.get("sentences")
+    if not isinstance(rows, list) or not rows:
+        raise BrokenAnswer("the JSON has no list of sentences")
+    return [_sentence(row) for row in rows]
+
+
+def _first_object(text: str) -> dict[str, Any]:
+    start = text.find("{")
+    if start < 0:
+        raise BrokenAnswer("there is no JSON in it")
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text[start:])
+    except (ValueError, RecursionError) as error:
+        raise BrokenAnswer(f"the JSON is broken ({error})") from None
+    if not isinstance(value, dict):
+        raise BrokenAnswer("the JSON is no object")
+    return value
+
+
+def _sentence(row: Any) -> Sentence:
+    text, names = (row.get("text"), row.get("fact_ids")) if isinstance(row, dict) else (None, None)
+    if not isinstance(text, str) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BrokenAnswer("a sentence lacks its text or its list of fact_ids")
+    return Sentence(text.strip(), tuple(names))

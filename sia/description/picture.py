@@ -1,0 +1,98 @@
+"""All people of one picture in words, and how they are written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sia.description.body import Body
+from sia.description.chat_server import ChatServer
+from sia.description.facts import measure
+from sia.description.language_model import LanguageModel
+from sia.description.llm_flags import check_llm
+from sia.description.local_model import LocalModel
+from sia.description.writer import Writer
+from sia.io.output_file import write_json, write_text
+from sia.people import People
+from sia.skeletons.skeleton import Skeleton
+
+Row = dict[str, Any]
+
+
+def make_model(llm: str | None, url: str | None, seed: int = 0, device: str = "cpu") -> LanguageModel | None:
+    """The language model that the flags ask for; None for templates alone.
+
+    Raises:
+        ConfigError: flags that don't go together, or not an address.
+        LanguageModelError: a local model that can't be loaded.
+    """
+    check_llm(llm, url)
+    if llm is None:
+        return None
+    return ChatServer(url, llm, seed) if url is not None else LocalModel(llm, device)
+
+
+def describe_picture(
+    writer: Writer,
+    skeleton: Skeleton,
+    people: People,
+    threshold: float,
+    variances: NDArray[np.float64] | None = None,
+) -> list[Row]:
+    """Facts and words of each person, in the order given.
+
+    Args:
+        writer: makes the words.
+        skeleton: what the keypoints mean.
+        people: of one picture; all of them are described.
+        threshold: keypoints of a lower confidence are not spoken of.
+        variances: (N, K) expected squared errors in pixels, where they are known.
+
+    Returns:
+        A row a person: ``person`` (from 1 on), ``score``, ``bbox``, ``facts``, ``words``.
+    """
+    unknown = np.full(people.confidences.shape, np.nan)
+    errors = unknown if variances is None else variances
+    rows = []
+    for index in range(len(people)):
+        parts = (people.boxes, people.keypoints, people.confidences)
+        box, points, confidences = (np.asarray(part[index], dtype=np.float64) for part in parts)
+        body = Body(skeleton, box, points, confidences, errors[index], threshold)
+        facts = measure(body, index + 1)
+        rows.append(
+            {
+                "person": index + 1,
+                "score": round(float(people.scores[index]), 4),
+                "bbox": [round(float(value), 2) for value in (*box[:2], *(box[2:] - box[:2]))],
+                "facts": [fact.to_dict() for fact in facts],
+                "words": writer.describe(facts, index + 1).to_dict(),
+            }
+        )
+    return rows
+
+
+def text_of(rows: Sequence[Row]) -> str:
+    """A paragraph a person."""
+    return "\n\n".join(row["words"]["text"] for row in rows) + "\n" if rows else "Nobody.\n"
+
+
+def write_words(folder: Path, pictures: Sequence[Row]) -> list[Path]:
+    """facts.json for all pictures, and text/NAME.txt for each.
+
+    Args:
+        folder: exists.
+        pictures: rows with ``name`` (of the text file), ``people`` (of `describe_picture`) and whatever else.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    facts, texts = folder / "facts.json", folder / "text"
+    texts.mkdir(exist_ok=True)
+    write_json(facts, list(pictures), indent=1)
+    for picture in pictures:
+        write_text(texts / f"{picture['name']}.txt", text_of(picture["people"]))
+    return [facts, texts]

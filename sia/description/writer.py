@@ -1,0 +1,184 @@
+"""Puts people into words: templates at once, a language model where one is asked, its lies left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sia.description.fact import Fact, Sentence
+from sia.description.language_model import (
+    BrokenAnswer,
+    LanguageModel,
+    LanguageModelError,
+    Message,
+    ask,
+    ask_again,
+    read_answer,
+)
+from sia.description.sentences import describe
+from sia.description.verifier import problem_of
+from sia.io.output_file import write_json
+
+_PATIENCE = 3
+"""Calls in a row without an answer after which the model isn't asked any more."""
+
+
+@dataclass
+class Tally:
+    """What became of the model's answers.
+
+    Attributes:
+        asked: people that the model was to describe.
+        answers: answers that came, from the cache or anew.
+        cached: of these, from the cache.
+        broken: of these, not of the form that was asked for.
+        failed: calls without an answer.
+        given: sentences in the answers.
+        kept: of these, what the facts confirm.
+        templates: people that the model was asked for, but templates describe.
+    """
+
+    asked: int = 0
+    answers: int = 0
+    cached: int = 0
+    broken: int = 0
+    failed: int = 0
+    given: int = 0
+    kept: int = 0
+    templates: int = 0
+
+    def figures(self) -> dict[str, Any]:
+        """For the report; the faithfulness rate is None where the model said nothing."""
+        names = ("asked", "answers", "cached", "broken", "failed", "given", "kept", "templates")
+        rate = round(self.kept / self.given, 4) if self.given else None
+        return {"faithfulness": rate, **{f"llm_{name}": getattr(self, name) for name in names}}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of one person.
+
+    Attributes:
+        templates: sentences made by rule.
+        model: sentences of the language model that the facts confirm; empty where it wasn't asked or only lied.
+        dropped: its other sentences, with the reason.
+    """
+
+    templates: tuple[Sentence, ...]
+    model: tuple[Sentence, ...] = ()
+    dropped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The model's sentences, or else the templates'."""
+        return " ".join(sentence.text for sentence in self.model or self.templates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        return {
+            "text": self.text,
+            "source": "model" if self.model else "templates",
+            "templates": [sentence.to_dict() for sentence in self.templates],
+            "model": [sentence.to_dict() for sentence in self.model],
+            "dropped": [{"text": text, "reason": reason} for text, reason in self.dropped],
+        }
+
+
+class Writer:
+    """Describes one person after the other.
+
+    Args:
+        model: asked for each person; None for templates alone.
+        folder: of prompts and answers, each a file; answers in it are used again. Made when needed.
+        most: people that the model is asked for; the rest get templates.
+        say: prints a line.
+    """
+
+    def __init__(
+        self, model: LanguageModel | None, folder: Path, most: int, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.model, self.folder, self.most, self.say = model, folder, most, say
+        self.tally = Tally()
+        self._failures = 0
+
+    def describe(self, facts: Sequence[Fact], person: int) -> Words:
+        """Words for one person; never fails for the model's sake."""
+        templates = tuple(describe(facts, person))
+        if self.model is None or self.tally.asked >= self.most or self._failures >= _PATIENCE:
+            return Words(templates)
+        self.tally.asked += 1
+        kept, dropped = self._ask(facts, person)
+        self.tally.templates += not kept
+        return Words(templates, tuple(kept), tuple(dropped))
+
+    def _ask(self, facts: Sequence[Fact], person: int) -> tuple[list[Sentence], list[tuple[str, str]]]:
+        """Sentences kept and dropped; asks a second time where nothing was kept."""
+        messages, dropped = ask(facts, person), list[tuple[str, str]]()
+        for _ in range(2):
+            answer = self._answer(messages)
+            if answer is None:
+                break
+            kept, problems = self._check(answer, facts, person)
+            dropped += problems
+            if kept:
+                return kept, dropped
+            messages = ask_again(messages, answer, [f"{text}: {reason}" for text, reason in problems])
+        return [], dropped
+
+    def _check(self, answer: str, facts: Sequence[Fact], person: int) -> tuple[list[Sentence], list[tuple[str, str]]]:
+        try:
+            sentences = read_answer(answer)
+        except BrokenAnswer as error:
+            self.tally.broken += 1
+            return [], [("", str(error))]
+        checked = [(sentence, problem_of(sentence, facts, person)) for sentence in sentences]
+        kept = [sentence for sentence, problem in checked if not problem]
+        self.tally.given += len(checked)
+        self.tally.kept += len(kept)
+        return kept, [(sentence.text, problem) for sentence, problem in checked if problem]
+
+    def _answer(self, messages: Sequence[Message]) -> str | None:
+        """From the cache, or from the model; None where it doesn't answer."""
+        assert self.model is not None
+        turns = [message.to_dict() for message in messages]
+        key = hashlib.sha256(json.dumps([self.model.name, turns]).encode()).hexdigest()[:24]
+        path = self.folder / f"{key}.json"
+        known = _cached(path, self.model.name, turns)
+        if known is not None:
+            self.tally.answers, self.tally.cached = self.tally.answers + 1, self.tally.cached + 1
+            return known
+        begin = time.perf_counter()
+        try:
+            answer = self.model.answer(messages)
+        except LanguageModelError as error:
+            self._give_up(error)
+            return None
+        self._failures, self.tally.answers = 0, self.tally.answers + 1
+        self.folder.mkdir(parents=True, exist_ok=True)
+        seconds = round(time.perf_counter() - begin, 3)
+        write_json(path, {"model": self.model.name, "messages": turns, "answer": answer, "seconds": seconds}, indent=1)
+        return answer
+
+    def _give_up(self, error: LanguageModelError) -> None:
+        """Says so at the first failure, and when the model won't be asked any more."""
+        first = not self.tally.failed
+        self.tally.failed += 1
+        self._failures = _PATIENCE if error.final else self._failures + 1
+        ended = self._failures >= _PATIENCE
+        if first or ended:
+            self.say(f"{error} {'All further people get' if ended else 'This person gets'} template sentences.")
+
+
+def _cached(path: Path, model: str, turns: list[dict[str, str]]) -> str | None:
+    """An earlier answer to exactly this; a file that is broken or of something else counts as none."""
+    try:
+        content = json.loads(path.read_bytes())
+        same = content["model"] == model and content["messages"] == turns and isinstance(content["answer"], str)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return str(content["answer"]) if same else None

@@ -1,0 +1,212 @@
+"""Draws people on pictures: left limbs in blues, right limbs in warm colours, for any skeleton."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sia.people import People
+from sia.skeletons.skeleton import Skeleton
+
+Colour = tuple[int, int, int]
+Image = NDArray[np.uint8]
+
+_STRIP = 100_000_000
+"""Bytes of an image on which boxes are blended at a time, so that large ones are not in memory twice more."""
+_SHIFT = 4
+"""OpenCV draws at sixteenths of a pixel."""
+_HUES = {"left": (0.50, 0.64), "right": (0.12, -0.04), "middle": (0.30, 0.38)}
+"""First and last hue of each side, from the first keypoint (head) to the last (feet)."""
+_OUTLINE: Colour = (24, 24, 28)
+_PAPER: Colour = (255, 255, 255)
+
+
+class Label(NamedTuple):
+    """What stands at a person's box, and the colour of the box."""
+
+    text: str
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of one skeleton, RGB."""
+
+    joints: tuple[Colour, ...]
+    limbs: tuple[Colour, ...]
+
+    @classmethod
+    def of(cls, skeleton: Skeleton) -> Palette:
+        """Cool for left, warm for right, green between; hue runs from the first keypoint to the last."""
+        sides = sides_of(skeleton)
+        last = max(skeleton.num_keypoints - 1, 1)
+        joints = tuple(_colour(side, index / last) for index, side in enumerate(sides))
+        limbs = tuple(_colour(_limb_side(sides[a], sides[b]), max(a, b) / last) for a, b in skeleton.edges)
+        return cls(joints, limbs)
+
+
+def sides_of(skeleton: Skeleton) -> list[str]:
+    """``left``, ``right`` or ``middle`` for each keypoint; the first of a pair without such words counts as left."""
+    sides = ["middle"] * skeleton.num_keypoints
+    for a, b in skeleton.flip_pairs:
+        first_is_right = "right" in skeleton.names[a].lower() or skeleton.names[a].lower().startswith(("r_", "r-"))
+        sides[a], sides[b] = ("right", "left") if first_is_right else ("left", "right")
+    return sides
+
+
+def _limb_side(a: str, b: str) -> str:
+    sides = {a, b} - {"middle"}
+    return sides.pop() if len(sides) == 1 else "middle"
+
+
+def _colour(side: str, place: float) -> Colour:
+    first, last = _HUES[side]
+    red, green, blue = colorsys.hsv_to_rgb((first + (last - first) * place) % 1, 0.85, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+class PoseArtist:
+    """Draws the people of one skeleton.
+
+    Args:
+        skeleton: what the keypoints mean.
+        kpt_thresh: keypoints less confident than this, 0 to 1, and limbs that end there, are left out.
+        boxes: whether to draw boxes with scores.
+        fade: whether limbs and keypoints are the darker the less confident they are.
+    """
+
+    def __init__(self, skeleton: Skeleton, kpt_thresh: float = 0.3, boxes: bool = True, fade: bool = False) -> None:
+        self.skeleton = skeleton
+        self.kpt_thresh = kpt_thresh
+        self.boxes = boxes
+        self.fade = fade
+        self.palette = Palette.of(skeleton)
+
+    def draw(
+        self, image: Image, people: People, labels: Sequence[Label] | None = None, *, in_place: bool = False
+    ) -> Image:
+        """A picture with the people on it.
+
+        Args:
+            image: (H, W, 3) uint8, RGB; stays as it is unless ``in_place``, which saves the memory of another.
+            people: in pixels of the image.
+            labels: of each person; by default the category and the score, and a white box.
+            in_place: whether to draw on the image itself.
+        """
+        canvas = image if in_place else np.array(image, order="C")
+        if labels is None:
+            labels = [Label(f"{self.skeleton.category} {score:.2f}", _PAPER) for score in people.scores]
+        order = range(len(people) - 1, -1, -1)  # the best on top
+        if self.boxes and len(people):
+            for top in range(0, len(canvas), rows := max(_STRIP // canvas.strides[0], 1)):
+                strip = canvas[top : top + rows]
+                overlay = strip.copy()
+                for i in order:
+                    _draw_box(overlay, people.boxes[i] - (0, top, 0, top), labels[i].colour, max(canvas.shape[:2]))
+                cv2.addWeighted(overlay, 0.6, strip, 0.4, 0, dst=strip)
+        for i in order:
+            self._draw_person(canvas, people.boxes[i], people.keypoints[i], people.confidences[i])
+        if self.boxes:
+            for i in order:
+                _draw_tag(canvas, people.boxes[i], labels[i].text)
+        return canvas
+
+    def _draw_person(
+        self, canvas: Image, box: NDArray[np.float32], points: NDArray[np.float32], confidences: NDArray[np.float32]
+    ) -> None:
+        thickness = _limb_thickness(canvas, box)
+        shown = (confidences >= self.kpt_thresh) & np.isfinite(points).all(axis=1)
+        fixed = _fixed_point(points, max(canvas.shape[:2]))
+        limbs = [
+            (fixed[a], fixed[b], self._shade(colour, min(confidences[a], confidences[b])))
+            for (a, b), colour in zip(self.skeleton.edges, self.palette.limbs, strict=True)
+            if shown[a] and shown[b]
+        ]
+        small = thickness < 2  # outlines would hide a small person
+        if not small:
+            for start, end, _ in limbs:  # all outlines first, so that no limb is cut by the outline of its neighbour
+                _line(canvas, start, end, _OUTLINE, thickness + 2 * _outline(thickness))
+        for start, end, colour in limbs:
+            _line(canvas, start, end, colour, thickness)
+        for index in np.flatnonzero(shown):
+            colour = self._shade(self.palette.joints[index], confidences[index])
+            _joint(canvas, fixed[index], colour, thickness)
+
+    def _shade(self, colour: Colour, confidence: float) -> Colour:
+        if not self.fade:
+            return colour
+        red, green, blue = (round(part * (0.3 + 0.7 * float(np.clip(confidence, 0, 1)))) for part in colour)
+        return red, green, blue
+
+
+def _joint(canvas: Image, centre: NDArray[np.int64], colour: Colour, thickness: int) -> None:
+    if thickness < 2:
+        _disc(canvas, centre, colour, 1.4)
+        return
+    radius = 0.5 * thickness + max(1.0, 0.3 * thickness)
+    _disc(canvas, centre, _OUTLINE, radius + _outline(thickness))
+    _disc(canvas, centre, _PAPER, radius)
+    _disc(canvas, centre, colour, max(radius - max(0.8, 0.22 * radius), 0.8))
+
+
+def _limb_thickness(canvas: Image, box: NDArray[np.float32]) -> int:
+    """Pixels: follows the person, so that neither a face nor a crowd drowns, within limits set by the picture."""
+    longer = max(canvas.shape[:2])
+    person = float(max(box[2] - box[0], box[3] - box[1], 1))
+    return round(float(np.clip(0.014 * person, max(1.0, longer / 900), max(2.0, longer / 180))))
+
+
+def _outline(thickness: int) -> int:
+    return max(1, round(0.2 * thickness))
+
+
+def _fixed_point(points: NDArray[np.floating], longer: int) -> NDArray[np.int64]:
+    """Continuous pixels -> OpenCV's fixed point, which counts from pixel centres; wild points are brought near."""
+    reach = 4 * longer
+    near = np.clip(np.nan_to_num(points.astype(np.float64) - 0.5), -reach, reach)
+    return np.rint(near * (1 << _SHIFT)).astype(np.int64)
+
+
+def _line(canvas: Image, start: NDArray[np.int64], end: NDArray[np.int64], colour: Colour, thickness: int) -> None:
+    ends = [(int(x), int(y)) for x, y in (start, end)]
+    cv2.line(canvas, ends[0], ends[1], colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _disc(canvas: Image, centre: NDArray[np.int64], colour: Colour, radius: float) -> None:
+    fixed_radius = round(radius * (1 << _SHIFT))
+    cv2.circle(canvas, (int(centre[0]), int(centre[1])), fixed_radius, colour, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_box(overlay: Image, box: NDArray[np.floating], colour: Colour, longer: int) -> None:
+    """On a strip of an image whose longer side is given; the box is in the strip's pixels."""
+    if not np.isfinite(box).all():
+        return
+    thickness = max(1, round(longer / 700))
+    corners = _fixed_point(box.reshape(2, 2), longer)
+    first, last = ((int(x), int(y)) for x, y in corners)
+    cv2.rectangle(overlay, first, last, _OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
+    cv2.rectangle(overlay, first, last, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_tag(canvas: Image, box: NDArray[np.float32], text: str) -> None:
+    """A dark label on the upper edge of the box, moved into the picture where it would leave it."""
+    if not np.isfinite(box).all():
+        return
+    height, width = canvas.shape[:2]
+    size = float(np.clip(max(height, width) / 2200, 0.35, 1.6))
+    stroke = max(1, round(size * 1.5))
+    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, stroke)
+    margin = max(2, round(text_height * 0.35))
+    tag_width, tag_height = text_width + 2 * margin, text_height + base // 2 + 2 * margin
+    left = int(np.clip(box[0], 0, max(width - tag_width, 0)))
+    top = int(np.clip(box[1] - tag_height, 0, max(height - tag_height, 0)))
+    ground = canvas[top : top + tag_height, left : left + tag_width]
+    ground[:] = (0.3 * ground + 0.7 * np.array(_OUTLINE)).astype(np.uint8)
+    origin = (left + margin, top + margin + text_height)
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, _PAPER, stroke, cv2.LINE_AA)

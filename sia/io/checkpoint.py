@@ -1,0 +1,203 @@
+"""Checkpoints: written whole or not at all, read without running anyone's code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sia.errors import OutputError, WeightsError, first_line
+from sia.io.input_file import check_input_file
+
+FORMAT = "sia_pose/1"
+PACKED, SMALL = 8, 1 << 26
+"""A file may unpack to so many times its size, and to so many bytes more: PyTorch itself doesn't pack at all."""
+DEEPEST, MOST_ENTRIES = 64, 20_000_000
+"""Levels and entries of what is in a file."""
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_DTYPES = frozenset(
+    (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16,
+     torch.int32, torch.int64)
+)  # fmt: skip
+
+
+def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; until it is complete and on the disk, the previous file of that name stays.
+
+    Raises:
+        OutputError: no permission, a full disk; no temporary file stays behind.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _remove_abandoned(path)
+        with partial.open("wb") as stream:
+            torch.save(dict(payload), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise OutputError(
+            f"Can't write the checkpoint {path}: {reason}. Free space there, or choose another output folder."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """A killed process leaves its temporary file; the next save takes it away."""
+    for leftover in path.parent.glob(f".{path.name}.*.part"):
+        leftover.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads one of our own checkpoints, tensors on the CPU.
+
+    Raises:
+        WeightsError: missing, broken, unsafe, or not made by SIA Pose.
+    """
+    payload = _read_pickle(Path(path))
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} is no checkpoint of SIA Pose (format {FORMAT}). Weights of a backbone go to -BACKBONE."
+        )
+    missing = [key for key in ("model_config", "skeleton", "weights") if key not in payload]
+    if missing:
+        raise WeightsError(f"{path} lacks {', '.join(missing)}: it is incomplete. Use another checkpoint.")
+    return payload
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """Reads a file of weights made by others: .safetensors, or .pt, .pth and .bin of tensors and plain types.
+
+    Returns:
+        The dictionary as it stands; nesting under 'model', 'state_dict' or 'teacher' is the converter's affair.
+
+    Raises:
+        WeightsError: missing, empty, broken, unsafe, of an unknown kind, or without any tensors.
+    """
+    path = Path(path)
+    if path.suffix not in _SUFFIXES:
+        raise WeightsError(f"{path}: weights must be one of {', '.join(_SUFFIXES)}.")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
+    if not _has_tensor(content):
+        raise WeightsError(f"{path} holds no tensors. Give a file of weights.")
+    return dict(content)
+
+
+def _has_tensor(content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(v, Tensor) or (isinstance(v, Mapping) and _has_tensor(v)) for v in content.values())
+
+
+def check_file(path: Path) -> None:
+    """Whether a file of weights is there and can be read, and how large it would be when it is unpacked.
+
+    Raises:
+        WeightsError: it is missing, empty, no regular file, can't be read, or is a bomb.
+    """
+    check_input_file(path, "Give the path of a weights file.", WeightsError)
+    size = path.stat().st_size
+    if not size:
+        raise WeightsError(f"{path} is empty. Copy or download it again.")
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except Exception as error:  # zipfile raises whatever a broken directory makes it trip over
+        raise _broken(path) from error
+    if unpacked > PACKED * size + SMALL:
+        raise WeightsError(
+            f"{path} has {size:,} bytes, but would unpack to {unpacked:,}: weights can't be packed like this. "
+            "Copy or download it again, from its maker."
+        )
+
+
+def _broken(path: Path, what: str = "weights file") -> WeightsError:
+    return WeightsError(f"{path} is broken or no {what}. Copy or download it again.")
+
+
+def _read_pickle(path: Path) -> Any:
+    """weights_only always, and no second try without it: a pickle can run any program."""
+    check_file(path)
+    try:
+        with warnings.catch_warnings():  # torch wonders at pickles by other programs; the error says it all
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file can make it raise anything
+        unsafe = isinstance(error, pickle.UnpicklingError) and (
+            zipfile.is_zipfile(path) or "unsupported global" in str(error).lower()
+        )
+        if unsafe:
+            raise WeightsError(
+                f"{path} holds something else than tensors and plain values, and is not loaded: it could run a program "
+                "on this machine. Ask its maker for a .safetensors file."
+            ) from error
+        raise _broken(path) from error
+    _check_content(content, path)
+    return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    check_file(path)
+    try:
+        content = load_file(path)
+    except Exception as error:  # its own kind, and what torch raises of odd types and shapes
+        raise _broken(path, "safetensors file") from error
+    _check_content(content, path)
+    return content
+
+
+def _check_content(content: Any, path: Path) -> None:
+    """Whether everything in it is what it seems: no tensor without its own numbers, nothing within itself.
+
+    Raises:
+        WeightsError: the first that isn't.
+    """
+    sizes: dict[int, int] = {}  # entries in each container, counted as often as they would be met
+
+    def count(value: Any, depth: int) -> int:
+        if isinstance(value, Tensor):
+            _check_tensor(value, path)
+        if not isinstance(value, Mapping | list | tuple | set):
+            return 1
+        if depth > DEEPEST:
+            raise WeightsError(
+                f"{path} is nested in more than {DEEPEST} levels, or within itself: it is no weights file."
+            )
+        if id(value) not in sizes:
+            inner = [*value, *value.values()] if isinstance(value, Mapping) else value
+            sizes[id(value)] = 1 + sum(count(entry, depth + 1) for entry in inner)
+        return sizes[id(value)]
+
+    if count(content, 0) > MOST_ENTRIES:
+        raise WeightsError(f"{path} has more than {MOST_ENTRIES:,} entries: it is no weights file.")
+
+
+def _check_tensor(value: Tensor, path: Path) -> None:
+    """Whether it is dense, on the CPU, of plain numbers, and no larger than what the file holds of it.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    plain = value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
+    plain = plain and not value.is_nested and value.dtype in _DTYPES
+    if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise WeightsError(
+            f"{path} holds a tensor of {tuple(value.shape)} that is sparse, quantised, expanded, without numbers or of "
+            f"an unusual type ({value.dtype}). Save it again as dense tensors of numbers."
+        )

@@ -1,0 +1,108 @@
+"""Which images a path, a folder or a glob names, and what of it is left out."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sia.errors import DataError
+from sia.io.images import image_suffixes
+
+_JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
+"""What other systems leave in folders; so are all names that begin with a dot."""
+_VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp"})
+_NAMED = 5
+"""So many files are named; the others are counted."""
+
+
+def find_images(pattern: str, warn: Callable[[str], None] | None = None, flag: str = "--image_path") -> list[Path]:
+    """The images that a path, a folder or a glob names, in natural order (2 before 10).
+
+    A folder gives the images directly in it; ``folder/**/*.jpg`` gives those below it as well.
+
+    Args:
+        pattern: what the user named.
+        warn: is told of all that is left out, and why; by default stderr is. Junk of other systems isn't mentioned.
+        flag: to name in messages.
+
+    Raises:
+        DataError: nothing there, or no image in it.
+    """
+    if not pattern.strip():
+        raise DataError(f"{flag} is empty. Give an image, a folder of images, or a glob in quotes.")
+    name = os.path.expanduser(pattern)  # noqa: PTH111 (Path.expanduser fails for a file called ~x.jpg)
+    if os.path.isfile(name):  # noqa: PTH113 (never raises); before globbing: a file name may have brackets in it
+        return [Path(name)]
+    if os.path.isdir(name):  # noqa: PTH112
+        return _images_of(_entries(Path(name), flag), f"The folder {name} has no images directly in it", name, warn)
+    if not glob.has_magic(name):
+        if os.path.lexists(name):
+            raise DataError(f"{name} is not a regular file or a folder. Check {flag}.")
+        raise DataError(f"No such image or folder: {name}. Check {flag}.")
+    try:
+        found = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    except (OSError, ValueError) as error:
+        raise DataError(f"Can't look for '{pattern}': {error}. Check {flag}.") from None
+    if not found:
+        raise DataError(f"No image matches '{pattern}'. Check {flag}.")
+    return _images_of(found, f"No image matches '{pattern}'", "", warn)
+
+
+def _entries(folder: Path, flag: str) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"Can't read the folder {folder}: {error.strerror}. Check {flag}.") from None
+
+
+def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[[str], None] | None) -> list[Path]:
+    """The images among them; the others are named, by reason."""
+    images, left_out = list[Path](), defaultdict[str, list[str]](list)
+    for path in paths:
+        reason = _why_not(path)
+        if reason is None:
+            images.append(path)
+        elif reason and (folder or not path.is_dir()):
+            left_out[reason].append(path.name)
+    lines = [f"{_some(sorted(names))} left out: {reason}." for reason, names in sorted(left_out.items())]
+    if not images:
+        hint = f"For those in folders below it, use a glob in quotes: '{folder}/**/*.jpg'." if folder else ""
+        raise DataError(" ".join(filter(None, [f"{nothing}.", *lines, hint])))
+    for line in lines:
+        (warn or _to_stderr)(line)
+    return sorted(images, key=_natural)
+
+
+def _why_not(path: Path) -> str | None:
+    """The reason to leave it out; empty for junk, None for an image."""
+    if path.name.startswith(".") or path.name.lower() in _JUNK or "__MACOSX" in path.parts:
+        return ""
+    if os.path.isdir(path):  # noqa: PTH112
+        return "a folder; for the images below it use a glob in quotes such as 'FOLDER/**/*.jpg'"
+    if path.suffix.lower() in _VIDEOS:
+        return "a video; use inference_video_pose.py"
+    if path.suffix.lower() not in image_suffixes():
+        return "not the ending of an image format that can be read"
+    if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113
+        return "not a regular file, or a link to nothing"
+    return None
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{rest}"
+
+
+def _to_stderr(line: str) -> None:
+    print(f"WARNING: {line}", file=sys.stderr, flush=True)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Odd parts are digits: ASCII ones, because others don't always make a number."""
+    parts = re.split(r"([0-9]+)", str(path))
+    return [(int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts)]

@@ -1,0 +1,96 @@
+"""Files that a user names: whether they can be read at all, and how large they may be. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import stat
+from pathlib import Path
+
+from sia.errors import DataError, SiaError
+
+MAX_PIXELS = 100_000_000
+"""Most pixels of one image or video frame that is decoded unless the user raises it: with them inference takes 2 GB."""
+_LIMIT = "SIA_MAX_PIXELS"
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.+)")
+"""An address after `Path` took a slash out of it; one letter is a drive."""
+
+
+def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
+    """Answers at once, before anything is opened: pipes and devices would never end, folders have no bytes.
+
+    Args:
+        path: what the user named.
+        hint: what to do about it, such as ``Check --weight_path.``.
+        error: the class to raise.
+
+    Raises:
+        SiaError: nothing there, no regular file, or no permission to read it.
+    """
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError) as problem:  # ValueError: a null byte in the name
+        missing = isinstance(problem, (FileNotFoundError, NotADirectoryError, ValueError))
+        reason = "no such file" if missing else getattr(problem, "strerror", None) or str(problem)
+        address = _ADDRESS.fullmatch(path.as_posix())
+        if missing and address:
+            raise error(
+                f"Can't read {address[1]}://{address[2]}: only files are read here. Download it first."
+            ) from None
+        raise error(f"Can't read {path}: {reason}. {hint}") from None
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device, not a regular file"
+        raise error(f"Can't read {path}: it is {what}. {hint}")
+    if not os.access(path, os.R_OK):
+        raise error(f"Can't read {path}: no permission. {hint}")
+
+
+def pixel_limit() -> int:
+    """Most pixels of one image or video frame that is decoded by this process and those that it starts."""
+    return int(os.environ.get(_LIMIT, MAX_PIXELS))
+
+
+def set_pixel_limit(pixels: int) -> None:
+    """What ``--max_pixels`` of every entry point does. Kept in the environment, so that loader workers obey it too."""
+    os.environ[_LIMIT] = str(pixels)
+
+
+def add_max_pixels(parser: argparse._ActionsContainer) -> None:
+    """The flag; hand what it gives to `set_pixel_limit`."""
+    parser.add_argument(
+        "--max_pixels", type=_pixels, default=MAX_PIXELS, metavar="N",
+        help="images and frames of more pixels are refused before they are decoded; 1 million take about 15 MB of "
+        "memory (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _pixels(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def check_input_folder(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
+    """Answers at once whether a folder that the user named can be looked into.
+
+    Args:
+        path: what the user named.
+        hint: what to do about it, such as ``Check --coco_root.``.
+        error: the class to raise.
+
+    Raises:
+        SiaError: nothing there, no folder, or no permission to read it.
+    """
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError) as problem:
+        missing = isinstance(problem, (FileNotFoundError, NotADirectoryError, ValueError))
+        reason = "no such folder" if missing else getattr(problem, "strerror", None) or str(problem)
+        raise error(f"Can't read {path}: {reason}. {hint}") from None
+    if not is_folder:
+        raise error(f"Can't read {path}: it is no folder. {hint}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise error(f"Can't read {path}: no permission. {hint}")

@@ -1,0 +1,130 @@
+"""Output that overwrites nothing and is never half-written: new folders, and files that appear when complete."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from sia.errors import ConfigError, OutputError
+
+
+def output_error(error: OSError, path: Path) -> OutputError:
+    """The user's version of an operating system's refusal to write."""
+    reason = error.strerror or str(error)
+    return OutputError(f"Can't write {path}: {reason}. Free space there, or choose another output folder.")
+
+
+def check_new(path: Path, flag: str = "--output") -> None:
+    """For files that are written at the end of a long job.
+
+    Raises:
+        ConfigError: it exists.
+    """
+    if os.path.lexists(path):  # never raises: where nothing may be looked at, writing says so
+        raise ConfigError(f"{flag} {path} exists already. Name another file; nothing is overwritten.")
+
+
+def numbered_folder(parent: Path, name: str) -> Path:
+    """Makes the first of ``parent/name-1``, ``parent/name-2``, ... that does not exist yet.
+
+    Raises:
+        OutputError: no folder can be made there.
+    """
+    return first_free_folder(parent / f"{name}-{number}" for number in count(1))
+
+
+def named_folder(wanted: Path) -> Path:
+    """Makes the folder, or the first of ``wanted-2``, ``wanted-3``, ... where it has files in it already.
+
+    Raises:
+        OutputError: no folder can be made there.
+    """
+    with contextlib.suppress(OSError):
+        if wanted.is_dir() and next(wanted.iterdir(), None) is None:
+            return _writable(wanted)
+    if os.path.isfile(wanted):  # noqa: PTH113 (as above)
+        raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
+    return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
+
+
+def first_free_folder(candidates: Iterable[Path]) -> Path:
+    """Makes the first of these folders that does not exist yet, and its parents.
+
+    Raises:
+        OutputError: no folder can be made there.
+    """
+    for folder in candidates:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not os.path.exists(folder):  # noqa: PTH110 (as above)  # a file stands where one of the parents should be
+                raise OutputError(
+                    f"Can't make the folder {folder}: a part of its path is a file. Choose another output folder."
+                ) from None
+            continue
+        except OSError as error:
+            raise output_error(error, folder) from error
+        return folder
+    raise AssertionError("the candidates never end")
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise output_error(error, folder) from error
+
+
+@contextlib.contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Lends a temporary name in the same folder; the file gets its own name when the block ends without an error.
+
+    Raises:
+        OutputError: the file can't be written; nothing is left behind.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise output_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes a whole file or nothing.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    with complete_file(path) as partial, partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8, whole or not at all; bytes of names that are no UTF-8 as escapes.
+
+    Raises:
+        OutputError: the file can't be written; an earlier file of that name stays.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Writes standard JSON (no NaN), whole or not at all.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

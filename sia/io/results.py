@@ -1,0 +1,177 @@
+"""People as rows of JSON: COCO results for pictures, JSON Lines for videos.
+
+Both are in original pixels: continuous coordinates, x to the right, y down, pixel i covers [i, i + 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sia.io.output_file import output_error, write_json
+from sia.people import People
+from sia.skeletons.skeleton import Skeleton
+
+FORMAT = "sia_pose_results/1"
+"""Changes when a field changes its meaning."""
+
+Row = dict[str, Any]
+
+
+def person_rows(people: People) -> list[Row]:
+    """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times)."""
+    rows = []
+    for box, score, points, confidences in zip(
+        people.boxes.tolist(),
+        people.scores.tolist(),
+        people.keypoints.tolist(),
+        people.confidences.tolist(),
+        strict=True,
+    ):
+        x1, y1, x2, y2 = box
+        keypoints = [value for (x, y), c in zip(points, confidences, strict=True) for value in (x, y, c)]
+        bbox = [x1, y1, x2 - x1, y2 - y1]
+        rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(keypoints)})
+    return rows
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    # A thousandth of a pixel is far below what any model resolves, and halves the file.
+    return [round(value, 3) for value in values]
+
+
+def coco_rows(people: People, image_id: int, category_id: int = 1) -> list[Row]:
+    """Rows of a COCO keypoint results file (https://cocodataset.org/#format-results)."""
+    return [{"image_id": image_id, "category_id": category_id, **row} for row in person_rows(people)]
+
+
+def write_coco_results(path: Path, rows: Sequence[Row]) -> None:
+    """Writes the plain list that COCO's tools load; an empty list when nobody was found.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    write_json(path, list(rows))
+
+
+def describe_rows(skeleton: Skeleton) -> Row:
+    """What a reader of the rows has to know, for the file beside them."""
+    return {
+        "format": FORMAT,
+        "coordinates": "original pixels after EXIF orientation or video rotation; continuous: x to the right, y down, "
+        "pixel i covers [i, i + 1), so the centre of the first pixel is (0.5, 0.5)",
+        "bbox": "x, y of the upper left corner, width, height",
+        "keypoints": "x, y, confidence for each keypoint in the order of skeleton.names; may lie outside the picture; "
+        "skeleton.edges counts them from 0",
+        "score": "0 to 1, the model's own estimate of how well the person is found",
+        "skeleton": skeleton.to_dict(),
+    }
+
+
+def number_images(files: Sequence[Path]) -> list[int]:
+    """Image ids: the last number in each file name where all have one and no two the same, else 1, 2, 3, ...
+
+    COCO names its files by image id, so results of COCO's own pictures can be evaluated as they are.
+    """
+    numbers = [re.findall(r"[0-9]+", file.stem)[-1:] for file in files]
+    ids = [int(found[0]) for found in numbers if found and len(found[0]) <= 18]
+    if len(set(ids)) == len(files):
+        return ids
+    return list(range(1, len(files) + 1))
+
+
+class JsonList:
+    """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it.
+
+    Raises:
+        OutputError: the file can't be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._end = 1
+        """Where the closing bracket is."""
+        try:
+            self._stream = path.open("xb", buffering=0)
+            self._write(b"[]\n")
+        except OSError as error:
+            raise output_error(error, path) from error
+
+    def extend(self, rows: Sequence[Row]) -> None:
+        """Appends rows and hands them to the operating system.
+
+        Raises:
+            OutputError: the disk is full; the rows before these stay.
+        """
+        if not rows:
+            return
+        text = ",\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
+        start = b",\n" if self._end > 1 else b""
+        try:
+            self._stream.seek(self._end)
+            self._write(start + text + b"]\n")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._stream.truncate(self._end)
+                self._stream.seek(self._end)
+                self._write(b"]\n")
+            raise output_error(error, self.path) from error
+        self._end += len(start) + len(text)
+
+    def close(self) -> None:
+        """After it nothing can be appended."""
+        self._stream.close()
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._stream.write(left) :]
+
+
+class JsonLines:
+    """Writes one JSON object a line as they come, so that a long run needs no memory and a killed one keeps its rows.
+
+    Use as a context manager. The file gets its own name at the end, also after an error: each line is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._partial = path.with_name(f".{path.name}.part")
+        self._good = 0
+        try:
+            self._stream = self._partial.open("wb")
+        except OSError as error:
+            raise output_error(error, path) from error
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def write(self, row: Row) -> None:
+        """Appends a row and hands it to the operating system.
+
+        Raises:
+            OutputError: the disk is full; rows before this one stay.
+        """
+        try:
+            self._stream.write((json.dumps(row, allow_nan=False) + "\n").encode())
+            self._stream.flush()
+            self._good = self._stream.tell()
+        except OSError as error:
+            raise output_error(error, self.path) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # what a full disk refused once, it refuses again
+            self._stream.close()
+        with contextlib.suppress(OSError), self._partial.open("r+b") as stream:
+            stream.truncate(self._good)
+        if self._good:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)

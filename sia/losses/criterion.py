@@ -1,0 +1,223 @@
+"""The training loss: quality-aware scores, boxes, poses and per-keypoint confidence.
+
+B images, Q candidates, P people (padded), K keypoints. Lengths are in units of the longer input side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sia.boxes import iou, iou_and_giou, to_centres, to_corners
+from sia.losses.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, person_of_row, targets_from
+from sia.losses.oks import keypoint_similarity, masked_mean
+from sia.modules.roi_keypoint_head import Places, place_target
+from sia.outputs import PoseOutput, Prediction, gather_rows
+from sia.people import PoseBatch
+
+QUALITY_POWER = 1.5
+"""Exponent of the score target (Huang et al., DEIM, section 3.3: matchability-aware loss)."""
+
+DOUBLE = 0.5
+"""IoU with a labelled person from which on a candidate that stands for nobody is that person's double, not somebody
+who may be unlabelled."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each term counts."""
+
+    score: float = 2.0
+    box: float = 5.0
+    giou: float = 2.0
+    oks: float = 4.0
+    pose: float = 5.0
+    confidence: float = 0.5
+    place: float = 3.0
+    proposals: float = 1.0
+
+
+class _Score(NamedTuple):
+    """What a score is to tell: the OKS of these keypoints (B, Q, K, 2), with so large a share of the box's IoU."""
+
+    poses: Tensor
+    iou: float = 0.5
+
+
+class _Stage(NamedTuple):
+    """Candidates, whom each stands for (B, Q), what to divide its losses by, and what its scores are to tell."""
+
+    prediction: Prediction
+    person: Tensor
+    share: int
+    score: _Score
+
+
+class PoseCriterion(nn.Module):
+    """Weighted losses of a training output; it has no parameters of its own.
+
+    The score of a token learns half IoU and half OKS: OKS alone is 0 for every candidate at the start, which teaches
+    nothing. After the glimpse it learns OKS. Keypoint-less people supervise score and box; candidates centred in an
+    ignored region supervise nothing, but doubles of labelled people do.
+    """
+
+    sigmas: Tensor
+
+    def __init__(self, sigmas: Tensor, weights: LossWeights | None = None) -> None:
+        """Builds the criterion.
+
+        Args:
+            sigmas: (K,) OKS constants.
+            weights: of the terms.
+        """
+        super().__init__()
+        self.weights = weights or LossWeights()
+        self.register_buffer("sigmas", sigmas.float())
+
+    def forward(self, output: PoseOutput, batch: PoseBatch, num_people: float) -> dict[str, Tensor]:
+        """Losses by term; their sum is what to differentiate.
+
+        Args:
+            output: of a model in training.
+            batch: what the model saw, on the same device.
+            num_people: people over all ranks, divided by the ranks, at least 1.
+
+        Returns:
+            Scalars: score, box, giou, oks, pose, confidence, place (where keypoints were looked for), and the same
+            of the proposals, without place, summed, as `proposals`.
+        """
+        targets = targets_from(batch, float(max(batch.images.shape[-2:])))
+        if targets.people.shape[1] == 0:
+            targets = _one_padded_person(targets)
+        losses = self._tokens(output, targets, num_people)
+        proposals = torch.stack(list(self._proposals(output, targets, num_people).values()))
+        losses["proposals"] = self.weights.proposals * proposals.sum()
+        return losses
+
+    def _tokens(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
+        assert output.matched is not None
+        groups = output.matched.shape[1]
+        total: dict[str, Tensor] = {}
+        person = person_of_row(output.matched, output.layers[0].scores.shape[1])
+        assert output.chosen is not None
+        assert output.places is not None
+        chosen = person.gather(1, output.chosen)
+        for stage in self._stages(output, person, groups):
+            for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
+                total[name] = total.get(name, 0) + value / (num_people * stage.share)
+        total["place"] = self.weights.place * place_loss(output.places, chosen, targets) / num_people
+        return total
+
+    @staticmethod
+    def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[_Stage]:
+        """The scores of the last layer answer for the placed keypoints, not for the first guess."""
+        assert output.chosen is not None
+        chosen, guess = person.gather(1, output.chosen), output.layers[-1].poses.detach()
+        row = output.chosen[..., None, None].expand(-1, -1, *guess.shape[2:])
+        shown = guess.scatter(1, row, output.placed[0].poses.detach())
+        stages = [_Stage(layer, person, groups, _Score(layer.poses)) for layer in output.layers[:-1]]
+        stages += [_Stage(output.layers[-1], person, groups, _Score(shown))]
+        return stages + [_Stage(layer, chosen, 1, _Score(layer.poses, iou=0.0)) for layer in output.placed]
+
+    def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
+        assert output.proposals is not None and output.stands_for is not None
+        person = output.stands_for
+        counts = _count(person, targets.people.shape[1])
+        share = 1 / gather_rows(counts, person.clamp(min=0)).clamp(min=1) if counts.shape[1] else None
+        losses = self._losses(output.proposals, person, targets, share)
+        losses["score"] = losses["score"] / PATCHES_PER_PERSON
+        return {name: value / num_people for name, value in losses.items()}
+
+    def _losses(
+        self,
+        prediction: Prediction,
+        person: Tensor,
+        targets: Targets,
+        share: Tensor | None = None,
+        score: _Score | None = None,
+    ) -> dict[str, Tensor]:
+        """Sums over candidates.
+
+        person (B, Q) is whom each stands for, share (B, Q) what it counts, score what its score is to tell.
+        """
+        score = score or _Score(prediction.poses)
+        owned = person != NO_ONE
+        unsure = _unsure(prediction.boxes.detach(), targets)
+        truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
+        count = owned.float() if share is None else owned * share
+        overlap, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
+        similarity = self._similarity(prediction.poses, truth)
+        oks = masked_mean(similarity, truth.labelled)
+        posed = count * truth.posed
+        answered = masked_mean(self._similarity(score.poses, truth), truth.labelled)
+        quality = torch.where(truth.posed, answered.lerp(overlap, score.iou), overlap).detach()
+        distance = (prediction.boxes - to_centres(truth.corners)).abs().sum(-1)
+        offset = (prediction.poses - truth.poses).abs().sum(-1) / truth.areas.clamp(min=1e-6).sqrt()[..., None]
+        near = (similarity * truth.labelled).detach()
+        confidence = F.binary_cross_entropy_with_logits(prediction.confidences, near, reduction="none").mean(-1)
+        w = self.weights
+        return {
+            "score": w.score * self._score(prediction, owned, quality, unsure),
+            "box": w.box * (count * distance).sum(),
+            "giou": w.giou * (count * (1 - giou)).sum(),
+            "oks": w.oks * (posed * (1 - oks)).sum(),
+            "pose": w.pose * (posed * masked_mean(offset.log1p(), truth.labelled)).sum(),
+            "confidence": w.confidence * (posed * confidence).sum(),
+        }
+
+    def _similarity(self, poses: Tensor, truth: Targets) -> Tensor:
+        """(B, Q, K) each keypoint's term of OKS."""
+        squared = (poses - truth.poses).square().sum(-1)
+        return keypoint_similarity(squared, truth.areas, self.sigmas.to(squared.device))
+
+    @staticmethod
+    def _score(prediction: Prediction, owned: Tensor, quality: Tensor, unsure: Tensor) -> Tensor:
+        """Cross-entropy towards quality**power where owned, focal elsewhere, nothing where that may be wrong."""
+        target = torch.where(owned, quality.clamp(0, 1) ** QUALITY_POWER, 0.0)
+        loss = F.binary_cross_entropy_with_logits(prediction.scores, target, reduction="none")
+        background = prediction.scores.detach().sigmoid() ** QUALITY_POWER
+        background = background * ~unsure
+        return (torch.where(owned, 1.0, background) * loss).sum()
+
+
+def place_loss(places: Places, person: Tensor, targets: Targets) -> Tensor:
+    """Cross-entropy between where keypoints were looked for and where they are, summed over people.
+
+    person (B, R) is whom each row stands for. Keypoints outside their square teach nothing.
+    """
+    squares = places.squares
+    owner = person[squares.image, squares.row]
+    at = (squares.image, owner.clamp(min=0))
+    points = squares.inside(targets.poses[at])
+    known = targets.labelled[at] & (owner != NO_ONE)[:, None] & ((points > 0) & (points < 1)).all(-1)
+    entropy = -(place_target(points * places.cells, places.cells) * places.log_shares).sum(-1)
+    return masked_mean(entropy, known).sum()
+
+
+def _count(person: Tensor, people: int) -> Tensor:
+    """person (B, Q) -> (B, P) how many candidates stand for each person."""
+    counts = torch.zeros(len(person), people + 1, device=person.device)
+    index = torch.where(person == NO_ONE, people, person)
+    return counts.scatter_add(1, index, torch.ones_like(index, dtype=counts.dtype))[:, :people]
+
+
+def _one_padded_person(targets: Targets) -> Targets:
+    """A batch without people gets one padded row, so that the same arithmetic yields zeros with a gradient."""
+    return targets.map_people(lambda part: F.pad(part, [0, 0] * (part.dim() - 2) + [0, 1]))
+
+
+def _unsure(boxes: Tensor, targets: Targets) -> Tensor:
+    """boxes (B, Q, 4) centres and sizes -> (B, Q) bool, in an ignored region and nobody's double: may be a person."""
+    overlap = iou(to_corners(boxes)[:, :, None], targets.corners[:, None]) * targets.people[:, None]
+    return _centred_in(boxes, targets.ignored) & (overlap.amax(-1) < DOUBLE)
+
+
+def _centred_in(boxes: Tensor, regions: Tensor) -> Tensor:
+    """boxes (B, Q, 4) centres and sizes, regions (B, R, 4) corners -> (B, Q) bool."""
+    point = boxes[:, :, None, :2]
+    inside = (point > regions[:, None, :, :2]) & (point < regions[:, None, :, 2:])
+    return inside.all(-1).any(-1)

@@ -1,0 +1,59 @@
+"""Exported .onnx files, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sia.errors import WeightsError, first_line
+from sia.io.checkpoint import check_file
+from sia.io.optional import need
+from sia.modules.postprocess import Decoded
+from sia.runtimes.device import Device, choose_cpu
+from sia.runtimes.graph import INPUT, OUTPUTS, decoded_from
+from sia.runtimes.runtime import METADATA, Description, Runtime
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime on the CPU, with as many threads as PyTorch would use."""
+
+    def __init__(self, description: Description, device: Device, source: object, session: Any) -> None:
+        super().__init__(description, device, source)
+        self._session = session
+
+    @classmethod
+    def load(cls, path: Path, device: str) -> OnnxRuntime:
+        """Opens a file made by scripts/export.py.
+
+        Raises:
+            WeightsError: the file is missing, broken, or not of a SIA Pose model.
+            ConfigError: another device than the CPU is asked for, or the package onnxruntime is missing.
+        """
+        library = need("onnxruntime", f"Running {path}")
+        chosen = choose_cpu(device, f"ONNX Runtime {library.__version__}")
+        check_file(path)
+        options = library.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # what goes wrong is raised as well
+        try:
+            session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            metadata = session.get_modelmeta().custom_metadata_map  # its text may be damaged
+        except Exception as error:  # the library has a class of its own for each kind of damage
+            raise WeightsError(f"{path} is broken or no ONNX file. Export or copy it again.") from error
+        return cls(Description.from_json(metadata.get(METADATA), path), chosen, path, session)
+
+    def find(self, images: Tensor) -> Decoded:
+        """See `Runtime`.
+
+        Raises:
+            WeightsError: ONNX Runtime can't compute it.
+        """
+        self.check_size((images.shape[-2], images.shape[-1]))
+        try:
+            found = self._session.run(OUTPUTS, {INPUT: images.contiguous().numpy()})
+        except Exception as error:  # as above
+            raise WeightsError(f"{self.source} can't be run on {tuple(images.shape)}: {first_line(error)}") from error
+        return decoded_from([torch.from_numpy(part) for part in found])

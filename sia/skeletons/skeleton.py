@@ -1,0 +1,182 @@
+"""Skeletons: names, edges, flip pairs and sigmas of keypoints. The one place where they are defined.
+
+Sigmas are COCO's per-keypoint constants: OKS uses a standard deviation of ``2 * sigma * sqrt(area)``
+(https://cocodataset.org/#keypoints-eval).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sia.errors import DataError
+from sia.skeletons.category import read_lines, read_names, read_pairs, read_sigmas
+from sia.skeletons.sides import LEFT, RIGHT, read_sides, side_words
+
+DEFAULT_SIGMA = 0.067
+"""Used for a keypoint whose sigma nobody states: the mean of COCO's seventeen."""
+
+
+DECLARED, INFERRED, UNKNOWN = "declared", "inferred", "unknown"
+"""Where flip pairs are from."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """K keypoints of one category.
+
+    Attributes:
+        names: K unique names, in annotation order.
+        edges: pairs of 0-based indices drawn as limbs.
+        flip_pairs: pairs of 0-based indices that trade places under a horizontal flip.
+        sigmas: K positive OKS constants.
+        category: the name of the category, such as ``person``.
+        flips: where the pairs are from: ``declared`` (no pairs then mean that every point is its own mirror image),
+            ``inferred`` from the names, or ``unknown``; then nothing may be mirrored. Where it isn't said, as in files
+            of earlier versions, no pairs are declared ones if the names speak of no sides.
+    """
+
+    names: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+    category: str = "person"
+    flips: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        k = len(self.names)
+        if not self.flips:
+            sides = read_sides(self.names)
+            sure = bool(self.flip_pairs) or not (sides.pairs or sides.doubt)
+            object.__setattr__(self, "flips", DECLARED if sure else UNKNOWN)
+        if k == 0:
+            raise DataError("A skeleton needs at least one keypoint; 'keypoints' in the category is empty.")
+        if len(set(self.names)) != k:
+            raise DataError(f"Keypoint names must be unique, but got {list(self.names)}.")
+        if len(self.sigmas) != k or not all(0 < s < math.inf for s in self.sigmas):
+            raise DataError(f"A skeleton of {k} keypoints needs {k} positive sigmas, but got {list(self.sigmas)}.")
+        bad = [pair for pair in (*self.edges, *self.flip_pairs) if not all(0 <= i < k for i in pair)]
+        if bad:
+            raise DataError(f"Skeleton pairs {bad} leave the range of its {k} keypoints.")
+        flipped = [i for pair in self.flip_pairs for i in pair]
+        if len(set(flipped)) != len(flipped):
+            raise DataError(f"Each keypoint can be in one flip pair only, but got {list(self.flip_pairs)}.")
+        if self.flips not in (DECLARED, INFERRED, UNKNOWN) or (self.flips == UNKNOWN and self.flip_pairs):
+            raise DataError(f"'flips' of a skeleton is {self.flips!r} with {len(self.flip_pairs)} pairs.")
+
+    @property
+    def num_keypoints(self) -> int:
+        """K."""
+        return len(self.names)
+
+    @property
+    def flip_order(self) -> list[int]:
+        """The permutation that swaps left and right: ``flipped[k] = original[flip_order[k]]``."""
+        order = list(range(len(self.names)))
+        for a, b in self.flip_pairs:
+            order[a], order[b] = b, a
+        return order
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether a mirror image can be labelled: which keypoints trade places is known."""
+        return self.flips != UNKNOWN
+
+    def describe_flips(self) -> str:
+        """One line: what is mirrored into what and how that is known, or why nothing is mirrored."""
+        if not self.mirrors:
+            return (
+                f"off, since {read_sides(self.names).doubt or 'its pairs are unknown'}: declare 'flip_pairs' in the "
+                "category (pairs of names; [] where every keypoint is its own mirror image)"
+            )
+        pairs = ", ".join(f"{self.names[a]}/{self.names[b]}" for a, b in self.flip_pairs) or "none"
+        return f"pairs {'from the names' if self.flips == INFERRED else 'as declared'}: {pairs}"
+
+    def describe_sigmas(self, category: Mapping[str, Any]) -> str:
+        """One line about those that the category doesn't declare and COCO doesn't know; empty where there are none."""
+        unknown = [name for name in self.names if _COCO_SIGMAS.get(_part_of(name)) is None]
+        if category.get("sigmas") or not unknown:
+            return ""
+        named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        return f"sigmas are not declared: {DEFAULT_SIGMA}, the mean of COCO's, is taken for {named}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, for checkpoints and JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
+        """Inverse of `to_dict`."""
+        return cls(
+            names=tuple(str(name) for name in values["names"]),
+            edges=tuple((int(a), int(b)) for a, b in values["edges"]),
+            flip_pairs=tuple((int(a), int(b)) for a, b in values["flip_pairs"]),
+            sigmas=tuple(float(s) for s in values["sigmas"]),
+            category=str(values.get("category", "person")),
+            flips=str(values.get("flips", "")),
+        )
+
+    @classmethod
+    def from_category(cls, category: Mapping[str, Any]) -> Skeleton:
+        """Reads one entry of a COCO file's ``categories``.
+
+        ``skeleton`` is 1-based, as in COCO; what else is understood, `sia.skeletons.category` says. ``sigmas`` and
+        ``flip_pairs`` (pairs of names) are optional extensions; without them, COCO's own names get COCO's sigmas,
+        others the mean of COCO's, and flip pairs follow from the sides in the names, where these say them.
+
+        Raises:
+            DataError: the category declares no keypoints, or pairs or sigmas that don't fit them.
+        """
+        names = read_names(category)
+        pairs = category.get("flip_pairs")
+        sides = read_sides(names)
+        guessed = UNKNOWN if sides.doubt else INFERRED
+        return cls(
+            names=names,
+            edges=read_lines(category.get("skeleton"), names).edges,
+            flip_pairs=sides.pairs if pairs is None else read_pairs(pairs, names),
+            sigmas=tuple(read_sigmas(category.get("sigmas"), len(names)) or map(_sigma_of, names)),
+            category=str(category.get("name", "person")),
+            flips=guessed if pairs is None else DECLARED,
+        )
+
+
+_COCO_SIGMAS = {
+    "nose": 0.026,
+    "eye": 0.025,
+    "ear": 0.035,
+    "shoulder": 0.079,
+    "elbow": 0.072,
+    "wrist": 0.062,
+    "hip": 0.107,
+    "knee": 0.087,
+    "ankle": 0.089,
+}
+
+
+def _sigma_of(name: str) -> float:
+    return _COCO_SIGMAS.get(_part_of(name), DEFAULT_SIGMA)
+
+
+def _part_of(name: str) -> str:
+    """The part of the body, without its side."""
+    return " ".join(word for word in side_words(name) if word not in (LEFT, RIGHT))
+
+
+COCO_PERSON = Skeleton.from_category(
+    {
+        "name": "person",
+        "keypoints": [
+            "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+            "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
+            "right_knee", "left_ankle", "right_ankle",
+        ],
+        "skeleton": [
+            [16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7], [6, 8], [7, 9],
+            [8, 10], [9, 11], [2, 3], [1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7],
+        ],
+    }
+)  # fmt: skip
+"""COCO's seventeen keypoints of a person."""

@@ -1,0 +1,186 @@
+"""Gives the people of a video ids: who of this frame is who of the frames before.
+
+Two passes as in ByteTrack (Zhang et al., ECCV 2022, section 3): people found for sure choose first, then the doubtful
+ones continue tracks that are left. Someone found twice in a frame starts one track. What is compared is the pose (OKS)
+together with the box (IoU), both moved along with the person's speed; the assignment is SciPy's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from sia.coco.coco_files import AREA_OF_BOX
+from sia.people import People
+from sia.skeletons.skeleton import Skeleton
+from utils.metrics.keypoint_scores import oks_terms
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+LEAST = 0.15
+"""Least similarity of the same person in two frames."""
+SAME = 0.75
+"""Similarity from which someone new is someone of the same frame, found twice."""
+PATIENCE = 1.0
+"""Seconds that a track waits for its person."""
+DOUBTFUL = 1 / 3
+"""People with at least this share of the score that starts a track may continue one."""
+WIDER = 2.0
+"""COCO's sigmas are for two labels of one picture; between two frames keypoints move by more."""
+_MEMORY = 0.5
+"""Seconds over which a speed is averaged, and the longest that it is believed."""
+
+
+@dataclass(frozen=True)
+class TrackedPeople:
+    """The people of one frame.
+
+    Attributes:
+        people: N of them, in original pixels.
+        ids: (N,) from 1 on, 0 for someone seen in a single frame so far.
+        bridged: (N,) bool, True where the person was not found but lies between two frames where it was.
+    """
+
+    people: People
+    ids: Ids
+    bridged: NDArray[np.bool_]
+
+
+def untracked(people: People, sure: float) -> TrackedPeople:
+    """Everyone of at least this score, without ids."""
+    kept = people.above(sure)
+    return TrackedPeople(kept, np.zeros(len(kept), dtype=np.int64), np.zeros(len(kept), dtype=bool))
+
+
+@dataclass
+class _Track:
+    """One person over time: the last frame it was found in."""
+
+    points: Floats
+    confidences: Floats
+    box: Floats
+    time: float
+    speed: Floats
+    number: int = 0
+
+    def moved(self, time: float) -> tuple[Floats, Floats]:
+        """Keypoints (K, 2) and box (4,) where they are expected."""
+        shift = self.speed * min(time - self.time, _MEMORY)
+        return self.points + shift, self.box + np.tile(shift, 2)
+
+    def update(self, points: Floats, confidences: Floats, box: Floats, time: float) -> None:
+        """Takes over what was found in a frame."""
+        step = max(time - self.time, 1e-3)
+        speed = (box[:2] + box[2:] - self.box[:2] - self.box[2:]) / 2 / step
+        share = step / (step + _MEMORY / 3)
+        self.speed = self.speed + share * (speed - self.speed)
+        self.points, self.confidences, self.box, self.time = points, confidences, box, time
+
+
+class Tracker:
+    """Online: each frame is answered before the next one is seen.
+
+    Args:
+        skeleton: its sigmas say how exactly each keypoint can be placed.
+        sure: score from which a person may start a track.
+    """
+
+    def __init__(self, skeleton: Skeleton, sure: float) -> None:
+        self.sure = sure
+        self._sigmas = WIDER * np.asarray(skeleton.sigmas)
+        self._tracks: list[_Track] = []
+        self._numbers = 0
+        self._first = True
+
+    def update(self, people: People, time: float) -> TrackedPeople:
+        """The people of the next frame with their ids; doubtful ones that continue no track are left out.
+
+        Args:
+            people: all candidates.
+            time: seconds, later than that of the frame before.
+        """
+        self._tracks = [t for t in self._tracks if time - t.time <= (PATIENCE if t.number else 0.2)]
+        people = people.above(DOUBTFUL * self.sure)
+        sure = people.scores >= self.sure
+        ids = np.full(len(people), -1, dtype=np.int64)
+        free = self._continue(people, np.flatnonzero(sure), self._tracks, ids, time)
+        self._continue(people, np.flatnonzero(~sure), [track for track in free if track.number], ids, time)
+        for row in self._new(people, sure & (ids < 0), ids >= 0):
+            ids[row] = self._start(people, row, time)
+        self._first = False
+        kept = ids >= 0
+        return TrackedPeople(_chosen(people, kept), ids[kept], np.zeros(int(kept.sum()), dtype=bool))
+
+    def _new(self, people: People, candidates: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int]:
+        """Candidates, best first, without those who are someone known, or a better candidate, found twice."""
+        points, boxes = people.keypoints.astype(np.float64), people.boxes.astype(np.float64)
+        alike = self._similarity(points, boxes, people.confidences.astype(np.float64), people)
+        kept, new = known.copy(), []
+        for row in np.flatnonzero(candidates)[np.argsort(-people.scores[candidates], kind="stable")].tolist():
+            if not (alike[row, kept] >= SAME).any():
+                kept[row] = True
+                new.append(row)
+        return new
+
+    def _continue(
+        self, people: People, rows: NDArray[np.intp], free: list[_Track], ids: Ids, time: float
+    ) -> list[_Track]:
+        """Assigns rows to free tracks; returns the tracks that stay free."""
+        if not free or not len(rows):
+            return free
+        moved = [track.moved(time) for track in free]
+        points, boxes = np.stack([p for p, _ in moved]), np.stack([b for _, b in moved])
+        confidences = np.stack([track.confidences for track in free])
+        alike = self._similarity(points, boxes, confidences, people)[:, rows]
+        pairs = zip(*linear_sum_assignment(alike, maximize=True), strict=True)
+        matched = [(free[t], int(rows[r])) for t, r in pairs if alike[t, r] >= LEAST]
+        for track, row in matched:
+            track.update(*_person(people, row), time)
+            track.number = track.number or self._next()
+            ids[row] = track.number
+        taken = {id(track) for track, _ in matched}
+        return [track for track in free if id(track) not in taken]
+
+    def _similarity(self, points: Floats, boxes: Floats, confidences: Floats, people: People) -> Floats:
+        """The mean of OKS and IoU of T poses (T, K, 2), (T, 4), (T, K) and N people, (T, N)."""
+        weights = confidences[:, None] * people.confidences[None].astype(np.float64)
+        apart = points[:, None] - people.keypoints[None].astype(np.float64)
+        others = people.boxes.astype(np.float64)
+        areas = AREA_OF_BOX * np.sqrt(_area(boxes)[:, None] * _area(others)[None])
+        terms = oks_terms(np.hypot(apart[..., 0], apart[..., 1]), areas, self._sigmas)
+        oks = (terms * weights).sum(-1) / np.maximum(weights.sum(-1), 1e-9)
+        return np.asarray((oks + _iou(boxes, others)) / 2)
+
+    def _start(self, people: People, row: int, time: float) -> int:
+        number = self._next() if self._first else 0  # later on, a second frame has to confirm it
+        self._tracks.append(_Track(*_person(people, row), time, np.zeros(2), number))
+        return number
+
+    def _next(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+
+def _chosen(people: People, kept: NDArray[np.bool_]) -> People:
+    return People(*(part[kept] for part in (people.boxes, people.scores, people.keypoints, people.confidences)))
+
+
+def _person(people: People, row: int) -> tuple[Floats, Floats, Floats]:
+    points, confidences, box = people.keypoints[row], people.confidences[row], people.boxes[row]
+    return points.astype(np.float64), confidences.astype(np.float64), box.astype(np.float64)
+
+
+def _area(boxes: Floats) -> Floats:
+    return np.asarray(np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(-1), 1.0))
+
+
+def _iou(first: Floats, second: Floats) -> Floats:
+    """(N, 4) and (M, 4) corner boxes -> (N, M)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.maximum(high - low, 0).prod(-1)
+    return np.asarray(shared / (_area(first)[:, None] + _area(second)[None] - shared))

@@ -1,0 +1,270 @@
+"""Reads videos frame by frame with PyAV: every frame upright, with its own time, at constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+from sia.errors import DataError, first_line
+from sia.io.input_file import MAX_PIXELS
+from sia.video.clock import StampsAhead
+from sia.video.damage import Damage
+from sia.video.info import Frame, Image, describe, frame_stamp, is_avi, packet_stamp, turn
+from sia.video.source import check_source, for_ffmpeg, is_address
+
+if TYPE_CHECKING:
+    from sia.video.decord_reader import DecordReader
+
+FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError)
+"""What PyAV raises for files that are broken."""
+
+_MARGIN = 1 << 17
+"""Pixels that the decoder needs around a frame."""
+_PEEK = 512
+"""Most packets that are read in advance to find the next time stamp."""
+_REORDERED = 8
+"""Packets after the first time stamp among which an earlier one may be."""
+
+
+class VideoReader:
+    """Iterates over the frames of a video. Use as a context manager.
+
+    A break in the middle ends the iteration, or costs the broken frames only. What is damaged is in `warnings`, which
+    are complete when all frames were read.
+
+    Args:
+        source: a path, or an address that FFmpeg can open.
+        max_pixels: frames with more are refused before they are decoded.
+        threads: whether the decoder may work on several frames at a time.
+
+    Raises:
+        DataError: no such file, not a video, frames that are too large, or nothing in it that can be decoded.
+    """
+
+    def __init__(self, source: str, max_pixels: int = MAX_PIXELS, threads: bool = True) -> None:
+        self._container = _open(source)
+        try:
+            self._stream = _video_stream(self._container, source)
+            check_frame_size(source, self._stream.width, self._stream.height, max_pixels)
+            self._stream.thread_type = "AUTO" if threads else "SLICE"
+            self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _MARGIN)}  # sizes may change
+            self.damage = Damage()
+            self.packets = self._sized = 0
+            self._packets = self._demux()
+            self._read: deque[av.Packet[av.VideoStream]] = deque()
+            self._ahead = StampsAhead()
+            self._count = 0
+            self._decoded = self._decode()
+            self._first = next(self._decoded, None)
+            if self._first is None:
+                raise DataError(f"The video {source} has no frame that can be decoded: it is empty or broken.")
+            self.info = describe(source, self._container, self._stream, self._first, self._first_stamp(source))
+            self._upright(self._first, self._first)
+        except FAULTS as error:
+            self._container.close()
+            raise DataError(f"Can't read the video {source}: {_reason(error)}.") from error
+        except BaseException:
+            self._container.close()
+            raise
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each kind of damage so far."""
+        return self.damage.lines(self._count)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._decoded.close()
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        first = self._first
+        assert first is not None, "a video is read once"
+        self._first = None
+        clock, begin, pts, duration = self.info.clock(), 0, 0, 0
+        for number, frame in enumerate(chain([first], self._decoded)):
+            pts = clock(*self._stamp(frame))
+            duration = clock.ticks(max(frame.duration or 0, 0)) or clock.step
+            begin = begin if number else pts
+            yield Frame(number, pts, duration, self._image(number, frame, first))
+        self._check_end((pts + max(duration, clock.step) - begin) * self.info.time_base)
+
+    def stamps(self) -> list[int | None]:
+        """Time stamps of all frames in the order in which they are shown, without decoding; the reader ends with it.
+
+        Raises:
+            DataError: a frame has none.
+        """
+        held = self.packets - len(self._read) - 1  # packets that the decoder took before it gave the first frame
+        stamps = [*self._ahead, *(packet_stamp(self._container, p) for p in self._packets if _shows(p))]
+        if is_avi(self._container):
+            return [*stamps[held:], *[None] * held]
+        known = sorted(stamp for stamp in stamps if stamp is not None)
+        if len(known) < len(stamps):
+            raise DataError(f"{self.info.source} has frames without a time stamp.")
+        return [*known]
+
+    def _stamp(self, frame: av.VideoFrame) -> tuple[int | None, tuple[int, int] | None]:
+        """The frame's own, or what is known of those after it."""
+        stamp = frame_stamp(self._container, frame)
+        ahead = None
+        if stamp is None and not self.info.live:
+            self._peek()
+            ahead = self._ahead.next_known()
+        self._ahead.shown(stamp)
+        return stamp, ahead
+
+    def _first_stamp(self, source: str) -> int | None:
+        """That of the first frame; estimated from the first that is known where there is none."""
+        assert self._first is not None
+        stamp = frame_stamp(self._container, self._first)
+        if stamp is not None or is_address(source):
+            return stamp
+        self._peek()
+        ahead = self._ahead.next_known()
+        if ahead is None or not self._stream.time_base:
+            return None
+        step = round(1 / ((self._stream.average_rate or 25) * self._stream.time_base))
+        return max(0, ahead[0] - ahead[1] * step)
+
+    def _decode(self) -> Generator[av.VideoFrame, None, None]:
+        """Frames in the order of their time; a packet that can't be decoded is left out.
+
+        A break is told with the next packet that is decoded, or at the end, when the decoder has given what it held.
+        """
+        while packet := self._read.popleft() if self._read else next(self._packets, None):
+            try:
+                frames = packet.decode()
+            except EOFError:  # flushed already, by the empty packet that ends a sound file
+                break
+            except FAULTS as error:
+                self.damage.lose(error)
+                continue
+            if packet.size:
+                self.damage.lost_before(self._count)
+            for frame in frames:
+                self._count += 1
+                yield frame
+        self.damage.lost_before(self._count)
+
+    def _demux(self) -> Iterator[av.Packet[av.VideoStream]]:
+        try:
+            for packet in self._container.demux(self._stream):
+                self._sized += packet.size > 0
+                if _shows(packet):
+                    self.packets += 1
+                    self._ahead.add(packet_stamp(self._container, packet))
+                yield packet
+        except FAULTS as error:
+            self.damage.lose(error)
+
+    def _peek(self) -> None:
+        """Reads on until a time stamp is known, and a little farther."""
+        after = 0
+        while after < _REORDERED and len(self._read) < _PEEK:
+            packet = next(self._packets, None)
+            if packet is None:
+                return
+            self._read.append(packet)
+            after += self._ahead.next_known() is not None
+
+    def _image(self, number: int, frame: av.VideoFrame, first: av.VideoFrame) -> Image:
+        if frame.is_corrupt:
+            self.damage.mark(number)
+        self.damage.resize(number, (first.width, first.height), (frame.width, frame.height))
+        return self._upright(frame, first)
+
+    def _upright(self, frame: av.VideoFrame, first: av.VideoFrame) -> Image:
+        # A stream may change its size; all frames get that of the first.
+        stored = frame.to_ndarray(format="rgb24", width=first.width, height=first.height)
+        return turn(np.asarray(stored, np.uint8), self.info.orientation)
+
+    def _check_end(self, shown: Fraction) -> None:
+        """Whether as many seconds were shown as the header promises."""
+        promised, tolerance = self.info.duration, max(1.5 / float(self.info.rate), 0.1)
+        if promised - float(shown) > tolerance and not self.damage.broken and not self._is_whole():
+            self.damage.end_early(self._count - 1, float(shown), promised)
+
+    def _is_whole(self) -> bool:
+        """Whether all packets were there: then the last frame is one that stays for long."""
+        if is_avi(self._container):
+            return is_whole_avi(self.info.source)
+        return 0 < self._stream.frames <= self._sized
+
+
+def _shows(packet: av.Packet[av.VideoStream]) -> bool:
+    return packet.size > 0 and not packet.is_discard
+
+
+def check_frame_size(source: str, width: int, height: int, max_pixels: int) -> None:
+    """Before anything is decoded.
+
+    Raises:
+        DataError: more pixels than allowed.
+    """
+    if width * height > max_pixels:
+        raise DataError(
+            f"{source} has frames of {width} x {height} px, more than the {max_pixels:,} pixels that are read. "
+            f"If memory allows it: --max_pixels {width * height}."
+        )
+
+
+def open_reader(source: str, kind: str = "av", max_pixels: int = MAX_PIXELS) -> VideoReader | DecordReader:
+    """Opens a video with one of `video_source.READERS`.
+
+    Raises:
+        ConfigError: decord can't be imported, or shows this video wrongly.
+        DataError: the video can't be read.
+    """
+    if kind != "decord":
+        return VideoReader(source, max_pixels)
+    from sia.video.decord_reader import DecordReader
+
+    return DecordReader(source, max_pixels)
+
+
+def is_whole_avi(source: str) -> bool:
+    """Whether the file is as long as its own header says."""
+    with Path(source).open("rb") as file:
+        head = file.read(8)
+        return file.seek(0, 2) >= 8 + int.from_bytes(head[4:8], "little")
+
+
+def _open(source: str) -> av.container.InputContainer:
+    check_source(source)
+    try:
+        return av.open(for_ffmpeg(source))
+    except FAULTS as error:
+        hint = "Check the address." if is_address(source) else "The file is broken or not a video."
+        raise DataError(f"Can't open {source} as a video: {_reason(error)}. {hint}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    picture = container.format.name.endswith("_pipe") or container.format.name == "image2"
+    if picture or not streams:
+        what = "is a picture: use inference_image_pose.py" if picture else "has no video stream, only sound or data"
+        raise DataError(f"{source} {what}.")
+    if getattr(streams[0], "codec_context", None) is None:
+        raise DataError(f"The video {source} is in a format that this build of PyAV can't decode. Convert it to H.264.")
+    return streams[0]
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & type(stream.disposition).attached_pic)

@@ -1,0 +1,81 @@
+"""The project's own models as partners: they see whole pictures, and their people are matched to the boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from sia.people import People
+from sia.runtimes.predictor import Predictor
+from stages.ensemble.experts.expert import Floats, Poses
+from stages.error_model.labels import box_overlaps
+
+SAME = 0.3
+"""Least IoU of a person's box with the box that was asked for."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How a picture is shown to a model.
+
+    Attributes:
+        flip: mirrored.
+        scale: of the input's sides.
+    """
+
+    flip: bool = False
+    scale: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{'flip' if self.flip else 'plain'}-{self.scale:g}"
+
+
+class OwnPartner:
+    """One view of one model of ours."""
+
+    def __init__(self, predictor: Predictor, view: View = View()) -> None:
+        height, width = predictor.image_size
+        size = (max(32, round(height * view.scale)), max(32, round(width * view.scale)))
+        self.predictor, self.view = Predictor(predictor.runtime, size), view
+
+    @classmethod
+    def load(cls, path: Path, device: str) -> OwnPartner:
+        """Opens any file that `Predictor` takes.
+
+        Raises:
+            WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
+            ConfigError: the device can't be used, or a package is missing.
+        """
+        return cls(Predictor.load(path, device))
+
+    def find(self, image: NDArray[np.uint8]) -> People:
+        """Everybody in the picture (H, W, 3) uint8 RGB, best first, in its pixels."""
+        if not self.view.flip:
+            return self.predictor.predict([image])[0]
+        mirrored = self.predictor.predict([np.ascontiguousarray(image[:, ::-1])])[0]
+        return mirror(mirrored, image.shape[1], self.predictor.skeleton.flip_order)
+
+    def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
+        """See `Partner`; K is that of the model's skeleton."""
+        people = self.find(image)
+        count = self.predictor.skeleton.num_keypoints
+        keypoints, confidences = np.full((len(boxes), count, 2), np.nan), np.zeros((len(boxes), count))
+        overlaps = box_overlaps(boxes, people.boxes.astype(np.float64))
+        rows, columns = linear_sum_assignment(-overlaps)
+        near = overlaps[rows, columns] >= SAME
+        rows, columns = rows[near], columns[near]
+        keypoints[rows], confidences[rows] = people.keypoints[columns], people.confidences[columns]
+        return Poses(keypoints, confidences)
+
+
+def mirror(people: People, width: int, flip_order: list[int]) -> People:
+    """The people of a mirrored picture of this width, in the picture as it was."""
+    boxes = people.boxes.copy()
+    boxes[:, [0, 2]] = width - people.boxes[:, [2, 0]]
+    keypoints = people.keypoints[:, flip_order].copy()
+    keypoints[..., 0] = width - keypoints[..., 0]
+    return People(boxes, people.scores, keypoints, people.confidences[:, flip_order])

@@ -1,0 +1,165 @@
+"""One set of people from those of several members: grouped, their keypoints fused by precision, their scores learned.
+
+M: members, G: people after grouping, K: keypoints. Members come with calibrated scores and with variances
+(`stages.error_model.calibration`); coordinates are pixels of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sia.skeletons.skeleton import Skeleton
+from stages.error_model.calibration import units_of
+from stages.error_model.labels import box_overlaps
+from utils.metrics.predictions import Predictions
+
+Floats = NDArray[np.float64]
+
+FAR = 9.0
+"""Squared distance, in variances of the difference, beyond which two keypoints are not the same place (3 sigma)."""
+
+SWAP = 0.5
+"""A member's left and right trade places where that lowers their squared distances to less than this share."""
+
+ABSENT = -1
+
+
+LIKENESS = 0.45
+"""From which mean of OKS and box IoU two members mean the same person; 0.3 to 0.6 gave the same AP."""
+
+
+def group_people(members: Sequence[Predictions], skeleton: Skeleton) -> NDArray[np.int64]:
+    """Who is whom, in one picture: the best person left starts a group, and each other member adds its nearest one.
+
+    Args:
+        members: M predictions of one picture.
+        skeleton: sigmas.
+
+    Returns:
+        (G, M) rows of the members, `ABSENT` where a member has nobody; the best start first.
+    """
+    counts = [len(people) for people in members]
+    owners, rows = np.repeat(np.arange(len(members)), counts), np.concatenate([np.arange(n) for n in counts])
+    scores = np.concatenate([people.scores for people in members])
+    alike = _likeness(members, skeleton)
+    free, groups = np.ones(len(scores), dtype=bool), []
+    for start in np.argsort(-scores, kind="stable"):
+        if not free[start]:
+            continue
+        group = np.full(len(members), ABSENT)
+        for m in range(len(members)):
+            mine = np.where(free & (owners == m), alike[start], -1.0)
+            mine[start] = np.inf if m == owners[start] else -1.0
+            best = int(mine.argmax())
+            if mine[best] >= LIKENESS:
+                group[m], free[best] = rows[best], False
+        groups.append(group)
+    return np.array(groups, dtype=np.int64).reshape(-1, len(members))
+
+
+def _likeness(members: Sequence[Predictions], skeleton: Skeleton) -> Floats:
+    """(P, P) mean of OKS, in the area of the row's person, and box IoU of all P people."""
+    boxes = np.concatenate([people.boxes for people in members])
+    points = np.concatenate([people.keypoints for people in members])
+    return (person_similarity(points, boxes, skeleton) + box_overlaps(boxes, boxes)) / 2
+
+
+def person_similarity(points: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
+    """(P, P) OKS of each person with each, in the unit of the row's box."""
+    squares = ((points[:, None] - points[None]) ** 2).sum(-1)
+    return np.asarray(np.exp(-squares / (2 * units_of(boxes, skeleton)[:, None] ** 2)).mean(-1))
+
+
+def fuse_keypoints(
+    points: Floats, variances: Floats, correlation: Floats, skeleton: Skeleton
+) -> tuple[Floats, Floats, Floats]:
+    """Precision-weighted means of the members that agree, with their errors' correlation (generalised least squares).
+
+    With uncorrelated errors the weights are inverse variances. Before, members whose left and right are exchanged are
+    put right, and those too far from the rest are left out.
+
+    Args:
+        points: (G, M, K, 2); anything where a member is absent.
+        variances: (G, M, K) per axis; infinite where a member is absent.
+        correlation: (M, M) of the members' errors.
+        skeleton: which keypoints are left and right.
+
+    Returns:
+        (G, K, 2) points, (G, K) variances, and (G, K) the share of the members present that agree.
+    """
+    present = np.isfinite(variances)
+    points, variances = _unswapped(np.where(present[..., None], points, 0.0), variances, skeleton)
+    agree = _agreeing(points, variances)
+    weights = _weights(np.moveaxis(agree, 1, -1), np.moveaxis(np.where(agree, variances, 1.0), 1, -1), correlation)
+    fused = np.einsum("gkm,gmkc->gkc", weights, points)
+    scale = np.sqrt(np.moveaxis(np.where(agree, variances, 0.0), 1, -1))
+    spread = np.einsum("gkm,mn,gkn->gk", weights * scale, correlation, weights * scale)
+    return fused, spread, agree.sum(1) / present.sum(1).clip(min=1)
+
+
+def _distances(points: Floats, others: Floats, variances: Floats, other_variances: Floats) -> Floats:
+    """(G, M, M, K) squared distances in variances of the difference, at most `FAR`; `FAR` where one is absent."""
+    squares = ((points[:, :, None] - others[:, None]) ** 2).sum(-1)
+    total = variances[:, :, None] + other_variances[:, None]
+    return np.asarray(np.where(np.isfinite(total), np.minimum(squares / total, FAR), FAR))
+
+
+def _medoid(costs: Floats, variances: Floats) -> NDArray[np.intp]:
+    """(G, K) the member that the others, weighted by precision, are nearest to; of two, the more precise one."""
+    precision = np.where(np.isfinite(variances), 1 / variances, 0.0)
+    totals = np.einsum("gmnk,gnk->gmk", costs, precision)
+    return np.asarray(np.where(np.isfinite(variances), totals, np.inf).argmin(1))
+
+
+def _unswapped(points: Floats, variances: Floats, skeleton: Skeleton) -> tuple[Floats, Floats]:
+    """Exchanges left and right of a member where that brings both near the member most others agree with."""
+    order = skeleton.flip_order
+    mirrored, mirrored_variances = points[:, :, order], variances[:, :, order]
+    keep = _distances(points, points, variances, variances)
+    swap = _distances(points, mirrored, variances, mirrored_variances)
+    pair = (keep + keep[..., order], swap + swap[..., order])
+    together = variances + variances[:, :, order]
+    trusted = _medoid(pair[0], together)[:, None, None]
+    kept, swapped = (np.take_along_axis(part, trusted, axis=1)[:, 0] for part in pair)
+    change = (swapped < SWAP * kept) & (kept > FAR) & np.isfinite(together)
+    return np.where(change[..., None], mirrored, points), np.where(change, mirrored_variances, variances)
+
+
+def _agreeing(points: Floats, variances: Floats) -> NDArray[np.bool_]:
+    """(G, M, K) members within 3 sigma of the medoid."""
+    costs = _distances(points, points, variances, variances)
+    trusted = _medoid(costs, variances)
+    near = np.take_along_axis(costs, trusted[:, None, None], axis=1)[:, 0] < FAR
+    own = np.arange(points.shape[1])[None, :, None] == trusted[:, None]
+    return np.asarray((near | own) & np.isfinite(variances))
+
+
+def _weights(agree: NDArray[np.bool_], variances: Floats, correlation: Floats) -> Floats:
+    """(G, K, M) weights of least variance, none negative, that sum to 1; 0 for those left out."""
+    scale = np.where(agree, np.sqrt(variances), 0.0)
+    covariance = correlation * scale[..., :, None] * scale[..., None, :]
+    # Those left out get a row of their own, with nothing on the right side: their weight is 0.
+    covariance += np.eye(len(correlation)) * ~agree[..., None]
+    raw = np.linalg.solve(covariance, agree[..., None].astype(np.float64))[..., 0].clip(min=0)
+    return np.asarray(raw / raw.sum(-1, keepdims=True).clip(min=1e-12))
+
+
+def soft_suppression(scores: Floats, similarity: Floats, decay: float) -> Floats:
+    """Lower scores for those who are like somebody better: times exp(-OKS^2 / decay) for each of them.
+
+    Bodla et al., Soft-NMS, ICCV 2017, with OKS in place of IoU.
+
+    Args:
+        scores: (N,).
+        similarity: (N, N) OKS.
+        decay: 0 changes nothing.
+    """
+    lowered, left = scores.astype(np.float64), np.ones(len(scores), dtype=bool)
+    for _ in range(len(scores) if decay > 0 else 0):
+        best = int(np.where(left, lowered, -np.inf).argmax())
+        left[best] = False
+        lowered = np.where(left, lowered * np.exp(-(similarity[best] ** 2) / max(decay, 1e-9)), lowered)
+    return lowered

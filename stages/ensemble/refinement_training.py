@@ -1,0 +1,142 @@
+"""Trains the pose corrector: true poses in their pictures, spoilt as the model at hand spoils them, and put right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.coco.coco_pose import CocoPose
+from sia.skeletons.skeleton import Skeleton
+from stages.ensemble.refinement_network import PoseCorrector, correction_loss
+from stages.error_model.box_frame import frame_of
+from stages.error_model.crops import Crops, crop_people, read_crops, view_crops
+from stages.error_model.fitting import fit, targets
+from stages.error_model.labels import LabelledPeople
+from stages.error_model.pose_errors import PoseErrors
+from stages.error_model.sampling import Drawn, draw_errors
+from stages.prior.training import ConfidenceScale, draw_turns, network_input, turn_people
+from utils.metrics.predictions import Array, Predictions
+
+BATCH = 32
+MOST_PEOPLE = 6000
+"""Whose squares are kept in memory, 38 kB each."""
+
+COLOUR = 0.2
+"""Standard deviation of what is done to contrast and, in units of the network, to each channel's brightness."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Labelled people and their squares of the pictures, row by row."""
+
+    people: LabelledPeople
+    crops: Crops
+
+    @classmethod
+    def read(cls, pictures: CocoPose, people: LabelledPeople, seed: int) -> Lessons:
+        """Of at most `MOST_PEOPLE`, whom the seed chooses.
+
+        Raises:
+            DataError: a picture can't be read.
+        """
+        if len(people) > MOST_PEOPLE:
+            people = people.select(np.random.default_rng(seed).permutation(len(people))[:MOST_PEOPLE])
+        return cls(people, read_crops(pictures, people.image_ids, people.boxes))
+
+
+@dataclass(frozen=True)
+class TrainedCorrector:
+    """A corrector, with what its input needs."""
+
+    network: PoseCorrector
+    scale: ConfidenceScale
+    skeleton: Skeleton
+
+    def moves(self, crops: Crops, people: Predictions) -> Array:
+        """(N, K, 2) what to add to the keypoints of the people in the crops, pixels."""
+        drawn = Drawn(people.boxes, people.keypoints, people.confidences)
+        poses, units = network_input(drawn, self.scale, self.skeleton)
+        self.network.eval()
+        with torch.inference_mode():
+            corrected = self.network(view_crops(crops, people.boxes), poses, units)
+            moves = corrected.stages[-1] - poses[..., :2]
+        return np.asarray(moves.double().numpy() * frame_of(people.boxes)[1])
+
+
+def moves_in(pictures: CocoPose, people: Predictions, asked: Callable[[int], Sequence[TrainedCorrector]]) -> Array:
+    """(N, K, 2) mean move of each keypoint, pixels.
+
+    Args:
+        pictures: which the people are in.
+        people: N of them.
+        asked: the correctors to ask, by the id of a picture.
+
+    Raises:
+        DataError: a picture can't be read.
+    """
+    moves = np.zeros(people.keypoints.shape)
+    for index, image_id in enumerate(pictures.image_ids):
+        rows = np.flatnonzero(people.image_ids == image_id)
+        if len(rows):
+            group = people.select(rows)
+            crops = crop_people(pictures.read_image(index), group.boxes)
+            moves[rows] = np.mean([corrector.moves(crops, group) for corrector in asked(image_id)], axis=0)
+    return moves
+
+
+def train_corrector(
+    lessons: Lessons,
+    errors: PoseErrors,
+    scale: ConfidenceScale,
+    skeleton: Skeleton,
+    seed: int,
+    steps: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> TrainedCorrector:
+    """Fits a corrector; the same seed gives the same weights.
+
+    Args:
+        lessons: to learn from.
+        errors: how the poses are spoilt.
+        scale: of the confidences of the predictions that it will see.
+        skeleton: of both.
+        seed: of weights, order and errors.
+        steps: of the optimiser, `BATCH` people each.
+        say: prints a line.
+    """
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = PoseCorrector(skeleton.num_keypoints)
+    course = fit(network, lambda: _loss(network, lessons, errors, scale, skeleton, rng), steps, warm_up=0.1)
+    mirrored = "" if skeleton.mirrors else ", without mirror images"
+    say(f"corrector: {steps} steps on {len(lessons.people)} people, {course}{mirrored}")
+    return TrainedCorrector(network, scale, skeleton)
+
+
+def _loss(
+    network: PoseCorrector,
+    lessons: Lessons,
+    errors: PoseErrors,
+    scale: ConfidenceScale,
+    skeleton: Skeleton,
+    rng: np.random.Generator,
+) -> Tensor:
+    """Of some people, turned, spoilt and with other colours."""
+    rows = rng.integers(len(lessons.people), size=BATCH)
+    people, turns = lessons.people.select(rows), draw_turns(len(rows), skeleton, rng)
+    pivots = frame_of(people.boxes)[0][:, 0]
+    people = turn_people(people, turns, skeleton)
+    drawn = draw_errors(errors, people, skeleton, rng)
+    pixels = _recolour(view_crops(lessons.crops.select(rows), drawn.boxes, turns, pivots), rng)
+    poses, guessed = network_input(drawn, scale, skeleton)
+    return correction_loss(network(pixels, poses, guessed), *targets(people, drawn, skeleton))
+
+
+def _recolour(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    factors, shifts = (COLOUR * rng.standard_normal((len(pixels), channels, 1, 1)) for channels in (1, 3))
+    return pixels * torch.from_numpy(1 + factors).float() + torch.from_numpy(shifts).float()

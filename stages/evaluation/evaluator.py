@@ -1,0 +1,205 @@
+"""Runs a model over a data set and scores it, the same on any number of ranks: each image counts exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from sia.coco.coco_files import Row, load_ground_truth
+from sia.commands.interruption import Interrupted, Interruption
+from sia.errors import DataError, SiaError, WeightsError
+from sia.io.results import coco_rows
+from sia.modules.postprocess import to_original
+from sia.people import People, PoseBatch
+from sia.runtimes.runtime import Find, torch_finder
+from sia.skeletons.skeleton import Skeleton
+from utils.metrics.coco_eval import Metrics, evaluate
+from utils.metrics.predictions import predictions_from
+
+T = TypeVar("T")
+Progress = Callable[[int], None]
+"""Called after each batch with its number of images."""
+
+
+def evaluate_model(
+    model: nn.Module,
+    loader: Iterable[PoseBatch],
+    ground_truth: Path,
+    skeleton: Skeleton,
+    device: torch.device,
+    *,
+    progress: Progress | None = None,
+    interruption: Interruption | None = None,
+) -> Metrics:
+    """AP, AR and the table per keypoint, on every rank.
+
+    All ranks must call it. An error of one rank is raised on all of them, so none waits for another in vain.
+
+    Args:
+        model: in any mode, which it has again afterwards; not wrapped in DistributedDataParallel.
+        loader: this rank's share of the validation images.
+        ground_truth: the annotation file of the images.
+        skeleton: names and sigmas.
+        device: where the model is.
+        progress: see `Progress`.
+        interruption: what a signal interrupts: it doesn't wait for the rest of the images.
+
+    Raises:
+        DataError: the annotations can't be used, or the loaders' images are not exactly theirs.
+        WeightsError: the model predicts NaN or infinity.
+        Interrupted: a signal came, to any rank.
+    """
+    training = model.training
+    model.eval()
+    try:
+        find = torch_finder(model, device)
+        results = predict_results(find, loader, ground_truth, skeleton, progress=progress, interruption=interruption)
+    finally:
+        model.train(training)
+    return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))
+
+
+def predict_results(
+    find: Find,
+    loader: Iterable[PoseBatch],
+    ground_truth: Path,
+    skeleton: Skeleton,
+    *,
+    progress: Progress | None = None,
+    interruption: Interruption | None = None,
+) -> list[Row]:
+    """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
+
+    `find` is what runs the model; the other arguments and the errors are those of `evaluate_model`.
+    """
+    share = _Share()
+    try:
+        truth = load_ground_truth(ground_truth, skeleton, labelled=False)
+        share.expected = truth.images
+        with interruption.at_once() if interruption is not None else contextlib.nullcontext():
+            _predict_share(find, loader, truth.category, share, progress)
+    except (SiaError, Interrupted) as error:
+        share.error = error
+    shares, results = _gather(share), list[Row]()
+    on_first_rank(lambda: results.extend(_merge(shares)))
+    return results
+
+
+def write_results(find: Find, loader: Iterable[PoseBatch], ground_truth: Path, skeleton: Skeleton, path: Path) -> None:
+    """Writes the results of all ranks' images; the first rank does so.
+
+    Args:
+        find: runs the model.
+        loader: this rank's share of the images.
+        ground_truth: the annotation file of the images.
+        skeleton: of both.
+        path: of the file, see `Predictions.save`.
+
+    Raises:
+        SiaError: see `evaluate_model`; or the file can't be written.
+    """
+    rows = predict_results(find, loader, ground_truth, skeleton)
+
+    def write() -> None:
+        truth = load_ground_truth(ground_truth, skeleton, labelled=False)
+        predictions_from(rows, truth, skeleton).save(path, truth.category)
+
+    on_first_rank(write)
+
+
+@dataclass
+class _Share:
+    """What one rank has to tell."""
+
+    expected: list[int] = field(default_factory=list)
+    image_ids: list[int] = field(default_factory=list)
+    results: list[Row] = field(default_factory=list)
+    error: SiaError | Interrupted | None = None
+
+
+def _predict_share(
+    find: Find,
+    loader: Iterable[PoseBatch],
+    category: int,
+    share: _Share,
+    progress: Progress | None,
+) -> None:
+    for batch in loader:
+        people = predict_batch(find, batch)
+        image_ids = batch.image_ids.tolist()
+        for image_id, found in zip(image_ids, people, strict=True):
+            share.results += coco_rows(found, image_id, category)
+        share.image_ids += image_ids
+        if progress is not None:
+            progress(len(image_ids))
+
+
+@torch.inference_mode()
+def predict_batch(find: Find, batch: PoseBatch) -> list[People]:
+    """The people of each image of a batch, all scores, in original pixels.
+
+    Raises:
+        ConfigError: the batch doesn't fit into the GPU's memory.
+        WeightsError: the model predicts NaN or infinity.
+    """
+    decoded = find(batch.images)
+    if not all(bool(torch.isfinite(part).all()) for part in decoded):
+        raise WeightsError(
+            f"The model predicts NaN or infinity in {batch.files[0]} or another image of its batch. "
+            "Its weights are broken: use those of an earlier checkpoint."
+        )
+    return to_original(decoded, batch.letterboxes, batch.sizes)
+
+
+def _merge(shares: list[_Share]) -> list[Row]:
+    for share in shares:
+        if share.error is not None:
+            raise share.error
+    image_ids = sorted(image_id for share in shares for image_id in share.image_ids)
+    expected = sorted(shares[0].expected)
+    if image_ids != expected:
+        differing = sorted(set(image_ids) ^ set(expected))[:3]
+        raise DataError(
+            f"{len(image_ids)} images were predicted, but the annotation file has {len(expected)}; they differ in "
+            f"images such as {differing}. Evaluate with the annotation file that the images were loaded with."
+        )
+    return sorted((row for share in shares for row in share.results), key=lambda row: int(row["image_id"]))
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _gather(share: _Share) -> list[_Share]:
+    """Every rank's share on the first rank, only the own one elsewhere."""
+    shares: list[_Share] = [share]
+    if _ranks() > 1:
+        first = dist.get_rank() == 0
+        shares = [_Share() for _ in range(_ranks())] if first else [share]
+        dist.gather_object(share, shares if first else None)
+    return shares
+
+
+def on_first_rank(compute: Callable[[], T]) -> T:
+    """What the first rank computes, or the `SiaError` or `Interrupted` that it raises, on every rank."""
+    value: Any = None
+    error: Any = None
+    if _ranks() == 1 or dist.get_rank() == 0:
+        try:
+            value = compute()
+        except (SiaError, Interrupted) as problem:
+            error = problem
+    if _ranks() > 1:
+        outcome = [value, error]
+        dist.broadcast_object_list(outcome)
+        value, error = outcome
+    if error is not None:
+        raise error
+    return cast(T, value)

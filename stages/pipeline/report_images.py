@@ -1,0 +1,195 @@
+"""Pictures for the report of a pipeline: its figures as a plot, and what each stage changed, best and worst."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from datasets.coco.coco_pose import CocoPose
+from sia.drawing.annotator import Image, PoseArtist
+from sia.io.images import write_image
+from sia.io.output_file import complete_file
+from sia.people import People
+from utils.metrics.matches import Matches
+from utils.metrics.predictions import Predictions
+from utils.metrics.significance import Interval
+
+SHOWN = 3
+"""Best, and as many worst pictures of a stage."""
+_TILE = 420
+"""Longer side of a picture in the report, in pixels."""
+_SURE = 0.2
+"""Joints of less confidence are not drawn."""
+_GAP = 6
+_COLOURS = {"applied": "#2e8b57", "forced": "#d1661d", "refused": "#9a9a9a"}
+_INK = "#333333"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One picture before and after a stage.
+
+    Attributes:
+        file: the drawing, before (or labels) on the left.
+        caption: what it shows.
+    """
+
+    file: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One stage in the plot.
+
+    Attributes:
+        name: of the stage.
+        decision: about it.
+        value: AP of what it made.
+        gain: its difference to what came in; None for a first stage.
+    """
+
+    name: str
+    decision: str
+    value: Interval
+    gain: Interval | None
+
+
+def plot_stages(bars: Sequence[Bar], png: Path) -> None:
+    """Draws AP and its changes with their intervals.
+
+    Raises:
+        OutputError: the picture can't be written.
+    """
+    figure = Figure(figsize=(9.0, 1.3 + 0.42 * max(len(bars), 2)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    _intervals(left, "AP on test (%)", [(bar, bar.value) for bar in bars])
+    _intervals(right, "change of AP, paired (points)", [(bar, bar.gain) for bar in bars])
+    right.axvline(0, color=_INK, linewidth=0.9)
+    left.set_yticks(range(len(bars)), [bar.name for bar in bars], fontsize=9, color=_INK)
+    left.set_ylim(len(bars) - 0.5, -0.5)
+    with complete_file(png) as partial:
+        figure.savefig(partial, format="png", dpi=130)
+
+
+def _intervals(axes: Axes, title: str, rows: Sequence[tuple[Bar, Interval | None]]) -> None:
+    axes.set_title(title, loc="left", fontsize=10, color=_INK)
+    for place, (bar, interval) in enumerate(rows):
+        if interval is None:
+            continue
+        colour = _COLOURS[bar.decision]
+        axes.plot([100 * interval.low, 100 * interval.high], [place, place], color=colour, linewidth=2.2)
+        axes.plot(100 * interval.value, place, "o", color=colour, markersize=6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="x", color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8, colors="#666666")
+
+
+def draw_changes(
+    data: CocoPose, before: tuple[Predictions, Matches], after: tuple[Predictions, Matches], folder: Path, stage: str
+) -> list[Change]:
+    """The pictures whose people came closest to their labels by a stage, and those that moved away most.
+
+    Args:
+        data: the part.
+        before: predictions of the part, and their matches.
+        after: the same of the stage.
+        folder: for the drawings.
+        stage: name of the stage, with which the names of the files begin.
+
+    Raises:
+        DataError: a picture can't be read.
+        OutputError: a drawing can't be written.
+    """
+    gains = np.where(_clear(before[1], data), after[1].closeness - before[1].closeness, 0.0)
+    views = [_Shown(people, int(matches.people.sum())) for people, matches in (before, after)]
+    return [
+        _draw(
+            data, int(before[1].image_ids[index]), folder / f"{stage}-{name}.jpg", [view.people for view in views],
+            f"{kind}: mean OKS {before[1].closeness[index]:.2f} -> {after[1].closeness[index]:.2f}",
+        )
+        for name, kind, index in _extremes(gains, "better", "worse", above=1e-9)
+    ]  # fmt: skip
+
+
+def draw_people(data: CocoPose, people: Predictions, matches: Matches, folder: Path, stage: str) -> list[Change]:
+    """The best and the worst pictures of a first stage: labels, and what it found; arguments as in `draw_changes`."""
+    shown = _Shown(people, int(matches.people.sum()))
+    labels = _labels(data)
+    middle = np.where(_clear(matches, data), matches.closeness - np.nanmean(matches.closeness), 0.0)
+    return [
+        _draw(
+            data, int(matches.image_ids[index]), folder / f"{stage}-{name}.jpg", [labels, shown.people],
+            f"{kind}: mean OKS {matches.closeness[index]:.2f}",
+        )
+        for name, kind, index in _extremes(middle, "best", "worst", above=0.0)
+    ]  # fmt: skip
+
+
+def _clear(matches: Matches, data: CocoPose) -> NDArray[np.bool_]:
+    """(I,): pictures with more labels than a hand or an ear, on which something can be seen."""
+    return np.asarray(2 * matches.joints >= data.skeleton.num_keypoints)
+
+
+def _extremes(values: NDArray[np.float64], high: str, low: str, above: float) -> list[tuple[str, str, int]]:
+    """(name of the file, kind, index) of the highest and the lowest values."""
+    order = [int(i) for i in np.argsort(-np.nan_to_num(values), kind="stable")]
+    best = [i for i in order[:SHOWN] if values[i] > above]
+    worst = [i for i in order[::-1][:SHOWN] if values[i] < -above]
+    return [
+        (f"{kind}-{number}", kind, i)
+        for kind, chosen in ((high, best), (low, worst))
+        for number, i in enumerate(chosen, 1)
+    ]
+
+
+class _Shown:
+    """As many predictions as there are labelled people, the surest of all: any scale of scores will do."""
+
+    def __init__(self, predictions: Predictions, count: int) -> None:
+        self.predictions = predictions
+        self.least = float(np.sort(predictions.scores)[-count:].min(initial=1.0))
+
+    def people(self, image_id: int) -> People:
+        """Of one picture."""
+        found = self.predictions.of_image(image_id)
+        found = found.select(found.scores >= self.least)
+        columns = (found.boxes, found.scores, found.keypoints, found.confidences)
+        return People(*(column.astype(np.float32) for column in columns))
+
+
+def _labels(data: CocoPose) -> Callable[[int], People]:
+    places: Mapping[int, int] = {image_id: index for index, image_id in enumerate(data.image_ids)}
+
+    def people(image_id: int) -> People:
+        labels = data.annotation(places[image_id])
+        seen = (labels.keypoints[..., 2] > 0).astype(np.float32)
+        return People(labels.boxes, np.ones(len(labels.boxes), np.float32), labels.keypoints[..., :2], seen)
+
+    return people
+
+
+def _draw(data: CocoPose, image_id: int, path: Path, sides: Sequence[Callable[[int], People]], caption: str) -> Change:
+    index = data.image_ids.index(image_id)
+    image = data.read_image(index)
+    scale = _TILE / max(image.shape[:2])
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    resized: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    tiles = [_drawn(resized, people(image_id), np.float32(scale), data) for people in sides]
+    gap = np.full((tiles[0].shape[0], _GAP, 3), 255, np.uint8)
+    write_image(path, np.concatenate([tiles[0], gap, tiles[1]], axis=1))
+    return Change(path, f"{data.file(index).name}, {caption}")
+
+
+def _drawn(image: Image, people: People, scale: np.float32, data: CocoPose) -> Image:
+    scaled = People(people.boxes * scale, people.scores, people.keypoints * scale, people.confidences)
+    return PoseArtist(data.skeleton, kpt_thresh=_SURE, boxes=False).draw(image, scaled)

@@ -1,0 +1,182 @@
+"""Trains the pose prior: true poses, spoilt as the model at hand spoils them, and made whole again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sia.coco.coco_files import AREA_OF_BOX
+from sia.skeletons.skeleton import Skeleton
+from stages.error_model.box_frame import frame_of, to_box
+from stages.error_model.fitting import fit, targets
+from stages.error_model.labels import LabelledPeople
+from stages.error_model.logistic import logit
+from stages.error_model.pose_errors import PoseErrors
+from stages.error_model.sampling import Drawn, draw_errors
+from stages.prior.vae import PosePrior, Repaired, distances_between, prior_loss, surprise
+from utils.metrics.predictions import Array, Predictions
+
+BATCH = 512
+FEWEST_STEPS = 300
+PASSES = 40
+"""Over the poses, but at least `FEWEST_STEPS`."""
+
+TILT = 15.0
+"""Standard deviation of the rotation of training poses, degrees."""
+
+
+@dataclass(frozen=True)
+class ConfidenceScale:
+    """Mean and standard deviation (K,) of the logits of confidences: what the prior sees is standardised."""
+
+    mean: Array
+    deviation: Array
+
+    def __call__(self, confidences: Array) -> Array:
+        """(N, K) confidences -> (N, K) within -3 and 3."""
+        return np.asarray(((logit(confidences) - self.mean) / self.deviation).clip(-3, 3))
+
+
+@dataclass(frozen=True)
+class TrainedPrior:
+    """A prior, with what its input needs."""
+
+    network: PosePrior
+    scale: ConfidenceScale
+    skeleton: Skeleton
+
+    def repair(self, boxes: Array, keypoints: Array, confidences: Array) -> Advice:
+        """What the prior advises for N predicted people, in their pixels."""
+        poses, units = network_input(Drawn(boxes, keypoints, confidences), self.scale, self.skeleton)
+        self.network.eval()
+        with torch.inference_mode():
+            repaired = self.network(poses, units)
+            return _advice(repaired, poses, units, boxes)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What priors say about N people.
+
+    Attributes:
+        moves: (N, K, 2) what to add to the keypoints, pixels.
+        log_spreads: (N, K) logarithm of the scatter of the truth around the decoded pose, units.
+        gaps: (N, K) how far the keypoints are from the decoded pose, units.
+        surprise: (N,) negative evidence lower bound of the pose as it is: how implausible it is.
+    """
+
+    moves: Array
+    log_spreads: Array
+    gaps: Array
+    surprise: Array
+
+    @staticmethod
+    def mean(parts: Sequence[Advice], weights: Array) -> Advice:
+        """Of several priors; weights (priors, N)."""
+
+        def average(name: str) -> Array:
+            stacked = np.stack([getattr(part, name) for part in parts])
+            share = (weights / weights.sum(0)).reshape(*weights.shape, *(1,) * (stacked.ndim - 2))
+            return np.asarray((stacked * share).sum(0))
+
+        return Advice(*(average(entry.name) for entry in fields(Advice)))
+
+
+def _advice(repaired: Repaired, poses: Tensor, units: Tensor, boxes: Array) -> Advice:
+    gaps = distances_between(poses[..., :2], repaired.decoded, units)
+    parts = repaired.moves, repaired.log_spreads, gaps, surprise(repaired, poses, units)
+    moves, *others = (part.double().numpy() for part in parts)
+    return Advice(moves * frame_of(boxes)[1], *others)
+
+
+def network_input(people: Drawn, scale: ConfidenceScale, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """(N, K, 3) poses and (N, K) units relative to the boxes, float32; the person's area is guessed from the box."""
+    relative = to_box(people.keypoints, people.boxes)
+    poses = np.concatenate([relative, scale(people.confidences)[..., None]], axis=-1)
+    size = (people.boxes[:, 2:] - people.boxes[:, :2]).clip(min=1.0)
+    areas = AREA_OF_BOX * size.prod(-1) / size.max(-1) ** 2
+    units = 2 * np.asarray(skeleton.sigmas) * np.sqrt(areas)[:, None]
+    return torch.from_numpy(poses).float(), torch.from_numpy(units).float()
+
+
+def confidence_scale(people: Predictions) -> ConfidenceScale:
+    """Of some predictions; a confidence that never changes says nothing, and becomes 0."""
+    logits = logit(people.confidences)
+    return ConfidenceScale(logits.mean(0), logits.std(0).clip(min=0.1))
+
+
+def train_prior(
+    poses: LabelledPeople,
+    errors: PoseErrors,
+    scale: ConfidenceScale,
+    skeleton: Skeleton,
+    seed: int,
+    most_steps: int,
+    say: Callable[[str], None] = lambda line: None,
+) -> TrainedPrior:
+    """Fits a prior; the same seed gives the same weights.
+
+    Args:
+        poses: to learn from.
+        errors: how they are spoilt.
+        scale: of the confidences of the predictions that it will see.
+        skeleton: of both.
+        seed: of weights, order and errors.
+        most_steps: of the optimiser.
+        say: prints a line.
+    """
+    rng = np.random.default_rng(seed)
+    steps = int(min(max(PASSES * len(poses) / BATCH, FEWEST_STEPS), most_steps))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = PosePrior(skeleton.num_keypoints)
+        course = fit(network, lambda: _loss(network, poses, errors, scale, skeleton, rng), steps, warm_up=0.05)
+    mirrored = "" if skeleton.mirrors else ", without mirror images"
+    say(f"prior: {steps} steps on {len(poses)} poses, {course}{mirrored}")
+    return TrainedPrior(network, scale, skeleton)
+
+
+def _loss(
+    network: PosePrior,
+    people: LabelledPeople,
+    errors: PoseErrors,
+    scale: ConfidenceScale,
+    skeleton: Skeleton,
+    rng: np.random.Generator,
+) -> Tensor:
+    """Of some people, turned and spoilt."""
+    batch = augment(people.select(rng.integers(len(people), size=BATCH)), skeleton, rng)
+    drawn = draw_errors(errors, batch, skeleton, rng)
+    poses, guessed = network_input(drawn, scale, skeleton)
+    return prior_loss(network(poses, guessed), poses, *targets(batch, drawn, skeleton))
+
+
+def augment(people: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator) -> LabelledPeople:
+    """Half of them mirrored, left and right exchanged, and all tilted, about the centres of their boxes."""
+    return turn_people(people, draw_turns(len(people), skeleton, rng), skeleton)
+
+
+def draw_turns(count: int, skeleton: Skeleton, rng: np.random.Generator) -> Array:
+    """(count, 2, 2) rotations; half of them mirror, too, where it is known which keypoints trade places then."""
+    angles = np.radians(rng.normal(0, TILT, count))
+    turn = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], -1).reshape(-1, 2, 2)
+    mirrored = rng.random(count) < (0.5 if skeleton.mirrors else 0.0)
+    return np.where(mirrored[:, None, None], -turn * [[1.0], [-1.0]], turn)  # negates x
+
+
+def turn_people(people: LabelledPeople, turns: Array, skeleton: Skeleton) -> LabelledPeople:
+    """Turned about the centres of their boxes; where a turn mirrors, left and right are exchanged."""
+    centres, _ = frame_of(people.boxes)
+    order = np.where(np.linalg.det(turns)[:, None] < 0, skeleton.flip_order, np.arange(skeleton.num_keypoints))
+    rows = np.arange(len(people))[:, None]
+
+    def moved(points: Array) -> Array:
+        return np.asarray(np.einsum("mij,mkj->mki", turns, points[rows, order] - centres) + centres)
+
+    return replace(
+        people, keypoints=moved(people.keypoints), rivals=moved(people.rivals), labelled=people.labelled[rows, order]
+    )

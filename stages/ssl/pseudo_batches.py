@@ -1,0 +1,142 @@
+"""Unlabelled pictures as batches for the student: the teacher's people, along every path, in one batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.augmentation.geometry import Matrix, scale_of, warp_labels
+from datasets.augmentation.occlusion import hide_joints
+from datasets.labels import Labels
+from datasets.loader import TrainingLoader, batch_of
+from datasets.unlabelled import Views
+from sia.people import PoseBatch
+from sia.runtimes.runtime import torch_finder
+from sia.skeletons.skeleton import Skeleton
+from stages.ssl.pseudo_labels import pseudo_labels
+from stages.ssl.teacher import Opinion, ask
+from stages.ssl.thresholds import Gates
+
+STEEPNESS = 5.0
+"""Of the ramp exp(-5 (1 - t)^2) (Laine and Aila, Temporal Ensembling, ICLR 2017, section 2.1)."""
+
+
+class PseudoBatches:
+    """A batch of V * U views a step, whose labels follow from seed, step and the teacher's weights alone.
+
+    Attributes:
+        seen, trusted, doubtful: pictures, people who passed the gates, and ignored regions, since this process started.
+    """
+
+    def __init__(
+        self,
+        loader: TrainingLoader[Views],
+        teacher: nn.Module,
+        gates: Gates,
+        skeleton: Skeleton,
+        paths: tuple[str, ...],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        highest: float,
+        ramp: int,
+    ) -> None:
+        """Builds the source.
+
+        Args:
+            loader: of the views along these paths.
+            teacher: on the device; the average of the student that the trainer keeps up to date.
+            gates: what its people must pass.
+            skeleton: of its people.
+            paths: names of the V paths.
+            device: of the teacher.
+            dtype: of its arithmetic; float32 means no autocast.
+            highest: weight of the losses after the ramp.
+            ramp: steps until then.
+        """
+        self.loader, self.teacher, self.gates, self.skeleton, self.paths = loader, teacher, gates, skeleton, paths
+        self.device, self.dtype, self.highest, self.ramp = device, dtype, highest, ramp
+        self.seen = self.trusted = self.doubtful = 0
+        self._stream: Iterator[Views] = iter(())
+        self._next = -1
+
+    def weight(self, step: int) -> float:
+        """See `stages.training.context.Unlabelled`."""
+        progress = min(step / self.ramp, 1.0) if self.ramp else 1.0
+        return self.highest * math.exp(-STEEPNESS * (1 - progress) ** 2)
+
+    def batch(self, step: int) -> PoseBatch:
+        """See `stages.training.context.Unlabelled`."""
+        views = self._views(step)
+        found = [
+            pseudo_labels(opinion, self.gates, known)
+            for opinion, known in zip(self._ask(views), views.known, strict=True)
+        ]
+        self.seen += len(found)
+        self.trusted += sum(len(labels) for labels in found)
+        self.doubtful += sum(len(labels.ignored) for labels in found)
+        return student_batch(views, found, self.paths, self.skeleton)
+
+    def describe(self) -> str:
+        """One line about the pseudo-labels since this process started."""
+        if not self.seen:
+            return "No unlabelled picture was needed: the training was finished before."
+        trusted, doubtful = self.trusted / self.seen, self.doubtful / self.seen
+        return (
+            f"In {self.seen} unlabelled pictures, {trusted:.2f} people a picture were taught, and {doubtful:.2f} "
+            "regions ignored."
+        )
+
+    def _views(self, step: int) -> Views:
+        """The pictures of a step; in another order than step after step, the loader starts anew."""
+        epoch, number = divmod(step, len(self.loader))
+        if step != self._next or number == 0:
+            self.loader.set_epoch(epoch, number)
+            self._stream = iter(self.loader)
+        self._next = step + 1
+        return next(self._stream)
+
+    def _ask(self, views: Views) -> list[Opinion]:
+        self.teacher.eval()
+        find = torch_finder(self.teacher, self.device, self.dtype)
+        return ask(find, views.teacher, views.letterboxes, views.sizes, self.skeleton)
+
+
+def student_batch(views: Views, found: list[Labels], paths: tuple[str, ...], skeleton: Skeleton) -> PoseBatch:
+    """The views and the same labels warped into each; of the occlusion path joints are then hidden.
+
+    Args:
+        views: U pictures along V paths.
+        found: labels of the U pictures, in their pixels.
+        paths: names of the V paths.
+        skeleton: for left and right.
+
+    Returns:
+        V * U images. Letterboxes are those of the views without turn and mirror; nothing but a drawing reads them.
+    """
+    size = (views.student.shape[-2], views.student.shape[-1])
+    copies = found * len(paths)
+    labels = [
+        warp_labels(label, matrix, size, skeleton.flip_order)
+        for label, matrix in zip(copies, views.matrices, strict=True)
+    ]
+    images = views.student
+    if "occlusion" in paths:
+        first = paths.index("occlusion") * len(found)
+        part = slice(first, first + len(found))
+        hide_joints(images[part].numpy(), labels[part], np.random.default_rng(views.seed))
+    return batch_of(
+        images, labels,
+        image_ids=torch.arange(len(found)).repeat(len(paths)),
+        letterboxes=torch.tensor([_letterbox(matrix) for matrix in views.matrices], dtype=torch.float32),
+        sizes=views.sizes.repeat(len(paths), 1),
+        files=views.files * len(paths),
+    )  # fmt: skip
+
+
+def _letterbox(matrix: Matrix) -> tuple[float, float, float]:
+    return scale_of(matrix), float(matrix[0, 2]), float(matrix[1, 2])

@@ -1,0 +1,280 @@
+"""Stage 2: a student learns from labelled pictures, and from what its own average sees in unlabelled ones.
+
+After Mean Teacher (arXiv 1703.01780), with the paths of MultiAugs (arXiv 2402.11566). The student is trained by the
+trainer of stage 1; the teacher is the average of its weights. They never exchange queries: pseudo-labels are people in
+the pixels of the picture, warped into each view and matched like any others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct, to_builtins
+
+from datasets.coco.coco_pose import CocoPose
+from datasets.loader import validation_loader
+from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
+from sia.commands.interruption import Interruption
+from sia.errors import WeightsError
+from sia.io.checkpoint import load_checkpoint
+from sia.io.output_file import write_json
+from sia.io.stored import Count, checked, read_stored
+from sia.io.weights import read_description
+from sia.runtimes.runtime import TorchRuntime
+from stages.evaluation.evaluator import on_first_rank, write_results
+from stages.ssl.pseudo_batches import PseudoBatches
+from stages.ssl.teacher import ask_all
+from stages.ssl.thresholds import Gates, NoGateError, choose_gates, judge
+from stages.stage import PARTS, StageResult, StageWork
+from stages.training.auto_config import make_plan
+from stages.training.compilation import check_compiler
+from stages.training.console import announce
+from stages.training.data import Data, load_data
+from stages.training.initialization import Start, build_model, describe_model
+from stages.training.state import seed_everything
+from stages.training.train import assemble, prepare
+from stages.training.trainer import Trainer
+from utils.config.train_config import TrainConfig, flag_fields
+from utils.distributed.ranks import Ranks, start_ranks
+from utils.ema import skip_warm_up
+from utils.plots import training_batch_picture
+
+PATIENCE = 3
+"""Evaluations without a new best AP of the calibration pictures after which the best weights are taken."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run is made of.
+
+    Attributes:
+        config: of the training; its --RESUME names the weights, or the training to go on with.
+        start: their content.
+        data: labelled pictures to train on, and to watch.
+        test: pictures to predict.
+        pictures: unlabelled ones.
+        weights: of the first teacher.
+    """
+
+    config: TrainConfig
+    start: Start
+    data: Data
+    test: CocoPose
+    pictures: Unlabelled
+    weights: Path
+
+
+class _Found(Struct):
+    """What was found before the first step: the schema of start.json."""
+
+    AP: float
+    gates: Gates
+
+
+class _Best(Struct):
+    """What best.pt says of its epoch; 0 for the weights that the run started from."""
+
+    epoch: Count
+
+
+def run(work: StageWork) -> StageResult:
+    """Trains a student, unless there is nothing to learn from or the teacher is too unsure.
+
+    Called by all processes. A training that was stopped goes on exactly, if its input is the same (see `_name`). The
+    signal that stopped it is raised again when all is saved.
+
+    Raises:
+        SiaError: pictures, annotations or weights that can't be used.
+    """
+    if work.weights is None:
+        return _declined(work, "there are no weights of SIA Pose to start from")
+    with start_ranks(work.config.device) as ranks:
+        material = _gather(work, work.weights, ranks)
+        if not len(material.pictures):
+            reason = "there are no unlabelled pictures (-UNLABELLED), and nobody in the labelled ones lacks keypoints"
+            return _declined(work, reason)
+        try:
+            trainer, source, found = _prepare(material, ranks)
+        except NoGateError as error:
+            return _declined(work, str(error))
+        _train(trainer, source)
+        trainer.parts.progress.say(source.describe())
+        return _conclude(work, material, trainer, found)
+
+
+def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
+    """Reads everything; all ranks fail together."""
+    seed_everything(work.config.seed)
+    with ranks.shared_errors():
+        if work.config.compile:
+            check_compiler(ranks.device.torch)
+        checkpoint = load_checkpoint(weights)
+        model, _ = read_description(checkpoint, weights)
+        config = replace(
+            work.config, model=model.name, size=model.size, imgsz=model.image_size, backbone=None,
+            coco_root=work.coco_root, train_ann=work.parts["fit"], val_ann=work.parts["calibrate"],
+            epoch=work.config.ssl_epoch, plain_epochs=None, output=work.folder, resume=weights,
+        )  # fmt: skip
+        data = load_data(config, ranks)
+        test = work.pictures("test", data.train.skeleton)
+        pictures = find_unlabelled(config.unlabelled, data.train, (data.val, test))
+        config = replace(config, exp=_name(config, weights, pictures, ranks))
+    last = ranks.from_main(_earlier(config))
+    if last is not None:
+        config, checkpoint = replace(config, resume=last), load_checkpoint(last)
+    else:
+        checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}
+    return Material(config, Start(checkpoint, source=f"{config.resume}"), data, test, pictures, weights)
+
+
+def _name(config: TrainConfig, weights: Path, pictures: Unlabelled, ranks: Ranks) -> str:
+    """Of the run's folder: another one as soon as anything differs that the result depends on."""
+    moved = {"output", "exp", "resume", "stage"}
+    flags = {f.name: config.to_dict()[f.name] for f in flag_fields() if not f.metadata["free"] and f.name not in moved}
+    content = hashlib.sha256(json.dumps([flags, ranks.world_size, [file.name for file in pictures.files]]).encode())
+    for path in (weights, config.train_ann, config.val_ann):
+        content.update(path.read_bytes())
+    return f"training-{content.hexdigest()[:8]}"
+
+
+def _earlier(config: TrainConfig) -> Path | None:
+    """The checkpoint of an earlier call with the same input."""
+    return next(iter(sorted(config.output.glob(f"{config.exp}*/weights/last.pt"), reverse=True)), None)
+
+
+def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, _Found]:
+    """The trainer with its second source, and what was found before the first step."""
+    config, start, data = material.config, material.start, material.data
+    gates = on_first_rank(lambda: _gates(material)) if start.training is None else None
+    with ranks.shared_errors():
+        model_config, pretrained = describe_model(config, data.train, start)
+        model = build_model(model_config, pretrained, start)
+        plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
+    seed_everything(config.seed + ranks.rank)
+    prepare(model, config, plan, ranks)
+    parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
+    note = parts.folder.path / "start.json"
+    anew = f"Delete the folder {parts.folder.path}: it is trained again."
+    before = None if gates is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
+    gates = before.gates if before is not None else gates
+    assert gates is not None
+    source = PseudoBatches(
+        unlabelled_loader(
+            material.pictures, paths=config.paths, image_size=config.imgsz, batch_size=config.bs, workers=data.workers,
+            seed=config.seed, rank=ranks.rank, world_size=ranks.world_size,
+        ),
+        parts.state.ema.module, gates, data.train.skeleton, config.paths,
+        device=ranks.device.torch, dtype=plan.dtype, highest=config.ssl_weight,
+        ramp=round(config.ssl_ramp * plan.total_steps),
+    )  # fmt: skip
+    parts.unlabelled, parts.patience = source, PATIENCE
+    trainer = Trainer(parts)
+    if ranks.is_main:
+        announce(parts, data, pretrained, start)
+        parts.progress.say(_describe(material, source))
+    return trainer, source, before or _begin(trainer, source, gates, note)
+
+
+def _gates(material: Material) -> Gates:
+    """Chooses the gates on the calibration pictures, with the weights that the run starts from."""
+    runtime = TorchRuntime.load(material.weights, material.config.device)
+    val, skeleton = material.data.val, material.data.val.skeleton
+    loader = validation_loader(
+        val, image_size=material.config.imgsz, batch_size=material.config.bs, workers=material.data.workers
+    )
+    opinions = ask_all(runtime.find, loader, skeleton)
+    loader.close()
+    sigmas = np.array(skeleton.sigmas)
+    verdicts = [judge(opinion, val.annotation(i), sigmas) for i, opinion in enumerate(opinions)]
+    return choose_gates(opinions, verdicts, material.config.pseudo_precision)
+
+
+def _begin(trainer: Trainer, source: PseudoBatches, gates: Gates, note: Path) -> _Found:
+    """Measures the start, notes it, and draws the first unlabelled batch."""
+    skip_warm_up(trainer.state.ema)
+    trainer.measure_start()
+    found = _Found(trainer.cursor.best, gates)
+    with trainer.ranks.shared_errors():
+        if trainer.ranks.is_main:
+            write_json(note, to_builtins(found), indent=2)
+            picture = note.with_name("pseudo_labels.jpg")
+            batch = source.batch(0)
+            training_batch_picture(batch, trainer.parts.skeleton, picture, most=len(batch.images))
+    trainer.save()
+    return found
+
+
+def _describe(material: Material, source: PseudoBatches) -> str:
+    pictures, person, joint = material.pictures, source.gates.person, source.gates.joint
+    rows = (
+        ("unlabelled", f"{len(pictures)} pictures, {len(pictures.known)} of them partly labelled; {pictures.held_out} "
+                       "left out, because they are labelled or held out"),
+        ("people", f"pass from score {person.score:.2f} and agreement {person.agreement:g} on: {person.passed} of "
+                   f"{person.tried} in the calibration pictures, {100 * person.precision:.0f} % of them right"),
+        ("joints", f"pass from confidence {joint.score:.2f} and agreement {joint.agreement:g} on: {joint.passed} of "
+                   f"{joint.tried} of these people, {100 * joint.precision:.0f} % of them right"),
+        ("doubtful", f"others from score {source.gates.doubt:.2f} on are ignored regions"),
+    )  # fmt: skip
+    return "\n".join(f"{label:<14}{text}" for label, text in rows)
+
+
+def _train(trainer: Trainer, source: PseudoBatches) -> None:
+    """To the last epoch, or until AP falls; a signal is obeyed when all is saved."""
+    try:
+        with Interruption() as interruption:
+            number = trainer.run(interruption)
+    finally:
+        source.loader.close()
+        trainer.parts.close()
+    if number:
+        trainer.parts.progress.say(f"Stopped by {signal.Signals(number).name}; all is saved, the same command goes on.")
+        signal.raise_signal(number)
+
+
+def _conclude(work: StageWork, material: Material, trainer: Trainer, found: _Found) -> StageResult:
+    """Takes the best weights, and predicts with them."""
+    folder, cursor = trainer.parts.folder, trainer.cursor
+    anew = f"Delete the folder {folder.path}: it is trained again."
+    metrics = load_checkpoint(folder.best).get("metrics")
+    best: _Best = checked(metrics, _Best, f"{folder.best} has no metrics of its run", anew, WeightsError)
+    figures = {
+        "unlabelled pictures": len(material.pictures),
+        "of them partly labelled": len(material.pictures.known),
+        "AP on calibrate before": found.AP,
+        "AP on calibrate after": cursor.best,
+        "epochs": cursor.epoch,
+        "best epoch": best.epoch,
+        "gates": found.gates.to_dict(),
+    }
+    drawn = [folder.path / name for name in ("results.png", "pseudo_labels.jpg", "val_labels_predictions.jpg")]
+    pictures = [path for path in drawn if path.is_file()]
+    if best.epoch == 0:
+        reason = f"in {cursor.epoch} epochs AP on the calibration pictures never rose above {100 * found.AP:.2f}"
+        return _declined(work, reason, figures, pictures)
+    data = dict(zip(PARTS[1:], (material.data.val, material.test), strict=True))
+    after = {part: _predict(work, trainer, dataset, part) for part, dataset in data.items()}
+    return StageResult(after, folder.best, figures=figures, pictures=pictures)
+
+
+def _predict(work: StageWork, trainer: Trainer, dataset: CocoPose, part: str) -> Path:
+    """Results of one part with the best weights, all ranks sharing the pictures; returns the file."""
+    path, ranks, config = work.folder / f"{part}.json", trainer.ranks, trainer.config
+    runtime = TorchRuntime.load(trainer.parts.folder.best, config.device)
+    loader = validation_loader(
+        dataset, image_size=config.imgsz, batch_size=config.bs, workers=0, rank=ranks.rank, world_size=ranks.world_size
+    )
+    write_results(runtime.find, loader, dataset.annotation_file, dataset.skeleton, path)
+    return path
+
+
+def _declined(
+    work: StageWork, reason: str, figures: dict[str, Any] | None = None, pictures: Sequence[Path] = ()
+) -> StageResult:
+    return StageResult(work.before, declined=reason, figures=figures or {}, pictures=pictures)

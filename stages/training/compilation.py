@@ -1,0 +1,33 @@
+"""Compiled blocks: --COMPILE."""
+
+from __future__ import annotations
+
+import torch
+
+from sia.errors import ConfigError, first_line
+from sia.model import PoseModel
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compiles a trifle, so that a missing compiler is known before anything is read.
+
+    Raises:
+        ConfigError: there is no compiler for the device.
+    """
+    try:
+        torch.compile(torch.nn.Sigmoid(), fullgraph=True)(torch.zeros(8, device=device))
+    except Exception as error:  # of several libraries, each with errors of its own
+        raise ConfigError(
+            f"--COMPILE found no working compiler ({first_line(error)}). It needs a C++ compiler on a CPU, Triton on a "
+            "GPU. Install it, or leave out --COMPILE."
+        ) from error
+
+
+def compile_blocks(model: PoseModel) -> None:
+    """Lets `torch.compile` fuse what lies between the products of the backbone's blocks, when they first run.
+
+    The blocks alone: they share their code, which is compiled a few times (with and without tokens), not for each.
+    The model's weights keep their names, and a copy of it (the average of its weights) isn't compiled.
+    """
+    for block in model.backbone.vit.blocks:
+        block.compile()

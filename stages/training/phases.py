@@ -1,0 +1,110 @@
+"""The phases of a training: which weights move, each with an optimiser and a schedule of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from sia.backbones.lora import add_adapters, halve_frozen
+from sia.model import PoseModel
+from sia.sia_vision import Learns
+from utils.optimizer import make_optimizer
+from utils.scheduler import make_scheduler
+
+FREEZE_SHARE, FREEZE_STEPS = 0.1, 1000
+"""The automatic first phase: this share of the run, and at most about so many steps."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs.
+
+    Attributes:
+        learns: what of the backbone is trained; all else of the model always is.
+        end: the epoch before which it ends, counted from the start of the run.
+        steps, warmup: of the optimiser; a linear warm-up, then a cosine to 1 percent.
+        lr: peak learning rate of the new parts.
+        llrd: decay of the learning rate per backbone layer.
+        muon: whether Muon moves the hidden matrices.
+    """
+
+    learns: Learns
+    end: int
+    steps: int
+    warmup: int
+    lr: float
+    llrd: float
+    muon: bool
+
+
+def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:
+    """The phase of an epoch, counted from 0; after the last epoch still the last phase."""
+    return next((phase for phase in phases if epoch < phase.end), phases[-1])
+
+
+def warmup_of(steps: int) -> int:
+    """The automatic warm-up of a phase of so many steps."""
+    return min(1000, max(1, steps // 20))
+
+
+def freeze_epochs_of(epochs: int, steps: int) -> int:
+    """The automatic length of the first phase, where only the backbone is pretrained.
+
+    While the heads are random, their gradient spoils pretrained features (Kumar et al., Fine-Tuning can Distort
+    Pretrained Features, 2022), and how long they need is a matter of steps, not of pictures seen.
+
+    Args:
+        epochs: of the run.
+        steps: of the optimiser in an epoch.
+    """
+    if epochs < 2:
+        return 0
+    return max(1, min(round(FREEZE_SHARE * epochs), math.ceil(FREEZE_STEPS / steps)))
+
+
+def start_phase(model: PoseModel, phase: Phase, weight_decay: float) -> tuple[Optimizer, LambdaLR]:
+    """Sets what is trained; returns a new optimiser and its schedule.
+
+    The optimiser starts without memory: what it knew of the heads was measured on features that don't move, and the
+    warm-up gives it time to measure anew.
+    """
+    backbone = model.backbone
+    backbone.learn(phase.learns)
+    optimizer = make_optimizer(
+        model, lr=phase.lr, weight_decay=weight_decay, layer_decay=phase.llrd, layer_index=backbone.layer_index,
+        depth=backbone.depth, muon=phase.muon,
+    )  # fmt: skip
+    return optimizer, make_scheduler(optimizer, phase.steps, phase.warmup)
+
+
+def adapt(model: PoseModel, rank: int, recompute: bool, dtype: torch.dtype) -> None:
+    """Makes of a model on the CPU what -LORA and --RECOMPUTE ask for.
+
+    Args:
+        model: changed in place.
+        rank: of the adapters, 0 for none.
+        recompute: whether blocks are computed again for the gradient.
+        dtype: of the arithmetic; in bfloat16 the matrices under the adapters are kept in it too.
+
+    Raises:
+        ConfigError: peft is missing.
+    """
+    model.backbone.recompute = recompute
+    if rank:
+        add_adapters(model.backbone, rank)
+        if dtype == torch.bfloat16:
+            halve_frozen(model.backbone)
+
+
+def adapter_lines(model: PoseModel) -> list[tuple[str, str]]:
+    """Label and text for the start block; none without adapters."""
+    adapters = [p for name, p in model.backbone.named_parameters() if ".lora_A." in name or ".lora_B." in name]
+    if not adapters:
+        return []
+    kept = "bf16" if any(p.dtype == torch.bfloat16 for p in model.backbone.parameters()) else "fp32"
+    count = sum(p.numel() for p in adapters) / 1e6
+    return [("adapters", f"{len(adapters) // 2}, {count:.2f} M parameters; the matrices under them are kept in {kept}")]

@@ -1,0 +1,248 @@
+"""-TIME: as many steps as fit into so many minutes, and fewer where the machine becomes slower on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from sia.errors import ConfigError, WeightsError
+from sia.losses.criterion import PoseCriterion
+from sia.model import PoseModel
+from sia.people import PoseBatch
+from sia.registry import ModelConfig
+from sia.runtimes.runtime import torch_finder
+from stages.evaluation.evaluator import predict_batch
+from stages.training.auto_config import Plan, make_plan
+from stages.training.data import Data
+from stages.training.initialization import Start
+from stages.training.phases import start_phase
+from stages.training.pretrained import Pretrained
+from stages.training.state import SavedTraining
+from utils.config.train_config import TrainConfig
+from utils.distributed.ranks import Ranks, wrap
+
+WARM_UP, LEAST, MOST = 2, 5, 50
+"""Steps of the trial: not timed; timed at least; and at most."""
+TRIAL_SECONDS = 3.0
+"""The timed steps of the trial last at least so long, where `MOST` of them do."""
+MARGIN = 0.03
+"""Fraction of the time that is kept for what is not measured: saves, images, the end."""
+SCORING = 2.0
+"""Seconds to compute AP from the predictions, and to draw."""
+FEWEST = 10
+"""Fewer steps teach nothing."""
+RECENT = 20
+"""Steps that the recent speed is the mean of."""
+TOLERANCE = 0.05
+"""A smaller relative difference of the steps left changes nothing."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What this machine needs, the slowest rank counting.
+
+    Attributes:
+        step: seconds of one step of the optimiser, loading included.
+        evaluation: seconds of one evaluation.
+    """
+
+    step: float
+    evaluation: float
+
+
+def fit_to_time(
+    config: TrainConfig,
+    plan: Plan,
+    ranks: Ranks,
+    data: Data,
+    model: PoseModel,
+    model_config: ModelConfig,
+    pretrained: Pretrained,
+    start: Start,
+) -> tuple[TrainConfig, Plan, Deadline | None]:
+    """With -TIME: the epochs and the steps that fit, and who watches them; else everything as it is.
+
+    A resumed run keeps the steps that it was planned with, and has the minutes that are left.
+
+    Raises:
+        ConfigError: the time is too short.
+    """
+    if config.time is None:
+        return config, plan, None
+    seconds = 60 * config.time
+    batches = len(data.training)
+    per_epoch = math.ceil(batches / config.accum)
+    if start.training is not None:
+        steps, speed, spent = budget_of(start.training, start.source)
+    else:
+        criterion = PoseCriterion(torch.tensor(model_config.sigmas)).to(ranks.device.torch)
+        speed = measure_speed(config, plan, model, criterion, data, ranks)
+        elapsed = ranks.from_main(time.monotonic() - start.began)
+        steps, spent = fit_steps(config, speed, per_epoch, elapsed, evaluations=1 + pretrained.is_whole), 0.0
+    config = replace(config, epoch=math.ceil(steps / per_epoch))
+    plan = make_plan(config, ranks, batches, data.workers, pretrained, steps)
+    plan = replace(plan, lines=(("time", describe_budget(config, speed, steps, per_epoch)), *plan.lines))
+    end = start.began + seconds * (1 - MARGIN) - spent
+    return config, plan, Deadline(end, speed)
+
+
+def measure_speed(
+    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: Ranks
+) -> Speed:
+    """Times real steps and evaluation batches; weights are afterwards as before. All ranks must call it.
+
+    Raises:
+        SiaError: an image can't be used, or the memory is full.
+    """
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    device = ranks.device.torch
+    try:
+        step = _seconds_of_step(config, plan, model, criterion, data, ranks)
+        evaluation = _seconds_of_evaluation(model, data, device)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(f"The memory of {device} is full. Use a smaller -BS and a larger -ACCUM.") from error
+    finally:
+        data.training.close()
+        data.validation.close()
+    model.load_state_dict(before)
+    model.zero_grad(set_to_none=True)
+    return Speed(max(ranks.gather(step)), max(ranks.gather(evaluation)))
+
+
+def _seconds_of_step(
+    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: Ranks
+) -> float:
+    optimizer, _ = start_phase(model, plan.phases[-1], config.wd)
+    network, device = wrap(model, ranks).train(), ranks.device.torch
+    batches = _endless(data)
+    started, steps = 0.0, -WARM_UP
+    while True:
+        if steps == 0:
+            started = time.monotonic()
+        for batch in islice(batches, config.accum):
+            here = batch.to(device)
+            with torch.autocast(device.type, dtype=plan.dtype, enabled=plan.dtype != torch.float32):
+                output = network(here.images, here)
+            losses = criterion(output, here, max(float(here.people.sum()), 1.0))
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0).item()  # waits for a GPU
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        steps += 1
+        seconds = time.monotonic() - started
+        if steps >= MOST or ranks.sum(steps >= LEAST and seconds >= TRIAL_SECONDS)[0] == ranks.world_size:
+            return seconds / steps
+
+
+def _endless(data: Data) -> Iterator[PoseBatch]:
+    """Batches of the first epoch, again and again: on little data an epoch is shorter than the trial."""
+    while True:
+        data.training.set_epoch(0)
+        yield from data.training
+
+
+def _seconds_of_evaluation(model: PoseModel, data: Data, device: torch.device) -> float:
+    """From a few batches; the first one is not timed where there are more."""
+    model.eval()
+    find = torch_finder(model, device)
+    seconds = []
+    for batch in islice(data.validation, 4):
+        started = time.monotonic()
+        predict_batch(find, batch)
+        seconds.append(time.monotonic() - started)
+    timed = seconds[1:] or seconds
+    return SCORING + len(data.validation) * sum(timed) / max(len(timed), 1)
+
+
+def fit_steps(config: TrainConfig, speed: Speed, per_epoch: int, elapsed: float, evaluations: int) -> int:
+    """How many steps of the optimiser fit, their evaluations included.
+
+    Args:
+        config: with ``time`` in minutes.
+        speed: of this machine.
+        per_epoch: steps in an epoch.
+        elapsed: seconds since the command was started.
+        evaluations: that there are whatever the number of steps.
+
+    Raises:
+        ConfigError: the time is too short to learn anything.
+    """
+    assert config.time is not None
+    fixed = elapsed + evaluations * speed.evaluation
+    each = speed.step + speed.evaluation / (per_epoch * config.eval_every)
+    steps = int((60 * config.time * (1 - MARGIN) - fixed) / each)
+    if steps < FEWEST:
+        least = (fixed + FEWEST * each) / (1 - MARGIN) / 60
+        raise ConfigError(
+            f"-TIME {config.time:g} is too short here: start and evaluation take {fixed / 60:.1f} minutes, a step "
+            f"{each:.1f} seconds. Give at least {least:.1f}, fewer images to evaluate on, or a smaller -SIZE or -IMGSZ."
+        )
+    return steps
+
+
+@dataclass
+class Deadline:
+    """Watches the clock of a run with -TIME.
+
+    Attributes:
+        end: when the run must be over, in seconds of `time.monotonic`.
+        speed: as measured before the first step.
+    """
+
+    end: float
+    speed: Speed
+    _marks: list[tuple[float, int]] = field(default_factory=list)
+
+    def to_dict(self, steps: int) -> dict[str, Any]:
+        """For a checkpoint, with the steps that the run was planned with; see `budget_of`."""
+        return {"steps": steps, **asdict(self.speed)}
+
+    def fit(self, step: int, total: int, most: int, now: float | None = None) -> int:
+        """The steps that the run should have: ``total``, unless the recent speed says that it would end too late.
+
+        Args:
+            step: steps done.
+            total: steps that the run has so far.
+            most: steps that it was planned with.
+            now: seconds of `time.monotonic`.
+        """
+        now = time.monotonic() if now is None else now
+        self._marks = [*self._marks[-RECENT:], (now, step)]
+        (since, first), left = self._marks[0], total - step
+        if step - first < RECENT or left <= 0:
+            return total
+        seconds = (now - since) / (step - first)
+        slower = max(1.0, seconds / self.speed.step)
+        fits = max(1, int((self.end - now - slower * self.speed.evaluation) / seconds))
+        if abs(fits - left) <= max(TOLERANCE * left, 1):
+            return total
+        self._marks = self._marks[-1:]
+        return min(step + fits, most)
+
+
+def budget_of(training: SavedTraining, source: object) -> tuple[int, Speed, float]:
+    """Steps planned, speed, and seconds spent of the run that a training checkpoint belongs to.
+
+    Raises:
+        WeightsError: it doesn't say.
+    """
+    saved = training.budget
+    if saved is None:
+        raise WeightsError(f"{source} doesn't say how its -TIME was fitted, so the run can't be continued.")
+    return saved.steps, Speed(saved.step, saved.evaluation), training.cursor.seconds
+
+
+def describe_budget(config: TrainConfig, speed: Speed, steps: int, per_epoch: int) -> str:
+    """For the start block."""
+    images = config.bs * config.accum / speed.step
+    return (
+        f"{config.time:g} minutes (-TIME) are {steps} steps, {steps / per_epoch:.1f} epochs: {images:.1f} images/s a "
+        f"process, {speed.evaluation:.0f} s an evaluation"
+    )

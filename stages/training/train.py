@@ -1,0 +1,208 @@
+"""Stage 1: trains a model on labelled pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sia.commands.interruption import Interruption
+from sia.errors import ConfigError
+from sia.io.checkpoint import load_checkpoint
+from sia.io.input_file import set_pixel_limit
+from sia.io.optional import need
+from sia.losses.criterion import PoseCriterion
+from sia.model import PoseModel
+from sia.registry import ModelConfig
+from stages.training.auto_config import Plan, make_plan
+from stages.training.compilation import check_compiler, compile_blocks
+from stages.training.console import announce, conclude
+from stages.training.context import Parts
+from stages.training.data import Data, load_data
+from stages.training.initialization import Start, build_model, describe_model, find_start
+from stages.training.phases import adapt, phase_at, start_phase
+from stages.training.pretrained import Pretrained
+from stages.training.state import TrainingState, seed_everything
+from stages.training.time_budget import fit_to_time
+from stages.training.trainer import Trainer
+from stages.training.visualizer import Pictures
+from utils.config.train_config import TrainConfig
+from utils.distributed.launch import Launch
+from utils.distributed.ranks import Ranks, start_ranks, wrap
+from utils.ema import make_ema
+from utils.logger import Dashboards, Progress, ResultsFile
+from utils.memory import keep_freed_memory
+from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
+
+
+def run(config: TrainConfig, start: Start) -> int:
+    """Trains, evaluates, and prints what to do next.
+
+    Returns:
+        0, or the number of the signal that stopped it after saving.
+
+    Raises:
+        SiaError: anything that the user can mend.
+    """
+    set_pixel_limit(config.max_pixels)
+    # The names are checked before minutes of reading.
+    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), square=config.square)
+    if config.lora:
+        need("peft", "-LORA")
+    with start_ranks(config.device) as ranks:
+        config, start = go_on(config, start, ranks)
+        seed_everything(config.seed)
+        with ranks.shared_errors():
+            if config.compile:
+                check_compiler(ranks.device.torch)
+            data = load_data(config, ranks)
+            start = find_start(config, start, data.train)
+            model_config, pretrained = describe_model(config, data.train, start)
+            model = build_model(model_config, pretrained, start)
+            pretrained = replace(pretrained, weights=None)  # the model has its own copy
+            plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
+        prepare(model, config, plan, ranks)
+        config, plan, deadline = fit_to_time(config, plan, ranks, data, model, model_config, pretrained, start)
+        seed_everything(config.seed + ranks.rank)
+        parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
+        parts.deadline = deadline
+        if ranks.is_main:
+            announce(parts, data, pretrained, start)
+        trainer = Trainer(parts)
+        try:
+            if deadline is not None and pretrained.is_whole and start.training is None:
+                trainer.measure_start()
+            with Interruption() as interruption:
+                number = trainer.run(interruption)
+        finally:
+            parts.close()
+        if ranks.is_main:
+            conclude(parts, trainer, data, number)
+        return number
+
+
+def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: Ranks) -> None:
+    """Makes the model what is trained, on its device."""
+    device = ranks.device.torch
+    adapt(model, config.lora, config.recompute, plan.dtype)
+    model.to(device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    # On CPUs PyTorch's fused attention is made for fp32: in bf16 it takes two to six times as long as plain products.
+    if device.type == "cpu" and plan.dtype == torch.bfloat16:
+        model.fuse_attention(False)
+    if config.compile:
+        compile_blocks(model)
+
+
+def assemble(
+    config: TrainConfig,
+    plan: Plan,
+    ranks: Ranks,
+    data: Data,
+    model: PoseModel,
+    model_config: ModelConfig,
+    pretrained: Pretrained,
+    start: Start,
+) -> Parts:
+    """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
+    device = ranks.device.torch
+    state = make_state(model, plan, config, device, 0 if start.training is None else start.training.cursor.epoch)
+    if start.training is not None:
+        check_identity(start.training.identity, data.identity())
+        state.restore(start.training, ranks, start.source)
+    folder = choose_folder(config, ranks, start)
+    results, dashboards, pictures = _records(config, ranks, data, folder, state, start)
+    return Parts(
+        config=config, plan=plan, ranks=ranks, network=wrap(model, ranks), state=state,
+        criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
+        training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
+        description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
+        identity=data.identity(), pretrained=pretrained,
+        progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
+        results=results, dashboards=dashboards, pictures=pictures,
+    )  # fmt: skip
+
+
+def _records(
+    config: TrainConfig, ranks: Ranks, data: Data, folder: RunFolder, state: TrainingState, start: Start
+) -> tuple[ResultsFile | None, Dashboards | None, Pictures | None]:
+    """What the first rank writes into the run folder."""
+    if not ranks.is_main:
+        return None, None, None
+    write_description(
+        folder, config.to_dict(), start.argv, {"processes": ranks.world_size, "device": str(ranks.device)}
+    )
+    dashboards = Dashboards(
+        folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=config.to_dict(),
+        step=state.cursor.step,
+    )  # fmt: skip
+    pictures = Pictures(folder, data.val, config.imgsz, ranks.device.torch)
+    return ResultsFile(folder.results, state.cursor.epoch), dashboards, pictures
+
+
+def make_state(
+    model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device, epoch: int = 0
+) -> TrainingState:
+    """Average, optimiser, schedule and loss scale for a model on its device, in the phase of an epoch."""
+    optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
+    scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)
+    return TrainingState(model, make_ema(model, plan.ema), optimizer, scheduler, scaler)
+
+
+def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Refuses to continue on other data.
+
+    Raises:
+        ConfigError: the training set changed.
+    """
+    for name, value in present.items():
+        if saved.get(name) != value:
+            raise ConfigError(
+                f"-TRAIN_ANN: the run was trained with {name} {saved.get(name)}, but now has {value}, so it can't be "
+                "continued exactly. Start anew from the weights with --RESUME .../best.pt."
+            )
+
+
+def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
+    """The folder of the run to continue, or a new one; rank 0 makes it."""
+    folder = None
+    with ranks.shared_errors():
+        if ranks.is_main:
+            launch = Launch.present(start.argv)
+            folder = _folder_to_continue(config, start) or _begun(config, launch)
+            name = config.exp or default_name(config.model, config.size)
+            folder = folder or create_run_folder(config.output, name, launch)
+    path = ranks.from_main(None if folder is None else str(folder.path))
+    return RunFolder(Path(path))
+
+
+def go_on(config: TrainConfig, start: Start, ranks: Ranks) -> tuple[TrainConfig, Start]:
+    """Where torchrun has started its processes anew: the last save of the run that they had begun, if there is one.
+
+    Raises:
+        WeightsError: it can't be read.
+    """
+    begun = None
+    if ranks.is_main and _folder_to_continue(config, start) is None:
+        begun = _begun(config, Launch.present(start.argv))
+    last = ranks.from_main(begun.last if begun is not None and begun.last.is_file() else None)
+    if last is None:
+        return config, start
+    with ranks.shared_errors():
+        return replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
+    raise AssertionError("shared_errors lets nothing pass")
+
+
+def _folder_to_continue(config: TrainConfig, start: Start) -> RunFolder | None:
+    """Of the run that --RESUME names."""
+    return run_folder_of(config.resume) if start.training is not None and config.resume is not None else None
+
+
+def _begun(config: TrainConfig, launch: Launch | None) -> RunFolder | None:
+    """The run that earlier processes of this launch have begun."""
+    path = launch.find(config.output.glob("*")) if launch is not None else None
+    return RunFolder(path) if path is not None else None

@@ -1,0 +1,68 @@
+"""The pictures of a run folder: curves, an augmented training batch, labels beside predictions."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+
+from datasets.coco.coco_pose import CocoPose
+from datasets.loader import validation_loader
+from sia.people import People, PoseBatch
+from sia.runtimes.runtime import torch_finder
+from stages.evaluation.evaluator import predict_batch
+from utils.plots import plot_results, training_batch_picture, validation_picture
+from utils.run_folder import RunFolder
+
+MOST_OFTEN = 30.0
+"""Seconds between two drawings: on small data an epoch can be shorter than its pictures."""
+SHOWN = 8
+
+
+class Pictures:
+    """Draws on the first rank; a run of short epochs is not slowed down by it."""
+
+    def __init__(self, folder: RunFolder, val: CocoPose, image_size: tuple[int, int], device: torch.device) -> None:
+        self.folder, self.val, self.image_size, self.device = folder, val, image_size, device
+        self._drawn = float("-inf")
+        self._batch: PoseBatch | None = None
+        self._before: list[People] | None = None
+
+    def start(self, model: nn.Module) -> None:
+        """Keeps what the weights find that the run starts from, to be shown beside what they find later."""
+        self._before = self._predict(model)
+
+    def training_batch(self, batch: PoseBatch) -> None:
+        """train_batch.jpg: what the model sees in the first step."""
+        training_batch_picture(batch, self.val.skeleton, self.folder.path / "train_batch.jpg")
+
+    def epoch(self, model: nn.Module, evaluated: bool, last: bool) -> None:
+        """results.png, and val_labels_predictions.jpg after an evaluation.
+
+        Raises:
+            OutputError: a picture can't be written.
+        """
+        if not last and time.monotonic() - self._drawn < MOST_OFTEN:
+            return
+        plot_results(self.folder.results, self.folder.path / "results.png")
+        if evaluated:
+            self._validation(model)
+        self._drawn = time.monotonic()
+
+    def _validation(self, model: nn.Module) -> None:
+        path = self.folder.path / "val_labels_predictions.jpg"
+        found = {"predictions": self._predict(model)}
+        if self._before is not None:
+            found = {"before": self._before, "after": found["predictions"]}
+        validation_picture(self._shown(), found, self.val.skeleton, path)
+
+    def _predict(self, model: nn.Module) -> list[People]:
+        model.eval()
+        return predict_batch(torch_finder(model, self.device), self._shown())
+
+    def _shown(self) -> PoseBatch:
+        if self._batch is None:
+            loader = validation_loader(self.val, image_size=self.image_size, batch_size=SHOWN, workers=0)
+            self._batch = next(iter(loader))
+        return self._batch

@@ -1,0 +1,114 @@
+"""The command line of train_pose.py, made from the fields of `TrainConfig`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field
+from pathlib import Path
+from typing import Any
+
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, unknown
+from utils.config.train_config import flag_fields, format_value, image_size, name_list
+
+
+def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
+    """Reads the command line.
+
+    Returns:
+        The values given, by field name; flags left out are absent, so that a resumed run can supply them.
+
+    Raises:
+        ConfigError: an unknown or abbreviated flag, a missing or malformed value.
+    """
+    _check_names(argv)
+    return vars(_parser().parse_args(list(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="train_pose.py",
+        description="Train a multi-person pose estimator on pictures with COCO keypoint annotations.",
+        epilog="Several processes: torchrun --nproc_per_node=N train_pose.py ... (see docs/training.md).",
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
+        argument_default=argparse.SUPPRESS,
+    )
+    groups: dict[str, Any] = {}
+    for entry in flag_fields():
+        group = entry.metadata["group"]
+        groups.setdefault(group, parser.add_argument_group(group))
+    for entry in flag_fields():
+        _declare(groups[entry.metadata["group"]], entry)
+    return parser
+
+
+def _declare(group: Any, entry: Field[Any]) -> None:
+    meta = entry.metadata
+    text = meta["text"].replace("%", "%%")
+    if meta["kind"] is bool:
+        group.add_argument(meta["flag"], dest=entry.name, action="store_true", help=f"{text} Default: off.")
+        return
+    default = "required" if entry.default is MISSING else f"default: {_default_text(entry)}"
+    choices = f" One of: {', '.join(meta['choices'])}." if meta["choices"] else ""
+    group.add_argument(
+        meta["flag"],
+        dest=entry.name,
+        type=_reader(entry),
+        metavar=_METAVARS.get(meta["kind"], "NAME"),
+        help=f"{text}{choices} ({default})",
+    )
+
+
+_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE", name_list: "NAMES"}
+
+
+_NONE = ("backbone", "members", "llm", "llm_url")
+"""Texts whose default None means none, not auto."""
+
+
+def _default_text(entry: Field[Any]) -> str:
+    is_none = entry.default is None and (entry.metadata["kind"] is Path or entry.name in _NONE)
+    return "none" if is_none else format_value(entry.default)
+
+
+def _reader(entry: Field[Any]) -> Callable[[str], Any]:
+    """Converts one value; ``auto`` is None where the flag has an automatic choice."""
+
+    def read(text: str) -> Any:
+        if text == "auto" and entry.default is None:
+            return None
+        try:
+            return entry.metadata["kind"](text)
+        except ValueError as error:
+            hint = str(error) if entry.metadata["kind"] is image_size else _NUMBERS[entry.metadata["kind"]]
+            raise ConfigError(f"{entry.metadata['flag']} '{text}': {hint}.") from error
+
+    return read
+
+
+_NUMBERS: dict[Any, str] = {int: "give a whole number", float: "give a number"}
+
+
+class _Parser(Parser):
+    """Raises where argparse would leave the program."""
+
+    def error(self, message: str) -> Any:
+        raise ConfigError(f"{message}. See python {self.prog} --help.")
+
+
+def _check_names(argv: Sequence[str]) -> None:
+    """Argparse takes prefixes of single-dash words whatever allow_abbrev says, so names are compared here."""
+    known = [f.metadata["flag"] for f in flag_fields()] + ["-h", "--help"]
+    for word in argv:
+        name = word.split("=", 1)[0]
+        if name.startswith("-") and not _is_number(word) and name not in known:
+            raise ConfigError(unknown("flag", name, known))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

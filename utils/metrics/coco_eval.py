@@ -1,0 +1,175 @@
+"""COCO's keypoint AP and AR (https://cocodataset.org/#keypoints-eval) for any skeleton, and a table per keypoint.
+
+The figures are pycocotools', computed by faster-coco-eval: equal to the last digit of a double (pycocotools adds 2e-16
+to a denominator where faster-coco-eval does not). Nothing is filtered or clipped on the way: all scores
+count, at most 20 people an image do (COCO's maxDets), and images without people count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import COCO
+from faster_coco_eval.core.faster_eval_api import COCOeval_faster
+
+from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
+from sia.skeletons.skeleton import Skeleton
+from utils.metrics.keypoint_scores import (
+    KeypointScore,
+    MatchedPeople,
+    format_table,
+    match_people,
+    percent,
+    score_keypoints,
+)
+
+FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The result of one evaluation. Shares lie in [0, 1]; -1, as in COCO, where there is nothing to measure.
+
+    Attributes:
+        AP, AP50, AP75: average precision over OKS 0.50:0.05:0.95, at 0.50 and at 0.75.
+        APM, APL: AP of people of 32^2 to 96^2 and of more than 96^2 pixels.
+        AR, AR50, AR75, ARM, ARL: average recall, likewise.
+        box_AP, box_AP50: average precision of the boxes (IoU); None where the results have no boxes.
+        images: how many images were evaluated, those without people included.
+        people: how many people have labelled keypoints and are no crowd.
+        found: how many of them have a prediction of OKS 0.5 or more.
+        detections: how many people were predicted.
+        keypoints: one row per keypoint.
+    """
+
+    AP: float
+    AP50: float
+    AP75: float
+    APM: float
+    APL: float
+    AR: float
+    AR50: float
+    AR75: float
+    ARM: float
+    ARL: float
+    box_AP: float | None
+    box_AP50: float | None
+    images: int
+    people: int
+    found: int
+    detections: int
+    keypoints: tuple[KeypointScore, ...]
+
+    def figures(self) -> dict[str, float]:
+        """COCO's ten figures by name."""
+        return {name: getattr(self, name) for name in FIGURES}
+
+    def table(self) -> str:
+        """AP, AR and the keypoints as text for a terminal, in percent."""
+        values = {name: percent(value) for name, value in self.figures().items()}
+        precision, recall = (
+            "  ".join(f"{name:<4} {values[name]:>5}" for name in names) for names in (FIGURES[:5], FIGURES[5:])
+        )
+        boxes = "" if self.box_AP is None else f"box AP {percent(self.box_AP)}, AP50 {percent(self.box_AP50 or 0.0)}\n"
+        counts = (
+            f"{self.images} images, {self.people} labelled people, {self.found} of them found (OKS >= 0.5), "
+            f"{self.detections} predictions\n"
+        )
+        note = "\nOKS and PCK are of the people found; PCK is relative to the longer side of the labelled box."
+        return f"{precision}\n{recall}\n{boxes}{counts}\n{format_table(self.keypoints)}{note}"
+
+    def to_dict(self) -> Row:
+        """Plain types only, for JSON."""
+        return {**asdict(self), "keypoints": [score.to_dict() for score in self.keypoints]}
+
+
+def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -> Metrics:
+    """Compares COCO results with COCO annotations.
+
+    Args:
+        ground_truth: an annotation file or its content. Every image in it counts.
+        results: COCO keypoint results: ``image_id``, ``category_id``, ``keypoints`` (3K), ``score`` and, in all rows
+            or in none, ``bbox`` (x, y, width, height); in original pixels. An empty list gives zeros. As in COCO,
+            ``bbox`` says how large a wrong detection is, for APM and APL; without it the keypoints' extent does.
+        skeleton: names and sigmas. Categories with exactly these keypoints are evaluated, as one.
+
+    Raises:
+        DataError: an unreadable annotation file, one without labelled people, or results that don't fit it.
+    """
+    truth = load_ground_truth(ground_truth, skeleton)
+    rows = check_results(results, truth, skeleton)
+    scored = run_coco("keypoints", truth, rows, skeleton)
+    matched, labelled = _match(scored, skeleton)
+    boxes = _box_figures(truth, rows, skeleton)
+    return Metrics(
+        **dict(zip(FIGURES, map(float, scored.stats), strict=True)),
+        box_AP=boxes[0],
+        box_AP50=boxes[1],
+        images=len(truth.images),
+        people=sum(map(is_labelled, truth.people)),
+        found=len(matched.areas),
+        detections=len(rows),
+        keypoints=tuple(score_keypoints(matched, labelled, skeleton)),
+    )
+
+
+def run_coco(kind: str, truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> COCOeval_faster:
+    """One evaluation (``keypoints`` or ``bbox``) by the library, which alters what it is given and must not print.
+
+    `rows` are from `check_results`.
+    """
+    annotations = COCO(truth.coco(), print_function=_silence)
+    predictions = COCO({**truth.coco(), "annotations": []}, print_function=_silence)
+    if rows:  # older releases of the library can't load an empty list
+        predictions = annotations.loadRes([dict(row) for row in rows])
+    scored = COCOeval_faster(
+        annotations, predictions, kind, print_function=_silence, kpt_oks_sigmas=list(skeleton.sigmas)
+    )
+    scored.params.catIds = [truth.category]
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    return scored
+
+
+def _silence(*_: object) -> None:
+    pass
+
+
+def _box_figures(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> tuple[float | None, float | None]:
+    if any("bbox" not in row for row in rows):
+        return None, None
+    figures = run_coco("bbox", truth, rows, skeleton).stats
+    return float(figures[0]), float(figures[1])
+
+
+def _match(scored: COCOeval_faster, skeleton: Skeleton) -> tuple[MatchedPeople, Any]:
+    """People found, and how often each keypoint is labelled (K,)."""
+    labelled = np.zeros(skeleton.num_keypoints, dtype=np.int64)
+    matches: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+    for (image_id, _), oks in scored.ious.items():
+        people = scored.cocoGt.imgToAnns[int(image_id)]
+        columns = [i for i, person in enumerate(people) if is_labelled(person)]
+        for i in columns:
+            labelled += np.asarray(people[i]["keypoints"][2::3]) > 0
+        if columns and len(oks):
+            best = sorted(scored.cocoDt.imgToAnns[int(image_id)], key=lambda row: -row["score"])
+            matches += [(best[d], people[columns[g]]) for d, g in match_people(np.asarray(oks)[:, columns])]
+    return _measure(matches, skeleton), labelled
+
+
+def _measure(matches: list[tuple[Mapping[str, Any], Mapping[str, Any]]], skeleton: Skeleton) -> MatchedPeople:
+    shape = (len(matches), skeleton.num_keypoints, 3)
+    predicted = np.array([row["keypoints"] for row, _ in matches], dtype=np.float64).reshape(shape)
+    labels = np.array([person["keypoints"] for _, person in matches], dtype=np.float64).reshape(shape)
+    offsets = predicted[..., :2] - labels[..., :2]
+    return MatchedPeople(
+        distances=np.hypot(offsets[..., 0], offsets[..., 1]),
+        visibilities=labels[..., 2],
+        areas=np.array([person["area"] for _, person in matches], dtype=np.float64),
+        sides=np.array([max(person["bbox"][2:]) for _, person in matches], dtype=np.float64),
+    )

@@ -1,0 +1,179 @@
+"""How well each keypoint of the people found is placed: OKS, PCK and pixel error, one row per keypoint.
+
+D: detections of an image, G: its labelled people, K: keypoints, M: people found in all images.
+All coordinates are in original pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sia.skeletons.skeleton import Skeleton
+
+Floats = NDArray[np.float64]
+
+MATCH_OKS = 0.5
+"""A labelled person is found when COCO's greedy matching gives it a prediction of at least this OKS."""
+
+
+@dataclass(frozen=True)
+class KeypointScore:
+    """One keypoint over all people found; NaN where nobody has it labelled.
+
+    Attributes:
+        name: the keypoint.
+        labelled: how many people have it labelled (v > 0), found or not.
+        found: how many of these people were found; all that follows is about them.
+        oks: mean OKS term, exp(-d^2 / (2 (2 sigma)^2 area)), in [0, 1].
+        oks_occluded: the same where v = 1.
+        oks_visible: the same where v = 2.
+        pck_05: share nearer than 0.05 of the longer side of the labelled box.
+        pck_10: the same for 0.1.
+        pck_20: the same for 0.2.
+        median_error: median distance in original pixels.
+    """
+
+    name: str
+    labelled: int
+    found: int
+    oks: float
+    oks_occluded: float
+    oks_visible: float
+    pck_05: float
+    pck_10: float
+    pck_20: float
+    median_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types; None in place of NaN, which JSON doesn't have."""
+        return {key: None if value != value else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class MatchedPeople:
+    """M people found, each with its prediction.
+
+    Attributes:
+        distances: (M, K) original pixels.
+        visibilities: (M, K) labels' v: 0, 1 or 2.
+        areas: (M,) annotated areas, original pixels squared.
+        sides: (M,) longer sides of the labelled boxes, original pixels.
+    """
+
+    distances: Floats
+    visibilities: Floats
+    areas: Floats
+    sides: Floats
+
+
+def match_people(oks: Floats, threshold: float = MATCH_OKS) -> list[tuple[int, int]]:
+    """COCO's greedy matching at one threshold: the best-scored prediction chooses first.
+
+    Args:
+        oks: (D, G), rows from the best score to the worst, columns labelled people only. COCO prefers these to
+            crowds, so crowds don't change who is matched.
+        threshold: the least OKS of a match.
+
+    Returns:
+        Pairs (row, column), each row and column at most once.
+    """
+    pairs: list[tuple[int, int]] = []
+    free = np.ones(oks.shape[1], dtype=bool)
+    for row, values in enumerate(oks):
+        candidates = np.where(free, values, -1.0)
+        if not free.any() or candidates.max() < threshold:
+            continue
+        # Of equal candidates COCO keeps the last one it looks at.
+        column = len(candidates) - 1 - int(candidates[::-1].argmax())
+        free[column] = False
+        pairs.append((row, column))
+    return pairs
+
+
+def oks_terms(distances: Floats, areas: Floats, sigmas: Floats) -> Floats:
+    """Each keypoint's own term of OKS (https://cocodataset.org/#keypoints-eval), in [0, 1].
+
+    Args:
+        distances: (..., K) pixels.
+        areas: (...) pixels squared.
+        sigmas: (K,) the data set's constants.
+    """
+    variances = (2.0 * sigmas) ** 2
+    return np.asarray(np.exp(-(distances**2) / (2.0 * variances * (areas[..., None] + np.spacing(1.0)))))
+
+
+def score_keypoints(people: MatchedPeople, labelled: NDArray[np.int64], skeleton: Skeleton) -> list[KeypointScore]:
+    """One row per keypoint.
+
+    Args:
+        people: the people found.
+        labelled: (K,) in how many people each keypoint is labelled, found or not.
+        skeleton: names and sigmas.
+    """
+    terms = oks_terms(people.distances, people.areas, np.asarray(skeleton.sigmas))
+    relative = people.distances / np.maximum(people.sides[:, None], np.spacing(1.0))
+    return [
+        _score_one(
+            name, int(labelled[k]), people.distances[:, k], relative[:, k], terms[:, k], people.visibilities[:, k]
+        )
+        for k, name in enumerate(skeleton.names)
+    ]
+
+
+def _score_one(
+    name: str, labelled: int, distances: Floats, relative: Floats, terms: Floats, visibilities: Floats
+) -> KeypointScore:
+    known = visibilities > 0
+    return KeypointScore(
+        name=name,
+        labelled=labelled,
+        found=int(known.sum()),
+        oks=_mean(terms[known]),
+        oks_occluded=_mean(terms[visibilities == 1]),
+        oks_visible=_mean(terms[visibilities == 2]),
+        pck_05=_mean(relative[known] < 0.05),
+        pck_10=_mean(relative[known] < 0.1),
+        pck_20=_mean(relative[known] < 0.2),
+        median_error=float(np.median(distances[known])) if known.any() else float("nan"),
+    )
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+HEADINGS = ("keypoint", "labelled", "found", "OKS", "v=1", "v=2", "PCK.05", "PCK.1", "PCK.2", "median px")
+
+
+def format_table(scores: list[KeypointScore] | tuple[KeypointScore, ...]) -> str:
+    """Aligned text for a terminal; shares are in percent."""
+    rows = [HEADINGS, *(_cells(score) for score in scores)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+    return "\n".join("  ".join(_aligned(row, widths)) for row in rows)
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    first, *numbers = zip(row, widths, strict=True)
+    return [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in numbers)]
+
+
+def _cells(score: KeypointScore) -> tuple[str, ...]:
+    shares = (score.oks, score.oks_occluded, score.oks_visible, score.pck_05, score.pck_10, score.pck_20)
+    median = "-" if score.median_error != score.median_error else f"{score.median_error:.1f}"
+    return (score.name, str(score.labelled), str(score.found), *map(percent, shares), median)
+
+
+def percent(value: float) -> str:
+    """'12.3' for 0.123; '-' for what is undefined (NaN, or COCO's -1)."""
+    return f"{100 * value:.1f}" if value >= 0 else "-"
+
+
+def csv_rows(scores: list[KeypointScore] | tuple[KeypointScore, ...]) -> list[list[str]]:
+    """A heading and one row per keypoint; empty cells for what is undefined."""
+    names = [field.name for field in fields(KeypointScore)]
+    rows = [score.to_dict() for score in scores]
+    return [names, *(["" if row[name] is None else str(row[name]) for name in names] for row in rows)]

@@ -1,0 +1,186 @@
+"""Which predictions are right, found once for each picture, so that the AP of any resample is only arithmetic.
+
+I pictures, N predictions of all of them (at most COCO's 20 a picture), T OKS thresholds, R recalls, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sia.coco.coco_files import Row, check_results, is_labelled, load_ground_truth
+from sia.skeletons.skeleton import Skeleton
+from utils.metrics.coco_eval import run_coco
+from utils.metrics.keypoint_scores import match_people
+
+Floats = NDArray[np.float64]
+
+_LARGEST_AREA = 1e10
+"""COCO's "all sizes" end here."""
+_CHUNK = 64
+"""Resamples at once: larger ones leave the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """COCO's greedy matching of one results file.
+
+    Attributes:
+        image_ids: (I,) int64, ascending.
+        people: (I,) int64, labelled people, who count for recall.
+        owners: (N,) int64, index of the picture of each prediction; the best score first.
+        right: (T, N) bool, matched to a labelled person.
+        counted: (T, N) bool, right or wrong; the others lie on a crowd or on somebody without keypoints.
+        recalls: (R,) at which precision is read.
+        closeness: (I,) mean OKS of a picture's labelled people, 0 for those not found; NaN without people.
+        joints: (I,) int64, labelled joints of its people.
+    """
+
+    image_ids: NDArray[np.int64]
+    people: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    recalls: Floats
+    closeness: Floats
+    joints: NDArray[np.int64]
+
+    def average_precision(self, weights: NDArray[np.int64]) -> Floats:
+        """AP over OKS 0.50:0.05:0.95 of resamples.
+
+        Equal to the AP of a data set in which each picture stands as often as its weight says, as pictures of their
+        own: copies of a prediction have equal scores and stand together, and precision is read at its best recall.
+
+        Args:
+            weights: (B, I) how often each picture is drawn.
+
+        Returns:
+            (B,) in [0, 1]; NaN where nobody labelled is drawn.
+        """
+        parts = [self._average_precision(weights[i : i + _CHUNK]) for i in range(0, len(weights), _CHUNK)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _average_precision(self, weights: NDArray[np.int64]) -> Floats:
+        people = weights @ self.people
+        drawn = weights[:, self.owners]
+        least = _least_hits(self.recalls, people)
+        precisions = [
+            _read(drawn, right, counted, least) for right, counted in zip(self.right, self.counted, strict=True)
+        ]
+        means = np.concatenate(precisions, axis=1).mean(axis=1)
+        return np.asarray(np.where(people > 0, means, np.nan))
+
+
+def _least_hits(recalls: Floats, people: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(B, R): the fewest people found that make a recall, in the same floating point as COCO's code."""
+    total = np.maximum(people, 1)[:, None]
+    least = np.ceil(recalls * total).astype(np.int64)
+    least -= (least - 1) / total >= recalls
+    return np.asarray(least + (least / total < recalls))
+
+
+def _read(
+    drawn: NDArray[np.int64], right: NDArray[np.bool_], counted: NDArray[np.bool_], least: NDArray[np.int64]
+) -> Floats:
+    """(B, R): best precision at each recall or beyond; 0 where it is never reached."""
+    resamples, places = len(drawn), np.flatnonzero(right)
+    predictions = np.cumsum(drawn * counted, axis=1)[:, places]
+    hits = np.cumsum(drawn[:, places], axis=1)
+    precision = hits / np.maximum(predictions, 1)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    best = np.concatenate([best, np.zeros((resamples, 1))], axis=1)
+    # One search for all rows: each row's numbers lie above those of the row before.
+    step = int(max(hits.max(initial=0), least.max(initial=0))) + 1
+    offsets = step * np.arange(resamples)[:, None]
+    found = np.searchsorted((hits + offsets).ravel(), (least + offsets).ravel()).reshape(least.shape)
+    columns = found - len(places) * np.arange(resamples)[:, None]
+    return np.asarray(np.take_along_axis(best, columns, axis=1))
+
+
+def find_matches(ground_truth: Path | Row, rows: list[Row], skeleton: Skeleton) -> Matches:
+    """Matches COCO results with annotations; the arguments and errors are those of `utils.metrics.coco_eval.evaluate`."""
+    truth = load_ground_truth(ground_truth, skeleton)
+    scored = run_coco("keypoints", truth, check_results(rows, truth, skeleton), skeleton)
+    image_ids = np.array(sorted(set(truth.images)), dtype=np.int64)
+    pictures = [_Picture.of(scored, int(image_id)) for image_id in image_ids]
+    thresholds = [float(threshold) for threshold in scored.params.iouThrs]
+    flags = [picture.flags(thresholds) for picture in pictures]
+    right, counted = (np.concatenate([pair[i] for pair in flags], axis=1) for i in range(2))
+    scores = np.concatenate([picture.scores for picture in pictures])
+    owners = np.repeat(np.arange(len(pictures)), [len(picture.scores) for picture in pictures])
+    order = np.argsort(-scores, kind="stable")  # ties stay in the order of the pictures, as in COCO's code
+    people = np.array([len(picture.labelled) for picture in pictures], dtype=np.int64)
+    closeness = np.array([picture.closeness() for picture in pictures])
+    joints = np.array([_labelled_joints(scored, int(image_id)) for image_id in image_ids], dtype=np.int64)
+    recalls = np.asarray(scored.params.recThrs, dtype=np.float64)
+    return Matches(image_ids, people, owners[order], right[:, order], counted[:, order], recalls, closeness, joints)
+
+
+def _labelled_joints(scored: Any, image_id: int) -> int:
+    people = scored.cocoGt.imgToAnns.get(image_id, [])
+    return sum(int(v > 0) for row in people if is_labelled(row) for v in row["keypoints"][2::3])
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """D predictions, the best first, and G people of one picture.
+
+    Attributes:
+        oks: (D, G).
+        scores: (D,).
+        large: (D,) bool, beyond COCO's largest size.
+        labelled: indices of people who count.
+        others: (index, whether it is a crowd, which takes any number of predictions) of those who don't.
+    """
+
+    oks: Floats
+    scores: Floats
+    large: NDArray[np.bool_]
+    labelled: list[int]
+    others: list[tuple[int, bool]]
+
+    @classmethod
+    def of(cls, scored: Any, image_id: int) -> _Picture:
+        people = scored.cocoGt.imgToAnns.get(image_id, [])
+        found = sorted(scored.cocoDt.imgToAnns.get(image_id, []), key=lambda row: -row["score"])
+        found = found[: scored.params.maxDets[-1]]
+        oks = np.zeros((len(found), len(people)))
+        if oks.size:
+            oks = np.asarray(scored.ious[image_id, scored.params.catIds[0]], dtype=np.float64)
+        labelled = [i for i, row in enumerate(people) if is_labelled(row) and row["area"] <= _LARGEST_AREA]
+        others = [(i, bool(row["iscrowd"])) for i, row in enumerate(people) if i not in labelled]
+        large = np.array([row["area"] > _LARGEST_AREA for row in found], dtype=bool)
+        return cls(oks, np.array([row["score"] for row in found], dtype=np.float64), large, labelled, others)
+
+    def flags(self, thresholds: list[float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(T, D) right, and (T, D) counted."""
+        right = np.zeros((len(thresholds), len(self.scores)), dtype=bool)
+        counted = np.ones_like(right)
+        for row, threshold in enumerate(thresholds):
+            right[row, [d for d, _ in match_people(self.oks[:, self.labelled], threshold)]] = True
+            left = np.flatnonzero(~right[row])
+            counted[row, left[self.large[left]]] = False
+            counted[row, list(self._excused(left, threshold))] = False
+        return right, counted
+
+    def _excused(self, left: NDArray[np.intp], threshold: float) -> Iterator[int]:
+        """Predictions on people who don't count; one without keypoints excuses one prediction, a crowd all."""
+        taken: set[int] = set()
+        for d in left:
+            near = [(self.oks[d, g], place, g) for place, (g, _) in enumerate(self.others) if g not in taken]
+            value, place, g = max(near, default=(-1.0, 0, 0))
+            if value >= threshold:
+                taken |= set() if self.others[place][1] else {g}
+                yield int(d)
+
+    def closeness(self) -> float:
+        """Mean OKS of the labelled people."""
+        if not self.labelled:
+            return float("nan")
+        chosen = self.oks[:, self.labelled]
+        return float(sum(chosen[d, g] for d, g in match_people(chosen, 0.0)) / len(self.labelled))

@@ -1,0 +1,136 @@
+"""People found in a set of pictures, as arrays: what the stages of the pipeline hand to each other.
+
+On disk: COCO keypoint results (JSON, for every tool there is) and, beside it, an npz of the same name with what that
+format has no place for. The JSON alone is enough: results of another tool can be fed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sia.coco.coco_files import GroundTruth, Row, check_results, read_json
+from sia.errors import DataError
+from sia.io.npz_file import Wanted, read_npz
+from sia.io.output_file import complete_file, write_json
+from sia.people import People
+from sia.skeletons.skeleton import Skeleton
+
+Array = NDArray[np.float64]
+
+
+def digest_of(arrays: Iterable[NDArray[np.generic]]) -> str:
+    """Changes with any number in the arrays."""
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """N people with K keypoints, ordered by image, in the pixels of their pictures.
+
+    Attributes:
+        image_ids: (N,) int64.
+        boxes: (N, 4) x1, y1, x2, y2.
+        scores: (N,) in [0, 1].
+        keypoints: (N, K, 2) x, y; may lie outside the picture.
+        confidences: (N, K) in [0, 1].
+        variances: (N, K) expected squared error of x, and of y, in pixels^2; NaN where nobody measured it.
+    """
+
+    image_ids: NDArray[np.int64]
+    boxes: Array
+    scores: Array
+    keypoints: Array
+    confidences: Array
+    variances: Array
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def map(self, function: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> Predictions:
+        """Applies a function of the rows to every array."""
+        return Predictions(*(function(getattr(self, entry.name)) for entry in fields(self)))  # type: ignore[arg-type]
+
+    def select(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_] | slice) -> Predictions:
+        """Some of the people; an index may come twice."""
+        return self.map(lambda rows: rows[chosen])
+
+    def of_image(self, image_id: int) -> Predictions:
+        """The people of one picture."""
+        return self.select(self.image_ids == image_id)
+
+    def best_first(self) -> Predictions:
+        """The same people by their scores; equal ones stay in their order."""
+        return self.select(np.argsort(-self.scores, kind="stable"))
+
+    def as_people(self) -> People:
+        """The same people, of one picture; without variances."""
+        columns = (self.boxes, self.scores, self.keypoints, self.confidences)
+        return People(*(column.astype(np.float32) for column in columns))
+
+    def rows(self, category_id: int) -> list[Row]:
+        """COCO keypoint results."""
+        triples = np.concatenate([self.keypoints, self.confidences[..., None]], axis=-1)
+        triples = triples.reshape(len(self), 3 * self.keypoints.shape[1])
+        sizes = self.boxes[:, 2:] - self.boxes[:, :2]
+        boxes = np.concatenate([self.boxes[:, :2], sizes], axis=-1)
+        columns = self.image_ids.tolist(), boxes.tolist(), self.scores.tolist(), triples.tolist()
+        return [
+            {"image_id": i, "category_id": category_id, "score": s, "bbox": box, "keypoints": points}
+            for i, box, s, points in zip(*columns, strict=True)
+        ]
+
+    def save(self, path: Path, category_id: int) -> None:
+        """Writes `path` (JSON) and the npz of the same name, each whole or not at all.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        with complete_file(path.with_suffix(".npz")) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, variances=self.variances.astype(np.float32))
+        write_json(path, self.rows(category_id))
+
+
+def predictions_from(rows: object, truth: GroundTruth, skeleton: Skeleton) -> Predictions:
+    """COCO keypoint results -> arrays; variances are unknown.
+
+    A missing ``bbox`` becomes the extent of the keypoints.
+
+    Raises:
+        DataError: not results of these pictures and this skeleton.
+    """
+    checked = check_results(rows, truth, skeleton)
+    triples = np.array([row["keypoints"] for row in checked]).reshape(-1, skeleton.num_keypoints, 3)
+    points, confidences = triples[..., :2], triples[..., 2].clip(0, 1)
+    if checked and "bbox" in checked[0]:
+        boxes = np.array([row["bbox"] for row in checked]).reshape(-1, 4)
+        boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=-1)
+    else:
+        boxes = np.concatenate([points.min(1), points.max(1)], axis=-1) if checked else np.zeros((0, 4))
+    image_ids = np.array([row["image_id"] for row in checked], dtype=np.int64)
+    scores = np.array([row["score"] for row in checked], dtype=np.float64)
+    return Predictions(image_ids, boxes, scores, points, confidences, np.full(confidences.shape, np.nan))
+
+
+def read_predictions(path: Path, truth: GroundTruth, skeleton: Skeleton) -> Predictions:
+    """Reads results of this or another program; variances too, where the npz is there.
+
+    Raises:
+        DataError: a file is missing or broken, or doesn't belong to these annotations.
+    """
+    people = predictions_from(read_json(path, "results file"), truth, skeleton)
+    sidecar = path.with_suffix(".npz")
+    if not sidecar.is_file():
+        return people
+    remedy = f"It has to belong to {path.name}: delete it, or make the results again."
+    content = read_npz(sidecar, {"variances": Wanted("f", people.confidences.shape)}, "file of variances", remedy)
+    variances = content["variances"].astype(np.float64)
+    if (variances < 0).any() or np.isinf(variances).any():
+        raise DataError(f"The file of variances {sidecar} holds some that are negative or infinite. {remedy}")
+    return replace(people, variances=variances)

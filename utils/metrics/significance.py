@@ -1,0 +1,104 @@
+"""Whether a stage helps: a paired bootstrap over the pictures of ``test``.
+
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13: percentile intervals. Pictures are resampled,
+not people, as the people of one picture are alike; and each resample is scored before and after the stage, so that
+what makes pictures hard cancels out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sia.errors import DataError
+from sia.io.stored import Finite
+from utils.metrics.matches import Floats, Matches
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and its 95 % bootstrap interval, as shares."""
+
+    value: Finite
+    low: Finite
+    high: Finite
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether even the lower bound is above 0."""
+        return self.low > 0
+
+    def percent(self, sign: bool = False) -> str:
+        """Such as ``12.3 [10.1, 14.5]``."""
+        value, low, high = (_percent(number, sign) for number in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
+
+def _percent(value: float, sign: bool) -> str:
+    rounded = round(100 * value, 1)
+    return f"{rounded:{'+' if sign else ''}.1f}" if rounded else "0.0"  # never -0.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """AP of the same pictures before and after a stage.
+
+    Attributes:
+        before, after: AP.
+        difference: after - before, paired.
+        images: number of pictures.
+        changed: whether any resample differs: whether there is something to decide at all.
+    """
+
+    before: Interval
+    after: Interval
+    difference: Interval
+    images: int
+    changed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, for JSON."""
+        return asdict(self)
+
+
+def prove(before: Matches, after: Matches, seed: int, resamples: int = RESAMPLES) -> Proof:
+    """Scores both on the same resamples.
+
+    Raises:
+        DataError: they are of different pictures.
+    """
+    if not np.array_equal(before.image_ids, after.image_ids):
+        raise DataError("The two results are of different pictures, so they can't be compared.")
+    weights = np.concatenate([np.ones((1, len(before.image_ids)), np.int64), _draw(before, seed, resamples)])
+    first, second = before.average_precision(weights), after.average_precision(weights)
+    difference = second - first
+    return Proof(
+        _interval(first),
+        _interval(second),
+        _interval(difference),
+        len(before.image_ids),
+        bool(np.nanmax(abs(difference)) > 0),
+    )
+
+
+def measure(matches: Matches, seed: int, resamples: int = RESAMPLES) -> Interval:
+    """AP of one results file."""
+    weights = np.concatenate([np.ones((1, len(matches.image_ids)), np.int64), _draw(matches, seed, resamples)])
+    return _interval(matches.average_precision(weights))
+
+
+def _draw(matches: Matches, seed: int, resamples: int) -> Any:
+    """(B, I): how often each picture is in each resample; as many draws as there are pictures."""
+    count = len(matches.image_ids)
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def _interval(values: Floats) -> Interval:
+    """Of the figure itself, which comes first, and those of the resamples; those without people tell nothing."""
+    low, high = np.nanquantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(values[0]), float(low), float(high))
