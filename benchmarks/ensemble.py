@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.prior import split
 from benchmarks.prior_simulated import simulate as simulate_model
-from datasets.augmentation.geometry import FILL
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import Row, load_ground_truth, read_json, with_images, write_annotations
 from sia.errors import exit_status
 from sia.io.bundled_weights import DEFAULT
+from sia.io.letterbox import FILL
 from sia.io.output_file import named_folder
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON

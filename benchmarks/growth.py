@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import count
 from benchmarks.train_step import PARTS, WARM_UP, Training, make_batch, make_training
-from sia.people import PoseBatch
+from sia.batch import PoseBatch
 from sia.registry import list_models
 from sia.runtimes.device import multiplies_bf16
 from utils.memory import keep_freed_memory

@@ -29,13 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.models import peak_memory
 from benchmarks.train_step import make_batch
 from sia.backbones.lora import add_adapters, halve_frozen
+from sia.batch import PoseBatch
+from sia.commands.values import image_size
 from sia.losses.criterion import PoseCriterion
 from sia.model import OTHERS, PoseModel
 from sia.modules.roi_keypoint_head import Squares, squares_around
-from sia.people import PoseBatch
 from sia.registry import ModelConfig, create_model
 from sia.skeletons.skeleton import COCO_PERSON
-from utils.config.train_config import image_size
 from utils.ema import make_ema
 from utils.optimizer import make_optimizer
 

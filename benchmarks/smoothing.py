@@ -19,18 +19,17 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic.motion import MovingPeople, moving_people
-from sia.coco.coco_files import AREA_OF_BOX
 from sia.commands.flags import SMOOTHING
 from sia.errors import exit_status
 from sia.io.optional import need
 from sia.io.output_file import check_new, write_text
 from sia.io.results import coco_rows
 from sia.people import People
+from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import COCO_PERSON
 from sia.tracking.smoother import Smoother, make_smoother
 from sia.tracking.tracker import TrackedPeople, Tracker, untracked
 from utils.metrics.coco_eval import evaluate
-from utils.metrics.keypoint_scores import oks_terms
 
 Floats = NDArray[np.float64]
 SIGMAS = np.asarray(COCO_PERSON.sigmas)

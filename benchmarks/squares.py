@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.augmentation.transforms import Augmentation
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import training_loader, validation_loader
+from sia.batch import PoseBatch
 from sia.boxes import to_centres
 from sia.errors import exit_status
 from sia.io.checkpoint import load_checkpoint
@@ -36,7 +37,6 @@ from sia.losses.matcher import Targets, targets_from
 from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.model import mend_boxes
 from sia.modules.roi_keypoint_head import Found, squares_around
-from sia.people import PoseBatch
 from sia.runtimes.device import autocast
 from stages.training.initialization import Start, build_model
 from stages.training.pretrained import Pretrained

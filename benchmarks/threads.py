@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.config.train_config import image_size
+from sia.commands.values import image_size
 
 SETTINGS = {
     "default": {},

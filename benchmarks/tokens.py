@@ -22,10 +22,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.looks import COLUMNS, Trial, trial_parser
+from sia.batch import PoseBatch
 from sia.boxes import iou, to_corners
 from sia.errors import exit_status
 from sia.modules.person_head import Reference
-from sia.people import PoseBatch
 
 COUNTS = (30, 60, 100, 150)
 ALIKE = (1.0, 0.8)

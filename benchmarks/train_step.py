@@ -24,14 +24,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.models import peak_memory
+from sia.batch import PoseBatch
+from sia.commands.values import image_size
 from sia.losses.criterion import PoseCriterion
 from sia.losses.matcher import match_patches, match_tokens
 from sia.model import PoseModel
-from sia.people import PoseBatch
 from sia.registry import ModelConfig, create_model, list_models
 from sia.runtimes.device import multiplies_bf16
 from sia.skeletons.skeleton import COCO_PERSON
-from utils.config.train_config import image_size
 from utils.ema import make_ema
 from utils.memory import keep_freed_memory
 from utils.optimizer import make_optimizer

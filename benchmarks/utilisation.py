@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.memory import PEOPLE, Memory, count_without_numbers, make_model
 from benchmarks.train_step import make_batch, make_training
+from sia.commands.values import image_size
 from sia.errors import exit_status
 from sia.registry import list_models
 from sia.runtimes.device import choose_device, fastest_dtype
 from stages.training.compilation import compile_blocks
-from utils.config.train_config import image_size
 
 WARM_UP, STEPS = 3, 10
 MOVES = {"weights": 4, "gradients": 2, "optimiser": 2, "average": 2, "activations": 2}

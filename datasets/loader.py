@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import torch
 
-from datasets.augmentation.geometry import Matrix, letterbox_matrix, scale_of
 from datasets.augmentation.transforms import Augmentation, training_sample, validation_sample
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Array, Labels, Sample
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
 from datasets.workers import BatchWorkers, Samples
+from sia.batch import PoseBatch
 from sia.errors import ConfigError
-from sia.people import PoseBatch
+from sia.io.letterbox import Matrix, letterbox_matrix, scale_of
 
 B = TypeVar("B")
 Item = tuple[SampleKey, Sample, Matrix]

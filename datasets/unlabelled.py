@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.augmentation.geometry import Matrix, letterbox_image
 from datasets.augmentation.strong_views import path_view
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
@@ -21,6 +20,7 @@ from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
+from sia.io.letterbox import Matrix, letterbox_image
 from sia.skeletons.skeleton import Skeleton
 
 
@@ -50,7 +50,7 @@ class Views:
 
     Attributes:
         teacher: (U, 3, H, W) uint8, letterboxed.
-        letterboxes: (U, 3) float32, rows of `sia.people.Letterbox`.
+        letterboxes: (U, 3) float32, rows of `sia.io.letterbox.Letterbox`.
         sizes: (U, 2) int64, height and width of the pictures.
         student: (V * U, 3, H, W) uint8, path after path.
         matrices: V * U matrices from the pixels of the picture to those of the view.

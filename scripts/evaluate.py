@@ -16,10 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
+from sia.commands.values import fraction, input_size
 from sia.errors import ConfigError, DataError, WeightsError, exit_status
 from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
 from sia.runtimes.threads import wait_passively
-from utils.config.train_config import fraction, input_size
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.interruption import sigterm_like_ctrl_c
 from sia.commands.parser import Parser
+from sia.commands.values import fraction, input_size
 from sia.errors import ConfigError, OutputError, WeightsError, exit_status
 from sia.io.input_file import check_input_file, check_input_folder
-from utils.config.train_config import fraction, input_size
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "openvino-int8": "-int8.xml"}
 

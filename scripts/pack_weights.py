@@ -17,10 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
+from sia.commands.values import input_size
 from sia.errors import ConfigError, WeightsError, exit_status
 from sia.io.input_file import check_input_file
 from sia.io.output_file import check_new
-from utils.config.train_config import input_size
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

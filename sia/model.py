@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from sia.batch import PoseBatch
 from sia.boxes import iou, to_centres, to_corners
 from sia.losses.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_row, targets_from
 from sia.modules.detection_tokens import DetectionTokens
@@ -20,7 +21,6 @@ from sia.modules.duplicate_suppression import Rivalry
 from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
 from sia.modules.roi_keypoint_head import Glimpse, Squares, squares_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
-from sia.people import PoseBatch
 from sia.sia_vision import Backbone, ConvStem, Features
 
 

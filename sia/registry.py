@@ -13,6 +13,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from sia.backbones.pretrained_weights import load_backbone_weights
+from sia.commands.values import SIDES
 from sia.errors import ConfigError
 from sia.io.stored import Finite
 from sia.model import PoseModel, Widths
@@ -20,7 +21,6 @@ from sia.sia_pose import SiaPose
 from sia.sia_pose_decoder_led import SiaPoseDecoderLed
 from sia.sia_pose_simple import SiaPoseSimple
 from sia.sia_vision import SIZES, Backbone, build_backbone
-from utils.config.train_config import SIDES
 
 MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
     "sia_pose_simple": SiaPoseSimple,

@@ -25,7 +25,7 @@ class StageWork:
         config: every flag.
         coco_root: folder of the pictures.
         parts: a COCO annotation file for each of `PARTS`.
-        before: results files (`utils.metrics.predictions`) of ``calibrate`` and ``test``, of the last stage that was applied;
+        before: results files (`predictions`) of ``calibrate`` and ``test``, of the last stage that was applied;
             empty for the first stage.
         weights: of the model that made them, where one did.
         say: prints a line.

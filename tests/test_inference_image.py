@@ -23,7 +23,7 @@ from sia.people import People
 from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
 from tests.serving import serving
-from tests.stages.words.chat import Chat, sentences
+from tests.sia.description.chat import Chat, sentences
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from sia.batch import PoseBatch
 from sia.drawing.annotator import Image, PoseArtist
 from sia.errors import DataError
 from sia.io.images import write_image
 from sia.io.output_file import complete_file
-from sia.people import People, PoseBatch
+from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
 Column = list[float]

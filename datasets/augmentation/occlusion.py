@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.augmentation.geometry import FILL
 from datasets.labels import Labels
+from sia.io.letterbox import FILL
 
 MOST_HIDDEN = 0.4
 """Largest share of a person's labelled joints that is hidden, but at least one joint."""

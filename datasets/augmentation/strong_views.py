@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.augmentation.colour import jitter_colour
-from datasets.augmentation.geometry import Matrix, warp_image
 from datasets.augmentation.transforms import Augmentation, random_placement
+from sia.io.letterbox import Matrix, warp_image
 from sia.skeletons.skeleton import Skeleton
 
 _WEAK = Augmentation(flip=0.5, scale=(0.8, 1.25), shift=0.05, rotation=0.0, colour=0.0, mosaic=0.0)
@@ -26,8 +26,9 @@ def path_view(
 
     Args:
         image: (h, w, 3) uint8, RGB, the whole picture.
-        path: of `utils.config.train_config.PATHS`. ``geometry`` turns, scales and crops; ``appearance`` changes colours, blurs and
-            compresses; ``occlusion`` hides joints, which `datasets.augmentation.occlusion` does once the teacher has said where.
+        path: of `utils.config.train_config.PATHS`. ``geometry`` turns, scales and crops; ``appearance`` changes
+            colours, blurs and compresses; ``occlusion`` hides joints, which `datasets.augmentation.occlusion` does
+            once the teacher has said where.
         size: H, W of the result.
         skeleton: whether views may be mirrored.
         rng: source of all draws.

@@ -9,19 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.augmentation.colour import jitter_colour
-from datasets.augmentation.geometry import (
-    FILL,
-    Matrix,
-    affine,
-    fit_letterbox,
-    letterbox_matrix,
-    scale_of,
-    warp_image,
-    warp_labels,
-)
+from datasets.augmentation.geometry import warp_labels
 from datasets.labels import Labels, Sample
 from sia.errors import ConfigError
-from sia.people import Letterbox
+from sia.io.letterbox import FILL, Letterbox, Matrix, affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
 from sia.skeletons.skeleton import Skeleton
 
 MOSAIC_SCALE = 0.7

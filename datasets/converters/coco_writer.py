@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from datasets.coco.image_name import problem_of_name
-from sia.coco.annotation_people import AREA_OF_BOX
 from sia.coco.annotation_values import Box as Box
 from sia.coco.annotation_values import box_around
 from sia.coco.coco_files import finite_numbers
 from sia.errors import DataError
+from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 
 Row = dict[str, Any]

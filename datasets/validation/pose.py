@@ -11,8 +11,8 @@ import numpy as np
 from datasets.validation.annotations import Annotations, Floats, Person
 from datasets.validation.finding import Finding
 from sia.people import People
+from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from utils.metrics.keypoint_scores import oks_terms
 
 LEAST_LIMBS = 4
 """People with fewer labelled limbs show no proportions."""

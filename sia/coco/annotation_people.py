@@ -9,10 +9,9 @@ from sia.coco.annotation_rows import RowReader
 from sia.coco.annotation_units import check_units
 from sia.coco.annotation_values import Box, box_around, number, numbers
 from sia.coco.annotation_values import whole as read_whole
+from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 
-AREA_OF_BOX = 0.53
-"""Median area / box area over COCO's people with keypoints; used where an annotation has no area."""
 OUTSIDE_TOLERANCE = 1.0
 """Pixels by which a labelled joint may leave the image: rounding, not a mistake."""
 

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from sia.coco.annotation_file import OF_IMAGES, AnnotationFile
 from sia.coco.annotation_file import Row as Row
 from sia.coco.annotation_parser import parse
-from sia.coco.annotation_people import AREA_OF_BOX as AREA_OF_BOX
 from sia.coco.annotation_values import LARGEST
 from sia.errors import DataError, OutputError
 from sia.io.input_file import check_input_file

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sia.commands.values import fraction, input_size
 from sia.io.bundled_weights import DEFAULT
 from sia.io.input_file import add_max_pixels
-from utils.config.train_config import fraction, input_size
 
 SCORE, KEYPOINT = 0.6, 0.3
 """From which score and confidence on people and keypoints are shown."""

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sia.coco.image_ids import ImageIds
 from sia.commands.flags import KEYPOINT, SCORE
 from sia.commands.image_output import ImageOutput, close_after, readable
 from sia.commands.interruption import Interruption, sigterm_like_ctrl_c
+from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.run import announce, describe_run, output_folder, remove_if_empty
 from sia.commands.timings import Timings
 from sia.description.picture import describe_picture, make_model, write_words
@@ -25,9 +25,6 @@ from sia.io.input_file import set_pixel_limit
 from sia.io.results import Row, coco_rows
 from sia.people import People
 from sia.runtimes.predictor import Predictor
-
-if TYPE_CHECKING:
-    from stages.pipeline.predictor import FinishedPipeline
 
 Find = Callable[[Sequence[Path], Sequence[Image]], tuple[list[People], float]]
 """Files and what they show -> everybody in each, and the seconds that it took."""
@@ -184,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     warnings: list[str] = []
     files = find_images(args.image_path, warnings.append)
     model = make_model(args.llm, args.llm_url)
-    pipeline = open_pipeline(args)
+    pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
     predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
     ids = choose_ids(files, args.ann_file, predictor, warnings)
@@ -236,7 +233,7 @@ def _write_words(job: ImageJob) -> None:
         write_words(job.output.folder, job.described)
 
 
-def fill_thresholds(args: argparse.Namespace, pipeline: FinishedPipeline | None) -> None:
+def fill_thresholds(args: argparse.Namespace, pipeline: Pipeline | None) -> None:
     """Those that were not given."""
     score, keypoint = SCORE, KEYPOINT
     if pipeline is not None and None in (args.conf_thresh, args.kpt_thresh):
@@ -246,7 +243,7 @@ def fill_thresholds(args: argparse.Namespace, pipeline: FinishedPipeline | None)
     args.kpt_thresh = keypoint if args.kpt_thresh is None else args.kpt_thresh
 
 
-def open_pipeline(args: argparse.Namespace) -> FinishedPipeline | None:
+def pipeline_of(args: argparse.Namespace) -> Pipeline | None:
     """That of ``--pipeline``, whose weights become those to take.
 
     Raises:
@@ -254,9 +251,7 @@ def open_pipeline(args: argparse.Namespace) -> FinishedPipeline | None:
     """
     if args.pipeline is None:
         return None
-    from stages.pipeline.predictor import FinishedPipeline  # brings all of training, which pictures alone don't need
-
-    pipeline = FinishedPipeline.open(args.pipeline, args.device, args.batch_size or 8)
+    pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or 8)
     args.weight_path = pipeline.weights
     return pipeline
 
@@ -272,7 +267,7 @@ def find_with(predictor: Predictor) -> Find:
     return find
 
 
-def find_through(pipeline: FinishedPipeline, files: Sequence[Path]) -> Find:
+def find_through(pipeline: Pipeline, files: Sequence[Path]) -> Find:
     """What the pipeline finds in all files, before the first is drawn; the seconds are shared out evenly."""
     print(pipeline.describe(), flush=True)
     begin = time.perf_counter()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.coco_files import AREA_OF_BOX
+from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 
 Floats = NDArray[np.float64]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[1] / "weights"
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+FOLDER = next((folder for folder in (_PACKAGE / "weights", _PACKAGE.parent / "weights") if folder.is_dir()), _PACKAGE)
+"""Inside the installed package; in a clone beside it."""
 
 DEFAULT = FOLDER / "sia_pose_simple-n16.pt"
 """What inference takes where no weights are named; weights/README.md says what they were trained on."""

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sia.batch import PoseBatch
 from sia.boxes import iou, iou_and_giou, to_centres, to_corners
 from sia.losses.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, person_of_row, targets_from
 from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.modules.roi_keypoint_head import Places, place_target
 from sia.outputs import PoseOutput, Prediction, gather_rows
-from sia.people import PoseBatch
 
 QUALITY_POWER = 1.5
 """Exponent of the score target (Huang et al., DEIM, section 3.3: matchability-aware loss)."""

@@ -13,10 +13,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from sia.batch import PoseBatch
 from sia.boxes import iou_and_giou, to_centres, to_corners
 from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.outputs import Prediction
-from sia.people import PoseBatch
 
 NO_ONE = -1
 PATCHES_PER_PERSON = 8

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.augmentation.geometry import letterbox_image
 from sia.errors import DataError, WeightsError
 from sia.io.images import pixels_of, read_image
+from sia.io.letterbox import letterbox_image
 from sia.modules.postprocess import Decoded, to_original
 from sia.people import People
 from sia.runtimes.device import Device

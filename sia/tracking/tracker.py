@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from sia.coco.coco_files import AREA_OF_BOX
 from sia.people import People
+from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.keypoint_scores import oks_terms
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from sia.video.info import VideoInfo
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE = 60.0
 """Seconds that the sound may take, beside as many as the video lasts."""
 

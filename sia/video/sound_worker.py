@@ -1,7 +1,7 @@
 """Puts the sound of one video beside the pictures of another, in a process of its own: decoders of sound can crash.
 
-Reads one request (`sia.video.sound.Request` as JSON) from its input and prints a line of JSON for each thing that happens.
-Imports nothing heavy but PyAV, so that it starts quickly.
+Reads one request (`sia.video.sound.Request` as JSON) from its input and prints a line of JSON for each thing that
+happens. Imports nothing heavy but PyAV, so that it starts quickly.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.coco_files import AREA_OF_BOX
+from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.correlation import mended
 from stages.error_model.labels import LabelledPeople, match_labels, qualities

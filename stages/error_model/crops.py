@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.augmentation.geometry import FILL, affine, warp_image
 from datasets.coco.coco_pose import CocoPose
+from sia.io.letterbox import FILL, affine, warp_image
 from sia.modules.roi_keypoint_head import MARGIN
 from stages.ensemble.refinement_network import SIDE as VIEW
 from stages.error_model.box_frame import frame_of

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, is_labelled
-from utils.metrics.keypoint_scores import MATCH_OKS, match_people, oks_terms
+from sia.skeletons.oks import oks_terms
+from utils.metrics.keypoint_scores import MATCH_OKS, match_people
 from utils.metrics.predictions import Array, Predictions
 
 Rows = NDArray[np.int64]

@@ -12,12 +12,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from sia.batch import PoseBatch
 from sia.coco.coco_files import Row, load_ground_truth
 from sia.commands.interruption import Interrupted, Interruption
 from sia.errors import DataError, SiaError, WeightsError
 from sia.io.results import coco_rows
 from sia.modules.postprocess import to_original
-from sia.people import People, PoseBatch
+from sia.people import People
 from sia.runtimes.runtime import Find, torch_finder
 from sia.skeletons.skeleton import Skeleton
 from utils.metrics.coco_eval import Metrics, evaluate

@@ -14,13 +14,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.augmentation.geometry import letterbox_image
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.synthetic import SyntheticScenes
 from sia.errors import WeightsError
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
+from sia.io.letterbox import letterbox_image
 from sia.io.output_file import output_error
 from sia.model import LIKELY
 from sia.runtimes.export_onnx import export_onnx

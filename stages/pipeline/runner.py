@@ -37,7 +37,7 @@ from utils.metrics.predictions import read_predictions
 from utils.metrics.significance import measure, prove
 from utils.run_folder import environment
 
-MODULES = {name: f"stages.{name}" for name in STAGES} | {"baseline": "stages.baseline"}
+MODULES = {name: f"stages.{name}.stage" for name in STAGES} | {"baseline": "stages.baseline"}
 """Where the `run` of each stage is; imported when it is its turn."""
 
 

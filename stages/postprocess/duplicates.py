@@ -12,10 +12,10 @@ from itertools import product
 
 import numpy as np
 
-from sia.coco.coco_files import AREA_OF_BOX, GroundTruth
+from sia.coco.coco_files import GroundTruth
+from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
 from utils.metrics.coco_eval import evaluate
-from utils.metrics.keypoint_scores import oks_terms
 from utils.metrics.predictions import Predictions
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, is_labelled
+from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.keypoint_scores import match_people, oks_terms
+from utils.metrics.keypoint_scores import match_people
 from utils.metrics.predictions import Predictions
 
 Floats = NDArray[np.float64]

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.labels import LabelledPeople, Mask, Rows, match_labels, qualities
 from stages.prior.kinematics import Anatomy
 from stages.prior.training import Advice, TrainedPrior
-from utils.metrics.keypoint_scores import oks_terms
 from utils.metrics.predictions import Array, Predictions
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sia.coco.coco_files import AREA_OF_BOX
+from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.box_frame import frame_of, to_box
 from stages.error_model.fitting import fit, targets

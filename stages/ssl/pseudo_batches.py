@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets.augmentation.geometry import Matrix, scale_of, warp_labels
+from datasets.augmentation.geometry import warp_labels
 from datasets.augmentation.occlusion import hide_joints
 from datasets.labels import Labels
 from datasets.loader import TrainingLoader, batch_of
 from datasets.unlabelled import Views
-from sia.people import PoseBatch
+from sia.batch import PoseBatch
+from sia.io.letterbox import Matrix, scale_of
 from sia.runtimes.runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
 from stages.ssl.pseudo_labels import pseudo_labels

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sia.coco.coco_files import AREA_OF_BOX
+from sia.batch import PoseBatch
 from sia.modules.postprocess import Decoded, to_original
-from sia.people import People, PoseBatch
+from sia.people import People
 from sia.runtimes.runtime import Find
+from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.labels import box_overlaps
-from utils.metrics.keypoint_scores import match_people, oks_terms
+from utils.metrics.keypoint_scores import match_people
 
 SHIFT = 8
 """Input pixels by which the second view is moved to the right where nothing may be mirrored."""

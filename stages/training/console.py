@@ -117,7 +117,7 @@ def _python() -> str:
 
 def _script(name: str) -> str:
     """How one of the entry points is called from the present folder."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return name if Path.cwd() == root else _quoted(root / name)
 
 

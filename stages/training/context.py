@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol
 from torch import nn
 
 from datasets.loader import TrainingLoader, ValidationLoader
+from sia.batch import PoseBatch
 from sia.losses.criterion import PoseCriterion
-from sia.people import PoseBatch
 from sia.skeletons.skeleton import Skeleton
 from stages.training.auto_config import Plan
 from stages.training.pretrained import Pretrained

@@ -9,8 +9,8 @@ from typing import Any
 from datasets.augmentation.transforms import Augmentation
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import TrainingLoader, ValidationLoader, training_loader, validation_loader
+from sia.batch import PoseBatch
 from sia.coco.coco_files import load_ground_truth
-from sia.people import PoseBatch
 from stages.training.auto_config import choose_workers
 from utils.config.train_config import TrainConfig
 from utils.distributed.ranks import Ranks

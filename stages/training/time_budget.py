@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from sia.batch import PoseBatch
 from sia.errors import ConfigError, WeightsError
 from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
-from sia.people import PoseBatch
 from sia.registry import ModelConfig
 from sia.runtimes.runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch

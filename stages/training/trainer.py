@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sia.backbones.lora import plain_weights
+from sia.batch import PoseBatch
 from sia.commands.interruption import Interrupted, Interruption
 from sia.errors import SiaError, TrainingError
 from sia.io.checkpoint import FORMAT, save_checkpoint
-from sia.people import PoseBatch
 from stages.evaluation.evaluator import evaluate_model
 from stages.training.context import Agreement, Parts, Share
 from stages.training.phases import phase_at, start_phase

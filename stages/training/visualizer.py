@@ -9,7 +9,8 @@ from torch import nn
 
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
-from sia.people import People, PoseBatch
+from sia.batch import PoseBatch
+from sia.people import People
 from sia.runtimes.runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch
 from utils.plots import plot_results, training_batch_picture, validation_picture

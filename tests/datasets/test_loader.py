@@ -18,8 +18,8 @@ from datasets.augmentation.transforms import Augmentation
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import TrainingLoader, training_loader, validation_loader
 from datasets.sampler import TrainingBatches, ValidationBatches
+from sia.batch import PoseBatch
 from sia.errors import ConfigError, DataError
-from sia.people import PoseBatch
 
 Make = Callable[..., CocoPose]
 SIZE = (48, 64)

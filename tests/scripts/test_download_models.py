@@ -8,7 +8,7 @@ import pytest
 
 from scripts.download_models import main
 from tests.serving import serving
-from tests.utils.file_server import FileServer
+from tests.utils.hub.file_server import FileServer
 from utils.hub.model_registry import MODELS, find_model
 
 

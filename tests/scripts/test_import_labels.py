@@ -8,8 +8,8 @@ import pytest
 
 from datasets.coco.coco_file import read_coco_file
 from scripts.import_labels import main
-from tests.datasets.importers.test_cvat import SHAPES, one
-from tests.datasets.importers.test_labelme import labelme, shape
+from tests.datasets.converters.test_cvat import SHAPES, one
+from tests.datasets.converters.test_labelme import labelme, shape
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from sia.batch import PoseBatch
 from sia.outputs import Prediction
-from sia.people import PoseBatch
 from sia.registry import ModelConfig
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sia.skeletons.skeleton import COCO_PERSON
-from tests.stages.words.people import STANDING
+from tests.sia.description.people import STANDING
 from utils.metrics.predictions import Predictions
 
 POSE = np.array([STANDING[name] for name in COCO_PERSON.names], dtype=np.float64)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from sia.batch import PoseBatch
 from sia.errors import DataError, OutputError
-from sia.people import People, PoseBatch
+from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from utils.plots import plot_results, read_columns, training_batch_picture, validation_picture
 

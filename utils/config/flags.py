@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sia.commands.parser import Parser
+from sia.commands.values import image_size
 from sia.errors import ConfigError, unknown
-from utils.config.train_config import flag_fields, format_value, image_size, name_list
+from utils.config.train_config import flag_fields, format_value, name_list
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:

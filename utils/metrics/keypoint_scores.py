@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import Skeleton
 
 Floats = NDArray[np.float64]
@@ -92,18 +93,6 @@ def match_people(oks: Floats, threshold: float = MATCH_OKS) -> list[tuple[int, i
         free[column] = False
         pairs.append((row, column))
     return pairs
-
-
-def oks_terms(distances: Floats, areas: Floats, sigmas: Floats) -> Floats:
-    """Each keypoint's own term of OKS (https://cocodataset.org/#keypoints-eval), in [0, 1].
-
-    Args:
-        distances: (..., K) pixels.
-        areas: (...) pixels squared.
-        sigmas: (K,) the data set's constants.
-    """
-    variances = (2.0 * sigmas) ** 2
-    return np.asarray(np.exp(-(distances**2) / (2.0 * variances * (areas[..., None] + np.spacing(1.0)))))
 
 
 def score_keypoints(people: MatchedPeople, labelled: NDArray[np.int64], skeleton: Skeleton) -> list[KeypointScore]:

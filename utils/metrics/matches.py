@@ -103,7 +103,7 @@ def _read(
 
 
 def find_matches(ground_truth: Path | Row, rows: list[Row], skeleton: Skeleton) -> Matches:
-    """Matches COCO results with annotations; the arguments and errors are those of `utils.metrics.coco_eval.evaluate`."""
+    """Matches COCO results with annotations; the arguments and errors are those of `coco_eval.evaluate`."""
     truth = load_ground_truth(ground_truth, skeleton)
     scored = run_coco("keypoints", truth, check_results(rows, truth, skeleton), skeleton)
     image_ids = np.array(sorted(set(truth.images)), dtype=np.int64)

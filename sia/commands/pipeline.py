@@ -1,0 +1,62 @@
+"""A finished pipeline, whose stages live above the library: found where `stages` can be imported."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from sia.errors import ConfigError
+from sia.people import People
+
+LOADER = "stages.pipeline.predictor"
+"""Has the class that implements `Pipeline`. Named, not imported: nothing here depends on what is above."""
+
+
+class Thresholds(Protocol):
+    """From which score and confidence on people and keypoints are shown."""
+
+    @property
+    def score(self) -> float:
+        """Of people, in [0, 1]."""
+
+    @property
+    def keypoint(self) -> float:
+        """Of keypoints, in [0, 1]."""
+
+
+class Pipeline(Protocol):
+    """What inference needs of a finished pipeline."""
+
+    @property
+    def weights(self) -> Path:
+        """Of the model that finds people."""
+
+    def describe(self) -> str:
+        """One line: what changes what the model finds."""
+
+    def display(self) -> Thresholds:
+        """Those that suit its labelled images."""
+
+    def find(self, files: Sequence[Path], say: Callable[[str], None]) -> Mapping[Path, People]:
+        """The people of each file that can be read, best first, in original pixels; ``say`` prints a line."""
+
+
+def open_pipeline(folder: Path, device: str, batch_size: int) -> Pipeline:
+    """Reads the folder of a finished pipeline.
+
+    Raises:
+        ConfigError: the training code is not installed, or the folder is no finished pipeline's.
+        DataError: a file of it is broken or gone.
+    """
+    try:
+        module = importlib.import_module(LOADER)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != LOADER.split(".")[0]:
+            raise
+        raise ConfigError(
+            f"--pipeline {folder} needs the stages, which are not part of the installed package. Run "
+            "inference_image_pose.py in a clone of the repository."
+        ) from error
+    return cast(Pipeline, module.FinishedPipeline.open(folder, device, batch_size))
