@@ -19,7 +19,7 @@ from stages.error_model.fitting import kept
 from stages.error_model.folds import Attempt, Calibrate, People, in_pictures
 from stages.error_model.labels import LabelledPeople, Rows, labelled_people, match_labels
 from stages.error_model.pose_errors import FEWEST_PEOPLE, errors_of_pairs
-from stages.prior.training import confidence_scale
+from stages.error_model.pose_input import confidence_scale
 from stages.stage import StageWork
 from utils.hub.model_store import sha256_of
 from utils.metrics.matches import find_matches

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from datasets.coco.coco_pose import CocoPose
 from sia.skeletons.skeleton import Skeleton
+from stages.ensemble.crops import Crops, crop_people, read_crops, view_crops
 from stages.ensemble.refinement_network import PoseCorrector, correction_loss
 from stages.error_model.box_frame import frame_of
-from stages.error_model.crops import Crops, crop_people, read_crops, view_crops
 from stages.error_model.fitting import fit, targets
 from stages.error_model.labels import LabelledPeople
 from stages.error_model.pose_errors import PoseErrors
+from stages.error_model.pose_input import ConfidenceScale, draw_turns, network_input, turn_people
 from stages.error_model.sampling import Drawn, draw_errors
-from stages.prior.training import ConfidenceScale, draw_turns, network_input, turn_people
 from utils.metrics.predictions import Array, Predictions
 
 BATCH = 32

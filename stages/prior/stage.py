@@ -20,12 +20,13 @@ from sia.skeletons.skeleton import Skeleton
 from stages.error_model.fitting import kept
 from stages.error_model.labels import LabelledPeople, Rows, labelled_people
 from stages.error_model.pose_errors import FEWEST_PEOPLE, PoseErrors, errors_of_pairs
+from stages.error_model.pose_input import confidence_scale
 from stages.prior.figures import Moved, draw_sheets
 from stages.prior.kinematics import learn_anatomy
 from stages.prior.moves import Moves
 from stages.prior.parts import Scene, Truth
 from stages.prior.poses import training_poses
-from stages.prior.training import TrainedPrior, confidence_scale, train_prior
+from stages.prior.training import TrainedPrior, train_prior
 from stages.prior.trials import Bench, Outcome, Trial, try_all
 from stages.prior.vae import PosePrior
 from stages.stage import StageResult, StageWork

@@ -21,7 +21,7 @@ from stages.ensemble.stage import run
 from stages.error_model.folds import Calibrate
 from stages.error_model.labels import LabelledPeople, labelled_people
 from stages.error_model.pose_errors import errors_of_pairs
-from stages.prior.training import confidence_scale
+from stages.error_model.pose_input import confidence_scale
 from stages.stage import StageWork
 from utils.config.train_config import TrainConfig
 from utils.metrics.predictions import Predictions, read_predictions

@@ -16,9 +16,10 @@ from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ensemble.member_predictions import views_of
 from stages.error_model.labels import LabelledPeople
+from stages.error_model.pose_input import augment, confidence_scale, draw_turns
 from stages.error_model.sampling import draw_errors
 from stages.prior.stage import run
-from stages.prior.training import augment, confidence_scale, draw_turns, train_prior
+from stages.prior.training import train_prior
 from stages.stage import StageResult, StageWork
 from tests.stages.error_model.test_pose_errors import known_errors
 from tests.stages.pose_helpers import people, predictions, write_annotations

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sia.io.letterbox import FILL
+from stages.ensemble.crops import CONTRAST, VIEW, crop_people, view_crops
 from stages.ensemble.refinement_network import MARGIN
-from stages.error_model.crops import CONTRAST, VIEW, crop_people, view_crops
 
 
 def with_spot(x: float, y: float, height: int = 200, width: int = 300) -> np.ndarray:
