@@ -1,6 +1,6 @@
-"""Finds people and their keypoints in pictures: annotated pictures and a COCO results file.
+"""Finds people and their keypoints in images: annotated images and a COCO results file.
 
-python inference_image_pose.py --image_path pictures/ --weight_path runs/.../weights/best.pt --conf_thresh 0.6
+python inference_image_pose.py --image_path images/ --weight_path runs/.../weights/best.pt --conf_thresh 0.6
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--image_path",
         required=True,
         metavar="PATH",
-        help="a picture, a folder of pictures, or a glob in quotes such as 'shots/**/*.jpg'",
+        help="an image, a folder of images, or a glob in quotes such as 'shots/**/*.jpg'",
     )
     parser.add_argument(
         "--ann_file", type=Path, metavar="FILE",
@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     finders.add_argument(
         "--pipeline", type=Path, metavar="DIR",
         help="a finished pipeline (train_pose.py -STAGE all) instead of weights: its model, and what its "
-        "later stages do; unless told otherwise, it shows what suits its labelled pictures",
+        "later stages do; unless told otherwise, it shows what suits its labelled images",
     )  # fmt: skip
     parser.set_defaults(conf_thresh=None, kpt_thresh=None, batch_size=None)
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""What each mechanism is worth: short trainings with one of them taken away, equal passes, on drawn people.
+"""What each mechanism is worth: short trainings with one of them taken away, equal passes, on synthetic people.
 
     python benchmarks/ablations.py --output runs/ablations --seeds 0 1
 
@@ -29,8 +29,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.masked_images import images_of, pretrain
+
 import train_pose
-from benchmarks.masked_pictures import pictures_of, pretrain
 from datasets.synthetic import write_dataset
 from sia.boxes import to_centres
 from sia.io.output_file import write_json
@@ -40,7 +41,7 @@ from sia.model import PoseModel
 from sia.modules.detection_tokens import DetectionTokens, _disturbed
 from sia.modules.person_head import Reference
 from sia.outputs import Prediction
-from sia.registry import WIDTHS
+from sia.registry import HEAD_CONFIGS
 from stages.training.initialization import build_model, describe_model
 
 COLUMNS = ("AP", "AP50", "AR")
@@ -83,18 +84,21 @@ def _start_in_the_middle() -> Any:
 
 
 def _one_more_group() -> Any:
-    return mock.patch.dict(WIDTHS, {size: replace(width, groups=width.groups + 1) for size, width in WIDTHS.items()})
+    return mock.patch.dict(
+        HEAD_CONFIGS, {size: replace(width, groups=width.groups + 1) for size, width in HEAD_CONFIGS.items()}
+    )
 
 
 def _keep_scores() -> Any:
     return mock.patch(
-        "sia.modules.duplicate_suppression.Rivalry.forward", lambda self, tokens, prediction, groups: prediction
+        "sia.modules.duplicate_suppression.DuplicateSuppression.forward",
+        lambda self, tokens, prediction, groups: prediction,
     )
 
 
 def _look_in_poor_boxes() -> Any:
     """Training looks in the model's own boxes, also where they miss."""
-    return mock.patch("sia.model.mend_boxes", lambda boxes, truth: boxes)
+    return mock.patch("sia.model.replace_poor_boxes", lambda boxes, truth: boxes)
 
 
 def _look_at_people_only() -> Any:
@@ -133,7 +137,7 @@ def _denoise() -> Iterator[None]:
 
 
 def _disturbed_truth(truth: Targets, proposals: Prediction) -> Prediction:
-    """Proposals of a square picture, with the true people, disturbed, as the best of those patches they stand on."""
+    """Proposals of a square image, with the true people, disturbed, as the best of those patches they stand on."""
     image, person = truth.people.nonzero(as_tuple=True)
     side = round(proposals.scores.shape[1] ** 0.5)
     centre, size = to_centres(truth.corners[image, person]).chunk(2, dim=-1)
@@ -150,7 +154,7 @@ def _disturbed_truth(truth: Targets, proposals: Prediction) -> Prediction:
 
 
 MASKED_A_STEP = 2.2
-"""Steps on masked pictures in the time of one step with labels."""
+"""Steps on masked images in the time of one step with labels."""
 
 
 @contextmanager
@@ -165,7 +169,7 @@ def _masked_first() -> Iterator[None]:
     def pretrained(*args: Any) -> Any:
         model, (config, data) = build_model(*args), given[0]
         steps = MASKED_A_STEP * len(data) / config.bs * config.epoch / 2
-        pretrain(model.backbone, pictures_of(data, config.imgsz), max(int(steps), 1), config.bs)
+        pretrain(model.backbone, images_of(data, config.imgsz), max(int(steps), 1), config.bs)
         return model
 
     with mock.patch.multiple("stages.training.train", describe_model=remember, build_model=pretrained):
@@ -177,7 +181,7 @@ ROWS = (
     Row("keypoints start in the middle of the box, not at the mean pose", patch=_start_in_the_middle),
     Row("patches look at tokens", patch=_see_all),
     Row("scores learn 1, not the expected quality", patch=_score_is_one),
-    Row("no rivalry", patch=_keep_scores),
+    Row("no duplicate suppression", patch=_keep_scores),
     Row("a second group of tokens in training", patch=_one_more_group),
     Row("training looks in boxes that miss, too", patch=_look_in_poor_boxes),
     Row("training looks at nobody who isn't there", patch=_look_at_people_only),
@@ -185,7 +189,7 @@ ROWS = (
     Row("no average of the weights (`-EMA 0`)", "-EMA 0"),
     Row("AdamW instead of Muon (`-OPTIMIZER adamw`)", "-OPTIMIZER adamw"),
     Row("layer decay (`-LLRD 0.8`)", "-LLRD 0.8"),
-    Row("mosaic in half of the pictures (`-MOSAIC 0.5`)", "-MOSAIC 0.5"),
+    Row("mosaic in half of the images (`-MOSAIC 0.5`)", "-MOSAIC 0.5"),
     Row("a second group of tokens, the best of which start from true people, disturbed", patch=_denoise),
     Row(
         "a third of the time for the pixels of hidden squares, first",
@@ -197,7 +201,7 @@ ROWS = (
 
 def train(row: Row, number: int, seed: int, args: argparse.Namespace) -> dict[str, float]:
     """The last evaluation of one training, in percent, and its CPU seconds."""
-    name, data = f"row-{number}-seed{seed}", args.output / "pictures"
+    name, data = f"row-{number}-seed{seed}", args.output / "images"
     record = args.output / f"{name}.json"
     if not record.is_file():
         shutil.rmtree(args.output / name, ignore_errors=True)  # of a command that was stopped
@@ -242,8 +246,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rows", type=int, nargs="+", choices=range(len(ROWS)), default=list(range(len(ROWS))), metavar="N",
         help="; ".join(f"{n}: {row.name}" for n, row in enumerate(ROWS)) + " (default: all)")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=[0], help="one training each (default: 0)")
-    add("--pictures", type=int, default=1500, help="to train on; a fifth as many to evaluate (default: %(default)s)")
-    add("--side", type=int, default=96, help="of pictures and input, in pixels (default: %(default)s)")
+    add("--images", type=int, default=1500, help="to train on; a fifth as many to evaluate (default: %(default)s)")
+    add("--side", type=int, default=96, help="of images and input, in pixels (default: %(default)s)")
     add("--epochs", type=_threes, default=6, help="passes, a multiple of 3 (default: %(default)s)")
     add("--size", default="n16", help="size (default: %(default)s)")
     return parser.parse_args(argv)
@@ -253,8 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints and writes a markdown table."""
     args = parse_args(argv)
     torch.set_num_threads(1)
-    args.output = args.output / f"{args.size}-{args.side}-{args.pictures}x{args.epochs}"
-    write_dataset(args.output / "pictures", args.pictures, args.pictures // 5, args.side, 0, close=True)
+    args.output = args.output / f"{args.size}-{args.side}-{args.images}x{args.epochs}"
+    write_dataset(args.output / "images", args.images, args.images // 5, args.side, 0, close=True)
     first = [train(ROWS[0], 0, seed, args) for seed in args.seeds]
     lines = [f"| | {' | '.join(COLUMNS)} | AP50 of each seed | CPU s |", "|-" + "|--:" * (len(COLUMNS) + 2) + "|"]
     for number in dict.fromkeys((0, *args.rows)):

@@ -31,15 +31,15 @@ from sia.io.letterbox import FILL
 from sia.io.output_file import named_folder
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.ensemble.experts.own import OwnPartner, View
+from stages.ensemble.experts.own import OwnExpert, View
 from stages.ensemble.fusion import ABSENT, group_people
-from stages.ensemble.member_predictions import INPUT, VIEWS, Gathering
+from stages.ensemble.member_predictions import INPUT, VIEWS, MemberPredictions
 from stages.ensemble.members import find_everybody, join
 from stages.ensemble.refinement import Half, moves_of, train
 from stages.ensemble.refinement import choose as choose_share
 from stages.ensemble.stage import choose, fused_test
 from stages.error_model.calibration import units_of
-from stages.error_model.folds import Calibrate, in_pictures
+from stages.error_model.folds import CalibrationSet, in_images
 from stages.error_model.labels import LabelledPeople, labelled_people
 from stages.prior.parts import Truth
 from stages.stage import StageWork
@@ -51,14 +51,14 @@ Floats = NDArray[np.float64]
 Members = dict[str, Predictions]
 
 KINDS = ("strong", "medium", "weak", "strong-grey", "medium-grey", "weak-grey", "model")
-"""Predictions for the corrector: simulated ones of `benchmarks.prior`, also with grey pictures, or a model's."""
+"""Predictions for the refinement network: simulated ones of `benchmarks.prior`, also with grey images, or a model's."""
 
 NEAR, FAR = 0.5, 2.5
 """Spread of a simulated keypoint that is found, and of one that is not, in units of OKS."""
 
 
 def simulate(
-    truth: LabelledPeople, rng: np.random.Generator, shared: Floats, alike: float, spread: float
+    truth: LabelledPeople, rng: np.random.Generator, shared: Floats, duplicate_iou: float, spread: float
 ) -> Predictions:
     """A member that finds nine of ten people and one that isn't there for each five; 8 % of keypoints are far off.
 
@@ -71,7 +71,7 @@ def simulate(
     """
     units = units_of(truth.boxes, COCO_PERSON)
     lost = rng.random(units.shape) < 0.08
-    noise = np.sqrt(alike) * shared + np.sqrt(1 - alike) * rng.standard_normal(shared.shape)
+    noise = np.sqrt(duplicate_iou) * shared + np.sqrt(1 - duplicate_iou) * rng.standard_normal(shared.shape)
     points = truth.keypoints + noise * (np.where(lost, FAR, NEAR * spread) * units)[..., None]
     middle = (truth.boxes[:, None, :2] + truth.boxes[:, None, 2:]) / 2
     points = np.where(truth.labelled[..., None], points, middle + 5 * noise * units[..., None])
@@ -104,8 +104,8 @@ def simulated(truth: LabelledPeople, seed: int) -> dict[str, Members]:
     rng = np.random.default_rng(seed)
     shared = rng.standard_normal((*truth.labelled.shape, 2))
 
-    def three(alike: float, spreads: Sequence[float]) -> list[Predictions]:
-        return [simulate(truth, rng, shared, alike, spread) for spread in spreads]
+    def three(duplicate_iou: float, spreads: Sequence[float]) -> list[Predictions]:
+        return [simulate(truth, rng, shared, duplicate_iou, spread) for spread in spreads]
 
     equal = three(0.0, (1, 1, 1))
     kinds = {
@@ -134,9 +134,9 @@ def plain_mean(members: Members) -> Predictions:
 def views(photographs: Path, weights: Path) -> Members:
     """What a model finds in all of val.json, by view."""
     predictor = Predictor.load(weights, "cpu")
-    pictures = CocoPose(photographs / "images", photographs / "val.json", skeleton=predictor.skeleton)
+    images = CocoPose(photographs / "images", photographs / "val.json", skeleton=predictor.skeleton)
     found = {INPUT: View()} | {str(view): view for view in VIEWS["flip,scale"]}
-    return {name: find_everybody(OwnPartner(predictor, view), pictures) for name, view in found.items()}
+    return {name: find_everybody(OwnExpert(predictor, view), images) for name, view in found.items()}
 
 
 def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
@@ -147,11 +147,11 @@ def compare(members: Members, content: Row, seed: int, folder: Path) -> Row:
     for part, path in paths.items():
         write_annotations(path, with_images(content, set(halves[part].tolist())))
     parts = {
-        part: {name: in_pictures(people, chosen) for name, people in members.items()} for part, chosen in halves.items()
+        part: {name: in_images(people, chosen) for name, people in members.items()} for part, chosen in halves.items()
     }
-    calibrate = Calibrate.open(paths["calibrate"], COCO_PERSON, seed)
+    calibrate = CalibrationSet.open(paths["calibrate"], COCO_PERSON, seed)
     choice = choose(parts["calibrate"], calibrate, lambda line: None)
-    fused = fused_test(Gathering(parts["calibrate"], parts["test"], {}), choice.members, calibrate)
+    fused = fused_test(MemberPredictions(parts["calibrate"], parts["test"], {}), choice.members, calibrate)
     alone = [score(paths["test"], people) for people in parts["test"].values()]
     figures = {
         "input": alone[0],
@@ -167,16 +167,16 @@ def score(path: Path, people: Predictions) -> float:
 
 
 def correct_all(arguments: argparse.Namespace, folder: Path) -> None:
-    """Prints a line for each seed and kind of predictions: AP on one half before and after the corrector."""
-    photographs, kinds = arguments.photographs, arguments.corrector
+    """Prints a line for each seed and kind of predictions: AP on one half before and after the refinement network."""
+    photographs, kinds = arguments.photographs, arguments.refinement_network
     content = read_json(photographs / "val.json", "annotation file")
     print("| predictions | seed | AP before | after | all moves | share | on calibrate | OKS term | CPU s |")
     print("|-|-|-|-|-|-|-|-|-|")
     for seed, kind in itertools.product(range(arguments.seeds), kinds):
         halves = split(content, folder, seed)
-        name, _, pictures = kind.partition("-")
+        name, _, images = kind.partition("-")
         people = {part: _predictions(name, path, arguments, seed) for part, path in halves.items()}
-        root = _grey(folder / "grey", photographs) if pictures == "grey" else photographs / "images"
+        root = _grey(folder / "grey", photographs) if images == "grey" else photographs / "images"
         parts = {"fit": photographs / "train.json", **halves}
         row = _row(_work(folder / f"{kind}-{seed}", root, parts, arguments.steps, seed), people)
         print(f"| {kind} | {seed} | " + " | ".join(row) + " |", flush=True)
@@ -186,13 +186,13 @@ def _predictions(kind: str, annotations: Path, arguments: argparse.Namespace, se
     """Of a simulated model, or of --weights."""
     if kind == "model":
         predictor = Predictor.load(arguments.weights or DEFAULT, "cpu")
-        pictures = CocoPose(arguments.photographs / "images", annotations, skeleton=predictor.skeleton)
-        return find_everybody(OwnPartner(predictor, View()), pictures)
+        images = CocoPose(arguments.photographs / "images", annotations, skeleton=predictor.skeleton)
+        return find_everybody(OwnExpert(predictor, View()), images)
     return simulate_model(labelled_people(load_ground_truth(annotations, COCO_PERSON)), kind, COCO_PERSON, seed)
 
 
 def _grey(folder: Path, photographs: Path) -> Path:
-    """Pictures of the same names and sizes without anything in them: what the corrector learns of poses alone."""
+    """Images of the same names and sizes without anything in them: what the refinement network learns of poses alone."""
     if folder.is_dir():
         return folder
     folder.mkdir()
@@ -205,7 +205,7 @@ def _grey(folder: Path, photographs: Path) -> Path:
 
 def _work(folder: Path, root: Path, parts: dict[str, Path], steps: int, seed: int) -> StageWork:
     folder.mkdir()
-    config = TrainConfig("sia_pose_simple", root, parts["fit"], parts["test"], seed=seed, corrector_steps=steps)
+    config = TrainConfig("sia_pose_simple", root, parts["fit"], parts["test"], seed=seed, refinement_steps=steps)
     return StageWork(
         folder, config, root, parts, {}, None, lambda line: print(f"  {line}", file=sys.stderr, flush=True)
     )
@@ -214,11 +214,11 @@ def _work(folder: Path, root: Path, parts: dict[str, Path], steps: int, seed: in
 def _row(work: StageWork, people: dict[str, Predictions]) -> list[str]:
     """The cells of a row."""
     start = time.process_time()
-    calibrate = Calibrate.open(work.parts["calibrate"], COCO_PERSON, work.config.seed)
+    calibrate = CalibrationSet.open(work.parts["calibrate"], COCO_PERSON, work.config.seed)
     halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
-    lessons = labelled_people(load_ground_truth(work.parts["fit"], COCO_PERSON))
+    training_crops = labelled_people(load_ground_truth(work.parts["fit"], COCO_PERSON))
     source = digest_of(vars(people["calibrate"]).values())
-    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate, source))
+    moves = moves_of(work, people, calibrate, train(work, halves, training_crops, calibrate, source))
     correction, before = choose_share(people, moves, calibrate), people["test"]
     whole = replace(before, keypoints=before.keypoints + moves["test"])
     truth = Truth.of(before, labelled_people(load_ground_truth(work.parts["test"], COCO_PERSON)), COCO_PERSON)
@@ -226,7 +226,7 @@ def _row(work: StageWork, people: dict[str, Predictions]) -> list[str]:
     terms = [float(np.nanmean(truth.terms(version))) for version in versions[:2]]
     figures = correction.figures
     return [
-        *(f"{score(work.parts['test'], version):.1f}" for version in versions), f"{figures['share of its moves']:g}",
+        *(f"{score(work.parts['test'], version):.1f}" for version in versions), f"{figures['fraction of its moves']:g}",
         f"{100 * figures['AP before']:.1f} -> {100 * figures['AP after']:.1f}",
         f"{terms[0]:.3f} -> {terms[1]:.3f}", f"{time.process_time() - start:.0f}",
     ]  # fmt: skip
@@ -235,7 +235,7 @@ def _row(work: StageWork, people: dict[str, Predictions]) -> list[str]:
 def main(arguments: argparse.Namespace) -> None:
     """Prints a line for each ensemble: the mean over the seeds, and each seed's gain."""
     folder = named_folder(arguments.output_dir)
-    if arguments.corrector:
+    if arguments.refinement_network:
         return correct_all(arguments, folder)
     content = read_json(arguments.photographs / "val.json", "annotation file")
     truth = labelled_people(load_ground_truth(content, COCO_PERSON))
@@ -262,7 +262,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--corrector", nargs="+", choices=KINDS, help="instead, what the corrector makes of such predictions"
+        "--refinement network",
+        nargs="+",
+        choices=KINDS,
+        help="instead, what the refinement network makes of such predictions",
     )
     parser.add_argument("--steps", type=int, default=1500, help="of training each of its two networks")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/ensemble"), help="for the halves' annotations")

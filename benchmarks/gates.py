@@ -2,7 +2,7 @@
 
     python benchmarks/gates.py --weight_path weights/sia_pose_simple-n32.pt --photographs DIR/coco_person
 
-For the choice of -PSEUDO_PRECISION: run it on labelled pictures that the model was not trained on.
+For the choice of -PSEUDO_PRECISION: run it on labelled images that the model was not trained on.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from sia.errors import exit_status
 from sia.runtimes.runtime import TorchRuntime
-from stages.ssl.teacher import Opinion, ask_all
-from stages.ssl.thresholds import Gate, NoGateError, Verdict, choose_gates, judge
+from stages.ssl.teacher import TeacherPrediction, ask_all
+from stages.ssl.thresholds import Gate, NoThresholdError, Verdict, choose_gates, judge
 
 PRECISIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -36,7 +36,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def opinions(args: argparse.Namespace) -> tuple[list[Opinion], list[Verdict]]:
+def opinions(args: argparse.Namespace) -> tuple[list[TeacherPrediction], list[Verdict]]:
     """What the model sees, and the truth about it."""
     runtime = TorchRuntime.load(args.weight_path, "auto")
     config, skeleton = runtime.description.config, runtime.description.skeleton
@@ -47,11 +47,11 @@ def opinions(args: argparse.Namespace) -> tuple[list[Opinion], list[Verdict]]:
     return found, [judge(opinion, data.annotation(i), sigmas) for i, opinion in enumerate(found)]
 
 
-def row(wanted: float, found: Sequence[Opinion], verdicts: Sequence[Verdict]) -> str:
+def row(wanted: float, found: Sequence[TeacherPrediction], verdicts: Sequence[Verdict]) -> str:
     """One line of the table."""
     try:
         gates = choose_gates(found, verdicts, wanted)
-    except NoGateError as error:
+    except NoThresholdError as error:
         return f"| {100 * wanted:.0f} % | {error} |"
     parts = " | ".join(_describe(gate) for gate in (gates.person, gates.joint))
     return f"| {100 * wanted:.0f} % | {parts} |"

@@ -1,6 +1,6 @@
 """How the cost of a training step grows: python benchmarks/growth.py --size n16.
 
-People a picture, detection tokens, input size and batch, one at a time, the others as in the first line of the table.
+People an image, detection tokens, input size and batch, one at a time, the others as in the first line of the table.
 Settings of one kind take turns, step by step. CPU milliseconds of a step without loading, and the bytes that it keeps
 for the gradient.
 """
@@ -28,7 +28,7 @@ from utils.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the table: people a picture, tokens, side of the input in pixels, pictures a step."""
+    """One line of the table: people an image, tokens, side of the input in pixels, images a step."""
 
     people: int = 4
     tokens: int = 100

@@ -1,9 +1,9 @@
-"""Milliseconds a picture in PyTorch, ONNX Runtime and OpenVINO, from the picture to its people.
+"""Milliseconds an image in PyTorch, ONNX Runtime and OpenVINO, from the image to its people.
 
-python benchmarks/latency.py --weight_path best.pt --exports best.onnx best.xml best-int8.xml --image_path pictures/
+python benchmarks/latency.py --weight_path best.pt --exports best.onnx best.xml best-int8.xml --image_path images/
 
-One picture at a time; letterbox, network and decoding are all in it, reading the file is not. The runtimes take turns,
-each picture in another order, so that a busy moment of the machine hits them alike; what is shown is the median.
+One image at a time; letterbox, network and decoding are all in it, reading the file is not. The runtimes take turns,
+each image in another order, so that a busy moment of the machine hits them alike; what is shown is the median.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sia.io.image_folder import find_images
 from sia.io.images import read_image
 from sia.runtimes.predictor import Predictor
 
-Pictures = list[NDArray[np.uint8]]
+Images = list[NDArray[np.uint8]]
 Times = dict[tuple[Path, int], float]
 
 
@@ -40,15 +40,15 @@ def load(path: Path, side: int) -> Predictor:
     return Predictor.load(path, "cpu", (side, side))
 
 
-def measure(files: Sequence[Path], side: int, pictures: Pictures, runs: int) -> dict[Path, float]:
+def measure(files: Sequence[Path], side: int, images: Images, runs: int) -> dict[Path, float]:
     """Median milliseconds of each file."""
     predictors = {path: load(path, side) for path in files}
     times: dict[Path, list[float]] = {path: [] for path in files}
     shuffle = random.Random(0)
-    for number, picture in enumerate(itertools.islice(itertools.cycle(pictures), runs + 3)):
+    for number, image in enumerate(itertools.islice(itertools.cycle(images), runs + 3)):
         for path in shuffle.sample(list(files), len(files)):
             begin = time.perf_counter()
-            predictors[path].predict([picture])
+            predictors[path].predict([image])
             if number >= 3:  # the first turns warm up
                 times[path].append(1000 * (time.perf_counter() - begin))
     return {path: statistics.median(values) for path, values in times.items()}
@@ -81,7 +81,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weight_path", type=Path, required=True, help="the .pt file; the others are compared with it")
     parser.add_argument("--exports", type=Path, nargs="+", default=[], help="exports of it (.onnx, .xml)")
-    parser.add_argument("--image_path", required=True, help="a picture, a folder or a glob in quotes; the first 20")
+    parser.add_argument("--image_path", required=True, help="an image, a folder or a glob in quotes; the first 20")
     parser.add_argument("--sides", type=int, nargs="+", default=[192, 256, 320, 640], help="sides of the square input")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default: 1 2)")
     parser.add_argument("--runs", type=int, default=30, help="runs of each (default: 30)")
@@ -91,14 +91,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Prints a table for each number of threads."""
     files = [args.weight_path, *args.exports]
-    pictures = [read_image(path) for path in find_images(args.image_path)[:20]]
+    images = [read_image(path) for path in find_images(args.image_path)[:20]]
     memory = {path: memory_of(path, max(args.sides)) for path in files}
     for threads in args.threads:
         torch.set_num_threads(threads)
         times: Times = {}
         for side in args.sides:
             print(f"{threads} threads at {side} px ...", file=sys.stderr)
-            medians = measure(files, side, pictures, args.runs)
+            medians = measure(files, side, images, args.runs)
             times.update({(path, side): value for path, value in medians.items()})
         print(machine(0), "", table(files, args.sides, threads, times, memory), "", sep="\n", flush=True)
 

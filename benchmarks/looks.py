@@ -1,8 +1,8 @@
-"""What second looks cost and bring, and where AP is lost: in the scores, or before.
+"""What RoI refinement cost and bring, and where AP is lost: in the scores, or before.
 
     python benchmarks/looks.py --weight_path weights/sia_pose_simple-n32.pt --photographs DIR/coco_person
 
-A row for each score from which on people are looked at again (`--look_thresh`). With "true scores" each
+A row for each score from which on people are looked at again (`--roi_score_thresh`). With "true scores" each
 labelled person has one candidate, the one that fits best, and its score says how well: what perfect scores would make
 of the same poses.
 Times are CPU seconds of this process, without scoring.
@@ -27,13 +27,13 @@ from datasets.loader import validation_loader
 from sia.coco.coco_files import load_ground_truth
 from sia.errors import exit_status
 from sia.runtimes.runtime import TorchRuntime
-from stages.error_model.labels import labelled_people, oks_matrix, qualities, shared_pictures
+from stages.error_model.labels import labelled_people, oks_matrix, qualities, shared_images
 from stages.evaluation.evaluator import predict_results
 from utils.metrics.coco_eval import evaluate
 from utils.metrics.predictions import Predictions, predictions_from
 
 SCORES = (0.01, 0.05, 0.1, 0.15, 0.2, 0.3)
-COLUMNS = "looks a picture | seconds | AP | AP50 | true scores: AP | AP50"
+COLUMNS = "looks an image | seconds | AP | AP50 | true scores: AP | AP50"
 
 
 def trial_parser(description: str | None) -> argparse.ArgumentParser:
@@ -54,7 +54,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 class Trial:
-    """One model on one set of labelled pictures."""
+    """One model on one set of labelled images."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.runtime = TorchRuntime.load(args.weight_path, "auto")
@@ -65,13 +65,13 @@ class Trial:
         self.batches = list(validation_loader(data, image_size=size, batch_size=args.batch, workers=0))
         self.truth = load_ground_truth(self.annotations, self.skeleton)
         self.looks = 0
-        self.runtime.model.glimpse.register_forward_hook(self._count)
+        self.runtime.model.roi_head.register_forward_hook(self._count)
 
     def _count(self, module: torch.nn.Module, given: object, made: object) -> None:
         self.looks += len(made.scores)  # type: ignore[attr-defined]
 
     def cells(self) -> str:
-        """What the model finds as it is set now: looks a picture, seconds, and the four figures."""
+        """What the model finds as it is set now: looks an image, seconds, and the four figures."""
         self.looks, start = 0, time.process_time()
         results = predict_results(self.runtime.find, self.batches, self.annotations, self.skeleton)
         seconds = time.process_time() - start
@@ -86,9 +86,9 @@ class Trial:
         return metrics.AP, metrics.AP50
 
     def truly_scored(self, people: Predictions) -> Predictions:
-        """Scores are the share of COCO's thresholds at which a person is right, if the best fitting ones come first."""
+        """Scores are the fraction of COCO's thresholds at which a person is right, if the best fitting ones come first."""
         labels, fits = labelled_people(self.truth), np.zeros(len(people))
-        for rows, columns in shared_pictures(people.image_ids, labels.image_ids):
+        for rows, columns in shared_images(people.image_ids, labels.image_ids):
             fits[rows] = oks_matrix(people.select(rows), labels.select(columns), self.skeleton.sigmas).max(1)
         return replace(people, scores=qualities(replace(people, scores=fits), labels, self.skeleton.sigmas))
 
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trial = Trial(args)
     print(f"| from a score of | {COLUMNS} |\n" + "|--:" * 7 + "|")
     for likely in args.scores:
-        trial.runtime.look_from(likely)
+        trial.runtime.set_roi_score_thresh(likely)
         print(f"| {likely:g} | {trial.cells()} |", flush=True)
     return 0
 

@@ -1,4 +1,4 @@
-"""Pre-training of a backbone without labels: squares of pictures are hidden, and their pixels have to be told.
+"""Pre-training of a backbone without labels: squares of images are hidden, and their pixels have to be told.
 
 Xie et al., SimMIM, sections 3.1 to 3.4: hidden squares as large as patches, raw pixels, an l1 loss on what is hidden,
 and one linear layer as decoder. Pixels are hidden instead of tokens, since a convolution stem sees across patches.
@@ -19,23 +19,23 @@ from sia.sia_vision import Backbone
 from utils.scheduler import make_scheduler
 
 HIDDEN = 0.6
-"""Share of the patches that is hidden."""
+"""Fraction of the patches that is hidden."""
 
 
-def pictures_of(dataset: CocoPose, size: tuple[int, int]) -> Tensor:
-    """(N, 3, H, W) uint8, RGB: all pictures of a dataset, squashed to one size (H, W)."""
+def images_of(dataset: CocoPose, size: tuple[int, int]) -> Tensor:
+    """(N, 3, H, W) uint8, RGB: all images of a dataset, squashed to one size (H, W)."""
     images = [cv2.resize(dataset.read_image(n), size[::-1], interpolation=cv2.INTER_AREA) for n in range(len(dataset))]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
-def pretrain(backbone: Backbone, pictures: Tensor, steps: int, batch: int = 8, rate: float = 1e-3) -> None:
+def pretrain(backbone: Backbone, images: Tensor, steps: int, batch: int = 8, rate: float = 1e-3) -> None:
     """Trains a backbone in place.
 
     Args:
         backbone: on the CPU.
-        pictures: (N, 3, H, W) uint8, sides multiples of the patch.
+        images: (N, 3, H, W) uint8, sides multiples of the patch.
         steps: of AdamW; the rate rises over a tenth of them, then falls as a cosine.
-        batch: pictures a step.
+        batch: images a step.
         rate: the highest.
     """
     decoder = nn.Sequential(nn.LayerNorm(backbone.dim), nn.Linear(backbone.dim, 3 * backbone.patch**2))
@@ -43,7 +43,7 @@ def pretrain(backbone: Backbone, pictures: Tensor, steps: int, batch: int = 8, r
     optimizer = torch.optim.AdamW(weights, rate, weight_decay=0.05)
     schedule = make_scheduler(optimizer, steps, steps // 10)
     for _ in range(steps):
-        chosen = pictures[torch.randint(len(pictures), (batch,))]
+        chosen = images[torch.randint(len(images), (batch,))]
         with autocast(torch.device("cpu")):
             loss = masked_loss(backbone, decoder, backbone.normalise(chosen))
         loss.backward()  # type: ignore[no-untyped-call]

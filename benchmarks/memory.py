@@ -33,7 +33,7 @@ from sia.batch import PoseBatch
 from sia.commands.values import image_size
 from sia.losses.criterion import PoseCriterion
 from sia.model import OTHERS, PoseModel
-from sia.modules.roi_keypoint_head import Squares, squares_around
+from sia.modules.roi_keypoint_head import RoIs, rois_around
 from sia.registry import ModelConfig, create_model
 from sia.skeletons.skeleton import COCO_PERSON
 from utils.ema import make_ema
@@ -67,7 +67,7 @@ def make_model(name: str, size: str, backbone: str | None, imgsz: tuple[int, int
         COCO_PERSON.sigmas, backbone,
     )  # fmt: skip
     model = create_model(config).train()
-    model.backbone.learn("nothing" if mode == "frozen" else "all")
+    model.backbone.set_trainable("nothing" if mode == "frozen" else "all")
     if "adapters" in mode:
         add_adapters(model.backbone, rank)
     if "halved" in mode:
@@ -122,12 +122,12 @@ def _match_patches(people: Any, centres: Any, targets: Any, sigmas: Any) -> Any:
     return mock.Mock(person=torch.zeros(images, patches, dtype=torch.long), best=best)
 
 
-def _squares(model: PoseModel, output: Any, seen: Any, truth: Any) -> Squares:
+def _squares(model: PoseModel, output: Any, seen: Any, truth: Any) -> RoIs:
     """As many as in a real step: one for each person, and for `OTHERS` an image."""
     images, people = truth.people.shape
     image = torch.arange(images).repeat_interleave(people + OTHERS)
     row = torch.arange(people + OTHERS).repeat(images)
-    return squares_around(seen.boxes[image, row], image, row)
+    return rois_around(seen.boxes[image, row], image, row)
 
 
 def _match_tokens(layer: Any, targets: Any, sigmas: Any, groups: int) -> Tensor:
@@ -197,7 +197,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--model", default="sia_pose_simple", help="variant (default: %(default)s)")
     add("--size", default="l14", help="tokens and widths around a named backbone (default: %(default)s)")
     add("--imgsz", type=image_size, default=(256, 256), help="input size in pixels, N or HxW (default: 256)")
-    add("--batch", type=int, default=1, help="pictures a step (default: 1)")
+    add("--batch", type=int, default=1, help="images a step (default: 1)")
     add("--rank", type=int, default=16, help="of the adapters (default: 16)")
     add("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="arithmetic (default: %(default)s)")
     add("--modes", nargs="+", default=list(MODES), choices=MODES, help="what learns (default: all)")
@@ -208,8 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints a markdown table."""
     args = parse_args(argv)
     report(args, lambda line: print(line, flush=True))
-    print(f"\n{args.model}, {args.imgsz[0]}x{args.imgsz[1]} px, {args.batch} picture(s) a step, {args.dtype}, "
-          f"rank {args.rank}, {PEOPLE} people a picture, torch {torch.__version__}")  # fmt: skip
+    print(f"\n{args.model}, {args.imgsz[0]}x{args.imgsz[1]} px, {args.batch} image(s) a step, {args.dtype}, "
+          f"rank {args.rank}, {PEOPLE} people an image, torch {torch.__version__}")  # fmt: skip
     return 0
 
 

@@ -67,7 +67,7 @@ def build(name: str, size: str, side: int) -> PoseModel:
     count = COCO_PERSON.num_keypoints
     config = ModelConfig(name, size, count, (side, side), ((0.0, 0.0),) * count, COCO_PERSON.sigmas)
     model = create_model(config).eval().requires_grad_(False)
-    model.widths = replace(model.widths, people=1)
+    model.head_config = replace(model.head_config, people=1)
     return model
 
 

@@ -1,8 +1,8 @@
-"""Can each variant memorise 32 photographs? Trains and evaluates on the same pictures, through train_pose.py.
+"""Can each variant memorise 32 photographs? Trains and evaluates on the same images, through train_pose.py.
 
     python benchmarks/overfit.py --photographs DIR/coco_person [--models sia_pose ...] [--epochs 400]
 
-A model that can't learn 32 pictures by heart has a fault somewhere between the labels and the loss. Prints AP and the
+A model that can't learn 32 images by heart has a fault somewhere between the labels and the loss. Prints AP and the
 CPU minutes of the whole command, one thread, and keeps the run folders.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/prior.py --photographs DIR/coco_person --poses DIR/pose_prior/train2017_keypoints.npz
     python benchmarks/prior.py --drawn                          # synthetic people, no data needed
 
-The pictures of val.json are split in two halves, by picture and seed: one to calibrate on, one to test on. "stage" is
+The images of val.json are split in two halves, by image and seed: one to calibrate on, one to test on. "stage" is
 the AP of what the stage hands on, by what it saw of the calibrate half; "proven" that after the pipeline's proof, which
 refuses it unless the lower end of the 95 % interval of the gain is above 0. Simulated predictions are labels with drawn
 errors, confidences and scores. The same command goes on where it was stopped; table.md is written after each run.
@@ -59,7 +59,7 @@ class Data:
     """What all runs share.
 
     Attributes:
-        images: folder of the pictures.
+        images: folder of the images.
         fit: annotations to learn poses from.
         val: annotations to split.
     """
@@ -80,7 +80,7 @@ class Data:
 
 
 def split(content: Json, folder: Path, seed: int) -> dict[str, Path]:
-    """Two annotation files, each with half of the pictures."""
+    """Two annotation files, each with half of the images."""
     images = content["images"]
     order = np.random.default_rng(seed).permutation(len(images))
     paths = {name: folder / f"{name}-{seed}.json" for name in PARTS}
@@ -116,7 +116,7 @@ def _row(kind: str, seed: int, work: StageWork, result: StageResult, seconds: fl
     decision = "declined" if result.declined else "applied" if proof.difference.is_gain else "refused"
     stage = proof.before if result.declined else proof.after
     gain = "-" if result.declined else proof.difference.percent(sign=True)
-    moves = result.figures.get("mean OKS term by share of the advised move", {})
+    moves = result.figures.get("mean OKS term by fraction of the advised move", {})
     parts = result.figures.get("parts", [])
     return Row(kind, seed, 100 * proof.before.value, 100 * stage.value, gain, parts, decision, moves, round(seconds, 1))
 
@@ -126,12 +126,12 @@ def _say(line: str) -> None:
 
 
 def predict_all(data: Data, weights: Path, folder: Path) -> list[Json]:
-    """The model's people in all pictures, kept in the folder; with them a table of what it gets wrong."""
+    """The model's people in all images, kept in the folder; with them a table of what it gets wrong."""
     path = folder / "model.json"
     if not path.is_file():
         predictor = Predictor.load(weights, "cpu")
-        pictures = CocoPose(data.images, data.val, skeleton=predictor.skeleton)
-        loader = validation_loader(pictures, image_size=predictor.image_size, batch_size=16, workers=0)
+        images = CocoPose(data.images, data.val, skeleton=predictor.skeleton)
+        loader = validation_loader(images, image_size=predictor.image_size, batch_size=16, workers=0)
         rows = predict_results(predictor.runtime.find, loader, data.val, predictor.skeleton)
         truth = load_ground_truth(data.val, COCO_PERSON)
         errors = measure_errors(predictions_from(rows, truth, COCO_PERSON), labelled_people(truth), COCO_PERSON)

@@ -8,9 +8,9 @@ import numpy as np
 
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.box_frame import frame_of
-from stages.error_model.labels import LabelledPeople, oks_matrix, shared_pictures
+from stages.error_model.labels import LabelledPeople, oks_matrix, shared_images
 from stages.error_model.pose_errors import PoseErrors
-from stages.error_model.sampling import draw_errors
+from stages.error_model.sampling import sample_errors
 from utils.metrics.predictions import Array, Predictions
 
 LEVELS = {
@@ -42,9 +42,9 @@ def simulate(labels: LabelledPeople, level: str, skeleton: Skeleton, seed: int) 
     """Everybody found, with errors; and as many wrong people: errors of others, at places of their own."""
     rng = np.random.default_rng(seed)
     errors = level_errors(level, skeleton)
-    right = draw_errors(errors, labels, skeleton, rng)
+    right = sample_errors(errors, labels, skeleton, rng)
     ghosts = labels.select(rng.permutation(len(labels)))
-    wrong = draw_errors(replace(errors, missed=np.full(len(errors.missed), 0.6)), ghosts, skeleton, rng)
+    wrong = sample_errors(replace(errors, missed=np.full(len(errors.missed), 0.6)), ghosts, skeleton, rng)
     shift = rng.normal(0, 0.5, (len(ghosts), 2)) * frame_of(ghosts.boxes)[1][:, 0]
     boxes = np.concatenate([right.boxes, wrong.boxes + np.tile(shift, 2)])
     points = np.concatenate([right.keypoints, wrong.keypoints + shift[:, None]])
@@ -58,7 +58,7 @@ def simulate(labels: LabelledPeople, level: str, skeleton: Skeleton, seed: int) 
 def _scores(people: Predictions, labels: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator) -> Array:
     """The best OKS, known only roughly."""
     best = np.zeros(len(people))
-    for rows, columns in shared_pictures(people.image_ids, labels.image_ids):
+    for rows, columns in shared_images(people.image_ids, labels.image_ids):
         group = people.select(rows)
         best[rows] = oks_matrix(group, labels.select(columns), skeleton.sigmas).max(1)
     return 1 / (1 + np.exp(-(4 * (best - 0.5) + rng.normal(0, 1.0, len(best)))))

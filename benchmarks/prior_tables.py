@@ -32,7 +32,7 @@ class Row:
         gain: the stage's change with its interval, as text; "-" where it declined.
         parts: a line for each part tried.
         decision: declined by the stage, refused by the proof, or applied.
-        moves: mean OKS term of people of calibrate, percent, by share of the advised move.
+        moves: mean OKS term of people of calibrate, percent, by fraction of the advised move.
         seconds: CPU time of the stage.
     """
 
@@ -48,7 +48,7 @@ class Row:
 
     @property
     def change(self) -> float:
-        """Of the stage alone: on pictures that it has not chosen anything on, and before the proof."""
+        """Of the stage alone: on images that it has not chosen anything on, and before the proof."""
         return self.stage - self.before
 
     def cells(self) -> list[str]:
@@ -108,14 +108,14 @@ class Rows:
 
 
 def _moves(rows: Sequence[Row]) -> list[str]:
-    """Mean over the seeds, by share of the advised move."""
+    """Mean over the seeds, by fraction of the advised move."""
     groups = {row.kind: [other.moves for other in rows if other.kind == row.kind] for row in rows if row.moves}
     shares = next(iter(groups.values()))[0] if groups else {}
     cells = [
         [kind, *(f"{np.mean([moves[share] for moves in group]):.1f}" for share in shares)]
         for kind, group in groups.items()
     ]
-    return _markdown(["share of the advised move", *shares], cells)
+    return _markdown(["fraction of the advised move", *shares], cells)
 
 
 def _parts(rows: Sequence[Row]) -> list[str]:

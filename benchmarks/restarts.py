@@ -2,7 +2,7 @@
 
 python benchmarks/restarts.py --kills 30 --output /tmp/restarts
 
-Two processes train a miniature model on drawn people under ``torchrun --standalone --max-restarts 3``, with up to three
+Two processes train a miniature model on synthetic people under ``torchrun --standalone --max-restarts 3``, with up to three
 SIGKILLs: while they start, before their folder is there, before its first save, in steps, saves and evaluations. A kill
 has come back when the launch ends with status 0, in the one folder of its run, and everything that was trained is bit
 for bit what an undisturbed run ends with. Linux only.

@@ -1,13 +1,13 @@
-"""What unlabelled pictures add: AP of supervised training alone, with one path, and with three, over several seeds.
+"""What unlabelled images add: AP of supervised training alone, with one path, and with three, over several seeds.
 
-    python benchmarks/semi_supervised.py --start runs/DEMO/weights/best.pt --output runs/ssl          # drawn people
+    python benchmarks/semi_supervised.py --start runs/DEMO/weights/best.pt --output runs/ssl          # synthetic people
     python benchmarks/semi_supervised.py --start runs/DEMO/weights/best.pt --output runs/ssl-10 \
         --photographs DIR --share 0.1 --side 192 --baseline_epochs 30 --epochs 20
 
-All arms start from the same weights: those of --start, after --baseline_epochs on the labelled pictures. Each arm then
-sees the labelled pictures for --epochs more, and its best weights on the calibration pictures are taken, which may be
-those it started from. AP is that of test pictures which took no part in anything. Drawn people: a data set of its own.
-Photographs: a share of DIR/coco_person/train.json is labelled; unlabelled are the rest of it, DIR/coco_extra and
+All arms start from the same weights: those of --start, after --baseline_epochs on the labelled images. Each arm then
+sees the labelled images for --epochs more, and its best weights on the calibration images are taken, which may be
+those it started from. AP is that of test images which took no part in anything. Synthetic people: a data set of its own.
+Photographs: a fraction of DIR/coco_person/train.json is labelled; unlabelled are the rest of it, DIR/coco_extra and
 DIR/lspet; val.json is divided, half to calibrate and half to test. A command that was stopped goes on when repeated.
 """
 
@@ -40,15 +40,15 @@ from stages.ssl import stage as ssl
 from stages.stage import StageWork
 from stages.training import train as baseline
 from stages.training.initialization import Start
-from utils.config.train_config import PATHS, TrainConfig
+from utils.config.train_config import AUGMENTATIONS, TrainConfig
 
-ARMS: dict[str, tuple[str, ...]] = {"supervised": (), "one path": ("geometry",), "three paths": PATHS}
+ARMS: dict[str, tuple[str, ...]] = {"supervised": (), "one path": ("geometry",), "three paths": AUGMENTATIONS}
 LABELLED, UNLABELLED, CALIBRATE, TEST, DRAWN_SEED = 300, 2000, 200, 200, 1
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Annotation files of the parts below one folder of pictures, and folders without labels."""
+    """Annotation files of the parts below one folder of images, and folders without labels."""
 
     root: Path
     parts: dict[str, Path]
@@ -58,16 +58,16 @@ class Problem:
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--start", type=Path, required=True, help="weights to start from; never of the test pictures")
+    parser.add_argument("--start", type=Path, required=True, help="weights to start from; never of the test images")
     parser.add_argument("--output", type=Path, required=True, help="folder for everything; repeat it to go on")
     parser.add_argument(
-        "--photographs", type=Path, help="folder with coco_person/, coco_extra/, lspet/; else drawn people"
+        "--photographs", type=Path, help="folder with coco_person/, coco_extra/, lspet/; else synthetic people"
     )
-    parser.add_argument("--share", type=float, default=0.1, help="share of the photographs that is labelled (0.1)")
+    parser.add_argument("--share", type=float, default=0.1, help="fraction of the photographs that is labelled (0.1)")
     parser.add_argument("--side", type=int, default=128, help="input size in pixels (128)")
-    parser.add_argument("--baseline_epochs", type=int, default=0, help="before all arms, on the labelled pictures (0)")
-    parser.add_argument("--epochs", type=int, default=10, help="passes over the labelled pictures in each arm (10)")
-    parser.add_argument("--batch", type=int, default=8, help="labelled and unlabelled pictures a step (8)")
+    parser.add_argument("--baseline_epochs", type=int, default=0, help="before all arms, on the labelled images (0)")
+    parser.add_argument("--epochs", type=int, default=10, help="passes over the labelled images in each arm (10)")
+    parser.add_argument("--batch", type=int, default=8, help="labelled and unlabelled images a step (8)")
     parser.add_argument("--lr", type=float, help="peak learning rate; that of a pretrained start by default")
     parser.add_argument("--precision", type=float, default=0.7, help="-PSEUDO_PRECISION (0.7)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -77,16 +77,16 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def drawn(output: Path) -> Problem:
     """People drawn for this benchmark."""
-    pictures = output / "pictures"
-    write_dataset(pictures, LABELLED + UNLABELLED + CALIBRATE, TEST, 128, DRAWN_SEED, close=True)
-    train = read_json(pictures / "train.json", "annotation file")
-    test = read_json(pictures / "val.json", "annotation file")
+    images = output / "images"
+    write_dataset(images, LABELLED + UNLABELLED + CALIBRATE, TEST, 128, DRAWN_SEED, close=True)
+    train = read_json(images / "train.json", "annotation file")
+    test = read_json(images / "val.json", "annotation file")
     for content, split in ((train, "train"), (test, "val")):
         for image in content["images"]:
             image["file_name"] = f"{split}/{image['file_name']}"
     rows = np.arange(len(train["images"]))
     parts = {"fit": (train, rows[:LABELLED]), "calibrate": (train, rows[-CALIBRATE:]), "test": (test, rows[:TEST])}
-    return Problem(pictures / "images", _write_parts(output, parts), (str(pictures / "images" / "train"),))
+    return Problem(images / "images", _write_parts(output, parts), (str(images / "images" / "train"),))
 
 
 def photographs(folder: Path, output: Path, share: float) -> Problem:
@@ -162,7 +162,7 @@ def run_arm(name: str, config: TrainConfig, problem: Problem, start: Path, folde
 
 
 def measure(weights: Path, config: TrainConfig, problem: Problem, part: str) -> Row:
-    """AP and AP50 of the pictures of a part."""
+    """AP and AP50 of the images of a part."""
     runtime = TorchRuntime.load(weights, config.device)
     skeleton = runtime.description.skeleton
     data = CocoPose(problem.root, problem.parts[part], skeleton=skeleton)

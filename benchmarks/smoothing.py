@@ -37,7 +37,7 @@ SURE = 0.3
 JITTER = {"strong": 0.3, "middle": 0.7, "weak": 1.4}
 """Noise of a keypoint in its standard deviation of COCO's OKS, 2 sigma sqrt(area)."""
 DRIFT = 0.5
-"""Share of its variance that stays for a while: no filter can take that out."""
+"""Fraction of its variance that stays for a while: no filter can take that out."""
 LASTS = 0.4
 """Seconds it takes to fall to a third."""
 SWAPS = ((7, 8, 9, 10), (13, 14, 15, 16))
@@ -103,7 +103,7 @@ def _ghost(clip: MovingPeople, rng: np.random.Generator) -> tuple[NDArray[Any], 
 
 
 def _in_view(clip: MovingPeople) -> NDArray[np.bool_]:
-    """(T, P) people of whom at least five keypoints are in the picture."""
+    """(T, P) people of whom at least five keypoints are in the image."""
     return np.asarray((clip.keypoints[..., 2] > 0).sum(-1) >= 5)
 
 
@@ -119,11 +119,11 @@ class Figures:
     """Of one clip, or the mean of several.
 
     Attributes:
-        ap: COCO's, all frames as pictures.
+        ap: COCO's, all frames as images.
         oks: mean over people found.
         acceleration: mean error of second differences, in percent of the person's size, per frame squared.
         switches: how often a person's id changes, per 100 seconds that somebody is in view.
-        purity: share of found people who have the id that the person has most of the time.
+        purity: fraction of found people who have the id that the person has most of the time.
     """
 
     ap: float

@@ -1,8 +1,8 @@
-"""How many pixels the square of a second look needs, where boxes and scores play no part.
+"""How many pixels the square of a RoI refinement needs, where boxes and scores play no part.
 
     python benchmarks/squares.py --weight_path WEIGHTS --photographs DIR/coco_person
 
-The glimpse of a model learns alone, for the same time with each side of its square, in squares around the labelled
+The RoI keypoint head of a model learns alone, for the same time with each side of its square, in squares around the labelled
 people of training photographs, whose boxes are disturbed. Then it looks at the people of other photographs, in their
 true boxes. Tokens are zeros, so where two people share a square it can only guess who is meant. The side that the
 weights have learned at has an advantage: units that another one has beside are new, those that it lacks are left out.
@@ -32,11 +32,11 @@ from sia.boxes import to_centres
 from sia.errors import exit_status
 from sia.io.checkpoint import load_checkpoint
 from sia.io.weights import read_description
-from sia.losses.criterion import place_loss
+from sia.losses.criterion import heatmap_loss
 from sia.losses.matcher import Targets, targets_from
 from sia.losses.oks import keypoint_similarity, masked_mean
-from sia.model import mend_boxes
-from sia.modules.roi_keypoint_head import Found, squares_around
+from sia.model import replace_poor_boxes
+from sia.modules.roi_keypoint_head import Found, rois_around
 from sia.runtimes.device import autocast
 from stages.training.initialization import Start, build_model
 from stages.training.pretrained import Pretrained
@@ -59,7 +59,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 class Trial:
-    """One model and its pictures."""
+    """One model and its images."""
 
     def __init__(self, args: argparse.Namespace, side: int) -> None:
         self.args = args
@@ -68,7 +68,7 @@ class Trial:
         self.size = (args.imgsz, args.imgsz)
         torch.manual_seed(args.seed)
         self.model = build_model(
-            replace(config, square=side), Pretrained(), Start(payload, source=str(args.weight_path))
+            replace(config, roi_size=side), Pretrained(), Start(payload, source=str(args.weight_path))
         )
         images = args.photographs / "images"
         self.train, self.val = (
@@ -81,25 +81,25 @@ class Trial:
         fits = self.fits()
         figures = (fits, (fits > 0.5).float(), (fits > 0.75).float())
         shown = " | ".join(f"{float(values.mean()):.3f}" for values in figures)
-        return f"| {self.model.glimpse.side} | {people} | {people / seconds:.0f} | {shown} |"
+        return f"| {self.model.roi_head.side} | {people} | {people / seconds:.0f} | {shown} |"
 
     def look(self, batch: PoseBatch, disturb: bool) -> tuple[Found, Targets]:
         """In the true boxes of all who have keypoints."""
         truth = targets_from(batch, float(max(self.size)))
         image, row = truth.posed.nonzero(as_tuple=True)
         corners = truth.corners[image, row]
-        boxes = mend_boxes(torch.zeros_like(corners), corners) if disturb else to_centres(corners)
-        model, squares = self.model, squares_around(boxes, image, row)
+        boxes = replace_poor_boxes(torch.zeros_like(corners), corners) if disturb else to_centres(corners)
+        model, rois = self.model, rois_around(boxes, image, row)
         pixels = model.normalise(batch.images)
         height, width = (side // model.backbone.patch for side in pixels.shape[-2:])
         extent = model.extent((height, width), self.size)
-        nobody = torch.zeros(len(row), model.glimpse.body.person.in_features)
-        return model.glimpse(pixels, extent, nobody, torch.zeros(len(row)), squares), truth
+        nobody = torch.zeros(len(row), model.roi_head.body.person.in_features)
+        return model.roi_head(pixels, extent, nobody, torch.zeros(len(row)), rois), truth
 
     def _learn(self) -> tuple[int, float]:
         """How many people it saw, in how many seconds; the model becomes its average."""
-        glimpse, average = self.model.glimpse, make_ema(self.model, DECAY)
-        optimizer = torch.optim.AdamW(glimpse.parameters(), RATE)
+        roi_head, average = self.model.roi_head, make_ema(self.model, DECAY)
+        optimizer = torch.optim.AdamW(roi_head.parameters(), RATE)
         start, people = time.perf_counter(), 0
         for batch in self._batches():
             share = (time.perf_counter() - start) / (60 * self.args.minutes)
@@ -110,8 +110,8 @@ class Trial:
                 found, truth = self.look(batch, disturb=True)
             person = torch.arange(truth.people.shape[1]).expand(len(truth.people), -1)
             optimizer.zero_grad()
-            torch.autograd.backward(place_loss(found.places, person, truth) / len(found.poses))
-            torch.nn.utils.clip_grad_norm_(glimpse.parameters(), CLIP)
+            torch.autograd.backward(heatmap_loss(found.places, person, truth) / len(found.poses))
+            torch.nn.utils.clip_grad_norm_(roi_head.parameters(), CLIP)
             optimizer.step()
             average.update_parameters(self.model)
             people += len(found.poses)
@@ -138,7 +138,7 @@ class Trial:
         self.model.eval()
         for batch in validation_loader(self.val, image_size=self.size, batch_size=BATCH, workers=0):
             found, truth = self.look(batch, disturb=False)
-            at = (found.places.squares.image, found.places.squares.row)
+            at = (found.places.rois.image, found.places.rois.row)
             squared = (found.poses - truth.poses[at]).square().sum(-1)
             fits.append(
                 masked_mean(keypoint_similarity(squared, truth.areas[at], self.model.sigmas), truth.labelled[at])

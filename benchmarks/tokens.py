@@ -28,7 +28,7 @@ from sia.errors import exit_status
 from sia.modules.person_head import Reference
 
 COUNTS = (30, 60, 100, 150)
-ALIKE = (1.0, 0.8)
+DUPLICATE_IOU = (1.0, 0.8)
 REACHED = 0.5
 """IoU of a token's box with a person's from which on the person counts as reached."""
 
@@ -37,7 +37,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
     parser = trial_parser(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="to try (default: %(default)s)")
-    parser.add_argument("--alike", type=float, nargs="+", default=ALIKE, help="IoU to try (default: %(default)s)")
+    parser.add_argument(
+        "--alike", type=float, nargs="+", default=DUPLICATE_IOU, help="IoU to try (default: %(default)s)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -60,15 +62,15 @@ class TokenTrial(Trial):
     def _keep(self, module: torch.nn.Module, given: object, made: tuple[Tensor, Reference]) -> None:
         self.starts.append(made[1].boxes.cpu())
 
-    def row(self, count: int, alike: float) -> str:
+    def row(self, count: int, duplicate_iou: float) -> str:
         """A line of the table."""
         self.starts.clear()
         tokens = self.runtime.model.tokens
-        tokens.tokens, tokens.alike = count, alike  # no weight depends on them
+        tokens.tokens, tokens.duplicate_iou = count, duplicate_iou  # no weight depends on them
         cells = self.cells()
         found = [reached(*pair) for pair in zip(self.starts, self.batches, strict=True)]
         share = sum(hits for hits, _ in found) / sum(people for _, people in found)
-        return f"| {count} | {alike:g} | {100 * share:.1f} % | {cells} |"
+        return f"| {count} | {duplicate_iou:g} | {100 * share:.1f} % | {cells} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     trial = TokenTrial(args)
     print(f"| tokens | distinct below | reached | {COLUMNS} |\n" + "|--:" * 9 + "|")
-    for count, alike in itertools.product(args.counts, args.alike):
-        print(trial.row(count, alike), flush=True)
+    for count, duplicate_iou in itertools.product(args.counts, args.duplicate_iou):
+        print(trial.row(count, duplicate_iou), flush=True)
     return 0
 
 

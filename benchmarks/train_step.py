@@ -180,8 +180,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=[(128, 128), (192, 192)],
         help="input sizes in pixels, N or HxW (default: 128 192)",
     )
-    add("--batches", type=int, nargs="+", default=[8], help="pictures a step (default: 8)")
-    add("--people", type=int, nargs="+", default=[4], help="people a picture (default: 4)")
+    add("--batches", type=int, nargs="+", default=[8], help="images a step (default: 8)")
+    add("--people", type=int, nargs="+", default=[4], help="people an image (default: 4)")
     fast = MODES if multiplies_bf16(torch.device("cpu")) else MODES[:1]
     add(
         "--modes", nargs="+", default=list(fast), choices=MODES,

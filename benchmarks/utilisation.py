@@ -1,7 +1,7 @@
 """How much of a device's matrix rate a training step uses: python benchmarks/utilisation.py --size b16 --imgsz 480x640.
 
 With --plan nothing is timed: FLOPs and bytes of a step are counted, and what they take on a device of the given rates.
-FLOPs are those of products and convolutions in one real step of one picture, forward and backward, a multiply-add
+FLOPs are those of products and convolutions in one real step of one image, forward and backward, a multiply-add
 counted as 2; what is computed again for a smaller memory doesn't count twice. Bytes are the fewest that a step can
 move: activations written and read once, weights, gradients, the optimiser's state and the average as often as the
 arithmetic needs them.
@@ -40,31 +40,31 @@ writes them."""
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step of one picture needs.
+    """What a step of one image needs.
 
     Attributes:
         flops: of its products and convolutions.
         fixed: bytes held whatever the batch: weights, gradients, optimiser, average.
-        picture: bytes of activations that each picture adds.
+        image: bytes of activations that each image adds.
         moved: bytes moved at least for the fixed part.
     """
 
     flops: int
     fixed: int
-    picture: int
+    image: int
     moved: int
 
     def batch_in(self, memory: float) -> int:
-        """Pictures whose step fits into so many bytes; 0 where not even one does."""
-        return max(0, int((memory - self.fixed) // self.picture))
+        """Images whose step fits into so many bytes; 0 where not even one does."""
+        return max(0, int((memory - self.fixed) // self.image))
 
     def seconds(self, batch: int, rate: float, bandwidth: float) -> tuple[float, float]:
         """Of the products at so many FLOP/s, and of the moves at so many bytes a second."""
-        return batch * self.flops / rate, (self.moved + MOVES["activations"] * batch * self.picture) / bandwidth
+        return batch * self.flops / rate, (self.moved + MOVES["activations"] * batch * self.image) / bandwidth
 
 
 def count_flops(model: str, size: str, imgsz: tuple[int, int]) -> int:
-    """FLOPs of a real training step of one picture, optimiser left out."""
+    """FLOPs of a real training step of one image, optimiser left out."""
     training, batch = make_training("fp32", model, size, imgsz, 0), make_batch(1, imgsz, PEOPLE, 0)
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:
@@ -75,12 +75,12 @@ def count_flops(model: str, size: str, imgsz: tuple[int, int]) -> int:
 
 
 def make_plan(model: str, size: str, imgsz: tuple[int, int], mode: str) -> Plan:
-    """Counts FLOPs of one picture's step, and bytes of steps of one and of two pictures."""
+    """Counts FLOPs of one image's step, and bytes of steps of one and of two images."""
     build = functools.partial(make_model, model, size, None, imgsz, mode, 0)
     one, two = (count_without_numbers(build, make_batch(n, imgsz, PEOPLE, 0), torch.bfloat16) for n in (1, 2))
-    picture = two.activations - one.activations
-    fixed = one.total - picture
-    return Plan(count_flops(model, size, imgsz), fixed, picture, _moved(one))
+    image = two.activations - one.activations
+    fixed = one.total - image
+    return Plan(count_flops(model, size, imgsz), fixed, image, _moved(one))
 
 
 def _moved(memory: Memory) -> int:
@@ -120,7 +120,7 @@ def report_measured(args: argparse.Namespace, say: Callable[[str], None]) -> Non
     rate = matrix_rate(device, args.sides or ((4096, 8192) if device.type == "cuda" else (1024, 2048)))
     flops = count_flops(args.model, args.size, args.imgsz)
     products = f"{rate / 1e12:.3g} TFLOP/s in products of {arithmetic(device)} on {device}"
-    say(f"{flops / 1e9:.1f} GFLOPs a picture; {products}\n")
+    say(f"{flops / 1e9:.1f} GFLOPs an image; {products}\n")
     say("| batch | ms | img/s | TFLOP/s | of the rate | peak GB |\n|--:|--:|--:|--:|--:|--:|")
     for count in args.batches:
         seconds, peak = measure_step(args, count, device)
@@ -150,13 +150,13 @@ def report_plan(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     """A row for each batch: the least time that products and moves take, and the memory."""
     plan = make_plan(args.model, args.size, args.imgsz, "all, recomputed" if args.recompute else "all")
     say(
-        f"{plan.flops / 1e9:.1f} GFLOPs a picture; {plan.fixed / 1e9:.2f} GB whatever the batch, "
-        f"{plan.picture / 1e9:.3f} GB a picture; {plan.batch_in(args.memory * 1e9)} pictures in {args.memory:g} GB\n"
+        f"{plan.flops / 1e9:.1f} GFLOPs an image; {plan.fixed / 1e9:.2f} GB whatever the batch, "
+        f"{plan.image / 1e9:.3f} GB an image; {plan.batch_in(args.memory * 1e9)} images in {args.memory:g} GB\n"
     )
     say("| batch | products ms | moves ms | img/s at half the rate | GB |\n|--:|--:|--:|--:|--:|")
     for count in args.batches:
         products, moves = plan.seconds(count, args.rate * 1e12, args.bandwidth * 1e12)
-        held = plan.fixed + count * plan.picture
+        held = plan.fixed + count * plan.image
         say(
             f"| {count} | {1000 * products:.1f} | {1000 * moves:.1f} | {count / max(2 * products, moves):.0f} "
             f"| {held / 1e9:.1f} |"
@@ -170,7 +170,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--model", default="sia_pose_simple", choices=list_models(), help="variant (default: %(default)s)")
     add("--size", default="b16", help="size (default: %(default)s)")
     add("--imgsz", type=image_size, default=(480, 640), help="input size in pixels, N or HxW (default: 480x640)")
-    add("--batches", type=int, nargs="+", default=[8, 16, 32, 64], help="pictures a step (default: 8 16 32 64)")
+    add("--batches", type=int, nargs="+", default=[8, 16, 32, 64], help="images a step (default: 8 16 32 64)")
     add("--sides", type=int, nargs="+", help="of the square products (default: 4096 8192; on a CPU 1024 2048)")
     add("--recompute", action="store_true", help="as --RECOMPUTE of train_pose.py")
     add("--compile", action="store_true", help="as --COMPILE of train_pose.py; not counted by --plan")
@@ -186,7 +186,7 @@ def run(args: argparse.Namespace) -> None:
     """The table, and what it is of."""
     (report_plan if args.plan else report_measured)(args, lambda line: print(line, flush=True))
     print(
-        f"\n{args.model} {args.size}, {args.imgsz[0]}x{args.imgsz[1]} px, {PEOPLE} people a picture, "
+        f"\n{args.model} {args.size}, {args.imgsz[0]}x{args.imgsz[1]} px, {PEOPLE} people an image, "
         f"{'bf16, ' if args.plan else ''}{'recomputed, ' if args.recompute else ''}torch {torch.__version__}"
     )
 

@@ -12,7 +12,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Labels:
-    """N people with K keypoints and R ignored areas, in continuous pixels of one picture.
+    """N people with K keypoints and R ignored areas, in continuous pixels of one image.
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2.
@@ -42,12 +42,12 @@ class Labels:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its labels.
+    """One image with its labels.
 
     Attributes:
         image: (H, W, 3) uint8, RGB.
         labels: its people, in pixels of `image`.
-        sources: indices of the pictures in the data set that it was made of.
+        sources: indices of the images in the data set that it was made of.
     """
 
     image: NDArray[np.uint8]

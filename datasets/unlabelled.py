@@ -1,4 +1,4 @@
-"""Pictures whose people are not, or not all, labelled: which they are, and how they reach teacher and student."""
+"""Images whose people are not, or not all, labelled: which they are, and how they reach teacher and student."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.augmentation.strong_views import path_view
+from datasets.augmentation.strong_views import strong_view
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
 from datasets.loader import TrainingLoader, check_numbers
@@ -26,13 +26,13 @@ from sia.skeletons.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """N pictures.
+    """N images.
 
     Attributes:
         files: their paths.
-        known: labels of those that have some, by index, in pixels of the picture.
+        known: labels of those that have some, by index, in pixels of the image.
         skeleton: of the people in them.
-        held_out: how many of the pictures that were named are left out, because they are labelled elsewhere.
+        held_out: how many of the images that were named are left out, because they are labelled elsewhere.
     """
 
     files: tuple[Path, ...]
@@ -46,14 +46,14 @@ class Unlabelled:
 
 @dataclass
 class Views:
-    """U pictures as the teacher sees them, and along V paths each as the student does.
+    """U images as the teacher sees them, and along V paths each as the student does.
 
     Attributes:
         teacher: (U, 3, H, W) uint8, letterboxed.
         letterboxes: (U, 3) float32, rows of `sia.io.letterbox.Letterbox`.
-        sizes: (U, 2) int64, height and width of the pictures.
+        sizes: (U, 2) int64, height and width of the images.
         student: (V * U, 3, H, W) uint8, path after path.
-        matrices: V * U matrices from the pixels of the picture to those of the view.
+        matrices: V * U matrices from the pixels of the image to those of the view.
         known: for each of the U what is labelled, or None.
         files: U names, for messages.
         seed: of the draws that wait for the teacher.
@@ -70,18 +70,18 @@ class Views:
 
 
 def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[CocoPose]) -> Unlabelled:
-    """Pictures of the folders, and those of `fit` that show people without keypoints.
+    """Images of the folders, and those of `fit` that show people without keypoints.
 
     Args:
         patterns: folders, files or globs.
-        fit: what is trained on; a picture of it with people lacking keypoints counts as partly labelled.
+        fit: what is trained on; an image of it with people lacking keypoints counts as partly labelled.
         others: what is calibrated and proved on.
 
-    Pictures of the data sets that lie in the folders too, under whatever name, are left out: they are labelled, or must
+    Images of the data sets that lie in the folders too, under whatever name, are left out: they are labelled, or must
     not be seen.
 
     Raises:
-        DataError: a pattern that names no picture, or a file that can't be read.
+        DataError: a pattern that names no image, or a file that can't be read.
     """
     found = list(
         dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED"))
@@ -114,7 +114,7 @@ def _checksum(path: Path) -> int:
 
 
 def unlabelled_loader(
-    pictures: Unlabelled,
+    images: Unlabelled,
     *,
     paths: Sequence[str],
     image_size: tuple[int, int],
@@ -130,20 +130,20 @@ def unlabelled_loader(
         ConfigError: a number that makes no sense.
     """
     check_numbers(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
-    batches = TrainingBatches(len(pictures), batch_size, seed=seed, rank=rank, world_size=world_size)
-    return TrainingLoader(batches, _ViewSamples(pictures, tuple(paths), image_size, seed), workers, False)
+    batches = TrainingBatches(len(images), batch_size, seed=seed, rank=rank, world_size=world_size)
+    return TrainingLoader(batches, _ViewSamples(images, tuple(paths), image_size, seed), workers, False)
 
 
 class _ViewSamples(Samples[Views]):
-    def __init__(self, pictures: Unlabelled, paths: tuple[str, ...], size: tuple[int, int], seed: int) -> None:
-        self.pictures, self.paths, self.size, self.seed = pictures, paths, size, seed
+    def __init__(self, images: Unlabelled, paths: tuple[str, ...], size: tuple[int, int], seed: int) -> None:
+        self.images, self.paths, self.size, self.seed = images, paths, size, seed
 
     def batch(self, keys: Sequence[SampleKey]) -> Views:
-        images = [read_image(self.pictures.files[key.image]) for key in keys]
+        images = [read_image(self.images.files[key.image]) for key in keys]
         teacher = [letterbox_image(image, self.size) for image in images]
         draws = [np.random.default_rng((*self._seed(key), 1)) for key in keys]
         views = [
-            path_view(image, path, self.size, self.pictures.skeleton, rng)
+            strong_view(image, path, self.size, self.images.skeleton, rng)
             for path in self.paths
             for image, rng in zip(images, draws, strict=True)
         ]
@@ -153,8 +153,8 @@ class _ViewSamples(Samples[Views]):
             sizes=torch.tensor([image.shape[:2] for image in images]),
             student=_stacked([image for image, _ in views]),
             matrices=[matrix for _, matrix in views],
-            known=[self.pictures.known.get(key.image) for key in keys],
-            files=[str(self.pictures.files[key.image]) for key in keys],
+            known=[self.images.known.get(key.image) for key in keys],
+            files=[str(self.images.files[key.image]) for key in keys],
             seed=(*self._seed(keys[0]), 2),
         )
 

@@ -46,7 +46,7 @@ class Samples(Dataset["B | str | Parcel[B]"], Generic[B]):
         """A batch.
 
         Raises:
-            SiaError: a picture or its labels can't be used.
+            SiaError: an image or its labels can't be used.
         """
         raise NotImplementedError
 
@@ -74,7 +74,7 @@ class BatchWorkers(Generic[B]):
         """Batches of one pass.
 
         Raises:
-            DataError: a picture can't be used, or a worker has ended.
+            DataError: an image can't be used, or a worker has ended.
         """
         try:
             with _watched_workers():

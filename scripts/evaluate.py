@@ -1,6 +1,6 @@
 """COCO keypoint AP and AR, and a table per keypoint, of weights or of any COCO results file.
 
-python scripts/evaluate.py --weight_path runs/.../weights/best.pt --coco_root pictures --ann_file val.json
+python scripts/evaluate.py --weight_path runs/.../weights/best.pt --coco_root images --ann_file val.json
 torchrun --nproc_per_node=4 scripts/evaluate.py --weight_path ... --coco_root ... --ann_file ...
 python scripts/evaluate.py --results results.json --ann_file val.json
 python scripts/evaluate.py --results before.json --compare after.json --ann_file val.json
@@ -34,22 +34,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument("--results", type=Path, metavar="FILE", help="COCO keypoint results (json) of any program")
     parser.add_argument(
         "--compare", type=Path, metavar="FILE", help="results (json), or with --weight_path also weights: how much "
-        "better or worse they are, with the 95 %% interval over resampled pictures",
+        "better or worse they are, with the 95 %% interval over resampled images",
     )  # fmt: skip
     data = parser.add_argument_group("data")
     data.add_argument("--ann_file", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations (json)")
-    data.add_argument("--coco_root", type=Path, metavar="DIR", help="folder of the pictures; needed with --weight_path")
+    data.add_argument("--coco_root", type=Path, metavar="DIR", help="folder of the images; needed with --weight_path")
     model = parser.add_argument_group("with --weight_path")
-    model.add_argument("--batch_size", type=int, default=16, metavar="N", help="pictures at once (default: 16)")
-    model.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load pictures (default: 2)")
+    model.add_argument("--batch_size", type=int, default=16, metavar="N", help="images at once (default: 16)")
+    model.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load images (default: 2)")
     model.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: auto)")
     model.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
     add_max_pixels(model)
     model.add_argument(
-        "--look_thresh", type=fraction, metavar="0-1",
-        help="first score from which on people get a second look (default: 0.1, or what an export was made with)",
+        "--roi_score_thresh", type=fraction, metavar="0-1",
+        help="first score from which on people get a RoI refinement (default: 0.1, or what an export was made with)",
     )  # fmt: skip
     parser.add_argument(
         "--output_dir",
@@ -68,7 +68,7 @@ def check_args(args: argparse.Namespace) -> None:
         SiaError: a file or folder that can't be read.
     """
     if args.weight_path is not None and args.coco_root is None:
-        raise ConfigError("--weight_path needs --coco_root, the folder of the pictures.")
+        raise ConfigError("--weight_path needs --coco_root, the folder of the images.")
     if args.results is not None and args.compare is not None and args.compare.suffix.lower() != ".json":
         raise ConfigError("--compare takes weights beside --weight_path only; name the results with --compare instead.")
     for flag, error in (("weight_path", WeightsError), ("results", DataError), ("compare", DataError)):

@@ -1,7 +1,7 @@
 """Writes trained weights as ONNX or OpenVINO, checks them against PyTorch, and measures their speed.
 
-python scripts/export.py --weight_path runs/NAME/weights/best.pt --format onnx --image_path pictures/
-python scripts/export.py --weight_path runs/NAME/weights/best.pt --format openvino-int8 --image_path pictures/train
+python scripts/export.py --weight_path runs/NAME/weights/best.pt --format onnx --image_path images/
+python scripts/export.py --weight_path runs/NAME/weights/best.pt --format openvino-int8 --image_path images/train
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sia.commands.interruption import sigterm_like_ctrl_c
 from sia.commands.parser import Parser
+from sia.commands.signals import sigterm_like_ctrl_c
 from sia.commands.values import fraction, input_size
 from sia.errors import ConfigError, OutputError, WeightsError, exit_status
 from sia.io.input_file import check_input_file, check_input_folder
@@ -26,8 +26,8 @@ ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "openvino-int8": "-int8.xml"}
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
     parser = Parser(
-        description="Writes trained weights as ONNX or OpenVINO, and checks the file against PyTorch on pictures.",
-        epilog="The file takes any number of pictures of any size, has the decoding inside, and is used as it is: "
+        description="Writes trained weights as ONNX or OpenVINO, and checks the file against PyTorch on images.",
+        epilog="The file takes any number of images of any size, has the decoding inside, and is used as it is: "
         "--weight_path best.onnx. A backbone with DINOv3's positions, or an --imgsz of a patch or two, gives a file of "
         "one input size, which is said.",
     )
@@ -42,18 +42,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
     what.add_argument(
-        "--look_thresh", type=fraction, metavar="0-1",
-        help="people whose first score is lower get no second look, except for the best of each picture: higher is "
+        "--roi_score_thresh", type=fraction, metavar="0-1",
+        help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
         "faster and finds fewer (default: 0.1)",
     )  # fmt: skip
     check = parser.add_argument_group("check, and calibration of int8")
     check.add_argument(
         "--image_path", metavar="PATH",
-        help="pictures, a folder or a glob in quotes; for int8 such as the model will meet, best those it was trained "
+        help="images, a folder or a glob in quotes; for int8 such as the model will meet, best those it was trained "
         "on (default: those of --ann_file, else synthetic people)",
     )  # fmt: skip
     check.add_argument("--ann_file", type=Path, metavar="FILE", help="COCO keypoint annotations (json): AP of both")
-    check.add_argument("--coco_root", type=Path, metavar="DIR", help="folder of the pictures of --ann_file")
+    check.add_argument("--coco_root", type=Path, metavar="DIR", help="folder of the images of --ann_file")
     return parser.parse_args(argv)
 
 
@@ -69,7 +69,7 @@ def check_args(args: argparse.Namespace) -> list[Path]:
         SiaError: a file or folder that can't be read.
     """
     if (args.ann_file is None) != (args.coco_root is None):
-        raise ConfigError("--ann_file and --coco_root go together: the annotations and the folder of their pictures.")
+        raise ConfigError("--ann_file and --coco_root go together: the annotations and the folder of their images.")
     check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     if args.ann_file is not None:
         check_input_file(args.ann_file, "Check --ann_file.")

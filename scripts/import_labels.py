@@ -1,7 +1,7 @@
 """Makes COCO keypoint json of the labels of other programs.
 
 python scripts/import_labels.py --format cvat    --input annotations.xml --output data/train.json
-python scripts/import_labels.py --format labelme --input labelled_pictures --output data/train.json
+python scripts/import_labels.py --format labelme --input labelled_images --output data/train.json
 python scripts/import_labels.py --format yolo    --input data.yaml --img_dir images/train --output data/train.json
 """
 
@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--img_dir",
         type=Path,
         metavar="DIR",
-        help="folder of the pictures (yolo; labelme: default is that of the json)",
+        help="folder of the images (yolo; labelme: default is that of the json)",
     )
     add("--label_dir", type=Path, metavar="DIR", help="yolo: folder of the text files (default: labels for images)")
     add("--category", type=Path, metavar="FILE", help="json with the category, or COCO file, whose keypoints are meant")
@@ -61,7 +61,7 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError(f"--output {args.output}: its folder doesn't exist. Make it first.")
     if args.format == "yolo" and args.img_dir is None:
         raise ConfigError(
-            "--format yolo needs --img_dir, the folder of the pictures: labels are shares of their sizes."
+            "--format yolo needs --img_dir, the folder of the images: labels are fractions of their sizes."
         )
     if args.format == "cvat" and args.img_dir is not None:
         raise ConfigError("--img_dir is not for --format cvat: the file has names and sizes.")
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     writer = read_labels(args)
     write_annotations(args.output, writer.content())
     print(f"{args.output.resolve()}: {writer.describe()}")
-    print("Check it: python scripts/validate_annotations.py --img_dir PICTURES --ann_file", args.output)
+    print("Check it: python scripts/validate_annotations.py --img_dir IMAGES --ann_file", args.output)
 
 
 def read_labels(args: argparse.Namespace) -> CocoWriter:

@@ -1,4 +1,4 @@
-"""Joins COCO keypoint files of one skeleton into one, for pictures in several folders.
+"""Joins COCO keypoint files of one skeleton into one, for images in several folders.
 
 python scripts/merge_annotations.py --img_root data --output data/all.json \
     --ann_file data/a/train.json data/b/train.json --img_dir data/a/images data/b/images
@@ -35,12 +35,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--ann_file", type=Path, nargs="+", required=True, metavar="FILE", help="annotation files, two or more")
-    add("--img_dir", type=Path, nargs="+", required=True, metavar="DIR", help="the folder of each file's pictures")
+    add("--img_dir", type=Path, nargs="+", required=True, metavar="DIR", help="the folder of each file's images")
     add("--img_root", type=Path, required=True, metavar="DIR", help="a folder above all of them: the new -COCO_ROOT")
     add("--output", type=Path, required=True, metavar="FILE", help="json file to write; must not exist")
     add(
         "--complete_only", action="store_true",
-        help="leave out pictures marked \"complete\": false, where people may be unlabelled",
+        help="leave out images marked \"complete\": false, where people may be unlabelled",
     )  # fmt: skip
     return parser.parse_args(argv)
 
@@ -50,7 +50,7 @@ class Merged:
 
     Attributes:
         content: what to write.
-        left_out: pictures that were not complete.
+        left_out: images that were not complete.
     """
 
     def __init__(self, root: Path, complete_only: bool) -> None:
@@ -58,10 +58,10 @@ class Merged:
         self.left_out = 0
         self._root, self._complete_only = root.resolve(), complete_only
         self._first: Path | None = None
-        self._pictures: set[str] = set()
+        self._known_files: set[str] = set()
 
     def add(self, file: Path, folder: Path) -> None:
-        """Appends a file whose pictures lie in a folder below the root.
+        """Appends a file whose images lie in a folder below the root.
 
         Raises:
             DataError: it has faults, or another skeleton than the first.
@@ -111,11 +111,11 @@ class Merged:
             ids[row["id"]] = len(self.content["images"]) + 1
             problem = problem_of_name(row["file_name"])
             if problem is not None:
-                raise DataError(f"{file}: the picture {row['file_name']!r}{problem}")
+                raise DataError(f"{file}: the image {row['file_name']!r}{problem}")
             name = (prefix / row["file_name"]).as_posix()
-            if name in self._pictures:
-                raise DataError(f"{file}: the picture {name} was in a file before it. Its people belong into one file.")
-            self._pictures.add(name)
+            if name in self._known_files:
+                raise DataError(f"{file}: the image {name} was in a file before it. Its people belong into one file.")
+            self._known_files.add(name)
             self.content["images"].append({**row, "id": ids[row["id"]], "file_name": name})
         return ids
 
@@ -136,7 +136,7 @@ def merge(args: argparse.Namespace) -> Merged:
     for file, folder in zip(args.ann_file, args.img_dir, strict=True):
         merged.add(file, folder)
     if not merged.content["images"]:
-        raise DataError("No picture is left: --complete_only left them all out.")
+        raise DataError("No image is left: --complete_only left them all out.")
     return merged
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Finds people in pictures. Makes the Python environment first if none is active. Flags go to inference_image_pose.py.
+# Finds people in images. Makes the Python environment first if none is active. Flags go to inference_image_pose.py.
 # Without --weight_path it takes the newest runs/*/weights/best.pt (of trainings, not of pipelines), or else the small model that comes along.
 #
 #   bash scripts/run_inference_image.sh --image_path photo.jpg

@@ -5,20 +5,20 @@
 #   bash scripts/run_pipeline.sh                                           the demo: people drawn here, no download
 #   bash scripts/run_pipeline.sh -INIT scratch                             the same from random weights
 #   bash scripts/run_pipeline.sh -EPOCH 2                                  the demo, changed
-#   bash scripts/run_pipeline.sh -MODEL sia_pose -COCO_ROOT D -TRAIN_ANN A.json                your own pictures
+#   bash scripts/run_pipeline.sh -MODEL sia_pose -COCO_ROOT D -TRAIN_ANN A.json                your own images
 #   bash scripts/run_pipeline.sh -PIPELINE runs/pipeline-1                 goes on where a pipeline stopped
 set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 # ---- The demo's settings: they fit half an hour on a CPU with 2 threads ----
-DEMO_TRAIN=900  # pictures to learn from and to calibrate with
-DEMO_TEST=200   # pictures to prove on
+DEMO_TRAIN=900  # images to learn from and to calibrate with
+DEMO_TEST=200   # images to prove on
 DEMO_MORE=800   # others, whose labels nobody reads
 DEMO_SIDE=128   # their side, and the model's input, in pixels
 DEMO_FLAGS=(
     -MODEL sia_pose_simple -SIZE n16 -IMGSZ "$DEMO_SIDE" -EPOCH 4 -EVAL_EVERY 2 -BS 8 -SSL_EPOCH 2
-    -CORRECTOR_STEPS 250 -PRIOR_STEPS 600
-    # The pictures vary enough, and these passes are too few to learn any by heart.
+    -REFINEMENT_STEPS 250 -PRIOR_STEPS 600
+    # The images vary enough, and these passes are too few to learn any by heart.
     -MOSAIC 0 -ROTATE 0 -SHIFT 0 -COLOUR 0 -SCALE_MIN 1 -SCALE_MAX 1
 )
 # ---------------------------------------------------------------------------
@@ -26,7 +26,7 @@ DEMO_FLAGS=(
 # shellcheck source=scripts/environment.sh
 source "$ROOT/scripts/environment.sh"
 
-# Pictures of drawn people: draw FOLDER TRAIN VAL SEED
+# Images of synthetic people: draw FOLDER TRAIN VAL SEED
 draw() {
     "$PYTHON" "$ROOT/scripts/make_synthetic.py" --output "$1" --train "$2" --val "$3" --size "$DEMO_SIDE" --seed "$4" \
         --close --workers "$(getconf _NPROCESSORS_ONLN)"

@@ -5,7 +5,7 @@
 #   bash scripts/train.sh                                                  the demo: people drawn here, no download
 #   bash scripts/train.sh -INIT scratch                                    the same from random weights
 #   bash scripts/train.sh -MODEL sia_pose_decoder_led -EPOCH 2             the demo, changed
-#   bash scripts/train.sh -MODEL sia_pose -COCO_ROOT D -TRAIN_ANN A.json -VAL_ANN B.json       your own pictures
+#   bash scripts/train.sh -MODEL sia_pose -COCO_ROOT D -TRAIN_ANN A.json -VAL_ANN B.json       your own images
 #   bash scripts/train.sh --RESUME runs/NAME/weights/last.pt               goes on where a training stopped
 set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,7 +1,7 @@
-"""Looks through COCO keypoint annotations and their pictures for everything that harms a training or an evaluation.
+"""Looks through COCO keypoint annotations and their images for everything that harms a training or an evaluation.
 
-python scripts/validate_annotations.py --img_dir data/pictures --ann_file data/train.json
-python scripts/validate_annotations.py --img_dir data/pictures --ann_file data/train.json --other_ann_file data/val.json
+python scripts/validate_annotations.py --img_dir data/images --ann_file data/train.json
+python scripts/validate_annotations.py --img_dir data/images --ann_file data/train.json --other_ann_file data/val.json
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sia.io.input_file import add_max_pixels, check_input_file, check_input_fold
 from sia.io.output_file import named_folder, numbered_folder
 
 if TYPE_CHECKING:  # the checks load torch; what is wrong with the flags is said first
-    from datasets.validation import Inspection
+    from datasets.validation import ValidationReport
     from datasets.validation.annotations import Annotations
     from sia.people import People
 
@@ -36,20 +36,20 @@ EPILOG = """exit status:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
     parser = Parser(
-        description="Checks COCO keypoint annotations and their pictures, and writes a report to look through.",
+        description="Checks COCO keypoint annotations and their images, and writes a report to look through.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--img_dir", type=Path, required=True, metavar="DIR", help="folder of the pictures, or COCO's root folder")
+    add("--img_dir", type=Path, required=True, metavar="DIR", help="folder of the images, or COCO's root folder")
     add("--ann_file", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations (json)")
     add("--output_dir", type=Path, metavar="DIR", help="new folder of the report (default: runs/validate-N)")
-    add("--num_samples", type=int, default=60, metavar="N", help="pictures in the report, faulty first (default: 60)")
+    add("--num_samples", type=int, default=60, metavar="N", help="images in the report, faulty first (default: 60)")
     add("--other_ann_file", type=Path, metavar="FILE", help="annotations of another split: find what both share")
-    add("--other_img_dir", type=Path, metavar="DIR", help="folder of its pictures (default: that of --img_dir)")
-    add("--results", type=Path, metavar="FILE", help="COCO results of a model on these pictures: ask it as well")
+    add("--other_img_dir", type=Path, metavar="DIR", help="folder of its images (default: that of --img_dir)")
+    add("--results", type=Path, metavar="FILE", help="COCO results of a model on these images: ask it as well")
     add("--fix", action="store_true", help="write a copy of the annotations with the safe repairs into the report")
-    add("--workers", type=int, default=4, metavar="N", help="threads that read pictures (default: 4)")
+    add("--workers", type=int, default=4, metavar="N", help="threads that read images (default: 4)")
     add_max_pixels(parser)
     return parser.parse_args(argv)
 
@@ -74,9 +74,9 @@ def check_args(args: argparse.Namespace) -> None:
             check_input_folder(getattr(args, name), f"Check --{name}.", ConfigError)
 
 
-def run(args: argparse.Namespace) -> Inspection:
+def run(args: argparse.Namespace) -> ValidationReport:
     """Checks, writes and prints."""
-    from datasets.validation import inspect
+    from datasets.validation import validate
     from datasets.validation.predictions import read_predictions
     from datasets.validation.report import write_report
 
@@ -85,28 +85,28 @@ def run(args: argparse.Namespace) -> Inspection:
     def predict(data: Annotations) -> Mapping[int, People]:
         return read_predictions(args.results, data)
 
-    with tqdm(desc="pictures", unit="img", leave=False, disable=None) as bar:
-        inspection = inspect(
+    with tqdm(desc="images", unit="img", leave=False, disable=None) as bar:
+        report_data = validate(
             args.ann_file, args.img_dir, other, predict if args.results else None, args.workers, bar.update
         )
-    print(describe(inspection, args.ann_file), flush=True)
+    print(describe(report_data, args.ann_file), flush=True)
     folder = named_folder(args.output_dir) if args.output_dir is not None else numbered_folder(Path("runs"), "validate")
-    repaired = write_repairs(inspection, folder, args.ann_file) if args.fix else None
-    write_report(inspection, folder, args.num_samples, repaired)
+    repaired = write_repairs(report_data, folder, args.ann_file) if args.fix else None
+    write_report(report_data, folder, args.num_samples, repaired)
     print(f"Report: {(folder / 'index.html').resolve()}")
-    return inspection
+    return report_data
 
 
-def describe(inspection: Inspection, file: Path) -> str:
+def describe(report_data: ValidationReport, file: Path) -> str:
     """The findings by check as a table, and the verdict."""
     from datasets.validation import CHECKS, Severity
 
     rows = [
         f"  {CHECKS[name].severity.value:<8} {count:>7}  {name:<22} {CHECKS[name].title}"
-        for name, count in inspection.counts().items()
+        for name, count in report_data.counts().items()
     ]
-    errors, warnings, notes = (inspection.total(severity) for severity in Severity)
-    statistics = inspection.statistics
+    errors, warnings, notes = (report_data.total(severity) for severity in Severity)
+    statistics = report_data.statistics
     held = (
         f": {statistics.images} images, {statistics.people} people, {statistics.posed} with keypoints"
         if statistics
@@ -115,17 +115,17 @@ def describe(inspection: Inspection, file: Path) -> str:
     return "\n".join([f"{file}{held}", *rows, f"{errors} errors, {warnings} warnings, {notes} notes"])
 
 
-def write_repairs(inspection: Inspection, folder: Path, file: Path) -> dict[str, int]:
+def write_repairs(report_data: ValidationReport, folder: Path, file: Path) -> dict[str, int]:
     """Writes the repaired copy, where there is something to repair.
 
     Raises:
         OutputError: it can't be written, or holds NaN, which JSON doesn't have.
     """
-    from datasets.validation.repairs import repair
+    from datasets.validation.fixes import fix
 
     made: dict[str, int] = {}
-    if inspection.data is not None:
-        content, made = repair(inspection.data, inspection.pictures, inspection.findings)
+    if report_data.data is not None:
+        content, made = fix(report_data.data, report_data.infos, report_data.issues)
     if not made:
         print("Nothing that --fix repairs was found: no copy was written.")
         return made

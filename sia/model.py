@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from sia.batch import PoseBatch
 from sia.boxes import iou, to_centres, to_corners
-from sia.losses.matcher import NO_ONE, Targets, match_patches, match_tokens, person_of_row, targets_from
+from sia.losses.matcher import UNMATCHED, Targets, match_patches, match_tokens, matched_person, targets_from
 from sia.modules.detection_tokens import DetectionTokens
-from sia.modules.duplicate_suppression import Rivalry
+from sia.modules.duplicate_suppression import DuplicateSuppression
 from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
-from sia.modules.roi_keypoint_head import Glimpse, Squares, squares_around
+from sia.modules.roi_keypoint_head import RoIKeypointHead, RoIs, rois_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
 from sia.sia_vision import Backbone, ConvStem, Features
 
 
 @dataclass(frozen=True)
-class Widths:
+class HeadConfig:
     """The numbers that differ between sizes.
 
     Attributes:
@@ -34,22 +34,22 @@ class Widths:
         token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
         narrow: width of the light decoder and of the refiner.
         layers: layers of the light decoder and of the refiner.
-        people: R, the most people that can be found: the best tokens, each of which gets a second look.
-        glimpse: channels of the glimpse at the resolution of its heat maps.
-        square: pixels along the square of each person that the glimpse looks at.
+        people: R, the most people that can be found: the best tokens, each of which gets a RoI refinement.
+        RoI keypoint head: channels of the RoI keypoint head at the resolution of its heatmaps.
+        square: pixels along the square of each person that the RoI keypoint head looks at.
     """
 
     tokens: int = 100
     groups: int = 2
     token_blocks: int = 4
-    narrow: int = 256
+    hidden_dim: int = 256
     layers: int = 3
     people: int = 40
-    glimpse: int = 64
-    square: int = 96
+    roi_head: int = 64
+    roi_size: int = 96
 
 
-def trim(backbone: Backbone, depth: int, keep_norm: bool) -> None:
+def drop_unused_blocks(backbone: Backbone, depth: int, keep_norm: bool) -> None:
     """Takes away what a variant never runs: every parameter that stays gets a gradient in every batch."""
     backbone.vit.blocks = backbone.vit.blocks[:depth]
     backbone.depth = depth
@@ -58,20 +58,20 @@ def trim(backbone: Backbone, depth: int, keep_norm: bool) -> None:
 
 
 TOKEN_GRADIENT = 0.1
-"""Share of the tokens' gradient that reaches the patches where the tokens join.
+"""Fraction of the tokens' gradient that reaches the patches where the tokens join.
 
 While the proposals are poor, what the tokens ask of the patches is noise. Measured at 128 px, 9,600 synthetic images:
 box AP 2.9 for 0, 2.2 for 1, and every loss lower for 0; a little is let through so that the encoder serves both.
 """
 
 
-def soften(features: Tensor) -> Tensor:
+def scale_gradient(features: Tensor) -> Tensor:
     """The same values; the gradient is scaled by `TOKEN_GRADIENT`."""
     return features.detach() + TOKEN_GRADIENT * (features - features.detach())
 
 
-LIKELY = 0.1
-"""Score from which on a person gets a second look, if nothing else is asked for: docs/benchmarks.md has what others
+ROI_SCORE_THRESH = 0.1
+"""Score from which on a person gets a RoI refinement, if nothing else is asked for: docs/benchmarks.md has what others
 cost and save."""
 
 POSSIBLE, OTHERS = 0.01, 1
@@ -81,10 +81,10 @@ FAIR_BOX = 0.5
 """IoU from which on a box is good enough to learn to look in."""
 
 SHIFT, GROWTH = 0.08, 0.15
-"""Standard deviations of what is done to true boxes, in shares of their size, where the model's are not yet fair."""
+"""Standard deviations of what is done to true boxes, in fractions of their size, where the model's are not yet fair."""
 
 
-def mend_boxes(boxes: Tensor, truth: Tensor) -> Tensor:
+def replace_poor_boxes(boxes: Tensor, truth: Tensor) -> Tensor:
     """boxes (n, 4) centres and sizes, truth (n, 4) corners -> the boxes; where they miss, disturbed true ones."""
     corners = to_corners(boxes)
     fair = iou(corners, truth) > FAIR_BOX
@@ -104,13 +104,15 @@ class PoseModel(nn.Module, ABC):
 
     Attributes:
         sigmas: (K,) OKS constants.
-        look_thresh: score in [0, 1] from which on a person gets a second look; training looks by its labels instead.
+        look_thresh: score in [0, 1] from which on a person gets a RoI refinement; training looks by its labels instead.
     """
 
     sigmas: Tensor
-    look_thresh: float = LIKELY
+    roi_score_thresh: float = ROI_SCORE_THRESH
 
-    def __init__(self, backbone: Backbone, widths: Widths, dim: int, mean_pose: Tensor, sigmas: Tensor) -> None:
+    def __init__(
+        self, backbone: Backbone, head_config: HeadConfig, dim: int, mean_pose: Tensor, sigmas: Tensor
+    ) -> None:
         """Builds what is shared.
 
         Args:
@@ -122,12 +124,12 @@ class PoseModel(nn.Module, ABC):
         """
         super().__init__()
         self.backbone = backbone
-        self.widths = widths
+        self.head_config = head_config
         self.head = PersonHead(dim, mean_pose)
-        self.tokens = DetectionTokens(dim, len(mean_pose), widths.tokens, widths.groups)
+        self.tokens = DetectionTokens(dim, len(mean_pose), head_config.tokens, head_config.groups)
         self.norm_patches = nn.LayerNorm(dim)
-        self.rivalry = Rivalry(dim)
-        self.glimpse = Glimpse(dim, len(mean_pose), widths.glimpse, widths.square)
+        self.duplicate_suppression = DuplicateSuppression(dim)
+        self.roi_head = RoIKeypointHead(dim, len(mean_pose), head_config.roi_head, head_config.roi_size)
         self.register_buffer("sigmas", sigmas.float())
 
     @abstractmethod
@@ -157,10 +159,10 @@ class PoseModel(nn.Module, ABC):
         scores, boxes = self.head.locate(patches, start.boxes)
         proposals = self.head.complete(patches, scores, boxes, start.poses)
         output = PoseOutput(proposals)
-        sure = self._match_patches(output, batch, start.boxes[0, :, :2], size) if self.training else None
+        forced = self._match_patches(output, batch, start.boxes[0, :, :2], size) if self.training else None
         if self.training:
-            features, patches = features._replace(tokens=soften(features.tokens)), soften(patches)
-        tokens, reference = self.tokens(patches, self.head, proposals, sure)
+            features, patches = features._replace(tokens=scale_gradient(features.tokens)), scale_gradient(patches)
+        tokens, reference = self.tokens(patches, self.head, proposals, forced)
         groups = tokens.shape[1] // min(self.tokens.tokens, patches.shape[1]) if self.training else 1
         features, states, output.layers = self.read(features, patches, tokens, reference, groups)
         truth = None
@@ -169,60 +171,60 @@ class PoseModel(nn.Module, ABC):
             output.matched = match_tokens(output.layers[-1], truth, self.sigmas, groups)
         people = self._place_keypoints(output, states[-1], pixels, self.extent(features.grid, size), truth)
         self.refine(output, people, features, size)
-        output.people = output.placed[-1]
+        output.people = output.refined[-1]
         return output
 
     def _place_keypoints(
         self, output: PoseOutput, tokens: Tensor, pixels: Tensor, extent: Tensor, truth: Targets | None
     ) -> Tensor:
         """Looks at the best people once more; returns (B, R, dim), their tokens."""
-        output.chosen = self._choose(output)
-        people = gather_rows(tokens, output.chosen)
-        seen = output.layers[-1].select(output.chosen)
-        squares = self._squares(output, seen, truth)
-        at = (squares.image, squares.row)
-        found = self.glimpse(pixels, extent, people[at], seen.scores[at], squares)
-        output.places = found.places
-        placed = seen._replace(
+        output.selected = self._choose(output)
+        people = gather_rows(tokens, output.selected)
+        seen = output.layers[-1].select(output.selected)
+        rois = self._squares(output, seen, truth)
+        at = (rois.image, rois.row)
+        found = self.roi_head(pixels, extent, people[at], seen.scores[at], rois)
+        output.heatmaps = found.heatmaps
+        refined = seen._replace(
             scores=seen.scores.detach().index_put(at, found.scores),
             poses=seen.poses.index_put(at, found.poses),
             confidences=seen.confidences.index_put(at, found.confidences),
         )
-        output.placed = [self.rivalry(people, placed, 1)]
+        output.refined = [self.duplicate_suppression(people, refined, 1)]
         return people
 
-    def _squares(self, output: PoseOutput, seen: Prediction, truth: Targets | None) -> Squares:
+    def _squares(self, output: PoseOutput, seen: Prediction, truth: Targets | None) -> RoIs:
         """Where to look: at everybody who is likely there; in training at those who stand for somebody, and few others.
 
         At least one square: in training so that every parameter gets a gradient, else for each image.
         """
         if truth is None or output.matched is None:
-            image, row = _with_first(seen.scores.sigmoid() > self.look_thresh).nonzero(as_tuple=True)
+            image, row = _with_first(seen.scores.sigmoid() > self.roi_score_thresh).nonzero(as_tuple=True)
             torch._check(image.shape[0] > 0)  # for the tracer, which knows no data
-            return squares_around(seen.boxes[image, row], image, row)
-        assert output.chosen is not None
-        person = person_of_row(output.matched, output.layers[-1].scores.shape[1]).gather(1, output.chosen)
-        owned = person != NO_ONE
+            return rois_around(seen.boxes[image, row], image, row)
+        assert output.selected is not None
+        person = matched_person(output.matched, output.layers[-1].scores.shape[1]).gather(1, output.selected)
+        owned = person != UNMATCHED
         other = ~owned & (seen.scores.sigmoid() > POSSIBLE)  # the best come first
         looked = owned | (other & (other.cumsum(1) <= OTHERS))
         image, row = (looked if looked.any() else _with_first(looked)).nonzero(as_tuple=True)
         boxes = seen.boxes[image, row].detach()
         if truth.people.shape[1]:
             owner = person[image, row]
-            mended = mend_boxes(boxes, truth.corners[image, owner.clamp(min=0)])
-            boxes = torch.where((owner != NO_ONE)[:, None], mended, boxes)
-        return squares_around(boxes, image, row)
+            mended = replace_poor_boxes(boxes, truth.corners[image, owner.clamp(min=0)])
+            boxes = torch.where((owner != UNMATCHED)[:, None], mended, boxes)
+        return rois_around(boxes, image, row)
 
     def _choose(self, output: PoseOutput) -> Tensor:
         """(B, R) rows of the last layer: the best by score; in training those who are matched come first."""
         scores = output.layers[-1].scores.detach()
-        count = at_most(self.widths.people, scores.shape[1])
+        count = at_most(self.head_config.people, scores.shape[1])
         if output.matched is None:
             return scores.topk(count, dim=1).indices
         first = output.matched[:, 0]  # rows of the group that is used at test time
         own = scores.sigmoid()[:, : scores.shape[1] // output.matched.shape[1]]
         boost = torch.zeros(len(own), own.shape[1] + 1, device=own.device)
-        boost = boost.scatter(1, torch.where(first == NO_ONE, own.shape[1], first), 2.0)[:, :-1]
+        boost = boost.scatter(1, torch.where(first == UNMATCHED, own.shape[1], first), 2.0)[:, :-1]
         return (own + boost).topk(min(count, own.shape[1]), dim=1).indices
 
     def _match_patches(
@@ -232,9 +234,9 @@ class PoseModel(nn.Module, ABC):
         assert batch is not None, "a model in training needs the batch's labels"
         targets = targets_from(batch, float(max(size)))
         match = match_patches(output.people, centres, targets, self.sigmas)
-        output.proposals, output.stands_for = output.people, match.person
-        sure = torch.zeros_like(match.person, dtype=torch.float32)
-        return sure.scatter_add(1, match.best, targets.people.float()) > 0
+        output.proposals, output.patch_person = output.people, match.person
+        forced = torch.zeros_like(match.person, dtype=torch.float32)
+        return forced.scatter_add(1, match.best, targets.people.float()) > 0
 
     def refine(self, output: PoseOutput, tokens: Tensor, features: Features, size: tuple[int, int]) -> None:
         """Appends to what is placed; nothing, unless there is a refiner."""
@@ -279,5 +281,5 @@ class PoseModel(nn.Module, ABC):
 
     def _predict(self, tokens: Tensor, reference: Reference, groups: int, layers: list[Prediction]) -> Reference:
         """Appends the candidates that the head reads from normalised tokens; returns the next reference."""
-        layers.append(self.rivalry(tokens, self.head(tokens, reference), groups))
+        layers.append(self.duplicate_suppression(tokens, self.head(tokens, reference), groups))
         return reference_from(layers[-1])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sia.modules.roi_keypoint_head import Places
+from sia.modules.roi_keypoint_head import Heatmaps
 
 
 class Prediction(NamedTuple):
@@ -68,15 +68,15 @@ class PoseOutput:
         stands_for: in training, (B, N) the person whom each patch stands for, -1 for none.
         matched: in training, (B, G, P) the row in `layers` of each person, -1 for none.
         chosen: (B, R) which rows of the last of `layers` became `people`.
-        placed: the candidates after the glimpse, and after each refiner layer where there is one, (B, R).
-        places: where the glimpse looked.
+        placed: the candidates after the RoI keypoint head, and after each refiner layer where there is one, (B, R).
+        places: where the RoI keypoint head looked.
     """
 
     people: Prediction
     layers: list[Prediction] = field(default_factory=list)
     proposals: Prediction | None = None
-    stands_for: Tensor | None = None
+    patch_person: Tensor | None = None
     matched: Tensor | None = None
-    chosen: Tensor | None = None
-    placed: list[Prediction] = field(default_factory=list)
-    places: Places | None = None
+    selected: Tensor | None = None
+    refined: list[Prediction] = field(default_factory=list)
+    heatmaps: Heatmaps | None = None

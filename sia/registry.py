@@ -16,7 +16,7 @@ from sia.backbones.pretrained_weights import load_backbone_weights
 from sia.commands.values import SIDES
 from sia.errors import ConfigError
 from sia.io.stored import Finite
-from sia.model import PoseModel, Widths
+from sia.model import HeadConfig, PoseModel
 from sia.sia_pose import SiaPose
 from sia.sia_pose_decoder_led import SiaPoseDecoderLed
 from sia.sia_pose_simple import SiaPoseSimple
@@ -28,21 +28,21 @@ MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
     "sia_pose_decoder_led": SiaPoseDecoderLed,
 }
 
-WIDTHS: dict[str, Widths] = {
-    "p32": Widths(groups=1, token_blocks=2, narrow=64, layers=2, glimpse=32, square=64),
-    "n16": Widths(groups=1, token_blocks=2, narrow=96, layers=2),
-    "n32": Widths(groups=1, token_blocks=2, narrow=96, layers=2, square=64),
-    "ti16": Widths(narrow=128, layers=2),
-    "s16": Widths(),
-    "b16": Widths(),
-    "l14": Widths(narrow=384),
-    "test": Widths(tokens=8, token_blocks=2, narrow=32, layers=1, people=4, glimpse=8, square=64),
+HEAD_CONFIGS: dict[str, HeadConfig] = {
+    "p32": HeadConfig(groups=1, token_blocks=2, hidden_dim=64, layers=2, roi_head=32, roi_size=64),
+    "n16": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2),
+    "n32": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=64),
+    "ti16": HeadConfig(hidden_dim=128, layers=2),
+    "s16": HeadConfig(),
+    "b16": HeadConfig(),
+    "l14": HeadConfig(hidden_dim=384),
+    "test": HeadConfig(tokens=8, token_blocks=2, hidden_dim=32, layers=1, people=4, roi_head=8, roi_size=64),
 }
 
-SQUARES = 32, 512
-"""Least and most pixels along the glimpse's square."""
+ROI_SIZES = 32, 512
+"""Least and most pixels along the RoI keypoint head's square."""
 
-FIRST_SQUARE = 64
+FIRST_ROI_SIZE = 64
 """That of weights saved before it could be chosen."""
 
 MOST_KEYPOINTS = 4096
@@ -63,7 +63,7 @@ class ModelConfig:
         mean_pose: K rows of x, y relative to the box: (keypoint - centre) / (width, height).
         sigmas: K OKS constants.
         backbone: a timm name, or None for the size's own.
-        square: pixels along the glimpse's square, or None for the size's own.
+        square: pixels along the RoI keypoint head's square, or None for the size's own.
     """
 
     name: str
@@ -73,7 +73,7 @@ class ModelConfig:
     mean_pose: tuple[tuple[Finite, Finite], ...]
     sigmas: tuple[Finite, ...]
     backbone: Annotated[str, Meta(max_length=200)] | None = None
-    square: int | None = None
+    roi_size: int | None = None
 
     def __post_init__(self) -> None:
         _check_known("model", self.name, list(MODELS))
@@ -83,15 +83,15 @@ class ModelConfig:
             raise ConfigError(
                 f"A model of {self.num_keypoints} keypoints needs as many mean positions and sigmas, got {lengths}."
             )
-        if self.square is not None and (self.square % 16 or not SQUARES[0] <= self.square <= SQUARES[1]):
+        if self.roi_size is not None and (self.roi_size % 16 or not ROI_SIZES[0] <= self.roi_size <= ROI_SIZES[1]):
             raise ConfigError(
-                f"Squares of {self.square} px can't be looked at: choose a multiple of 16 between {SQUARES[0]} and "
-                f"{SQUARES[1]} (-SQUARE)."
+                f"Squares of {self.roi_size} px can't be looked at: choose a multiple of 16 between {ROI_SIZES[0]} and "
+                f"{ROI_SIZES[1]} (-ROI_SIZE)."
             )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only; the square is written out, so that it stays when that of the size changes."""
-        return {**asdict(self), "square": self.widths.square}
+        return {**asdict(self), "square": self.head_config.roi_size}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -101,13 +101,13 @@ class ModelConfig:
             ValueError: a value of another type, or beyond all bounds; the message says where it is.
             ConfigError: values that don't go together.
         """
-        return msgspec.convert({"square": FIRST_SQUARE, **values}, cls)
+        return msgspec.convert({"square": FIRST_ROI_SIZE, **values}, cls)
 
     @property
-    def widths(self) -> Widths:
+    def head_config(self) -> HeadConfig:
         """The numbers of the size, with this square."""
-        widths = WIDTHS[self.size]
-        return widths if self.square is None else replace(widths, square=self.square)
+        head_config = HEAD_CONFIGS[self.size]
+        return head_config if self.roi_size is None else replace(head_config, roi_size=self.roi_size)
 
 
 def list_models() -> list[str]:
@@ -131,7 +131,7 @@ def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | N
     if backbone_weights is not None:
         backbone.loaded = load_backbone_weights(backbone, dict(backbone_weights))
     mean_pose, sigmas = torch.tensor(config.mean_pose), torch.tensor(config.sigmas)
-    return MODELS[config.name](backbone, config.widths, mean_pose, sigmas)
+    return MODELS[config.name](backbone, config.head_config, mean_pose, sigmas)
 
 
 def _check_known(what: str, value: str, known: list[str]) -> None:

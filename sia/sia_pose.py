@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sia.model import Widths
+from sia.model import HeadConfig
 from sia.modules.refiner import PoseRefiner
 from sia.outputs import PoseOutput
 from sia.sia_pose_simple import SiaPoseSimple
@@ -16,14 +16,14 @@ class SiaPose(SiaPoseSimple):
 
     reads_patches = True
 
-    def __init__(self, backbone: Backbone, widths: Widths, mean_pose: Tensor, sigmas: Tensor) -> None:
-        super().__init__(backbone, widths, mean_pose, sigmas)
+    def __init__(self, backbone: Backbone, head_config: HeadConfig, mean_pose: Tensor, sigmas: Tensor) -> None:
+        super().__init__(backbone, head_config, mean_pose, sigmas)
         self.refiner = PoseRefiner(
-            backbone.dim, backbone.dim, self.stem_dim, widths.narrow, len(mean_pose), widths.layers
+            backbone.dim, backbone.dim, self.stem_dim, head_config.hidden_dim, len(mean_pose), head_config.layers
         )
 
     def refine(self, output: PoseOutput, tokens: Tensor, features: Features, size: tuple[int, int]) -> None:
         """Moves the keypoints and revises the scores, layer by layer."""
         patches = self._as_map(self.backbone.norm(features.tokens[:, self.backbone.prefix :]), features.grid)
         extent = self.extent(features.grid, size)
-        output.placed += self.refiner(tokens, output.placed[-1], patches, features.stem8, extent)
+        output.refined += self.refiner(tokens, output.refined[-1], patches, features.stem8, extent)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sia.model import PoseModel, Widths, trim
+from sia.model import HeadConfig, PoseModel, drop_unused_blocks
 from sia.modules.decoder import DecoderLayer
 from sia.modules.person_head import Reference
 from sia.outputs import Prediction
 from sia.sia_vision import Backbone, Features
 
 KEPT_BLOCKS = 2 / 3
-"""Share of the backbone's blocks that run."""
+"""Fraction of the backbone's blocks that run."""
 
 
 class SiaPoseDecoderLed(PoseModel):
     """The first two thirds of the backbone; tokens of a narrower width read its patches in layers of their own."""
 
-    def __init__(self, backbone: Backbone, widths: Widths, mean_pose: Tensor, sigmas: Tensor) -> None:
-        trim(backbone, round(backbone.depth * KEPT_BLOCKS), keep_norm=False)
-        super().__init__(backbone, widths, widths.narrow, mean_pose, sigmas)
-        self.narrow = nn.Linear(backbone.dim, widths.narrow)
-        self.decoder = nn.ModuleList(DecoderLayer(widths.narrow) for _ in range(widths.layers))
-        self.norm_tokens = nn.ModuleList(nn.LayerNorm(widths.narrow) for _ in range(widths.layers))
+    def __init__(self, backbone: Backbone, head_config: HeadConfig, mean_pose: Tensor, sigmas: Tensor) -> None:
+        drop_unused_blocks(backbone, round(backbone.depth * KEPT_BLOCKS), keep_norm=False)
+        super().__init__(backbone, head_config, head_config.hidden_dim, mean_pose, sigmas)
+        self.hidden_dim = nn.Linear(backbone.dim, head_config.hidden_dim)
+        self.decoder = nn.ModuleList(DecoderLayer(head_config.hidden_dim) for _ in range(head_config.layers))
+        self.norm_tokens = nn.ModuleList(nn.LayerNorm(head_config.hidden_dim) for _ in range(head_config.layers))
 
     def encode(self, features: Features) -> tuple[Features, Tensor]:
         """Every kept block, then the narrower width."""
         for index in range(self.backbone.depth):
             features, _ = self.backbone.run_block(index, features)
-        return features, self.norm_patches(self.narrow(features.tokens[:, self.backbone.prefix :]))
+        return features, self.norm_patches(self.hidden_dim(features.tokens[:, self.backbone.prefix :]))
 
     def read(
         self, features: Features, patches: Tensor, tokens: Tensor, reference: Reference, groups: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sia.model import PoseModel, Widths, trim
+from sia.model import HeadConfig, PoseModel, drop_unused_blocks
 from sia.modules.person_head import Reference
 from sia.outputs import Prediction
 from sia.sia_vision import Backbone, Features, one_way_mask
@@ -19,14 +19,14 @@ class SiaPoseSimple(PoseModel):
     reads_patches = False
     """Whether anything reads the patches after the last block."""
 
-    def __init__(self, backbone: Backbone, widths: Widths, mean_pose: Tensor, sigmas: Tensor) -> None:
-        super().__init__(backbone, widths, backbone.dim, mean_pose, sigmas)
-        self.norm_tokens = nn.ModuleList(nn.LayerNorm(backbone.dim) for _ in range(widths.token_blocks))
-        trim(backbone, backbone.depth, keep_norm=self.reads_patches)
+    def __init__(self, backbone: Backbone, head_config: HeadConfig, mean_pose: Tensor, sigmas: Tensor) -> None:
+        super().__init__(backbone, head_config, backbone.dim, mean_pose, sigmas)
+        self.norm_tokens = nn.ModuleList(nn.LayerNorm(backbone.dim) for _ in range(head_config.token_blocks))
+        drop_unused_blocks(backbone, backbone.depth, keep_norm=self.reads_patches)
 
     @property
     def _join(self) -> int:
-        return self.backbone.depth - self.widths.token_blocks
+        return self.backbone.depth - self.head_config.token_blocks
 
     def encode(self, features: Features) -> tuple[Features, Tensor]:
         """The blocks before the tokens join."""

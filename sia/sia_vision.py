@@ -41,7 +41,7 @@ SIZES: dict[str, str] = {
 }
 
 
-Learns = Literal["all", "adapters", "nothing"]
+TrainableParts = Literal["all", "adapters", "nothing"]
 """Which weights of a backbone are trained; adapters are those of `sia.backbones.lora`."""
 
 
@@ -89,7 +89,7 @@ class ConvStem(nn.Module):
     """Patch embedding by four stride-2 convolutions: a small ViT learns much faster with it (arXiv:2106.14881).
 
     A drop-in for timm's PatchEmbed in its dynamic-size mode: images (B, 3, H, W) to (B, H / 16, W / 16, D). Patches of
-    32 pixels are those of 16 on an image of half the size: all that sees the larger one is the glimpse.
+    32 pixels are those of 16 on an image of half the size: all that sees the larger one is the RoI keypoint head.
     """
 
     def __init__(self, img_size: Sequence[int], patch_size: int, embed_dim: int, **_: Any) -> None:
@@ -143,7 +143,7 @@ class Backbone(nn.Module):
         prefix: number P of prefix tokens.
         name: the timm name, or ours, that builds the same architecture again.
         loaded: what was found in the file of weights that it was filled from; empty for none.
-        learns: which weights are trained, set by `learn`.
+        learns: which weights are trained, set by `set_trainable`.
         recompute: whether a block keeps its input only, and is computed again for the gradient (Chen et al., Training
             Deep Nets with Sublinear Memory Cost, 2016). Frozen blocks that extra tokens run through always are.
         mean, std: buffers (3, 1, 1), the normalisation that the weights expect, for colours in [0, 1].
@@ -164,7 +164,7 @@ class Backbone(nn.Module):
         self.vit = vit
         self.name = name
         self.loaded = ""
-        self.learns: Learns = "all"
+        self.trainable: TrainableParts = "all"
         self.recompute = False
         self.dim = int(vit.embed_dim)
         self.depth = len(vit.blocks)
@@ -183,16 +183,16 @@ class Backbone(nn.Module):
         self.mean.copy_(torch.tensor(mean).view(3, 1, 1))
         self.std.copy_(torch.tensor(std).view(3, 1, 1))
 
-    def learn(self, what: Learns) -> None:
+    def set_trainable(self, what: TrainableParts) -> None:
         """Sets which weights are trained; the others have no gradient. To be followed by `train` to train all."""
-        self.learns = what
+        self.trainable = what
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(what == "all" or (what == "adapters" and ".lora_" in name))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Backbone:
         """As usual, but what isn't trained stays as in evaluation: batch normalisation keeps its statistics."""
-        return super().train(mode and self.learns == "all")
+        return super().train(mode and self.trainable == "all")
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), uint8 in [0, 255] or float in [0, 1], to what `embed` expects."""
@@ -241,7 +241,7 @@ class Backbone(nn.Module):
             options["rope"] = self._rope_rows(index, features.rope, tokens.shape[1] - count)
         block = self.vit.blocks[index]
         # Through a frozen block the gradient of the extra tokens passes, and nothing else that it computed is needed.
-        passed = self.learns == "nothing" and tokens.requires_grad
+        passed = self.trainable == "nothing" and tokens.requires_grad
         if (self.recompute or passed) and torch.is_grad_enabled():
             tokens = checkpoint(block, tokens, use_reentrant=False, **options)
         else:

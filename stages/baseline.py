@@ -48,7 +48,7 @@ def run(work: StageWork) -> StageResult:
     """Predictions of the trained model, all candidates however low their score.
 
     Raises:
-        SiaError: pictures, weights or results that can't be used.
+        SiaError: images, weights or results that can't be used.
     """
     if work.config.results_test is not None:
         return _take_results(work)
@@ -57,20 +57,20 @@ def run(work: StageWork) -> StageResult:
     after = {part: work.folder / f"{part}.json" for part in PARTS[1:]}
     for part, path in after.items():
         write_predictions(folder.best, work, part, path)
-    pictures = [folder.path / name for name in ("results.png", "val_labels_predictions.jpg")]
-    return StageResult(after, folder.best, pictures=[path for path in pictures if path.is_file()])
+    images = [folder.path / name for name in ("results.png", "val_labels_predictions.jpg")]
+    return StageResult(after, folder.best, images=[path for path in images if path.is_file()])
 
 
 def write_predictions(weights: Path, work: StageWork, part: str, path: Path) -> None:
-    """What a model finds in the pictures of a part, as a results file.
+    """What a model finds in the images of a part, as a results file.
 
     Raises:
-        SiaError: weights or pictures that can't be used, or a file that can't be written.
+        SiaError: weights or images that can't be used, or a file that can't be written.
     """
     predictor = Predictor.load(weights, work.config.device)
     annotations, skeleton = work.parts[part], predictor.skeleton
     loader = validation_loader(
-        work.pictures(part, skeleton), image_size=predictor.image_size,
+        work.images(part, skeleton), image_size=predictor.image_size,
         batch_size=work.config.bs, workers=work.config.workers or 0,
     )  # fmt: skip
     write_results(predictor.runtime.find, loader, annotations, skeleton, path)
@@ -83,7 +83,7 @@ def _training(folder: Path) -> RunFolder | None:
 
 
 def _take_results(work: StageWork) -> StageResult:
-    """Copies the results of another program; those of pictures that are in another part are left out.
+    """Copies the results of another program; those of images that are in another part are left out.
 
     Raises:
         DataError: they are no results of these annotations.

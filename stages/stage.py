@@ -13,23 +13,23 @@ from sia.skeletons.skeleton import Skeleton
 from utils.config.train_config import TrainConfig
 
 PARTS = ("fit", "calibrate", "test")
-"""Pictures to learn from, to choose and calibrate with, and to prove on. No stage reads the labels of ``test``."""
+"""Images to learn from, to choose and calibrate with, and to prove on. No stage reads the labels of ``test``."""
 
 
 @dataclass(frozen=True)
 class StageWork:
-    """One stage's share of a pipeline.
+    """One stage's fraction of a pipeline.
 
     Attributes:
         folder: of this stage alone; it exists. What is complete in it from an earlier call may be used again.
         config: every flag.
-        coco_root: folder of the pictures.
+        coco_root: folder of the images.
         parts: a COCO annotation file for each of `PARTS`.
         before: results files (`predictions`) of ``calibrate`` and ``test``, of the last stage that was applied;
             empty for the first stage.
         weights: of the model that made them, where one did.
         say: prints a line.
-        test_root: folder of the pictures of ``test``, where it is another one: a finished pipeline is used on them.
+        test_root: folder of the images of ``test``, where it is another one: a finished pipeline is used on them.
     """
 
     folder: Path
@@ -41,8 +41,8 @@ class StageWork:
     say: Callable[[str], None]
     test_root: Path | None = None
 
-    def pictures(self, part: str, skeleton: Skeleton | None = None) -> CocoPose:
-        """The pictures of a part, and its labels; ``test`` may have none.
+    def images(self, part: str, skeleton: Skeleton | None = None) -> CocoPose:
+        """The images of a part, and its labels; ``test`` may have none.
 
         Raises:
             DataError: they can't be used, or have other keypoints than the skeleton's.
@@ -68,14 +68,14 @@ class StageResult:
         weights: a newly trained model, if any.
         declined: why its input is passed through unchanged, decided on ``calibrate`` alone; empty otherwise.
         figures: what the report tells about it: plain types, by name.
-        pictures: files in the folder that the report shows.
+        images: files in the folder that the report shows.
     """
 
     after: Mapping[str, Path]
     weights: Path | None = None
     declined: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Sequence[Path] = ()
+    images: Sequence[Path] = ()
 
 
 class Stage(Protocol):

@@ -1,4 +1,4 @@
-"""Small weights, pictures and videos for the tests of inference."""
+"""Small weights, images and videos for the tests of inference."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from PIL import Image
 
 from datasets.synthetic.dataset import write_dataset
 from inference_image_pose import main
-from sia.drawing.annotator import PoseArtist
+from sia.drawing.annotator import PoseAnnotator
 from sia.errors import DataError
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
-from sia.model import LIKELY
+from sia.model import ROI_SCORE_THRESH
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
@@ -36,7 +36,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def picture(path: Path, height: int = 40, width: int = 60) -> Path:
+def save_image(path: Path, height: int = 40, width: int = 60) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(quarters(height, width)).save(path)
     return path
@@ -57,16 +57,16 @@ def test_help_names_the_default_of_second_looks(capsys: pytest.CaptureFixture[st
     """The flags are read without the model, so they name its number once more."""
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert f"(default: {LIKELY}, or what an export" in " ".join(capsys.readouterr().out.split())
+    assert f"(default: {ROI_SCORE_THRESH}, or what an export" in " ".join(capsys.readouterr().out.split())
 
 
 def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
-    assert run(weights, picture(tmp_path / "a.png"), "--look_thresh", "0.3", "--output_dir", "out") == 0
-    assert "second looks from 0.3" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
+    assert run(weights, save_image(tmp_path / "a.png"), "--roi_score_thresh", "0.3", "--output_dir", "out") == 0
+    assert "RoI refinement from 0.3" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
 
 
-def test_one_picture(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(weights, picture(tmp_path / "shot-12.png"), "--conf_thresh", "0") == 0
+def test_one_image(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(weights, save_image(tmp_path / "shot-12.png"), "--conf_thresh", "0") == 0
     folder = tmp_path / "runs" / "inference-image-1"
     assert {path.name for path in folder.iterdir()} == {"shot-12.png", "results.json", "run.json"}
     rows, about = (json.loads((folder / name).read_text()) for name in ("results.json", "run.json"))
@@ -87,7 +87,7 @@ def test_one_picture(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_second_run_overwrites_nothing(tmp_path: Path, weights: Path) -> None:
-    shot = picture(tmp_path / "a.png")
+    shot = save_image(tmp_path / "a.png")
     for _ in range(2):
         assert run(weights, shot) == 0
         assert run(weights, shot, "--output_dir", "mine") == 0
@@ -99,7 +99,7 @@ def test_another_input_size(tmp_path: Path, weights: Path, capsys: pytest.Captur
     found = []
     for size in ("64", "128x96"):
         flags = ("--conf_thresh", "0", "--imgsz", size, "--output_dir", size)
-        assert run(weights, picture(tmp_path / "a.png"), *flags) == 0
+        assert run(weights, save_image(tmp_path / "a.png"), *flags) == 0
         found.append(json.loads((tmp_path / size / "results.json").read_text())[0]["keypoints"])
     assert found[0] != found[1]
     assert "input 96x128" in capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_another_input_size(tmp_path: Path, weights: Path, capsys: pytest.Captur
 
 
 def test_a_threshold_that_nobody_reaches(tmp_path: Path, weights: Path) -> None:
-    picture(tmp_path / "a.png")
+    save_image(tmp_path / "a.png")
     assert run(weights, tmp_path / "a.png", "--conf_thresh", "1") == 0
     folder = tmp_path / "runs" / "inference-image-1"
     assert json.loads((folder / "results.json").read_text()) == []
@@ -116,7 +116,7 @@ def test_a_threshold_that_nobody_reaches(tmp_path: Path, weights: Path) -> None:
 
 def test_a_folder_in_batches_and_a_glob(tmp_path: Path, weights: Path) -> None:
     for name in ("in/10.jpg", "in/9.png", "in/2.webp", "in/below/9.jpg", "in/notes.txt"):
-        picture(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("")
+        save_image(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("")
     assert run(weights, tmp_path / "in", "--batch_size", "2", "--output_dir", "a") == 0
     images = json.loads((tmp_path / "a" / "run.json").read_text())["images"]
     assert [image["id"] for image in images] == [2, 9, 10]
@@ -129,16 +129,16 @@ def test_a_folder_in_batches_and_a_glob(tmp_path: Path, weights: Path) -> None:
 
 def test_names_that_meet_are_told_apart(tmp_path: Path, weights: Path) -> None:
     for name in ("in/a/x.jpg", "in/b/x.jpg", "in/b/x.webp"):
-        picture(tmp_path / name)
+        save_image(tmp_path / name)
     assert run(weights, tmp_path / "in/*/*", "--output_dir", "out") == 0
     assert {path.name for path in (tmp_path / "out").glob("*.jpg")} == {"x.jpg", "x-2.jpg", "x-3.jpg"}
 
 
-def test_a_bad_picture_among_good_ones(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = picture(tmp_path / "in/1.jpg", 200, 200).read_bytes()
+def test_a_bad_image_among_good_ones(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = save_image(tmp_path / "in/1.jpg", 200, 200).read_bytes()
     (tmp_path / "in/2.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "in/3.jpg").write_bytes(b"")
-    picture(tmp_path / "in/4.jpg")
+    save_image(tmp_path / "in/4.jpg")
     assert run(weights, tmp_path / "in", "--output_dir", "out", "--batch_size", "2") == 1
     about = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [image["id"] for image in about["images"]] == [1, 4]
@@ -149,13 +149,13 @@ def test_a_bad_picture_among_good_ones(tmp_path: Path, weights: Path, capsys: py
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
-def test_one_bad_picture_is_an_error(
+def test_one_bad_image_is_an_error(
     tmp_path: Path, weights: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.png").write_bytes(content)
     assert run(weights, tmp_path / "a.png") == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: Can't read the picture")
+    assert error.startswith("error: Can't read the image")
     assert error.count("\n") == 1
     assert not list(tmp_path.rglob("inference-image-1"))
 
@@ -174,7 +174,7 @@ def test_nothing_to_do(
 
 
 def test_weights_that_are_missing_or_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture(tmp_path / "a.png")
+    save_image(tmp_path / "a.png")
     (tmp_path / "text.pt").write_text("hello")
     for name in ("none.pt", "text.pt"):
         assert run(Path(name), tmp_path / "a.png") == 1
@@ -186,7 +186,7 @@ def test_weights_that_are_missing_or_no_weights(tmp_path: Path, capsys: pytest.C
 
 
 def test_an_output_that_can_not_be_made(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture(tmp_path / "a.png")
+    save_image(tmp_path / "a.png")
     assert run(weights, tmp_path / "a.png", "--output_dir", str(tmp_path / "a.png")) == 1
     assert "is a file" in capsys.readouterr().err
 
@@ -207,7 +207,7 @@ def test_a_full_disk(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixtur
 
 def test_stopping_keeps_the_results_so_far(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
-        picture(tmp_path / f"in/{number}.png")
+        save_image(tmp_path / f"in/{number}.png")
     predict = Predictor.predict
 
     def interrupted(self: Predictor, images: list[np.ndarray]) -> list:
@@ -233,7 +233,7 @@ def test_results_of_annotated_images_can_be_evaluated(tmp_path: Path, weights: P
         row["image_id"] += 1000
     (tmp_path / "val.json").write_text(json.dumps(content))
     folder = tmp_path / "data" / "images" / "val"
-    picture(folder / "stranger.png")
+    save_image(folder / "stranger.png")
     flags = ("--conf_thresh", "0", "--ann_file", "val.json", "--output_dir", "out")
     assert run(weights, folder, *flags) == 0
     about = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -253,7 +253,7 @@ def test_whatever_ends_a_run_keeps_what_was_done(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int | None
 ) -> None:
     for number in range(3):
-        picture(tmp_path / f"in/{number}.png")
+        save_image(tmp_path / f"in/{number}.png")
     predict = Predictor.predict
     done: list[int] = []
 
@@ -279,7 +279,7 @@ def test_whatever_ends_a_run_keeps_what_was_done(
 def test_results_are_valid_while_they_grow(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is killed leaves them as they are at that moment."""
     for number in range(3):
-        picture(tmp_path / f"in/{number}.png")
+        save_image(tmp_path / f"in/{number}.png")
     predict = Predictor.predict
     seen: list[int] = []
 
@@ -297,16 +297,16 @@ def test_an_image_that_can_not_be_written_costs_itself(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(3):
-        picture(tmp_path / f"in/{number}.png")
-    draw = PoseArtist.draw
+        save_image(tmp_path / f"in/{number}.png")
+    draw = PoseAnnotator.draw
 
-    def failing(self: PoseArtist, image: np.ndarray, people: People, **options: bool) -> np.ndarray:
+    def failing(self: PoseAnnotator, image: np.ndarray, people: People, **options: bool) -> np.ndarray:
         if image.shape[0] == 41:
             raise RuntimeError("something odd")
         return draw(self, image, people, **options)
 
-    picture(tmp_path / "in/1.png", 41, 60)
-    monkeypatch.setattr(PoseArtist, "draw", failing)
+    save_image(tmp_path / "in/1.png", 41, 60)
+    monkeypatch.setattr(PoseAnnotator, "draw", failing)
     assert run(weights, tmp_path / "in", "--output_dir", "out") == 1
     about = json.loads((tmp_path / "out" / "run.json").read_text())
     assert about["complete"] and [image["id"] for image in about["images"]] == [0, 2]
@@ -318,7 +318,7 @@ def test_odd_names_thin_images_and_heic_in_one_folder(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("²x.png", "x" * 250 + ".png", os.fsdecode(b"\xff.jpg"), "٣.bmp"):
-        picture(tmp_path / "in" / name)
+        save_image(tmp_path / "in" / name)
     Image.new("RGB", (1, 400)).save(tmp_path / "in" / "thin.png")
     Image.new("RGB", (66_000, 1)).save(tmp_path / "in" / "wide.bmp")
     (tmp_path / "in" / "b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
@@ -332,7 +332,7 @@ def test_odd_names_thin_images_and_heic_in_one_folder(
 
 def test_time_is_told_honestly(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(5):
-        picture(tmp_path / f"in/{number}.png")
+        save_image(tmp_path / f"in/{number}.png")
     assert run(weights, tmp_path / "in", "--batch_size", "2", "--output_dir", "out") == 0
     said = capsys.readouterr().out
     assert "ms (2 at once, with warm-up)" in said.splitlines()[1]
@@ -346,12 +346,12 @@ def test_time_is_told_honestly(tmp_path: Path, weights: Path, capsys: pytest.Cap
     "flags",
     [
         ["--conf", "0.5"], ["--conf_thresh", "2"], ["--conf_thresh", "x"], ["--batch_size", "0"], ["--imgsz", "8"],
-        ["--imgsz", "big"], ["--look_thresh", "1.5"],
+        ["--imgsz", "big"], ["--roi_score_thresh", "1.5"],
     ],
 )  # fmt: skip
 def test_flags_are_checked_and_never_abbreviated(tmp_path: Path, weights: Path, flags: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        run(weights, picture(tmp_path / "a.png"), *flags)
+        run(weights, save_image(tmp_path / "a.png"), *flags)
     assert stopped.value.code == 2
 
 
@@ -369,7 +369,7 @@ def test_exif_orientation(tmp_path: Path, orientation: int, seen: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16", "F"])
-def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
+def test_every_kind_of_image_becomes_rgb(tmp_path: Path, mode: str) -> None:
     gray = np.full((8, 9), 40_000, np.uint16)
     made = Image.fromarray(gray) if mode == "I;16" else Image.new("RGB", (9, 8), (128, 128, 128)).convert(mode)
     path = tmp_path / ("a.tif" if mode in ("CMYK", "F", "I;16") else "a.png")
@@ -381,27 +381,27 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
         assert 100 < image.mean() < 170
 
 
-def test_a_picture_that_may_be_an_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = picture(tmp_path / "a.png")
+def test_a_image_that_may_be_an_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_image(tmp_path / "a.png")
     monkeypatch.setenv("SIA_MAX_PIXELS", "2399")
     with pytest.raises(DataError, match=r"more than 2,399 pixels.*--max_pixels"):
         read_image(path)
 
 
 def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a[1].png")
+    path = save_image(tmp_path / "a[1].png")
     assert find_images(str(path)) == [path]
 
 
 def test_describe_writes_facts_and_text(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture(tmp_path / "in" / "a.png")
-    picture(tmp_path / "in" / "b.jpg")
+    save_image(tmp_path / "in" / "a.png")
+    save_image(tmp_path / "in" / "b.jpg")
     flags = ("--conf_thresh", "0", "--kpt_thresh", "0", "--output_dir")
     assert run(weights, tmp_path / "in", *flags, "out", "--describe") == 0
     told = json.loads((tmp_path / "out" / "facts.json").read_text())
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert [picture["image_id"] for picture in told] == [1, 2]
-    assert sum(len(picture["people"]) for picture in told) == len(results) > 0
+    assert [save_image["image_id"] for save_image in told] == [1, 2]
+    assert sum(len(save_image["people"]) for save_image in told) == len(results) > 0
     assert {path.name for path in (tmp_path / "out" / "text").iterdir()} == {"a.png.txt", "b.jpg.txt"}
     assert told[0]["people"][0]["words"]["text"] in (tmp_path / "out" / "text" / "a.png.txt").read_text()
     assert "facts.json" in capsys.readouterr().out
@@ -410,7 +410,7 @@ def test_describe_writes_facts_and_text(tmp_path: Path, weights: Path, capsys: p
 
 
 def test_describe_with_a_model_on_a_server(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = picture(tmp_path / "a.png")
+    path = save_image(tmp_path / "a.png")
     with serving(Chat()) as chat:
         chat.answers.append(sentences(("17 keypoints are in view.", ["p1.seen.person"])))
         chat.answers.append(401)
@@ -436,7 +436,7 @@ def test_describe_with_a_model_on_a_server(tmp_path: Path, weights: Path, capsys
 def test_flags_of_words_that_can_not_work(
     tmp_path: Path, weights: Path, flags: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(weights, picture(tmp_path / "a.png"), *flags) == 1
+    assert run(weights, save_image(tmp_path / "a.png"), *flags) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -36,8 +36,8 @@ def rows_of(path: Path) -> list[dict]:
 
 def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
     source = save_video(tmp_path / "walk.mp4", frames=2)
-    assert run(weights, source, "--look_thresh", "0.3", "--output_dir", "out") == 0
-    assert "second looks from 0.3" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
+    assert run(weights, source, "--roi_score_thresh", "0.3", "--output_dir", "out") == 0
+    assert "RoI refinement from 0.3" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
 
 
 @pytest.mark.parametrize("reader", ["av", "decord"])
@@ -180,7 +180,7 @@ def test_ids_and_smoothing_keep_every_frame_in_its_place(
     assert frame_times(tmp_path / "out" / "a.mp4") == frame_times(source)
     people = [person for row in rows for person in row["people"]]
     assert people
-    assert all(list(person) == ["id", "bridged", "score", "bbox", "keypoints"] for person in people)
+    assert all(list(person) == ["id", "interpolated", "score", "bbox", "keypoints"] for person in people)
     numbers = {person["id"] for person in people} - {None}
     assert f"{len(numbers)} ids" in capsys.readouterr().out
     assert "ids" in json.loads((tmp_path / "out" / "run.json").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sia.model import LIKELY
+from sia.model import ROI_SCORE_THRESH
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -82,4 +82,4 @@ def test_a_missing_file_is_one_line(environment: dict[str, str]) -> None:
 
 def test_the_default_of_looks_is_that_of_the_model() -> None:
     for command in ("scripts/evaluate.py", "scripts/export.py"):
-        assert f"(default: {LIKELY}" in " ".join(light(f"{command} --help").stdout.split()).replace("- ", "")
+        assert f"(default: {ROI_SCORE_THRESH}" in " ".join(light(f"{command} --help").stdout.split()).replace("- ", "")

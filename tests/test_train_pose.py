@@ -25,7 +25,7 @@ from sia.io.checkpoint import load_checkpoint
 from sia.losses.criterion import PoseCriterion
 from sia.modules import detection_tokens as tokens
 from stages.training import initialization as starting
-from stages.training import visualizer as pictures
+from stages.training import visualizer as images
 from stages.training.pretrained import Pretrained
 from stages.training.trainer import Trainer
 from tests import processes
@@ -49,8 +49,8 @@ def flags(people: Path, tmp_path: Path) -> str:
 
 def train(rank: int, argv: str, before: Callable[[int], None] | None) -> int:
     """One of torchrun's processes; it draws nothing."""
-    pictures.Pictures.epoch = lambda *_: None  # type: ignore[method-assign]
-    pictures.Pictures.training_batch = lambda *_: None  # type: ignore[method-assign]
+    images.Images.epoch = lambda *_: None  # type: ignore[method-assign]
+    images.Images.training_batch = lambda *_: None  # type: ignore[method-assign]
     if before:
         before(rank)
     return train_pose.main(argv.split())
@@ -145,7 +145,7 @@ def test_two_ranks_resume_exactly_across_phases(flags: str, tmp_path: Path) -> N
 
 
 def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) -> None:
-    """4 pictures: one batch, two batches in a row, or two ranks give one loss and one gradient.
+    """4 images: one batch, two batches in a row, or two ranks give one loss and one gradient.
 
     Without batch normalisation, which sees its own part of a batch only, and noise, which each rank draws for itself.
     """
@@ -180,12 +180,12 @@ def test_a_bad_loss_on_one_rank_stops_both(flags: str, tmp_path: Path, capfd: py
     assert "Traceback" not in message
 
 
-def test_a_picture_that_one_rank_can_not_read_stops_both(
+def test_a_image_that_one_rank_can_not_read_stops_both(
     flags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "broken"
     write_dataset(folder, 4, 2, 64, 0, 0)
-    (folder / "images" / "train" / "000001.jpg").write_bytes(b"not a picture")
+    (folder / "images" / "train" / "000001.jpg").write_bytes(b"not an image")
     argv = flags.replace(flags.split("-COCO_ROOT ")[1].split("/images")[0], str(folder))
     assert finish(start(2, f"{argv} -BS 2 -EPOCH 1 -MOSAIC 0 -EXP run")) == [1, 1]
     message = capfd.readouterr().err

@@ -13,7 +13,7 @@ def decay_for(total_steps: int) -> float:
     return max(0.0, 1 - 10 / max(total_steps, 10))
 
 
-class Average(nn.Module):
+class ExponentialMovingAverage(nn.Module):
     """An exponential moving average of a model's parameters; buffers are copied, not averaged.
 
     Attributes:
@@ -53,15 +53,15 @@ class Average(nn.Module):
         self.n_averaged += 1
 
 
-def make_ema(model: nn.Module, decay: float) -> Average:
+def make_ema(model: nn.Module, decay: float) -> ExponentialMovingAverage:
     """The average of a model.
 
     The decay warms up as (1 + n) / (10 + n), so that the random start is forgotten soon. A decay of 0 keeps the
     newest weights.
     """
-    return Average(model, decay)
+    return ExponentialMovingAverage(model, decay)
 
 
-def skip_warm_up(averaged: Average) -> None:
+def skip_warm_up(averaged: ExponentialMovingAverage) -> None:
     """For a trained start, which is worth remembering: the full decay from the first step on."""
     averaged.n_averaged.fill_(10**9)

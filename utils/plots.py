@@ -1,4 +1,4 @@
-"""Pictures of a run: its curves, what the model is shown, and what it finds.
+"""Images of a run: its curves, what the model is shown, and what it finds.
 
 B images of H x W input pixels; coordinates are continuous input pixels unless said otherwise.
 """
@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sia.batch import PoseBatch
-from sia.drawing.annotator import Image, PoseArtist
+from sia.drawing.annotator import Image, PoseAnnotator
 from sia.errors import DataError
 from sia.io.images import write_image
 from sia.io.output_file import complete_file
@@ -47,12 +47,12 @@ def plot_results(csv_file: Path, png: Path) -> None:
     """Draws the columns that are there; empty cells and -1 (nothing to measure) are left out.
 
     Args:
-        csv_file: one row per epoch: ``epoch``, ``loss``, ``loss_*``, ``lr_*``, and ``AP``, ``AR`` and so on as shares.
-        png: the picture to write.
+        csv_file: one row per epoch: ``epoch``, ``loss``, ``loss_*``, ``lr_*``, and ``AP``, ``AR`` and so on as fractions.
+        png: the image to write.
 
     Raises:
         DataError: the file can't be read.
-        OutputError: the picture can't be written.
+        OutputError: the image can't be written.
     """
     columns = read_columns(csv_file)
     epochs = columns.get("epoch") or [float(i + 1) for i in range(_length(columns))]
@@ -169,7 +169,7 @@ def _style(axes: Axes, title: str) -> None:
         axes.set_ylim(bottom=0)
 
 
-def training_batch_picture(batch: PoseBatch, skeleton: Skeleton, path: Path, *, most: int = 16) -> None:
+def training_batch_image(batch: PoseBatch, skeleton: Skeleton, path: Path, *, most: int = 16) -> None:
     """A mosaic of augmented training images as the model sees them, with all labels.
 
     White boxes have keypoints, yellow ones have none. Joints with a dark centre are occluded (v = 1). Striped areas
@@ -182,14 +182,14 @@ def training_batch_picture(batch: PoseBatch, skeleton: Skeleton, path: Path, *, 
         most: the number of images shown.
 
     Raises:
-        OutputError: the picture can't be written.
+        OutputError: the image can't be written.
     """
     count = min(most, len(batch.images))
     tiles = [_captioned(_labelled(batch, i, skeleton), _caption(batch, i)) for i in range(count)]
     write_image(path, _mosaic(tiles, columns=math.ceil(math.sqrt(count))))
 
 
-def validation_picture(
+def validation_image(
     batch: PoseBatch,
     predictions: Mapping[str, Sequence[People]],
     skeleton: Skeleton,
@@ -209,14 +209,14 @@ def validation_picture(
         most: the number of images shown.
 
     Raises:
-        OutputError: the picture can't be written.
+        OutputError: the image can't be written.
     """
     tiles = []
     for i in range(min(most, len(batch.images))):
         tiles.append(_captioned(_labelled(batch, i, skeleton), _caption(batch, i)))
         for name, people in predictions.items():
             found = _to_input(people[i].above(conf_thresh), batch.letterboxes[i].tolist())
-            drawn = PoseArtist(skeleton).draw(_enlarged(batch, i), _scaled(found, _scale(batch)))
+            drawn = PoseAnnotator(skeleton).draw(_enlarged(batch, i), _scaled(found, _scale(batch)))
             tiles.append(_captioned(drawn, f"{name}: {len(found)} of score {conf_thresh:g} or more"))
     across = 1 + len(predictions)
     write_image(path, _mosaic(tiles, columns=across if len(tiles) <= 2 * across else 2 * across))
@@ -249,7 +249,7 @@ def _labelled(batch: PoseBatch, index: int, skeleton: Skeleton) -> Image:
     canvas = _hatched(_enlarged(batch, index), (batch.ignored[index] * scale).numpy())
     for box, labels in zip(boxes, visibilities, strict=True):
         cv2.rectangle(canvas, *_corners(box), _PERSON if labels.any() else _BARE, 1, cv2.LINE_AA)
-    canvas = PoseArtist(skeleton, kpt_thresh=0.5, boxes=False).draw(canvas, people)
+    canvas = PoseAnnotator(skeleton, kpt_thresh=0.5, boxes=False).draw(canvas, people)
     for x, y in people.keypoints[visibilities == 1]:
         cv2.circle(canvas, (round(float(x - 0.5)), round(float(y - 0.5))), 1, (0, 0, 0), -1, cv2.LINE_AA)
     return canvas
@@ -261,7 +261,7 @@ def _corners(box: Floats) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _hatched(canvas: Image, regions: Floats) -> Image:
-    """The picture with ignored regions (R, 4) greyed and striped."""
+    """The image with ignored regions (R, 4) greyed and striped."""
     rows, columns = np.indices(canvas.shape[:2])
     stripes: NDArray[np.bool_] = np.asarray((rows + columns) % 12 < 3)
     for box in regions:

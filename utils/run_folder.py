@@ -1,4 +1,4 @@
-"""The folder of one training: runs/<name>/ with its configuration, environment, curves, pictures and weights."""
+"""The folder of one training: runs/<name>/ with its configuration, environment, curves, images and weights."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 FINAL = 0.01
-"""Where the cosine ends, as a share of the full learning rate."""
+"""Where the cosine ends, as a fraction of the full learning rate."""
 
 
 class Schedule:

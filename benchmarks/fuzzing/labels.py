@@ -41,15 +41,15 @@ def read_annotations(path: Path) -> None:
     """As training, evaluation and the validator do."""
     from datasets.coco.coco_pose import CocoPose, mean_pose
     from datasets.loader import training_loader
-    from datasets.validation import inspect
-    from datasets.validation.repairs import repair
+    from datasets.validation import validate
+    from datasets.validation.fixes import repair
     from sia.coco.coco_files import load_ground_truth
     from sia.errors import SiaError
 
     root = path.parent / PEOPLE / "images" / "train"
-    inspection = inspect(path, root)
+    inspection = validate(path, root)
     if inspection.data is not None:
-        repair(inspection.data, inspection.pictures, inspection.findings)
+        repair(inspection.data, inspection.images, inspection.findings)
     refused: SiaError | None = None
     try:
         data = CocoPose(root, path)

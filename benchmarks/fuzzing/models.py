@@ -191,14 +191,14 @@ def read_checkpoints(path: Path) -> None:
     from stages.training.phases import adapt
     from stages.training.train import check_identity, make_state
     from utils.config.flags import parse_flags
-    from utils.distributed.ranks import start_ranks
+    from utils.distributed.context import init_distributed
 
     given = parse_flags([*_data_flags(path.parent).split(), "-DEVICE", "cpu", "--RESUME", str(path)])
     checkpoint = load_checkpoint(path)
     config, _ = train_pose.configure(given, checkpoint)
-    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), square=config.square)
+    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), roi_size=config.roi_size)
     start = Start(checkpoint)
-    with start_ranks("cpu") as ranks:
+    with init_distributed("cpu") as ranks:
         data = load_data(config, ranks)
         start = find_start(config, start, data.train)
         model_config, pretrained = describe_model(config, data.train, start)
@@ -251,7 +251,7 @@ def make_manifests(folder: Path) -> Sequence[Path]:
 
 
 def read_manifests(path: Path) -> None:
-    """As the next call of the pipeline does, and its use on new pictures."""
+    """As the next call of the pipeline does, and its use on new images."""
     from sia.errors import SiaError
     from stages.pipeline.predictor import FinishedPipeline
     from stages.pipeline.report_data import write_report

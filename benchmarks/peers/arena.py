@@ -1,9 +1,9 @@
-"""The arena: all contestants on the same pictures, the same machine, the same time, and one scorer.
+"""The arena: all contestants on the same images, the same machine, the same time, and one scorer.
 
     python benchmarks/peers/arena.py --arena S --contestants yolo11n yolo26n sia_pose_simple --minutes 30 --output DIR
     python benchmarks/peers/arena.py --arena R --data DIR/coco_person --contestants ... --output DIR
 
-Arena S draws 5,000 + 500 pictures of synthetic people, 192 px; arena R takes photographs. ``--data`` is any folder with
+Arena S draws 5,000 + 500 images of synthetic people, 192 px; arena R takes photographs. ``--data`` is any folder with
 images/, train.json and val.json. A contestant is NAME or NAME:KEY=VALUE,... with settings of its own
 (yolo11n:nbs=16,batch=8 or sia_pose_simple:BS=8). Each training has one hardware thread to itself; two at a time with
 --jobs 2. Stopped, the same command goes on with the trainings that are not finished.
@@ -35,7 +35,7 @@ from sia.coco.coco_files import read_json
 from sia.errors import ConfigError, SiaError
 
 TRAIN, VAL, SIZE, SEED = 5000, 500, 192, 0
-"""The pictures of arena S."""
+"""The images of arena S."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--arena", choices=("S", "R"), required=True, help="S: synthetic people, R: photographs")
     parser.add_argument("--data", type=Path, help="images/, train.json, val.json (needed for R; S draws its own)")
-    parser.add_argument("--pictures", type=int, help="train on the first so what only (default: all)")
+    parser.add_argument("--images", type=int, help="train on the first so what only (default: all)")
     parser.add_argument("--contestants", nargs="+", required=True, type=parse_entry, metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--minutes", type=float, default=30.0, help="training time each (default: 30)")
     parser.add_argument("--every", type=float, default=3.0, help="minutes between checkpoints (default: 3)")
@@ -124,9 +124,9 @@ def make_data(args: argparse.Namespace) -> Path:
     if source is None:
         if args.arena == "R":
             raise ConfigError("--arena R needs --data, a folder with images/, train.json and val.json.")
-        source = args.output / "pictures"
+        source = args.output / "images"
         write_dataset(source, TRAIN, VAL, SIZE, SEED)
-    prepare(source, args.output / "data", args.pictures)
+    prepare(source, args.output / "data", args.images)
     return Path(args.output) / "data"
 
 
@@ -198,7 +198,7 @@ def checkpoints(task: Task) -> list[Checkpoint]:
 
 
 def predict(task: Task, args: argparse.Namespace, data: Path, checkpoint: Checkpoint, processor: int) -> Point:
-    """Results of the held-out pictures and their score."""
+    """Results of the held-out images and their score."""
     results = task.folder / f"results-{checkpoint.seconds:06.0f}.json"
     if not results.is_file():
         flags = ["--data", data, "--side", args.side, "--weights", checkpoint.file, "--output", results]
@@ -252,7 +252,7 @@ def describe(args: argparse.Namespace, data: Path, records: dict[str, dict[str, 
     sizes = [len(read_json(data / f"{split}.json", "annotation file")["images"]) for split in ("train", "val")]
     start = "from their own weights of another arena" if args.start else "from scratch"
     lines = [
-        f"Arena {args.arena}: {sizes[0]:,} training and {sizes[1]:,} held-out pictures, {args.side} px, {start}, "
+        f"Arena {args.arena}: {sizes[0]:,} training and {sizes[1]:,} held-out images, {args.side} px, {start}, "
         f"{args.minutes:g} minutes of training on one hardware thread each, {args.jobs} at a time, "
         f"{platform.processor() or platform.machine()}.",
         "",

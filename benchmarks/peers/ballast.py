@@ -20,10 +20,10 @@ def main() -> None:
         nn.LazyLinear(1),
     ]
     network = nn.Sequential(*layers)
-    pictures = torch.randn(8, 3, 64, 64)
+    images = torch.randn(8, 3, 64, 64)
     while True:
         network.zero_grad()
-        torch.autograd.backward(network(pictures).square().mean())
+        torch.autograd.backward(network(images).square().mean())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""AP against training time: rows, their files, the table of a finished arena, and the picture."""
+"""AP against training time: rows, their files, the table of a finished arena, and the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sia.coco.coco_files import load_skeleton
 from utils.metrics.coco_eval import evaluate
 
 LATE = 1.02
-"""A checkpoint counts up to this share of the budget: no contestant can stop in the middle of a step."""
+"""A checkpoint counts up to this fraction of the budget: no contestant can stop in the middle of a step."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
 _INK, _GRID = "#222222", "#e6e6e6"
 

@@ -1,7 +1,7 @@
 """torchvision's Keypoint R-CNN with ResNet-50-FPN, from random weights. See runner.py for the commands.
 
-torchvision trains it with SGD of momentum 0.9, learning rate 0.02 for 16 pictures, a linear warm-up, two falls by ten
-after 36 and 43 of 46 epochs, and flips as the only augmentation (its references/detection). The same here, in shares of
+torchvision trains it with SGD of momentum 0.9, learning rate 0.02 for 16 images, a linear warm-up, two falls by ten
+after 36 and 43 of 46 epochs, and flips as the only augmentation (its references/detection). The same here, in fractions of
 the time. Smaller batches get a learning rate in proportion, as theirs do. BSD licence: it runs in the product's
 environment.
 """
@@ -29,7 +29,7 @@ from sia.io.images import read_image
 
 RATE, RATE_BATCH, WARMUP = 0.02, 16, 0.05
 PEOPLE = 20
-"""As many as COCO counts in a picture. torchvision's 100 take five times as long in the keypoint head."""
+"""As many as COCO counts in an image. torchvision's 100 take five times as long in the keypoint head."""
 FALLS = (36 / 46, 43 / 46)
 Target = dict[str, Tensor]
 
@@ -64,20 +64,20 @@ class KeypointRcnn(Contestant):
             rows += coco_rows(detect(network, truth.read_image(index)), truth.image_id(index))
         return rows
 
-    def read(self, picture: Path) -> Any:
+    def read(self, image: Path) -> Any:
         """RGB."""
-        return read_image(picture)
+        return read_image(image)
 
     def load(self, model: str, weights: Path, side: int) -> Run:
         """Eager only."""
         torch.set_num_threads(1)
         count = torch.load(weights, weights_only=True)["roi_heads.keypoint_predictor.kps_score_lowres.weight"].shape[1]
         network = build(side, count, weights).eval()
-        return lambda picture: detect(network, picture)
+        return lambda image: detect(network, image)
 
 
 def build(side: int, keypoints: int, weights: Path | None) -> nn.Module:
-    """The longer side of a picture becomes ``side``, as for all contestants."""
+    """The longer side of an image becomes ``side``, as for all contestants."""
     model: nn.Module = keypointrcnn_resnet50_fpn(
         weights=None,
         weights_backbone=None,
@@ -95,21 +95,21 @@ def fit(model: nn.Module, optimizer: torch.optim.Optimizer, stream: Iterator[Any
     """Steps, and checkpoints at fixed times."""
     clock, images, peak = Clock(job), 0, record.plan["lr"]
     while not clock.over:
-        pictures, targets = next(stream)
+        images, targets = next(stream)
         for group in optimizer.param_groups:
             group["lr"] = peak * rate_factor(clock.share)
-        loss = torch.stack(list(model(pictures, targets).values())).sum()
+        loss = torch.stack(list(model(images, targets).values())).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        images += len(pictures)
+        images += len(images)
         if clock.due():
             keep(model, job, record, clock.seconds, images)
     keep(model, job, record, clock.seconds, images)
 
 
 def rate_factor(share: float) -> float:
-    """Of the peak learning rate, at a share of the time."""
+    """Of the peak learning rate, at a fraction of the time."""
     return float(min(1.0, 1e-3 + share / WARMUP) * 0.1 ** sum(share >= fall for fall in FALLS))
 
 
@@ -121,7 +121,7 @@ def keep(model: nn.Module, job: Job, record: Record, seconds: float, images: int
 
 
 def batches(data: CocoPose, size: int, seed: int) -> Iterator[tuple[list[Tensor], list[Target]]]:
-    """Endless shuffled batches; as in torchvision's reference, pictures without labelled people are left out."""
+    """Endless shuffled batches; as in torchvision's reference, images without labelled people are left out."""
     random = np.random.default_rng(seed)
     usable = [i for i in range(len(data)) if data.annotation(i).keypoints[..., 2].any()]
     while True:
@@ -131,34 +131,34 @@ def batches(data: CocoPose, size: int, seed: int) -> Iterator[tuple[list[Tensor]
                 sample(data, index, random.random() < 0.5 and data.skeleton.mirrors)
                 for index in order[first : first + size]
             ]
-            yield [picture for picture, _ in samples], [target for _, target in samples]
+            yield [image for image, _ in samples], [target for _, target in samples]
 
 
 def sample(data: CocoPose, index: int, flip: bool) -> tuple[Tensor, Target]:
-    """A picture (3, H, W) in [0, 1] and its people with labelled keypoints, in its pixels."""
-    picture, labels = to_tensor(data.read_image(index)), data.annotation(index)
+    """An image (3, H, W) in [0, 1] and its people with labelled keypoints, in its pixels."""
+    image, labels = to_tensor(data.read_image(index)), data.annotation(index)
     chosen = labels.keypoints[..., 2].any(axis=1)
     boxes, joints = torch.tensor(labels.boxes[chosen]).float(), torch.tensor(labels.keypoints[chosen]).float()
     if flip:
-        width = picture.shape[-1]
-        picture, boxes = (
-            picture.flip(-1),
+        width = image.shape[-1]
+        image, boxes = (
+            image.flip(-1),
             torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1),
         )
         joints = joints[:, data.skeleton.flip_order]
         joints[..., 0] = torch.where(joints[..., 2] > 0, width - joints[..., 0], joints[..., 0])
-    return picture, {"boxes": boxes, "keypoints": joints, "labels": torch.ones(len(boxes), dtype=torch.int64)}
+    return image, {"boxes": boxes, "keypoints": joints, "labels": torch.ones(len(boxes), dtype=torch.int64)}
 
 
-def to_tensor(picture: NDArray[np.uint8]) -> Tensor:
+def to_tensor(image: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) uint8 to (3, H, W) float in [0, 1]."""
-    return torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
 
 @torch.inference_mode()
-def detect(model: nn.Module, picture: NDArray[np.uint8]) -> dict[str, Tensor]:
-    """Boxes, scores and keypoints of one picture, in its pixels."""
-    found: dict[str, Tensor] = model([to_tensor(picture)])[0]
+def detect(model: nn.Module, image: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """Boxes, scores and keypoints of one image, in its pixels."""
+    found: dict[str, Tensor] = model([to_tensor(image)])[0]
     return found
 
 

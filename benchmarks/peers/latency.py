@@ -1,4 +1,4 @@
-"""Milliseconds a picture, batch 1, one thread, from decoded picture to people; peak memory; and AP beside it.
+"""Milliseconds an image, batch 1, one thread, from decoded image to people; peak memory; and AP beside it.
 
     python benchmarks/peers/latency.py --data DIR --models yolo11n=a.pt yolo26n=b.pt sia_pose_simple=c.pt --output DIR
 
@@ -71,11 +71,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data", type=Path, required=True, help="pictures to run on: images/, train.json, val.json")
+    parser.add_argument("--data", type=Path, required=True, help="images to run on: images/, train.json, val.json")
     parser.add_argument("--models", nargs="+", required=True, type=parse_model, metavar="NAME[@SIDE]=FILE")
     parser.add_argument("--sizes", type=int, nargs="+", default=[192, 256, 320, 640], help="input sides in pixels")
     parser.add_argument("--rounds", type=int, default=3, help="turns of every contestant (default: 3)")
-    parser.add_argument("--images", type=int, default=20, help="pictures a turn (default: 20)")
+    parser.add_argument("--images", type=int, default=20, help="images a turn (default: 20)")
     parser.add_argument("--output", type=Path, required=True, help="folder of table.md and of the exported files")
     return parser.parse_args(argv)
 
@@ -144,7 +144,7 @@ def measure_ap(candidate: Timed, args: argparse.Namespace, data: Path) -> None:
 
 def table(candidates: Sequence[Timed]) -> str:
     """Markdown, fastest first within each size: medians over the rounds, most memory of any."""
-    lines = ["| input | contestant | runtime | ms a picture | peak memory (MB) | AP |", "|-:|-|-|-:|-:|-:|"]
+    lines = ["| input | contestant | runtime | ms an image | peak memory (MB) | AP |", "|-:|-|-|-:|-:|-:|"]
     timed = [candidate for candidate in candidates if candidate.rows]
     for one in sorted(timed, key=lambda one: (one.side, milliseconds(one))):
         memory = max(row["megabytes"] for row in one.rows)
@@ -156,7 +156,7 @@ def table(candidates: Sequence[Timed]) -> str:
 
 
 def milliseconds(candidate: Timed) -> float:
-    """Median over the rounds of the medians over the pictures."""
+    """Median over the rounds of the medians over the images."""
     return float(statistics.median(row["milliseconds"] for row in candidate.rows))
 
 

@@ -1,9 +1,9 @@
-"""The data of an arena as all contestants find it: COCO files for some, YOLO's folders for others, the same pictures.
+"""The data of an arena as all contestants find it: COCO files for some, YOLO's folders for others, the same images.
 
-    folder/images -> the pictures; folder/train.json, folder/val.json -> the annotations
-    folder/yolo/images/{train,val}/ID.jpg -> each picture; folder/yolo/labels/{train,val}/ID.txt; folder/yolo/data.yaml
+    folder/images -> the images; folder/train.json, folder/val.json -> the annotations
+    folder/yolo/images/{train,val}/ID.jpg -> each image; folder/yolo/labels/{train,val}/ID.txt; folder/yolo/data.yaml
 
-Pictures and annotations are links, not copies. Nothing is resized: every contestant letterboxes by itself.
+Images and annotations are links, not copies. Nothing is resized: every contestant letterboxes by itself.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from sia.skeletons.skeleton import Skeleton
 SPLITS = ("train", "val")
 
 
-def prepare(source: Path, folder: Path, pictures: int | None = None) -> None:
+def prepare(source: Path, folder: Path, images: int | None = None) -> None:
     """Lays out a data set; one that lies there already is taken as it is.
 
     Args:
         source: with images/, train.json and val.json, as scripts/make_synthetic.py writes it.
         folder: where to.
-        pictures: take the first so many of train.json only.
+        images: take the first so many of train.json only.
 
     Raises:
-        DataError: pictures or annotations that can't be used.
-        ConfigError: another number of pictures was laid out there before.
+        DataError: images or annotations that can't be used.
+        ConfigError: another number of images was laid out there before.
     """
     if (folder / "yolo" / "data.yaml").is_file():
-        check_count(source, folder, pictures)
+        check_count(source, folder, images)
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("images", "train.json", "val.json"):
-        if name == "train.json" and pictures is not None:
-            write_first(source / name, pictures, folder / name)
+        if name == "train.json" and images is not None:
+            write_first(source / name, images, folder / name)
         else:
             link(source / name, folder / name)
     skeleton = None
@@ -54,22 +54,22 @@ def prepare(source: Path, folder: Path, pictures: int | None = None) -> None:
     write_yolo_data(folder / "yolo", skeleton, SPLITS)
 
 
-def check_count(source: Path, folder: Path, pictures: int | None) -> None:
-    """Whether as many training pictures lie there as are asked for.
+def check_count(source: Path, folder: Path, images: int | None) -> None:
+    """Whether as many training images lie there as are asked for.
 
     Raises:
         ConfigError: they don't.
     """
     there, here = (len(read_json(place / "train.json", "annotation file")["images"]) for place in (folder, source))
-    wanted = here if pictures is None else min(pictures, here)
+    wanted = here if images is None else min(images, here)
     if there != wanted:
-        raise ConfigError(f"{folder} has {there} training pictures, not the {wanted} asked for. Name another --output.")
+        raise ConfigError(f"{folder} has {there} training images, not the {wanted} asked for. Name another --output.")
 
 
-def write_first(source: Path, pictures: int, path: Path) -> None:
-    """Annotations of the first pictures only."""
+def write_first(source: Path, images: int, path: Path) -> None:
+    """Annotations of the first images only."""
     content = read_json(source, "annotation file")
-    write_annotations(path, with_images(content, {image["id"] for image in content["images"][:pictures]}))
+    write_annotations(path, with_images(content, {image["id"] for image in content["images"][:images]}))
 
 
 def link(target: Path, path: Path) -> None:
@@ -79,7 +79,7 @@ def link(target: Path, path: Path) -> None:
 
 
 def write_yolo_split(dataset: CocoPose, folder: Path, split: str) -> None:
-    """Links and label files of one split, named by image id. Pictures without people have an empty label file."""
+    """Links and label files of one split, named by image id. Images without people have an empty label file."""
     images, labels = folder / "images" / split, folder / "labels" / split
     for path in (images, labels):
         path.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def write_yolo_data(folder: Path, skeleton: Skeleton, splits: tuple[str, ...]) -
 
 
 def yolo_lines(dataset: CocoPose, index: int) -> list[str]:
-    """One line a person: class, box centre and size, x y v of each joint, all relative to the picture, in [0, 1]."""
+    """One line a person: class, box centre and size, x y v of each joint, all relative to the image, in [0, 1]."""
     height, width = dataset.size(index)
     labels = dataset.annotation(index)
     corners = (labels.boxes.astype(np.float64) / [width, height, width, height]).clip(0, 1)

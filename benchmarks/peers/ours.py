@@ -3,7 +3,7 @@
 See runner.py for the commands. Options are flags of train_pose.py without their dash, such as
 ``BS=8 LR=0.002``. The
 number of epochs is what a short training before says will fit; the learning rate's cosine ends with the last of them.
-While training, only one picture of the training set is evaluated, which costs nothing; the kept weights are evaluated
+While training, only one image of the training set is evaluated, which costs nothing; the kept weights are evaluated
 afterwards.
 """
 
@@ -32,7 +32,7 @@ from sia.runtimes.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
 RESERVE = 0.97
-"""Share of the time that is planned for: a run that comes late has not finished its schedule."""
+"""Fraction of the time that is planned for: a run that comes late has not finished its schedule."""
 CALIBRATION_EPOCHS = 3
 """The first is slow, the last is evaluated; the one between them is measured."""
 
@@ -69,19 +69,19 @@ class Sia(Contestant):
             rows: list[Row] = json.loads((Path(folder) / "evaluation" / "results.json").read_text())
         return rows
 
-    def read(self, picture: Path) -> Any:
+    def read(self, image: Path) -> Any:
         """RGB."""
-        return read_image(picture)
+        return read_image(image)
 
     def load(self, model: str, weights: Path, side: int) -> Run:
         """Any weights file that the predictor takes, exports included."""
         torch.set_num_threads(1)
         predictor = Predictor.load(weights, "cpu", (side, side))
-        return lambda picture: predictor.predict([picture])
+        return lambda image: predictor.predict([image])
 
 
 def measure_rate(job: Job) -> float:
-    """Training pictures a second, from three epochs over a part of the pictures."""
+    """Training images a second, from three epochs over a part of the images."""
     content = read_json(job.data / "train.json", "annotation file")
     guess = int(8 * job.calibration)  # at 25 img/s, an epoch of 14 seconds
     count = max(2 * int(batch_size(job)), min(guess, len(content["images"])))
@@ -96,12 +96,12 @@ def measure_rate(job: Job) -> float:
 
 
 def batch_size(job: Job) -> str:
-    """Pictures a step; train_pose.py's default is 16."""
+    """Images a step; train_pose.py's default is 16."""
     return job.options.get("BS", "16")
 
 
 def write_one(content: Row, folder: Path) -> Path:
-    """Annotations of the first picture that has labelled keypoints."""
+    """Annotations of the first image that has labelled keypoints."""
     labelled = next(row["image_id"] for row in content["annotations"] if row.get("num_keypoints"))
     path = folder / "train-one.json"
     write_annotations(path, with_images(content, {labelled}))

@@ -26,7 +26,7 @@ from typing import Any
 
 Row = dict[str, Any]
 Run = Callable[[Any], object]
-"""One picture, as the contestant's own `read` gives it, through the whole model."""
+"""One image, as the contestant's own `read` gives it, through the whole model."""
 
 CALIBRATION = 45.0
 """Most seconds of the training that measures the speed, which the length of the schedules is planned from."""
@@ -71,7 +71,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights during a training: where they lie, after how many seconds and pictures (repetitions counted)."""
+    """Weights during a training: where they lie, after how many seconds and images (repetitions counted)."""
 
     file: str
     seconds: float
@@ -135,19 +135,19 @@ class Contestant(ABC):
 
     @abstractmethod
     def speed(self, job: Job) -> float:
-        """Training pictures a second, loading included, over about the job's `calibration`."""
+        """Training images a second, loading included, over about the job's `calibration`."""
 
     @abstractmethod
     def predict(self, model: str, weights: Path, data: Path, side: int) -> list[Row]:
-        """COCO keypoint results of the held-out pictures, boxes included, all scores."""
+        """COCO keypoint results of the held-out images, boxes included, all scores."""
 
     @abstractmethod
-    def read(self, picture: Path) -> Any:
-        """A picture as `Run` takes it; not timed."""
+    def read(self, image: Path) -> Any:
+        """An image as `Run` takes it; not timed."""
 
     @abstractmethod
     def load(self, model: str, weights: Path, side: int) -> Run:
-        """The model ready for one picture at a time."""
+        """The model ready for one image at a time."""
 
     def export(self, weights: Path, side: int, runtime: str, output: Path) -> Path:
         """The same weights for another runtime; only called where latency.py says so."""
@@ -171,7 +171,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=3.0, help="train: minutes between checkpoints (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="train, speed: of everything random (default: 0)")
     parser.add_argument("--runtime", help="export: what to")
-    parser.add_argument("--images", type=int, default=20, help="time: pictures (default: 20)")
+    parser.add_argument("--images", type=int, default=20, help="time: images (default: 20)")
     parser.add_argument(
         "--options", nargs="+", default=[], metavar="KEY=VALUE", help="train, speed: the contestant's own settings"
     )
@@ -206,16 +206,16 @@ def make_job(args: argparse.Namespace) -> Job:
 
 
 def time_model(contestant: Contestant, args: argparse.Namespace) -> Row:
-    """Milliseconds of each picture, pre- and post-processing included, and the most memory this process ever had."""
+    """Milliseconds of each image, pre- and post-processing included, and the most memory this process ever had."""
     run = contestant.load(args.model, args.weights, args.side)
     files = sorted((args.data / "yolo" / "images" / "val").iterdir())[: args.images]
-    pictures = [contestant.read(file) for file in files]
-    for picture in pictures:  # once before: a runtime may prepare itself for every shape that it meets
-        run(picture)
+    images = [contestant.read(file) for file in files]
+    for image in images:  # once before: a runtime may prepare itself for every shape that it meets
+        run(image)
     times = []
-    for picture in pictures:
+    for image in images:
         begin = time.perf_counter()
-        run(picture)
+        run(image)
         times.append(1000 * (time.perf_counter() - begin))
     unit = 1 if sys.platform == "darwin" else 1024
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,4 +1,4 @@
-r"""Training pictures a second, one thread, at the same input and batch, from files to the step of the optimiser.
+r"""Training images a second, one thread, at the same input and batch, from files to the step of the optimiser.
 
     python benchmarks/peers/training_speed.py --data DIR --output DIR --sizes 192 640 \
         --contestants yolo11n:batch=8,nbs=8 yolo26n:batch=8,nbs=8 sia_pose_simple:SIZE=n32,BS=8
@@ -32,7 +32,7 @@ class Measured:
     Attributes:
         entry: the contestant.
         side: of the square input, pixels.
-        speeds: pictures a second, one of each round.
+        speeds: images a second, one of each round.
     """
 
     entry: Entry
@@ -45,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data", type=Path, required=True, help="pictures to train on: images/, train.json, val.json")
+    parser.add_argument("--data", type=Path, required=True, help="images to train on: images/, train.json, val.json")
     parser.add_argument("--contestants", nargs="+", required=True, type=parse_entry, metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--sizes", type=int, nargs="+", default=[192, 320, 640], help="input sides in pixels")
     parser.add_argument("--rounds", type=int, default=2, help="turns of every contestant (default: 2)")
@@ -71,7 +71,7 @@ def measure_once(one: Measured, args: argparse.Namespace) -> None:
 
 def table(measured: Sequence[Measured]) -> str:
     """Markdown: medians over the rounds, and each beside the first contestant at its size."""
-    lines = ["| input | contestant | pictures/s | beside the first |", "|-:|-|-:|-:|"]
+    lines = ["| input | contestant | images/s | beside the first |", "|-:|-|-:|-:|"]
     first: dict[int, float] = {}
     for one in measured:
         speed = statistics.median(one.speeds)

@@ -70,17 +70,17 @@ class Yolo(Contestant):
         network = YOLO(str(weights), task="pose")
         source = str(data / "yolo" / "images" / "val")
         found = network.predict(source, imgsz=side, conf=LOWEST_SCORE, stream=True, verbose=False, device="cpu")
-        return [row for picture in found for row in coco_rows(picture)]
+        return [row for image in found for row in coco_rows(image)]
 
-    def read(self, picture: Path) -> Any:
+    def read(self, image: Path) -> Any:
         """The file, decoded by Ultralytics' own reader: BGR."""
-        return cv2.imread(str(picture))
+        return cv2.imread(str(image))
 
     def load(self, model: str, weights: Path, side: int) -> Run:
         """Ultralytics chooses the runtime by the kind of file or folder."""
         torch.set_num_threads(1)
         network = YOLO(str(weights), task="pose")
-        return lambda picture: network.predict(picture, imgsz=side, verbose=False, device="cpu")
+        return lambda image: network.predict(image, imgsz=side, verbose=False, device="cpu")
 
     def export(self, weights: Path, side: int, runtime: str, output: Path) -> Path:
         """Ultralytics' export writes beside the weights, so they are copied first."""
@@ -119,7 +119,7 @@ def make_model(job: Job) -> Any:
 
 
 def measure_rate(job: Job, settings: dict[str, Any]) -> float:
-    """Training pictures a second, after a warm-up of a few batches; the weights are thrown away."""
+    """Training images a second, after a warm-up of a few batches; the weights are thrown away."""
     stamps: list[float] = []
 
     def count(_: Any) -> None:
@@ -151,8 +151,8 @@ def watch(model: Any, job: Job, record: Record, batch: int) -> None:
         record.parameters = count_parameters(trainer)
 
     def step(trainer: Any) -> None:
-        pictures = len(trainer.train_loader.dataset)
-        state["images"] = min(state["images"] + batch, (trainer.epoch + 1) * pictures)  # the last batch may be small
+        images = len(trainer.train_loader.dataset)
+        state["images"] = min(state["images"] + batch, (trainer.epoch + 1) * images)  # the last batch may be small
         if state["clock"].due():
             keep(trainer)
 
@@ -193,11 +193,11 @@ def versions() -> dict[str, str]:
     return {"ultralytics": ultralytics.__version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
 
 
-def coco_rows(picture: Any) -> list[Row]:
-    """One row a person; the picture's file is named by its id."""
-    image_id = int(Path(picture.path).stem)
-    boxes, scores = picture.boxes.xyxy.tolist(), picture.boxes.conf.tolist()
-    joints = picture.keypoints.data.tolist()
+def coco_rows(image: Any) -> list[Row]:
+    """One row a person; the image's file is named by its id."""
+    image_id = int(Path(image.path).stem)
+    boxes, scores = image.boxes.xyxy.tolist(), image.boxes.conf.tolist()
+    joints = image.keypoints.data.tolist()
     return [
         {
             "image_id": image_id,

@@ -1,4 +1,4 @@
-"""Colour augmentation of one uint8 picture: a single matrix, then now and then blur or JPEG artefacts."""
+"""Colour augmentation of one uint8 image: a single matrix, then now and then blur or JPEG artefacts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def jitter_colour(image: NDArray[np.uint8], rng: np.random.Generator, strength: 
     Args:
         image: (H, W, 3) uint8, RGB.
         rng: source of all draws.
-        strength: 0 leaves the picture as it is, 1 is strong.
+        strength: 0 leaves the image as it is, 1 is strong.
     """
     if strength <= 0:
         return image

@@ -1,4 +1,4 @@
-"""Moves a picture and its people together: one affine matrix, one warp, exact to a fraction of a pixel.
+"""Moves an image and its people together: one affine matrix, one warp, exact to a fraction of a pixel.
 
 Matrices are (3, 3) float64 and map continuous points (pixel i covers [i, i + 1)) of the source to the result.
 """
@@ -25,7 +25,7 @@ def warp_points(points: NDArray[np.floating], matrix: Matrix) -> Array:
 
 
 def warp_labels(labels: Labels, matrix: Matrix, size: tuple[int, int], flip_order: Sequence[int]) -> Labels:
-    """The labels as `warp_image` moves their picture; size is the H, W of the result.
+    """The labels as `warp_image` moves their image; size is the H, W of the result.
 
     - A matrix that mirrors swaps left and right joints.
     - Joints outside the result become unlabelled.
@@ -73,7 +73,7 @@ def _warp_corners(boxes: Array, matrix: Matrix) -> Array:
 
 
 def clip_boxes(boxes: Array, size: tuple[int, int]) -> Array:
-    """Boxes cut at the border of a picture of height, width."""
+    """Boxes cut at the border of an image of height, width."""
     height, width = size
     return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height])), np.float32)
 

@@ -12,11 +12,11 @@ from datasets.labels import Labels
 from sia.io.letterbox import FILL
 
 MOST_HIDDEN = 0.4
-"""Largest share of a person's labelled joints that is hidden, but at least one joint."""
+"""Largest fraction of a person's labelled joints that is hidden, but at least one joint."""
 SIDES = (0.15, 0.4)
 """Range of a square's side, relative to the square root of the person's area."""
 PASTED = 0.5
-"""Share of the hidden joints that another joint is pasted on; the others are cut out."""
+"""Fraction of the hidden joints that another joint is pasted on; the others are cut out."""
 
 Images = NDArray[np.uint8]
 

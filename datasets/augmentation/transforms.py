@@ -16,7 +16,7 @@ from sia.io.letterbox import FILL, Letterbox, Matrix, affine, fit_letterbox, let
 from sia.skeletons.skeleton import Skeleton
 
 MOSAIC_SCALE = 0.7
-"""Pictures in a mosaic are this much smaller than alone, so that more people fit."""
+"""Images in a mosaic are this much smaller than alone, so that more people fit."""
 MOSAIC_CENTRE = (0.35, 0.65)
 """Range of the point where the four tiles meet, as a fraction of the result."""
 
@@ -37,7 +37,7 @@ class Source(Protocol):
         """(H, W, 3) RGB, possibly smaller by exactly ``shrink``."""
 
     def annotation(self, index: int) -> Labels:
-        """In pixels of the full picture."""
+        """In pixels of the full image."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Augmentation:
     Attributes:
         flip: chance of a mirror image.
         scale: range of the size relative to the largest that fits whole; above 1 crops.
-        shift: how far beyond its free play the picture may move, as a fraction of the result.
+        shift: how far beyond its free play the image may move, as a fraction of the result.
         rotation: largest angle, in degrees.
         colour: strength of the colour jitter, 0 to 1.
-        mosaic: chance that a sample is made of four pictures.
+        mosaic: chance that a sample is made of four images.
     """
 
     flip: float = 0.5
@@ -91,7 +91,7 @@ def training_sample(
 ) -> tuple[Sample, Matrix]:
     """One augmented sample of H, W, and the matrix from the original pixels of ``index`` to it.
 
-    In a mosaic the other three pictures are drawn from the whole data set; the matrix is that of the first tile.
+    In a mosaic the other three images are drawn from the whole data set; the matrix is that of the first tile.
     """
     augmentation = augmentation.of(source.skeleton)
     if rng.random() < augmentation.mosaic:
@@ -103,7 +103,7 @@ def training_sample(
 
 
 def validation_sample(source: Source, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
-    """The letterboxed picture of H, W and its people; no randomness, no shortcuts in decoding."""
+    """The letterboxed image of H, W and its people; no randomness, no shortcuts in decoding."""
     letterbox = fit_letterbox(source.size(index), size)
     matrix = letterbox_matrix(letterbox)
     image = warp_image(source.read_image(index), matrix, size)
@@ -112,7 +112,7 @@ def validation_sample(source: Source, index: int, size: tuple[int, int]) -> tupl
 
 
 def place(source: Source, index: int, matrix: Matrix, size: tuple[int, int]) -> Sample:
-    """Reads one picture, no larger than the matrix needs it, and warps it and its people."""
+    """Reads one image, no larger than the matrix needs it, and warps it and its people."""
     scale = scale_of(matrix)
     shrink = 4 if scale <= 0.25 else 2 if scale <= 0.5 else 1
     image = source.read_image(index, shrink)
@@ -123,25 +123,25 @@ def place(source: Source, index: int, matrix: Matrix, size: tuple[int, int]) -> 
 
 
 def random_placement(
-    picture: tuple[int, int],
+    image: tuple[int, int],
     region: tuple[int, int],
     canvas: tuple[int, int],
     augmentation: Augmentation,
     rng: np.random.Generator,
     zoom: float,
 ) -> Matrix:
-    """Flip, scale, rotation and position of a picture in a region; all sizes are height, width.
+    """Flip, scale, rotation and position of an image in a region; all sizes are height, width.
 
     The size is drawn relative to the largest that fits into the canvas, times ``zoom``. The position is uniform over
-    the places where the picture lies within the region, or covers it where it is larger, plus the extra shift.
+    the places where the image lies within the region, or covers it where it is larger, plus the extra shift.
     """
-    fit = min(canvas[0] / picture[0], canvas[1] / picture[1]) * zoom
+    fit = min(canvas[0] / image[0], canvas[1] / image[1]) * zoom
     scale = fit * float(np.exp(rng.uniform(*np.log(augmentation.scale))))
     angle = np.deg2rad(augmentation.rotation) * rng.uniform(-1, 1)
     mirror = -1.0 if rng.random() < augmentation.flip else 1.0
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
     linear = np.array([[cosine * mirror, -sine], [sine * mirror, cosine]])
-    height, width = picture
+    height, width = image
     extent = np.abs(linear) @ (width, height)
     room = np.array([region[1], region[0]])
     play = room - extent
@@ -153,7 +153,7 @@ def random_placement(
 def _mosaic(
     source: Source, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Sample, Matrix]:
-    """Four pictures, each placed at random in its own tile of the result (as in YOLOv4, arXiv 2004.10934, sec. 3.4)."""
+    """Four images, each placed at random in its own tile of the result (as in YOLOv4, arXiv 2004.10934, sec. 3.4)."""
     height, width = size
     x, y = (rng.uniform(*MOSAIC_CENTRE, 2) * (width, height)).round().astype(int).tolist()
     tiles = [(0, 0, y, x), (0, x, y, width), (y, 0, height, x), (y, x, height, width)]  # top left bottom right

@@ -1,4 +1,4 @@
-"""A data set of pictures with people in COCO's keypoint format, for training and validation alike."""
+"""A data set of images with people in COCO's keypoint format, for training and validation alike."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _SUBFOLDERS = (*_SPLITS, "images", *(f"images/{split}" for split in _SPLITS))
 
 
 class CocoPose:
-    """Pictures and people of one annotation file.
+    """Images and people of one annotation file.
 
-    All coordinates are continuous pixels of the picture as a viewer shows it. People without keypoints are people;
+    All coordinates are continuous pixels of the image as a viewer shows it. People without keypoints are people;
     crowd regions are ignored areas; images without people are kept, as background.
 
     Args:
-        image_root: the folder of the pictures, or COCO's own layout with ``train2017/`` or ``val2017/`` below it.
+        image_root: the folder of the images, or COCO's own layout with ``train2017/`` or ``val2017/`` below it.
         annotation_file: COCO keypoint json.
         skeleton: if given, the file must declare the same keypoints.
-        labelled: whether there has to be somebody; not where pictures are only looked at.
+        labelled: whether there has to be somebody; not where images are only looked at.
 
     Raises:
         DataError: the annotations or the image root have a fault; the message names it.
@@ -98,7 +98,7 @@ class CocoPose:
         if got not in expected:
             raise DataError(
                 f"{self.file(index)}: this image is {got[1]}x{got[0]}, but {self.annotation_file.name} says "
-                f"{width}x{height}. Annotate the picture as a viewer shows it (EXIF orientation applied)."
+                f"{width}x{height}. Annotate the image as a viewer shows it (EXIF orientation applied)."
             )
         return image
 
@@ -148,7 +148,7 @@ def _locate(root: Path, content: CocoFile, annotation_file: Path) -> Located:
         DataError: the root is no folder, files are missing, or a name is in several sub folders.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder of images. Give the folder of the pictures or COCO's root folder.")
+        raise DataError(f"{root}: no such folder of images. Give the folder of the images or COCO's root folder.")
     names = [str(name) for name in content.names]
     located = ImageFolders(root, annotation_file).locate(names)
     missing = [i for i, path in enumerate(located.paths) if path is None]
@@ -217,7 +217,7 @@ class ImageFolders:
             found = [path for path in found if self.hint in path[: -len(name)]] or found
         if len(found) > 1:
             raise DataError(
-                f"{self.root}: image {name} is at {' and at '.join(found)}. Give the folder of the pictures itself."
+                f"{self.root}: image {name} is at {' and at '.join(found)}. Give the folder of the images itself."
             )
         return found[0] if found else None
 

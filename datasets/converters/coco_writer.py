@@ -19,7 +19,7 @@ from sia.skeletons.skeleton import Skeleton
 
 Row = dict[str, Any]
 Joint = tuple[float, float, int]
-"""x, y in pixels of the picture, and COCO's v."""
+"""x, y in pixels of the image, and COCO's v."""
 
 
 class CocoWriter:
@@ -52,11 +52,11 @@ class CocoWriter:
         """
         problem = problem_of_name(name)
         if problem:
-            raise DataError(f"{self.source}: the picture {name!r}{problem}")
+            raise DataError(f"{self.source}: the image {name!r}{problem}")
         if name in self._names:
-            raise DataError(f"{self.source}: the picture {name!r} is there twice. Remove one of the two.")
+            raise DataError(f"{self.source}: the image {name!r} is there twice. Remove one of the two.")
         if not (0 < width < 2**31 and 0 < height < 2**31):
-            raise DataError(f"{self.source}: the picture {name!r} has the size {width}x{height}. Give it in pixels.")
+            raise DataError(f"{self.source}: the image {name!r} has the size {width}x{height}. Give it in pixels.")
         self._names.add(name)
         self.images.append({"id": len(self.images) + 1, "file_name": name, "width": width, "height": height})
         return len(self.images)
@@ -102,10 +102,10 @@ class CocoWriter:
         """The COCO file.
 
         Raises:
-            DataError: there is no picture at all.
+            DataError: there is no image at all.
         """
         if not self.images:
-            raise DataError(f"{self.source}: there is no picture in it. Check that all was exported.")
+            raise DataError(f"{self.source}: there is no image in it. Check that all was exported.")
         categories = [category_row(self.skeleton, i + 1, name) for i, name in enumerate(self.categories)]
         return {"images": self.images, "annotations": self.people, "categories": categories}
 

@@ -22,7 +22,7 @@ def import_cvat(file: Path, wanted: Skeleton | None = None) -> CocoWriter:
 
     These are people: a ``<skeleton>``; ``<points>`` of one group whose labels are keypoints; ``<points>`` of the
     person's label with a point for each keypoint; a ``<box>`` of that label in no group. A box in the group of a person
-    is that person's box; where a picture has one person and one box in no group, they belong together. ``outside``
+    is that person's box; where an image has one person and one box in no group, they belong together. ``outside``
     points are not labelled, ``occluded`` ones are hidden (v = 1).
 
     Args:
@@ -41,7 +41,7 @@ def import_cvat(file: Path, wanted: Skeleton | None = None) -> CocoWriter:
         raise DataError(f"{file}: this is 'CVAT for video'. Export it as 'CVAT for images 1.1'.")
     writer = CocoWriter(file, wanted or _skeleton(file, root))
     for image in root.iter("image"):
-        _Picture(writer, file, image).read()
+        _Image(writer, file, image).read()
     return writer
 
 
@@ -101,7 +101,7 @@ def _edges(drawing: str, names: list[str]) -> list[tuple[int, int]]:
     ]
 
 
-class _Picture:
+class _Image:
     """Reads one ``<image>``."""
 
     def __init__(self, writer: CocoWriter, file: Path, element: Element) -> None:

@@ -1,4 +1,4 @@
-"""LabelMe's json, one file a picture: points that are named after keypoints, and rectangles, in groups."""
+"""LabelMe's json, one file an image: points that are named after keypoints, and rectangles, in groups."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ HIDDEN = ("occluded", "hidden")
 """Flags of a point that make it hidden (v = 1)."""
 
 
-def import_labelme(folder: Path, pictures: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:
-    """All pictures that have a json file in the folder or below.
+def import_labelme(folder: Path, images: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:
+    """All images that have a json file in the folder or below.
 
-    Points and at most one rectangle with one ``group_id`` are a person; without ``group_id``, all that is in a picture
+    Points and at most one rectangle with one ``group_id`` are a person; without ``group_id``, all that is in an image
     is one. Rectangles count if they have the category's name; one without points is a person without keypoints.
     Points with the flag ``occluded`` or ``hidden`` are hidden (v = 1).
 
     Args:
         folder: of the json files.
-        pictures: folder of the pictures, the same by default; ``imagePath`` must lie inside it.
+        images: folder of the images, the same by default; ``imagePath`` must lie inside it.
         wanted: keypoints and category, by default COCO's.
 
     Raises:
@@ -36,15 +36,15 @@ def import_labelme(folder: Path, pictures: Path | None = None, wanted: Skeleton 
         raise DataError(f"{folder}: no such folder of LabelMe files. Check --input.")
     writer = CocoWriter(folder, wanted or COCO_PERSON)
     for file in sorted(folder.rglob("*.json")):
-        _File(writer, file, pictures or folder).read()
+        _File(writer, file, images or folder).read()
     return writer
 
 
 class _File:
     """Reads one json file."""
 
-    def __init__(self, writer: CocoWriter, file: Path, pictures: Path) -> None:
-        self.writer, self.file, self.pictures = writer, file, pictures
+    def __init__(self, writer: CocoWriter, file: Path, images: Path) -> None:
+        self.writer, self.file, self.images = writer, file, images
         self.skeleton = writer.skeleton
 
     def fail(self, message: str) -> NoReturn:
@@ -66,13 +66,13 @@ class _File:
             self._person(image_id, group)
 
     def _name(self, path: Any) -> str:
-        """``imagePath`` is relative to the json file; the result to the pictures."""
+        """``imagePath`` is relative to the json file; the result to the images."""
         if not isinstance(path, str) or not path.strip() or "\0" in path:
             self.fail(f"imagePath is {path!r}. Save it with LabelMe again.")
         place = os.path.normpath(self.file.parent.resolve() / path.replace("\\", "/"))
-        name = os.path.relpath(place, self.pictures.resolve())
+        name = os.path.relpath(place, self.images.resolve())
         if Path(name).parts[:1] == (os.pardir,):
-            self.fail(f"imagePath {path!r} is outside {self.pictures}. Give the folder of the pictures as --img_dir.")
+            self.fail(f"imagePath {path!r} is outside {self.images}. Give the folder of the images as --img_dir.")
         return Path(name).as_posix()
 
     def _group(self, shape: Row) -> Any:

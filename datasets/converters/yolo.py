@@ -1,4 +1,4 @@
-"""YOLO-pose labels (https://docs.ultralytics.com/datasets/pose/): a text file a picture, and data.yaml."""
+"""YOLO-pose labels (https://docs.ultralytics.com/datasets/pose/): a text file an image, and data.yaml."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from sia.io.yaml_file import load_yaml
 from sia.skeletons.skeleton import COCO_PERSON, DECLARED, Skeleton
 
 
-def import_yolo(file: Path, pictures: Path, labels: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:
-    """All pictures of one split.
+def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:
+    """All images of one split.
 
     Paths in data.yaml are not followed: the folders are given.
 
     Args:
         file: data.yaml; ``kpt_shape``, ``flip_idx``, ``names`` and ``kpt_names`` are read.
-        pictures: folder of the pictures, such as images/train; those below it count as well.
-        labels: folder of the text files; by default that of the pictures with ``labels`` in place of ``images``.
+        images: folder of the images, such as images/train; those below it count as well.
+        labels: folder of the text files; by default that of the images with ``labels`` in place of ``images``.
         wanted: names of the keypoints, where the file has none and they aren't COCO's seventeen.
 
     Raises:
         DataError: what is wrong, in which line, and how to mend it.
     """
     count, dims, classes, skeleton = _read_yaml(file, wanted)
-    labels = labels or _label_folder(pictures)
-    for folder, flag in ((pictures, "--img_dir"), (labels, "--label_dir")):
+    labels = labels or _label_folder(images)
+    for folder, flag in ((images, "--img_dir"), (labels, "--label_dir")):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder. Check {flag}.")
-    files = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in image_suffixes())
-    texts = {path.relative_to(pictures).with_suffix(".txt"): path for path in files}
-    _check_pairs(labels, texts, len(files), pictures)
+    files = sorted(path for path in images.rglob("*") if path.suffix.lower() in image_suffixes())
+    texts = {path.relative_to(images).with_suffix(".txt"): path for path in files}
+    _check_pairs(labels, texts, len(files), images)
     writer = CocoWriter(file, skeleton, classes)
     for text, path in texts.items():
         width, height = image_size(path)
-        image_id = writer.add_image(path.relative_to(pictures).as_posix(), width, height)
+        image_id = writer.add_image(path.relative_to(images).as_posix(), width, height)
         if not (labels / text).is_file():
-            writer.report["pictures without a label file: taken as background"] += 1
+            writer.report["images without a label file: taken as background"] += 1
             continue
         for row in _Rows(labels / text, count, dims, len(classes)):
             category, box, values = int(row[0]), row[1:5], row[5:]
@@ -106,20 +106,20 @@ def _flipped(file: Path, skeleton: Skeleton, order: Any) -> Skeleton:
     return Skeleton.from_dict({**skeleton.to_dict(), "flip_pairs": pairs, "flips": DECLARED})
 
 
-def _label_folder(pictures: Path) -> Path:
-    parts = list(pictures.parts)
+def _label_folder(images: Path) -> Path:
+    parts = list(images.parts)
     if "images" not in parts:
-        raise DataError(f"{pictures}: no 'images' in this path to put 'labels' in its place. Give --label_dir.")
+        raise DataError(f"{images}: no 'images' in this path to put 'labels' in its place. Give --label_dir.")
     last = len(parts) - 1 - parts[::-1].index("images")
     return Path(*parts[:last], "labels", *parts[last + 1 :])
 
 
-def _check_pairs(labels: Path, texts: dict[Path, Path], count: int, pictures: Path) -> None:
+def _check_pairs(labels: Path, texts: dict[Path, Path], count: int, images: Path) -> None:
     if len(texts) < count:
-        raise DataError(f"{pictures}: {count - len(texts)} pictures share their name with another. Rename them.")
+        raise DataError(f"{images}: {count - len(texts)} images share their name with another. Rename them.")
     alone = [path for path in sorted(labels.rglob("*.txt")) if path.relative_to(labels) not in texts]
     if alone:
-        raise DataError(f"{labels}: {len(alone)} label files have no picture in {pictures}, such as {alone[0].name}.")
+        raise DataError(f"{labels}: {len(alone)} label files have no image in {images}, such as {alone[0].name}.")
 
 
 class _Rows:
@@ -152,11 +152,11 @@ class _Rows:
         if odd:
             raise DataError(f"{place}: visibility {odd[0]:g}. Use 0 (unlabelled), 1 (hidden) or 2 (seen).")
         if not all(-1 <= value <= 2 for value in row[1:5]):
-            raise DataError(f"{place}: box {words[1:5]} is not in shares of the picture, 0 to 1.")
+            raise DataError(f"{place}: box {words[1:5]} is not in fractions of the image, 0 to 1.")
         points = [row[start : start + self.dims] for start in range(5, len(row), self.dims)]
         far = [point[:2] for point in points if point[-1] != 0 and any(value < -1 or value > 2 for value in point[:2])]
         if far:
-            raise DataError(f"{place}: keypoint {far[0]} is not in shares of the picture, 0 to 1.")
+            raise DataError(f"{place}: keypoint {far[0]} is not in fractions of the image, 0 to 1.")
         return row
 
 

@@ -34,7 +34,7 @@ _COURTS: tuple[Colour, ...] = (
 
 
 def paint_backdrop(rng: _Rng, height: int, width: int, camera: Camera, reach: float) -> Image:
-    """A picture (height, width, 3) without people whose ground fits the camera; walls stand beyond ``reach`` metres."""
+    """An image (height, width, 3) without people whose ground fits the camera; walls stand beyond ``reach`` metres."""
     canvas = _Canvas(rng, height, width, camera, reach)
     painters: list[Callable[[_Canvas], None]] = [_outdoors, _street, _room, _sports, _jumble]
     painters[int(rng.choice(5, p=(0.27, 0.2, 0.3, 0.13, 0.1)))](canvas)
@@ -44,12 +44,12 @@ def paint_backdrop(rng: _Rng, height: int, width: int, camera: Camera, reach: fl
 
 
 def as_image(array: NDArray[np.generic]) -> Image:
-    """What OpenCV returned for a uint8 picture, typed as one."""
+    """What OpenCV returned for a uint8 image, typed as one."""
     return np.asarray(array, np.uint8)
 
 
 class _Canvas:
-    """The picture being painted, its camera, how far the things in it reach, and its random numbers."""
+    """The image being painted, its camera, how far the things in it reach, and its random numbers."""
 
     def __init__(self, rng: _Rng, height: int, width: int, camera: Camera, reach: float) -> None:
         self.rng, self.height, self.width, self.camera, self.reach = rng, height, width, camera, reach
@@ -59,7 +59,7 @@ class _Canvas:
         self.horizon = (self.left + self.right) / 2
 
     def noise(self, cells: float, stretch: float = 1.0, octaves: int = 4) -> NDArray[np.float32]:
-        """Smooth noise (H, W) about -1 to 1; ``cells`` across the picture, ``stretch`` times wider than high."""
+        """Smooth noise (H, W) about -1 to 1; ``cells`` across the image, ``stretch`` times wider than high."""
         total = np.zeros((self.height, self.width), np.float32)
         strength = 1.2
         for _ in range(octaves):
@@ -278,7 +278,7 @@ def _room(canvas: _Canvas) -> None:
 
 
 def _furniture(canvas: _Canvas) -> None:
-    """A picture, window, door, shelf or cupboard, as rectangles within rectangles."""
+    """An image, window, door, shelf or cupboard, as rectangles within rectangles."""
     rng, w, h = canvas.rng, canvas.width, canvas.height
     x, y = float(rng.uniform(-0.1, 0.95)) * w, canvas.horizon + float(rng.uniform(-0.6, 0.15)) * h
     wide, high = w * float(rng.uniform(0.06, 0.35)), h * float(rng.uniform(0.08, 0.5))

@@ -30,7 +30,7 @@ class Actor:
         action: what a person does.
         facing: degrees by which a person turns from the camera, positive to the person's left.
         person: False for an object.
-        shapes: its outlines in the picture, set once the camera is known.
+        shapes: its outlines in the image, set once the camera is known.
     """
 
     depth: float
@@ -50,7 +50,7 @@ class _Lens:
     focal: float
 
     def across(self, share: float, depth: float) -> float:
-        """World x of a column given as a share of the width."""
+        """World x of a column given as a fraction of the width."""
         return (share - 0.5) * self.width / self.focal * depth
 
 
@@ -73,7 +73,7 @@ def sample_cast(rng: np.random.Generator, height: int, width: int) -> tuple[Came
 
 
 def _aim(rng: np.random.Generator, lens: _Lens, main: Actor) -> Camera:
-    """Puts the whole body, or the head of one too big for the picture, where photographers put them."""
+    """Puts the whole body, or the head of one too big for the image, where photographers put them."""
     assert main.figure.keypoints is not None
     body = main.figure.keypoints[:, 1]
     top, bottom, head = float(body.max()) + 0.12, float(body.min()) - 0.08, float(body[0])
@@ -94,7 +94,7 @@ def _aim(rng: np.random.Generator, lens: _Lens, main: Actor) -> Camera:
 
 
 def _company(rng: np.random.Generator, lens: _Lens, layout: str, main: Actor) -> list[Actor]:
-    """Everyone else; people keep some distance, and mostly stand where there is room in the picture."""
+    """Everyone else; people keep some distance, and mostly stand where there is room in the image."""
     assert main.figure.keypoints is not None
     count = {"alone": 0, "others": int(rng.integers(1, 5)), "group": int(rng.integers(1, 6))}.get(
         layout, int(rng.integers(4, 12))
@@ -111,7 +111,7 @@ def _company(rng: np.random.Generator, lens: _Lens, layout: str, main: Actor) ->
 
 
 def _room(lens: _Lens, place: tuple[float, float], places: list[tuple[float, float]]) -> float:
-    """Gap to the nearest neighbour in the picture, in shoulder widths of the nearer of the two."""
+    """Gap to the nearest neighbour in the image, in shoulder widths of the nearer of the two."""
     return min(abs(place[0] / place[1] - x / z) * min(place[1], z) / 0.5 for x, z in places)
 
 
@@ -139,6 +139,6 @@ def _person(rng: np.random.Generator, x: float, depth: float) -> Actor:
 
 
 def _looking_back(rng: np.random.Generator, action: Action, facing: float) -> Action:
-    """Turns the head towards the camera, as people do when their picture is taken."""
+    """Turns the head towards the camera, as people do when their image is taken."""
     pose = action.pose | {"look": -(facing + action.pose.get("turn", 0.0)) * float(rng.uniform(0.6, 1.1))}
     return replace(action, pose=limited(pose))

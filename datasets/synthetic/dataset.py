@@ -1,4 +1,4 @@
-"""A data set of synthetic people on disk: pictures and COCO keypoint annotations, made without a download.
+"""A data set of synthetic people on disk: images and COCO keypoint annotations, made without a download.
 
 Layout: ``images/{train,val}/NNNNNN.jpg``, ``train.json``, ``val.json`` and, written last, ``dataset.json``.
 """
@@ -27,11 +27,11 @@ from sia.errors import ConfigError, OutputError
 from sia.skeletons.skeleton import COCO_PERSON
 
 VERSION = 1
-"""Raised whenever the same arguments would give other pictures."""
+"""Raised whenever the same arguments would give other images."""
 
 SPLITS = ("train", "val")
 CLOSE_PEOPLE, CLOSE_SHARE = 3, 1 / 3
-"""A close scene has one to three people, the longer side of whose boxes is at least a third of the picture's."""
+"""A close scene has one to three people, the longer side of whose boxes is at least a third of the image's."""
 _TRIES_APART = 1_000_000
 _DONE, _MARK = "dataset.json", "dataset.partial.json"
 _JPEG_QUALITY = 95
@@ -61,12 +61,12 @@ def write_dataset(
 
     Args:
         output: the folder; new, empty, or left by an interrupted call with the same arguments.
-        train: number of training pictures.
-        val: number of validation pictures; their scenes are never among the training ones.
-        size: side of the square pictures in pixels.
-        seed: 0 or more; the pictures depend on it, on their number, and on nothing else.
+        train: number of training images.
+        val: number of validation images; their scenes are never among the training ones.
+        size: side of the square images in pixels.
+        seed: 0 or more; the images depend on it, on their number, and on nothing else.
         workers: processes that draw; 0 or 1 draws in this one.
-        progress: called with 1 after each picture.
+        progress: called with 1 after each image.
         close: whether to keep scenes of a few large people only, which little training can learn.
 
     Returns:
@@ -174,7 +174,7 @@ def _end_with_parent() -> None:
 def _draw_one(
     output: str, split: str, arguments: _Arguments, first_id: int, index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draws and writes one picture; its COCO image record and the annotations without their ids."""
+    """Draws and writes one image; its COCO image record and the annotations without their ids."""
     scene = _draw_scene(SyntheticScenes(arguments.size, arguments.seed, SPLITS.index(split)), index, arguments.close)
     name = f"{index:06d}.jpg"
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)

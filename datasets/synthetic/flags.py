@@ -42,9 +42,9 @@ _SHOWING[6] |= _own("neck")
 
 
 def flag_keypoints(figure: Figure, camera: Camera, ids: IdMap, owner: int) -> Array:
-    """Keypoints (17, 3): x, y in pixels of the picture and COCO's v.
+    """Keypoints (17, 3): x, y in pixels of the image and COCO's v.
 
-    0 (with x = y = 0): outside the picture. 1: behind something, its own body included. 2: seen.
+    0 (with x = y = 0): outside the image. 1: behind something, its own body included. 2: seen.
     """
     assert figure.keypoints is not None
     uv, depth = camera.project(figure.keypoints)
@@ -76,7 +76,7 @@ def _turned_away(figure: Figure, camera: Camera) -> NDArray[np.bool_]:
 
 
 def extent(ids: IdMap, owner: int) -> tuple[float, float, float, float, float]:
-    """Box x, y, w, h and area of a person's visible pixels, in pixels of the picture; zeros where none is seen."""
+    """Box x, y, w, h and area of a person's visible pixels, in pixels of the image; zeros where none is seen."""
     mask = (ids >> 5) == owner
     columns = np.flatnonzero(mask.any(0))
     if len(columns) == 0:

@@ -1,4 +1,4 @@
-"""What a camera does to the finished picture: blur, exposure, colour, noise, JPEG."""
+"""What a camera does to the finished image: blur, exposure, colour, noise, JPEG."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datasets.synthetic.backdrop import as_image
 from datasets.synthetic.render import Image
 
 
-def take_picture(rng: np.random.Generator, image: Image) -> Image:
-    """A copy of the picture as a camera might have stored it; nothing moves."""
+def take_image(rng: np.random.Generator, image: Image) -> Image:
+    """A copy of the image as a camera might have stored it; nothing moves."""
     image = _develop(rng, _blur(rng, _uneven(rng, image)))
     noise = rng.integers(0, 256, image.shape, dtype=np.uint8)
     strength = float(rng.uniform(0, 0.12)) ** 1.5

@@ -26,10 +26,10 @@ class MovingPeople:
     """A clip.
 
     Attributes:
-        keypoints: (T, P, 17, 3) x, y in pixels and v: 2 inside the picture, 0 (with x = y = 0) outside.
+        keypoints: (T, P, 17, 3) x, y in pixels and v: 2 inside the image, 0 (with x = y = 0) outside.
         boxes: (T, P, 4) x1, y1, x2, y2: the extent of all keypoints with a margin, clipped; empty when outside.
         rate: frames a second.
-        size: height, width of the picture.
+        size: height, width of the image.
     """
 
     keypoints: Array
@@ -63,7 +63,7 @@ def moving_people(
 
 
 def _walker(rng: np.random.Generator, seconds: float) -> Callable[[float], Array]:
-    """Someone who walks through the picture, mostly across it."""
+    """Someone who walks through the image, mostly across it."""
     shape, pace, side = sample_shape(rng), float(rng.normal(_SPEED, 0.2)), float(rng.choice((-1, 1)))
     heading = side * float(rng.uniform(60, 100))  # degrees from facing the camera
     depth, middle = float(rng.uniform(3.5, 7.0)), float(rng.uniform(-0.8, 0.8))

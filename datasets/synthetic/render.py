@@ -1,6 +1,6 @@
-"""Draws figures from far to near, into the picture and into a map that tells which part of whom is on each pixel.
+"""Draws figures from far to near, into the image and into a map that tells which part of whom is on each pixel.
 
-Both maps are `SUPERSAMPLE` times the size of the picture. Continuous pixels: x right, y down.
+Both maps are `SUPERSAMPLE` times the size of the image. Continuous pixels: x right, y down.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        focal: pixels of the picture.
-        centre: (cx, cy) pixels of the picture.
+        focal: pixels of the image.
+        centre: (cx, cy) pixels of the image.
         rotation: (3, 3) world to camera: x right, y down, z forward.
         position: (3,) world metres.
-        light: (2,) direction in the picture where light comes from.
+        light: (2,) direction in the image where light comes from.
         contrast: of lit and shaded sides, about 1.
     """
 
@@ -133,7 +133,7 @@ def _levels_for(radius: float) -> tuple[int, ...]:
 
 
 def _axis(part: Part, uv: Array, scale: float) -> tuple[float, float] | None:
-    """Unit direction of the part in the picture, times pixels per metre; None where a pattern could not be seen."""
+    """Unit direction of the part in the image, times pixels per metre; None where a pattern could not be seen."""
     if scale < 25:
         return None
     along = uv[part.stop - 1] - (uv[part.start] + uv[part.start + 1]) / 2
@@ -255,11 +255,11 @@ def draw_shadow(mask: Image, figure: Figure, camera: Camera, light: Array, size:
     """Marks where the figure's parts stop the light on the ground.
 
     Args:
-        mask: (h, w) uint8 at ``1 / size`` of the picture's pixels.
+        mask: (h, w) uint8 at ``1 / size`` of the image's pixels.
         figure: who throws the shadow.
         camera: the view.
         light: (3,) direction in which light travels.
-        size: picture pixels per mask pixel.
+        size: image pixels per mask pixel.
     """
     points = figure.spheres[:, :3]
     ground = points - light * (points[:, 1:2] / light[1])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datasets.synthetic.backdrop import as_image, paint_backdrop
 from datasets.synthetic.cast import Actor, sample_cast
 from datasets.synthetic.flags import extent, flag_keypoints
-from datasets.synthetic.lens import take_picture
+from datasets.synthetic.lens import take_image
 from datasets.synthetic.render import (
     SUPERSAMPLE,
     Camera,
@@ -24,7 +24,7 @@ from datasets.synthetic.render import (
 )
 
 MIN_SHARE = 0.001
-"""A person with a smaller share of the picture, or without a visible keypoint, is taken out of the scene."""
+"""A person with a smaller fraction of the image, or without a visible keypoint, is taken out of the scene."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SyntheticPerson:
     """One person of a scene, in pixels.
 
     Attributes:
-        keypoints: (17, 3) float32 x, y, v; v is 0 outside the picture (x = y = 0), 1 occluded, 2 visible.
+        keypoints: (17, 3) float32 x, y, v; v is 0 outside the image (x = y = 0), 1 occluded, 2 visible.
         box: x, y, width, height of the visible pixels.
         area: number of visible pixels.
         action: what the person does.
@@ -48,7 +48,7 @@ class SyntheticPerson:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and its people.
+    """An image and its people.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
@@ -62,7 +62,7 @@ class Scene:
 
 
 class SyntheticScenes:
-    """An endless set of scenes; the same (size, seed, split, index) always gives the same picture."""
+    """An endless set of scenes; the same (size, seed, split, index) always gives the same image."""
 
     def __init__(self, size: int | tuple[int, int], seed: int, split: int = 0) -> None:
         """Size is the side of a square, or (height, width); scenes of different splits share nothing."""
@@ -76,8 +76,8 @@ class SyntheticScenes:
         for actor in actors:
             actor.shapes = outlines(actor.figure, camera)
         actors, ids, people = _without_hidden(actors, camera, self.height, self.width)
-        picture = take_picture(rng, _paint(rng, actors, camera, self.height, self.width))
-        return Scene(picture, people, ids)
+        image = take_image(rng, _paint(rng, actors, camera, self.height, self.width))
+        return Scene(image, people, ids)
 
 
 def _without_hidden(

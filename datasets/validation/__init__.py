@@ -1,6 +1,6 @@
-"""Looks through an annotation file and its pictures for everything that harms a training or an evaluation."""
+"""Looks through an annotation file and its images for everything that harms a training or an evaluation."""
 
-from datasets.validation.finding import CHECKS, Check, Finding, Severity
-from datasets.validation.inspection import Inspection, inspect
+from datasets.validation.issue import CHECKS, Check, Issue, Severity
+from datasets.validation.report_data import ValidationReport, validate
 
-__all__ = ["CHECKS", "Check", "Finding", "Inspection", "Severity", "inspect"]
+__all__ = ["CHECKS", "Check", "Issue", "ValidationReport", "Severity", "validate"]

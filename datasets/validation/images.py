@@ -1,4 +1,4 @@
-"""Checks of the pictures: missing, broken, of another size, twice in a file, or in both splits."""
+"""Checks of the images: missing, broken, of another size, twice in a file, or in both splits."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from numpy.typing import NDArray
 from datasets.coco.coco_pose import ImageFolders
 from datasets.coco.image_name import problem_of_name
 from datasets.validation.annotations import Annotations
-from datasets.validation.finding import Finding
+from datasets.validation.issue import Issue
 from sia.errors import DataError
 from sia.io.images import open_image, orientation, read_image
 
 GRID = 16
 """A fingerprint has a bit for each of so many by so many frequencies."""
 SIMILAR = 48
-"""Fingerprints that differ in at most so many of their 256 bits are of nearly the same picture."""
+"""Fingerprints that differ in at most so many of their 256 bits are of nearly the same image."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What was read of one picture.
+class ImageInfo:
+    """What was read of one image.
 
     Attributes:
         image: index of the image in its file.
         file: where it is; None where it is missing.
         size: width and height in pixels as a viewer shows it; None where it can't be decoded.
         digest: sha256 of the file, empty where it can't be read.
-        fingerprint: (4,) uint64, 256 bits of which picture (not which file) it is.
+        fingerprint: (4,) uint64, 256 bits of which image (not which file) it is.
         problem: why it can't be used; empty where it can.
     """
 
@@ -47,10 +47,10 @@ class Picture:
     problem: str
 
 
-def read_pictures(
+def read_images(
     data: Annotations, folder: Path, workers: int = 1, progress: Callable[[int], object] = lambda count: None
-) -> list[Picture]:
-    """Decodes all pictures that have a usable name; ``progress`` is called with 1 after each.
+) -> list[ImageInfo]:
+    """Decodes all images that have a usable name; ``progress`` is called with 1 after each.
 
     Raises:
         DataError: the folder is none, or holds a name in several of its sub folders.
@@ -62,27 +62,27 @@ def read_pictures(
     places = {i: path for i, path in enumerate(folders.locate(names).paths) if path or not problem_of_name(names[i])}
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         done = []
-        for picture in pool.map(lambda place: _read(place[0], folder / place[1] if place[1] else None), places.items()):
+        for info in pool.map(lambda place: _read(place[0], folder / place[1] if place[1] else None), places.items()):
             progress(1)
-            done.append(picture)
+            done.append(info)
     return done
 
 
-def _read(image: int, file: Path | None) -> Picture:
+def _read(image: int, file: Path | None) -> ImageInfo:
     nothing = np.zeros(4, np.uint64)
     if file is None:
-        return Picture(image, None, None, "", nothing, "it is not in the folder")
+        return ImageInfo(image, None, None, "", nothing, "it is not in the folder")
     try:
         pixels = read_image(file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except (DataError, OSError) as error:
-        return Picture(image, file, None, "", nothing, str(error))
+        return ImageInfo(image, file, None, "", nothing, str(error))
     height, width = pixels.shape[:2]
-    return Picture(image, file, (width, height), digest, fingerprint(pixels), "")
+    return ImageInfo(image, file, (width, height), digest, fingerprint(pixels), "")
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """(4,) uint64: which of the 16 x 16 lowest frequencies of the picture are above their median.
+    """(4,) uint64: which of the 16 x 16 lowest frequencies of the image are above their median.
 
     The perceptual hash by discrete cosine transform (Zauner, 2010, section 3.2.1) with more bits. On 700
     photographs of COCO, copies at 70 % size and JPEG quality 60 differ in 14 bits at most, 99 of 100 of those with 2 %
@@ -94,31 +94,29 @@ def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(low > np.median(low)).view(np.uint64)
 
 
-def check_pictures(data: Annotations, pictures: list[Picture]) -> Iterator[Finding]:
-    """Findings about the pictures of one file."""
+def check_images(data: Annotations, infos: list[ImageInfo]) -> Iterator[Issue]:
+    """Findings about the images of one file."""
     first: dict[str, int] = {}
-    for picture in pictures:
-        if picture.size is None:
-            check = "image-missing" if picture.file is None else "image-broken"
-            yield Finding(check, f"{data.name(picture.image)}: {picture.problem}", picture.image)
+    for info in infos:
+        if info.size is None:
+            check = "image-missing" if info.file is None else "image-broken"
+            yield Issue(check, f"{data.name(info.image)}: {info.problem}", info.image)
             continue
-        yield from _size(data, picture)
-        other = first.setdefault(picture.digest, picture.image)
-        if other != picture.image:
-            yield Finding(
-                "image-twice", f"The same file as {data.name(other)} (image {_id(data, other)}).", picture.image
-            )
+        yield from _size(data, info)
+        other = first.setdefault(info.digest, info.image)
+        if other != info.image:
+            yield Issue("image-twice", f"The same file as {data.name(other)} (image {_id(data, other)}).", info.image)
 
 
-def _size(data: Annotations, picture: Picture) -> Iterator[Finding]:
-    declared, size = data.size(picture.image), picture.size
-    assert size is not None and picture.file is not None
+def _size(data: Annotations, info: ImageInfo) -> Iterator[Issue]:
+    declared, size = data.size(info.image), info.size
+    assert size is not None and info.file is not None
     if declared is None or declared == size:
         return
-    message = f"The picture has {size[0]}x{size[1]} pixels, the file says {declared[0]}x{declared[1]}."
-    if declared == size[::-1] and _is_turned(picture.file):
+    message = f"The image has {size[0]}x{size[1]} pixels, the file says {declared[0]}x{declared[1]}."
+    if declared == size[::-1] and _is_turned(info.file):
         message += " EXIF turns it by 90 degrees: it was annotated lying on its side."
-    yield Finding("image-size", message, picture.image)
+    yield Issue("image-size", message, info.image)
 
 
 def _is_turned(file: Path) -> bool:
@@ -131,45 +129,45 @@ def _id(data: Annotations, image: int) -> object:
 
 
 def check_splits(
-    data: Annotations, pictures: list[Picture], other: Annotations, other_pictures: list[Picture]
-) -> Iterator[Finding]:
-    """What two splits share: pictures, nearly the same pictures, videos. Places are those of the first file."""
-    usable, theirs = ([p for p in group if p.size is not None] for group in (pictures, other_pictures))
-    by_digest = {picture.digest: picture.image for picture in theirs}
+    data: Annotations, infos: list[ImageInfo], other: Annotations, other_infos: list[ImageInfo]
+) -> Iterator[Issue]:
+    """What two splits share: images, nearly the same images, videos. Places are those of the first file."""
+    usable, theirs = ([p for p in group if p.size is not None] for group in (infos, other_infos))
+    by_digest = {info.digest: info.image for info in theirs}
     same = {p.image: by_digest[p.digest] for p in usable if p.digest in by_digest}
     for image, twin in same.items():
-        yield Finding("split-same-image", f"The same file as {other.name(twin)} of {other.file.name}.", image)
-    rest = [picture for picture in usable if picture.image not in same]
-    for picture, twin, bits in _similar(rest, theirs):
+        yield Issue("split-same-image", f"The same file as {other.name(twin)} of {other.file.name}.", image)
+    rest = [info for info in usable if info.image not in same]
+    for info, twin, bits in _similar(rest, theirs):
         message = f"Nearly the same as {other.name(twin)} of {other.file.name} ({bits} of 256 bits differ)."
-        yield Finding("split-similar-image", message, picture)
+        yield Issue("split-similar-image", message, info)
     yield from _videos(data, other)
 
 
-def _similar(ours: list[Picture], theirs: list[Picture]) -> Iterator[tuple[int, int, int]]:
+def _similar(ours: list[ImageInfo], theirs: list[ImageInfo]) -> Iterator[tuple[int, int, int]]:
     """(image, nearest other image, differing bits) of those that are near."""
     if not theirs:
         return
-    others = np.array([picture.fingerprint for picture in theirs])
-    for picture in ours:
-        bits = np.bitwise_count(others ^ picture.fingerprint).sum(axis=1, dtype=np.int64)
+    others = np.array([info.fingerprint for info in theirs])
+    for info in ours:
+        bits = np.bitwise_count(others ^ info.fingerprint).sum(axis=1, dtype=np.int64)
         nearest = int(bits.argmin())
         if bits[nearest] <= SIMILAR:
-            yield picture.image, theirs[nearest].image, int(bits[nearest])
+            yield info.image, theirs[nearest].image, int(bits[nearest])
 
 
 _NO_VIDEO = frozenset(
-    {"img", "im", "image", "images", "pic", "picture", "photo", "dsc", "dscn", "p", "frame", "frames"}
+    {"img", "im", "image", "images", "pic", "image", "photo", "dsc", "dscn", "p", "frame", "frames"}
     | {"train", "val", "test", "coco", "jpg", "png"}
 )
 
 
-def _videos(data: Annotations, other: Annotations) -> Iterator[Finding]:
+def _videos(data: Annotations, other: Annotations) -> Iterator[Issue]:
     """One finding for each video by whose name both splits have frames, at the first frame."""
     ours, theirs = _groups(data), _groups(other)
     for name in sorted(ours.keys() & theirs.keys()):
         message = f"Frames of '{name}': {len(ours[name])} here, {len(theirs[name])} in {other.file.name}."
-        yield Finding("split-same-video", message, ours[name][0])
+        yield Issue("split-same-video", message, ours[name][0])
 
 
 def _groups(data: Annotations) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""Checks of one person's joints, box and area against each other and against the picture's border."""
+"""Checks of one person's joints, box and area against each other and against the image's border."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from datasets.validation.annotations import Annotations, Floats, Person
-from datasets.validation.finding import Finding
+from datasets.validation.issue import Issue
 from sia.coco.annotation_people import OUTSIDE_TOLERANCE
 from sia.skeletons.skeleton import Skeleton
 
 BOX_MARGIN = 1.1
 """Seen joints may leave the box by this factor about its centre. Hidden ones are free: boxes hold what is seen."""
 LEAST_SHARE = 0.05
-"""The least share of its box that a person covers."""
+"""The least fraction of its box that a person covers."""
 SAME_POINT = 0.01
-"""Joints nearer than this share of the person's size are at one point; at least a tenth of a pixel."""
+"""Joints nearer than this fraction of the person's size are at one point; at least a tenth of a pixel."""
 
 
-def check_labels(data: Annotations) -> Iterator[Finding]:
-    """All findings about single people; x, y in pixels of the picture."""
+def check_labels(data: Annotations) -> Iterator[Issue]:
+    """All findings about single people; x, y in pixels of the image."""
     for person in data.people:
         yield from _box(data, person)
         yield from _crowd(person)
@@ -28,26 +28,26 @@ def check_labels(data: Annotations) -> Iterator[Finding]:
             yield from _joints(data, person, data.skeleton)
 
 
-def _box(data: Annotations, person: Person) -> Iterator[Finding]:
+def _box(data: Annotations, person: Person) -> Iterator[Issue]:
     size = data.size(person.image)
     x, y, width, height = person.box
     if size is not None:
         out = max(-x, -y, x + width - size[0], y + height - size[1])
         if out > OUTSIDE_TOLERANCE:
             wholly = ", wholly" if min(x + width, y + height, size[0] - x, size[1] - y) <= 0 else ""
-            yield _of(person, "bbox-outside-image", f"The box leaves the picture by {out:.1f} px{wholly}.")
+            yield _of(person, "bbox-outside-image", f"The box leaves the image by {out:.1f} px{wholly}.")
     share = person.area / (width * height)
     if not person.crowd and not LEAST_SHARE <= share <= 1:
         yield _of(person, "area-of-box", f"The area is {100 * share:.3g} % of the box.")
 
 
-def _crowd(person: Person) -> Iterator[Finding]:
+def _crowd(person: Person) -> Iterator[Issue]:
     labelled = int(person.labelled.sum())
     if person.crowd and labelled:
         yield _of(person, "crowd-with-keypoints", f"A crowd region with {labelled} labelled joints.")
 
 
-def _joints(data: Annotations, person: Person, skeleton: Skeleton) -> Iterator[Finding]:
+def _joints(data: Annotations, person: Person, skeleton: Skeleton) -> Iterator[Issue]:
     assert person.joints is not None
     points, labelled = person.joints[:, :2], person.labelled
     seen = person.joints[:, 2] == 2
@@ -57,17 +57,17 @@ def _joints(data: Annotations, person: Person, skeleton: Skeleton) -> Iterator[F
     for check, mask, text in (
         ("joint-at-origin", at_origin, "labelled at (0, 0)"),
         ("unlabelled-with-place", placed, "v = 0, but x, y are not 0"),
-        ("joint-outside-image", outside, f"outside the picture of {_size_text(data.size(person.image))}"),
+        ("joint-outside-image", outside, f"outside the image of {_size_text(data.size(person.image))}"),
         ("joint-outside-box", seen & ~outside & ~at_origin & _outside_box(points, person), "outside the box"),
         ("joints-at-one-point", _crowded(person) & ~at_origin, "at one point"),
     ):
         if mask.any():
             indices = tuple(np.flatnonzero(mask).tolist())
-            yield Finding(check, f"{_names(skeleton, indices)}: {text}.", person.image, person.row, indices)
+            yield Issue(check, f"{_names(skeleton, indices)}: {text}.", person.image, person.row, indices)
 
 
-def _of(person: Person, check: str, message: str) -> Finding:
-    return Finding(check, message, person.image, person.row)
+def _of(person: Person, check: str, message: str) -> Issue:
+    return Issue(check, message, person.image, person.row)
 
 
 def _names(skeleton: Skeleton, joints: tuple[int, ...], most: int = 4) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets.coco.coco_pose import ImageFolders
 from datasets.coco.image_name import problem_of_name
 from datasets.validation.annotations import Annotations
-from datasets.validation.finding import Finding
+from datasets.validation.issue import Issue
 
 
 def file_names(data: Annotations) -> list[str]:
@@ -17,7 +17,7 @@ def file_names(data: Annotations) -> list[str]:
     return [name if isinstance(name, str) else "" for name in names]
 
 
-def check_names(data: Annotations, folder: Path) -> Iterator[Finding]:
+def check_names(data: Annotations, folder: Path) -> Iterator[Issue]:
     """The same decisions as `datasets.coco.coco_pose.CocoPose` makes.
 
     Raises:
@@ -29,8 +29,8 @@ def check_names(data: Annotations, folder: Path) -> Iterator[Finding]:
         problem = problem_of_name(name)
         if image in located.doubtful:
             message = f"{name!r} leads to the file of another image by its last parts."
-            yield Finding("image-name", message, image)
+            yield Issue("image-name", message, image)
         elif image in located.foreign:
-            yield Finding("image-name-foreign", f"{name!r} is taken as {located.paths[image]}.", image)
+            yield Issue("image-name-foreign", f"{name!r} is taken as {located.paths[image]}.", image)
         elif located.paths[image] is None and problem is not None and name.strip("./\\ ") and "\0" not in name:
-            yield Finding("image-name", f"file_name {name!r}{problem}", image)
+            yield Issue("image-name", f"file_name {name!r}{problem}", image)

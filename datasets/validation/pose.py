@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.validation.annotations import Annotations, Floats, Person
-from datasets.validation.finding import Finding
+from datasets.validation.issue import Issue
 from sia.people import People
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -26,12 +26,12 @@ CONFIDENT = 0.7
 """Least score of a prediction that asks for an annotation, and least OKS of one that decides about sides."""
 
 
-def check_poses(data: Annotations, predictions: Mapping[int, People] | None = None) -> Iterator[Finding]:
+def check_poses(data: Annotations, predictions: Mapping[int, People] | None = None) -> Iterator[Issue]:
     """All findings about poses.
 
     Args:
         data: the annotations.
-        predictions: a model's people by index of the image, in pixels of the picture; its findings are suspicions.
+        predictions: a model's people by index of the image, in pixels of the image; its findings are suspicions.
     """
     skeleton = data.skeleton
     if skeleton is None:
@@ -112,7 +112,7 @@ def limb_lengths(joints: Floats, skeleton: Skeleton) -> Floats:
     return np.where(lengths > 0, lengths, np.nan)
 
 
-def _limbs(person: Person, skeleton: Skeleton, proportions: Proportions) -> Iterator[Finding]:
+def _limbs(person: Person, skeleton: Skeleton, proportions: Proportions) -> Iterator[Issue]:
     if person.joints is None or person.crowd:
         return
     ratios = proportions.ratios(limb_lengths(person.joints, skeleton))
@@ -121,10 +121,10 @@ def _limbs(person: Person, skeleton: Skeleton, proportions: Proportions) -> Iter
         limb = int(excess.argmax())
         a, b = skeleton.edges[limb]
         message = f"{skeleton.names[a]} to {skeleton.names[b]} is {ratios[limb]:.1f} times as long as usual."
-        yield Finding("limb", message, person.image, person.row, (a, b))
+        yield Issue("limb", message, person.image, person.row, (a, b))
 
 
-def _sides(person: Person, skeleton: Skeleton) -> Iterator[Finding]:
+def _sides(person: Person, skeleton: Skeleton) -> Iterator[Issue]:
     """Shoulders and hips that both turn their backs on the face."""
     body = [_width(person, skeleton, part) for part in ("shoulder", "hip")]
     if person.crowd or None in body or min(abs(width or 0) for width in body) < BODY_WIDTH / 2:
@@ -137,7 +137,7 @@ def _sides(person: Person, skeleton: Skeleton) -> Iterator[Finding]:
     if turned:
         joints = tuple(i for i, name in enumerate(skeleton.names) if "shoulder" in name or "hip" in name)
         message = "Shoulders and hips are the other way round than the face."
-        yield Finding("left-right", message, person.image, person.row, joints)
+        yield Issue("left-right", message, person.image, person.row, joints)
 
 
 def _width(person: Person, skeleton: Skeleton, part: str) -> float | None:
@@ -160,7 +160,7 @@ def _point(person: Person, skeleton: Skeleton, name: str) -> Floats | None:
     return person.joints[joint, :2] if person.labelled[joint] else None
 
 
-def _twice(data: Annotations, people: list[Person], skeleton: Skeleton) -> Iterator[Finding]:
+def _twice(data: Annotations, people: list[Person], skeleton: Skeleton) -> Iterator[Issue]:
     """One finding for each who is somebody before: thousands of copies are thousands of findings, not millions."""
     people = [person for person in people if not person.crowd]
     if len(people) < 2:
@@ -174,7 +174,7 @@ def _twice(data: Annotations, people: list[Person], skeleton: Skeleton) -> Itera
         if likeness[twin] > SAME_PERSON:
             kind = "OKS" if people[i].labelled.any() else "IoU of the boxes"
             message = f"The same person as {data.label(people[twin].row)}: {kind} {likeness[twin]:.3f}."
-            yield Finding("person-twice", message, people[i].image, people[i].row)
+            yield Issue("person-twice", message, people[i].image, people[i].row)
 
 
 def _likeness(joints: Floats, boxes: Floats, areas: Floats, skeleton: Skeleton) -> Floats:
@@ -201,7 +201,7 @@ def _iou(a: Floats, b: Floats) -> Floats:
     return np.asarray(common / (a[..., 2:].prod(axis=-1) + b[..., 2:].prod(axis=-1) - common))
 
 
-def _compare(people: list[Person], predicted: People, image: int, skeleton: Skeleton) -> Iterator[Finding]:
+def _compare(people: list[Person], predicted: People, image: int, skeleton: Skeleton) -> Iterator[Issue]:
     """What a model sees otherwise: people without annotation, and people whose sides it swaps."""
     for i in np.flatnonzero(predicted.scores >= CONFIDENT):
         x1, y1, x2, y2 = (float(value) for value in predicted.boxes[i])
@@ -210,12 +210,12 @@ def _compare(people: list[Person], predicted: People, image: int, skeleton: Skel
             message = (
                 f"A model finds a person at {x1:.0f}, {y1:.0f} to {x2:.0f}, {y2:.0f}, score {predicted.scores[i]:.2f}."
             )
-            yield Finding("person-missing", message, image)
+            yield Issue("person-missing", message, image)
     for person in people:
         straight, swapped = _agreement(person, predicted, skeleton)
         if swapped >= CONFIDENT and swapped > straight + 0.3:
             message = f"A model agrees with OKS {swapped:.2f} when left and right are swapped, {straight:.2f} as it is."
-            yield Finding("left-right", message, image, person.row, tuple(i for p in skeleton.flip_pairs for i in p))
+            yield Issue("left-right", message, image, person.row, tuple(i for p in skeleton.flip_pairs for i in p))
 
 
 def _covers(person: Person, box: Floats) -> bool:

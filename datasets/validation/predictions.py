@@ -1,4 +1,4 @@
-"""A model's results on the pictures of an annotation file, for the checks that ask a model."""
+"""A model's results on the images of an annotation file, for the checks that ask a model."""
 
 from __future__ import annotations
 

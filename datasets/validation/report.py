@@ -1,4 +1,4 @@
-"""The report of an inspection: one HTML page to look through without a server, its pictures, and all as JSON."""
+"""The report of an inspection: one HTML page to look through without a server, its images, and all as JSON."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.validation.annotations import Annotations, Person
-from datasets.validation.finding import CHECKS, Finding, Severity
-from datasets.validation.inspection import Inspection
-from sia.drawing.annotator import PoseArtist
+from datasets.validation.issue import CHECKS, Issue, Severity
+from datasets.validation.report_data import ValidationReport
+from sia.drawing.annotator import PoseAnnotator
 from sia.io.images import read_image, write_image
 from sia.io.output_file import output_error, write_bytes, write_json
 from sia.people import People
@@ -24,40 +24,40 @@ from sia.skeletons.skeleton import Skeleton
 
 PAGE = Path(__file__).with_name("report.html")
 SIDES = (900, 1400)
-"""Pixels; smaller pictures are enlarged to the first as longer side, larger ones reduced to the second."""
+"""Pixels; smaller images are enlarged to the first as longer side, larger ones reduced to the second."""
 LISTED = 500
 """Findings of one check that the page lists; the JSON file has them all."""
 
 
 def write_report(
-    inspection: Inspection, folder: Path, samples: int, repaired: Mapping[str, int] | None = None, seed: int = 0
+    report_data: ValidationReport, folder: Path, samples: int, repaired: Mapping[str, int] | None = None, seed: int = 0
 ) -> None:
-    """Writes index.html, findings.json and pictures/ into the folder.
+    """Writes index.html, findings.json and images/ into the folder.
 
     Args:
         inspection: what was found.
         folder: exists and is empty.
-        samples: how many pictures to draw: those with findings first, in turn from each check, then others by chance.
+        samples: how many images to draw: those with findings first, in turn from each check, then others by chance.
         repaired: number of repairs by check, None where none were asked for.
         seed: of the choice by chance.
 
     Raises:
         OutputError: something can't be written.
     """
-    content = _content(inspection, repaired)
+    content = _content(report_data, repaired)
     write_json(folder / "findings.json", content, indent=1)
-    pictures = _pictures(inspection, folder, choose(inspection, samples, seed))
-    page = {**content, "findings": _shortened(content["findings"]), "pictures": pictures}
+    infos = _draw_images(report_data, folder, choose(report_data, samples, seed))
+    page = {**content, "findings": _shortened(content["findings"]), "images": infos}
     data = json.dumps(page, allow_nan=False).replace("<", "\\u003c")  # nothing in the data can end the script
     write_bytes(folder / "index.html", PAGE.read_text("utf-8").replace("/*DATA*/null", data).encode())
 
 
-def _content(inspection: Inspection, repaired: Mapping[str, int] | None) -> dict[str, Any]:
-    """All but the pictures, in plain types."""
-    counts = inspection.counts()
+def _content(report_data: ValidationReport, repaired: Mapping[str, int] | None) -> dict[str, Any]:
+    """All but the images, in plain types."""
+    counts = report_data.counts()
     return {
-        "file": inspection.data.file.name if inspection.data else None,
-        "totals": {severity.value: inspection.total(severity) for severity in Severity},
+        "file": report_data.data.file.name if report_data.data else None,
+        "totals": {severity.value: report_data.total(severity) for severity in Severity},
         "checks": [
             {
                 "name": c.name,
@@ -70,19 +70,19 @@ def _content(inspection: Inspection, repaired: Mapping[str, int] | None) -> dict
             for c in (CHECKS[name] for name in counts)
         ],
         "checked": len(CHECKS),
-        "statistics": inspection.statistics.to_dict() if inspection.statistics else None,
-        "findings": [_plain(finding, inspection.data) for finding in inspection.findings],
+        "statistics": report_data.statistics.to_dict() if report_data.statistics else None,
+        "findings": [_plain(issue, report_data.data) for issue in report_data.issues],
     }
 
 
-def _plain(finding: Finding, data: Annotations | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"check": finding.check, "message": finding.message}
-    if data is not None and finding.image is not None:
-        row |= {"image": finding.image, "file_name": data.name(finding.image)}
-        row |= {"image_id": _simple(data.content["images"][finding.image].get("id"))}
-    if data is not None and finding.row is not None:
-        row |= {"row": finding.row, "annotation_id": _simple(data.content["annotations"][finding.row].get("id"))}
-    return row | ({"joints": list(finding.joints)} if finding.joints else {})
+def _plain(issue: Issue, data: Annotations | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"check": issue.check, "message": issue.message}
+    if data is not None and issue.image is not None:
+        row |= {"image": issue.image, "file_name": data.name(issue.image)}
+        row |= {"image_id": _simple(data.content["images"][issue.image].get("id"))}
+    if data is not None and issue.row is not None:
+        row |= {"row": issue.row, "annotation_id": _simple(data.content["annotations"][issue.row].get("id"))}
+    return row | ({"joints": list(issue.joints)} if issue.joints else {})
 
 
 def _simple(value: Any) -> Any:
@@ -90,42 +90,42 @@ def _simple(value: Any) -> Any:
     return value if isinstance(value, int | str) else repr(value)
 
 
-def _shortened(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shortened(issues: list[dict[str, Any]]) -> list[dict[str, Any]]:
     listed: dict[str, int] = {}
     short = []
-    for finding in findings:
-        listed[finding["check"]] = listed.get(finding["check"], 0) + 1
-        if listed[finding["check"]] <= LISTED:
-            short.append(finding)
+    for issue in issues:
+        listed[issue["check"]] = listed.get(issue["check"], 0) + 1
+        if listed[issue["check"]] <= LISTED:
+            short.append(issue)
     return short
 
 
-def choose(inspection: Inspection, samples: int, seed: int) -> list[int]:
+def choose(report_data: ValidationReport, samples: int, seed: int) -> list[int]:
     """Indices of the images to draw: in turn one from each check, the worst check first, then others by chance."""
-    usable = [picture.image for picture in inspection.pictures if picture.size is not None]
+    usable = [info.image for info in report_data.infos if info.size is not None]
     by_check: dict[str, list[int]] = {}
-    for finding in inspection.findings:
-        if finding.image is not None:
-            by_check.setdefault(finding.check, []).append(finding.image)
+    for issue in report_data.issues:
+        if issue.image is not None:
+            by_check.setdefault(issue.check, []).append(issue.image)
     in_turn = [image for turn in zip_longest(*by_check.values()) for image in turn if image is not None]
     others = random.Random(seed).sample(usable, len(usable))
     known = set(usable)
     return [image for image in dict.fromkeys([*in_turn, *others]) if image in known][:samples]
 
 
-def _pictures(inspection: Inspection, folder: Path, images: list[int]) -> list[dict[str, Any]]:
-    """Draws the pictures and describes them for the page."""
-    if not images or inspection.data is None:
+def _draw_images(report_data: ValidationReport, folder: Path, images: list[int]) -> list[dict[str, Any]]:
+    """Draws the images and describes them for the page."""
+    if not images or report_data.data is None:
         return []
     try:
-        (folder / "pictures").mkdir()
+        (folder / "images").mkdir()
     except OSError as error:
-        raise output_error(error, folder / "pictures") from error
-    files = {picture.image: picture.file for picture in inspection.pictures}
-    return [_picture(inspection.data, image, files[image], folder / "pictures") for image in images]
+        raise output_error(error, folder / "images") from error
+    files = {info.image: info.file for info in report_data.infos}
+    return [_draw_image(report_data.data, image, files[image], folder / "images") for image in images]
 
 
-def _picture(data: Annotations, image: int, file: Path | None, folder: Path) -> dict[str, Any]:
+def _draw_image(data: Annotations, image: int, file: Path | None, folder: Path) -> dict[str, Any]:
     assert file is not None
     pixels = read_image(file)
     height, width = pixels.shape[:2]
@@ -135,7 +135,7 @@ def _picture(data: Annotations, image: int, file: Path | None, folder: Path) -> 
     name = f"{image:06d}.jpg"
     write_image(folder / name, drawn)
     return {
-        "image": image, "src": f"pictures/{name}", "file_name": data.name(image), "width": width, "height": height,
+        "image": image, "src": f"images/{name}", "file_name": data.name(image), "width": width, "height": height,
         "people": [_person(data, person) for person in people],
     }  # fmt: skip
 
@@ -154,7 +154,7 @@ def _person(data: Annotations, person: Person) -> dict[str, Any]:
 def _draw(
     pixels: NDArray[np.uint8], people: list[Person], skeleton: Skeleton | None, scale: float
 ) -> NDArray[np.uint8]:
-    """The labelled joints and limbs on the scaled picture."""
+    """The labelled joints and limbs on the scaled image."""
     size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
     method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     scaled = np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)
@@ -166,7 +166,7 @@ def _draw(
     confidences = (joints[..., 2] > 0).astype(np.float32)
     boxes = np.array([_extent(points[seen > 0]) for points, seen in zip(keypoints, confidences, strict=True)])
     labelled = People(boxes, np.ones(len(posed), np.float32), keypoints, confidences)
-    return PoseArtist(skeleton, boxes=False).draw(scaled, labelled)
+    return PoseAnnotator(skeleton, boxes=False).draw(scaled, labelled)
 
 
 def _extent(points: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from datasets.validation.annotations import Annotations
-from datasets.validation.finding import Finding
+from datasets.validation.issue import Issue
 from sia.skeletons.sides import LEFT, RIGHT, side_words
 from sia.skeletons.skeleton import COCO_PERSON
 
@@ -92,19 +92,19 @@ def _histogram(sides: list[float]) -> dict[str, int]:
     return dict(zip(labels, map(int, counts), strict=True))
 
 
-def check_statistics(data: Annotations, statistics: Statistics) -> Iterator[Finding]:
+def check_statistics(data: Annotations, statistics: Statistics) -> Iterator[Issue]:
     """Findings about the file as a whole."""
     if data.skeleton is None:
         return
     names = data.skeleton.names
     if set(names) != set(COCO_PERSON.names):
-        yield Finding("own-skeleton", f"{len(names)} keypoints of its own: {', '.join(names)}.")
+        yield Issue("own-skeleton", f"{len(names)} keypoints of its own: {', '.join(names)}.")
     never = [k for k, joint in enumerate(statistics.joints) if joint.hidden + joint.seen == 0]
     for k in never if statistics.posed else []:
-        yield Finding("never-labelled", f"{names[k]} is labelled in none of {statistics.posed} people.", joints=(k,))
+        yield Issue("never-labelled", f"{names[k]} is labelled in none of {statistics.posed} people.", joints=(k,))
     if statistics.posed and sum(joint.hidden for joint in statistics.joints) == 0:
-        yield Finding("never-hidden", f"None of {statistics.posed} people has a joint with v = 1.")
+        yield Issue("never-hidden", f"None of {statistics.posed} people has a joint with v = 1.")
     paired = {i for pair in data.skeleton.flip_pairs for i in pair}
     alone = [k for k in range(len(names)) if k not in paired and {LEFT, RIGHT} & set(side_words(names[k]))]
     for k in alone if data.skeleton.mirrors else []:
-        yield Finding("flip-pair", f"{names[k]} has no counterpart on the other side.", joints=(k,))
+        yield Issue("flip-pair", f"{names[k]} has no counterpart on the other side.", joints=(k,))

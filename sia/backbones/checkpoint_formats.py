@@ -299,12 +299,12 @@ def _merge_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _reshape(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tokens and positions to three dimensions; a projection of video to one of pictures; DINOv3's masked key bias."""
+    """Tokens and positions to three dimensions; a projection of video to one of images; DINOv3's masked key bias."""
     for key in ("cls_token", "reg_token", "pos_embed"):
         if key in weights:
             weights[key] = weights[key].reshape(1, -1, weights[key].shape[-1])
     patches = weights.get("patch_embed.proj.weight")
-    if patches is not None and patches.ndim == 5:  # a picture is a video whose frames are equal: add over time
+    if patches is not None and patches.ndim == 5:  # an image is a video whose frames are equal: add over time
         weights["patch_embed.proj.weight"] = patches.sum(dim=2)
     for key in [key for key in weights if key.endswith(".qkv.bias_mask")]:
         del weights[key]

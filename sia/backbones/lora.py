@@ -51,7 +51,7 @@ def add_adapters(backbone: Backbone, rank: int) -> None:
     names = [f"blocks.{name}" for name, module in vit.blocks.named_modules() if isinstance(module, nn.Linear)]
     config = peft.LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=names)
     peft.inject_adapter_in_model(config, vit)
-    backbone.learn("adapters")
+    backbone.set_trainable("adapters")
 
 
 def halve_frozen(backbone: Backbone) -> None:

@@ -1,4 +1,4 @@
-"""Sapiens (Khirodkar et al., 2024): plain ViTs pretrained on pictures of people; Sapiens2 is among timm's models."""
+"""Sapiens (Khirodkar et al., 2024): plain ViTs pretrained on images of people; Sapiens2 is among timm's models."""
 
 from __future__ import annotations
 

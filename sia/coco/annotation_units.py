@@ -42,7 +42,7 @@ def check_units(
     shares = {"boxes": _within(corners, 1.0), "labelled joints": _within(points, 1.0)}
     for what, inside in shares.items():
         if len(inside) and inside.mean() > 0.5:
-            message = f"{int(inside.sum())} of {len(inside)} {what} lie between 0 and 1, as shares of the image."
+            message = f"{int(inside.sum())} of {len(inside)} {what} lie between 0 and 1, as fractions of the image."
             return [Remark("units", f"{message} Give pixels: multiply by width and height.")]
     everything = np.concatenate([corners[:, :2] + corners[:, 2:], points])
     if len(people) >= MANY and min(sides) >= LARGE and 50 < everything.max() <= 100:

@@ -1,4 +1,4 @@
-"""The flags that inference on pictures and on videos share. Nothing here loads torch, so `--help` comes at once."""
+"""The flags that inference on images and on videos share. Nothing here loads torch, so `--help` comes at once."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def add_common_flags(parser: argparse.ArgumentParser, name: str) -> argparse._Mu
         help="input size in pixels; best near that of the weights (default)",
     )  # fmt: skip
     parser.add_argument(
-        "--look_thresh", type=fraction, metavar="0-1",
-        help="people whose first score is lower get no second look, except for the best of each picture: higher is "
+        "--roi_score_thresh", type=fraction, metavar="0-1",
+        help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
         "faster and finds fewer; keep it below --conf_thresh (default: 0.1, or what an export was made with)",
     )  # fmt: skip
     parser.add_argument(

@@ -11,13 +11,13 @@ from pathlib import Path
 from sia.coco.image_ids import ImageIds
 from sia.commands.flags import KEYPOINT, SCORE
 from sia.commands.image_output import ImageOutput, close_after, readable
-from sia.commands.interruption import Interruption, sigterm_like_ctrl_c
 from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.run import announce, describe_run, output_folder, remove_if_empty
+from sia.commands.signals import SignalHandler, sigterm_like_ctrl_c
 from sia.commands.timings import Timings
-from sia.description.picture import describe_picture, make_model, write_words
-from sia.description.writer import Writer
-from sia.drawing.annotator import Image, PoseArtist
+from sia.description.image import describe_image, make_model, write_words
+from sia.description.writer import DescriptionWriter
+from sia.drawing.annotator import Image, PoseAnnotator
 from sia.errors import DISK_FULL, DataError, SiaError, first_line
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
@@ -52,7 +52,7 @@ class ImageJob:
         find: Find,
         ids: ImageIds,
         output: ImageOutput,
-        writer: Writer | None = None,
+        writer: DescriptionWriter | None = None,
     ) -> None:
         self.args = args
         self.predictor = predictor
@@ -61,13 +61,13 @@ class ImageJob:
         self.files = list(ids.of)
         self.output = output
         self.writer = writer
-        self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
+        self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
         self.timings = Timings()
         self.described: list[Row] = []
         self.written: list[Path] = []
         self.people = 0
 
-    def run(self, interruption: Interruption) -> None:
+    def run(self, interruption: SignalHandler) -> None:
         """All batches, or those before the user stops it."""
         for batch in self._batches():
             found, seconds = self.find([self.files[number] for number in batch], list(batch.values()))
@@ -144,7 +144,7 @@ class ImageJob:
     def _save(self, number: int, image: Image, people: People) -> None:
         file = self.files[number]
         image_id, name = self.ids.of[file], readable(file)
-        path = self.output.write(file, self.artist.draw(image, people, in_place=True))
+        path = self.output.write(file, self.annotator.draw(image, people, in_place=True))
         self.written.append(path)
         height, width = image.shape[:2]
         entry = {"id": image_id, "file_name": name, "width": width, "height": height}
@@ -152,7 +152,7 @@ class ImageJob:
         self.output.add(entry, coco_rows(people, image_id, self.ids.category))
         self.people += len(people)
         if self.writer is not None:
-            rows = describe_picture(self.writer, self.predictor.skeleton, people, self.args.kpt_thresh)
+            rows = describe_image(self.writer, self.predictor.skeleton, people, self.args.kpt_thresh)
             described = {"image_id": image_id, "name": path.name, "file_name": name}
             self.described.append({**described, "people": rows})
 
@@ -183,13 +183,13 @@ def run(args: argparse.Namespace) -> int:
     model = make_model(args.llm, args.llm_url)
     pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
-    predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
+    predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh)
     ids = choose_ids(files, args.ann_file, predictor, warnings)
     announce(predictor)
     folder = output_folder(args.output_dir, "inference-image")
     with remove_if_empty(folder):
         find = find_with(predictor) if pipeline is None else find_through(pipeline, list(ids.of))
-        writer = Writer(model, folder / "answers", args.llm_people, _warn) if args.describe else None
+        writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn) if args.describe else None
         output = ImageOutput(folder)
         job = ImageJob(args, predictor, find, ids, output, writer)
         for line in warnings:
@@ -211,7 +211,7 @@ def choose_ids(files: Sequence[Path], ann_file: Path | None, predictor: Predicto
 
 def carry_out(job: ImageJob) -> int:
     """All images, or those before a signal or an error; returns the exit status."""
-    with Interruption() as interruption:
+    with SignalHandler() as interruption:
         try:
             job.run(interruption)
         except BaseException:
@@ -284,7 +284,7 @@ def _warn(line: str) -> None:
 def _summarise(job: ImageJob) -> None:
     tally, times = job.output.tally, job.timings.medians()
     print(
-        f"{len(tally.images)} of {len(job.files)} pictures, {_count(job.people)} with a score of "
+        f"{len(tally.images)} of {len(job.files)} images, {_count(job.people)} with a score of "
         f"{job.args.conf_thresh:.3g} or more, {len(tally.unreadable)} unreadable."
     )
     if tally.images:
@@ -294,7 +294,7 @@ def _summarise(job: ImageJob) -> None:
         )
     print("Written:")
     paths = [str(path.resolve()) for path in job.written]
-    print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} pictures in {job.output.folder.resolve()}"]))
+    print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} images in {job.output.folder.resolve()}"]))
     print(f"{job.output.results_path.resolve()}\n{job.output.sidecar_path.resolve()}")
     if job.writer is not None:
         print(f"{(job.output.folder / 'facts.json').resolve()}\n{(job.output.folder / 'text').resolve()}")

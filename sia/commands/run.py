@@ -1,4 +1,4 @@
-"""What inference on pictures and on videos have in common: announcements and the output folder."""
+"""What inference on images and on videos have in common: announcements and the output folder."""
 
 from __future__ import annotations
 

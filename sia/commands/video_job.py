@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sia.commands.interruption import Interruption
 from sia.commands.run import announce, describe_run, output_folder, remove_if_empty
+from sia.commands.signals import SignalHandler
 from sia.commands.timings import Timings
-from sia.drawing.annotator import PoseArtist
-from sia.drawing.tracks import TrackArtist
+from sia.drawing.annotator import PoseAnnotator
+from sia.drawing.tracks import TrackAnnotator
 from sia.errors import OutputError, SiaError
 from sia.io.output_file import write_json
 from sia.io.results import JsonLines, person_rows
@@ -60,8 +60,8 @@ class VideoJob:
         self.tracks = args.track or args.smooth != "none"
         self.tracker = Tracker(predictor.skeleton, args.conf_thresh)
         self.smoother: Smoother[Frame] = make_smoother(args.smooth, float(reader.info.rate))
-        self.artist = PoseArtist(predictor.skeleton, args.kpt_thresh)
-        self.track_artist = TrackArtist(predictor.skeleton, args.kpt_thresh)
+        self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
+        self.track_artist = TrackAnnotator(predictor.skeleton, args.kpt_thresh)
         self.ids: set[int] = set()
         self.video_path = folder / f"{stem}.mp4"
         self.rows_path = folder / f"{stem}.jsonl"
@@ -73,7 +73,7 @@ class VideoJob:
         self.timings = Timings()
         self.warnings: list[str] = []
 
-    def run(self, interruption: Interruption) -> None:
+    def run(self, interruption: SignalHandler) -> None:
         """All frames, or those before the user stops it; what was done so far is kept either way."""
         begin = time.perf_counter()
         try:
@@ -123,12 +123,12 @@ class VideoJob:
         self.ids.update(filter(None, tracked.ids.tolist()))
 
     def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> int:
-        people, ids, bridged = person_rows(tracked.people), tracked.ids.tolist(), tracked.bridged.tolist()
+        people, ids, interpolated = person_rows(tracked.people), tracked.ids.tolist(), tracked.interpolated.tolist()
         if self.tracks:
-            people = [{"id": i or None, "bridged": b, **p} for i, b, p in zip(ids, bridged, people, strict=True)]
-            drawn = self.track_artist.draw(frame.image, tracked.people, ids, bridged, time)
+            people = [{"id": i or None, "bridged": b, **p} for i, b, p in zip(ids, interpolated, people, strict=True)]
+            drawn = self.track_artist.draw(frame.image, tracked.people, ids, interpolated, time)
         else:
-            drawn = self.artist.draw(frame.image, tracked.people)
+            drawn = self.annotator.draw(frame.image, tracked.people)
         rows.write({"frame": frame.number, "time": round(time, 6), "people": people})
         video.write(drawn, frame.pts, frame.duration)
         return len(people)
@@ -201,8 +201,8 @@ def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[F
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
-    with open_reader(args.video_path, args.reader, args.max_pixels) as reader, Interruption() as interruption:
-        predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.look_thresh)
+    with open_reader(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
+        predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh)
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")
         with remove_if_empty(folder):

@@ -13,10 +13,10 @@ Value = float | int | str
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact about the picture, not about space: angles are projected, left and right of limbs are the person's own.
+    """A fact about the image, not about space: angles are projected, left and right of limbs are the person's own.
 
     Attributes:
-        id: such as ``p1.angle.left_elbow``; unique in a picture.
+        id: such as ``p1.angle.left_elbow``; unique in an image.
         kind: ``angle``, ``bend``, ``direction``, ``above``, ``left_of``, ``close``, ``symmetric``, ``level``, ``seen``,
             ``hidden``, ``posture`` or ``facing``.
         subject: what it is about: ``left elbow``, ``left forearm``, ``arms``, ``person``.

@@ -1,7 +1,7 @@
 """Measures everything that can be said of one person.
 
 The idea of such codes is PoseScript's (Delmas et al., ECCV 2022, section 3.2). There they are measured in space; here
-in the picture, so that angles are projected ones.
+in the image, so that angles are projected ones.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def measure(body: Body, person: int) -> list[Fact]:
 
     Args:
         body: the person.
-        person: number in the picture, from 1 on; begins every id.
+        person: number in the image, from 1 on; begins every id.
     """
     facts = [*_whole(body), *_angles(body), *_directions(body), *_relations(body), *_contacts(body), *_symmetry(body)]
     named = [_fact(person, *entry) for entry in facts]

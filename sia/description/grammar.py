@@ -41,7 +41,7 @@ _WORDS = (
 _NUMBERS = {"no": 0, **{word: number for number, word in enumerate(_WORDS)}}
 _FILLERS = (
     "the", "a", "an", "is", "are", "and", "while", "with", "at", "in", "of", "to", "by", "also", "both", "angle",
-    "degrees", "degree", "picture", "image", "projected", "keypoints", "keypoint", "view", "its", "their", ",", ".",
+    "degrees", "degree", "image", "image", "projected", "keypoints", "keypoint", "view", "its", "their", ",", ".",
     ";", ":", "(", ")", "-",
 )  # fmt: skip
 _POINTS = frozenset(("points", "pointing", "point"))

@@ -35,7 +35,7 @@ SCHEMA: dict[str, Any] = {
 TOKENS = 700
 """Longest answer."""
 
-_TASK = """You write a short description of one person in a picture, from measured facts only.
+_TASK = """You write a short description of one person in an image, from measured facts only.
 Answer with JSON and nothing else: {"sentences": [{"text": "...", "fact_ids": ["..."]}]}
 Rules:
 - One to six sentences. Begin with the posture and the facing, where there are facts of them.

@@ -17,7 +17,7 @@ ANKLES = ("left_ankle", "right_ankle")
 POSTURES = ("standing", "sitting", "crouching", "bending", "lying")
 FACING = ("towards the camera", "away from the camera", "sideways")
 MARGIN = 0.2
-"""Least distance to the nearest limit, as a share of what each rule calls far."""
+"""Least distance to the nearest limit, as a fraction of what each rule calls far."""
 
 
 class Answer(NamedTuple):
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 def posture(body: Body) -> Answer | None:
     """One of `POSTURES`; None where keypoints are missing or the rules are near their limits.
 
-    Trunk and legs are measured as seen in the picture, in trunk lengths: a lying trunk is flat, legs of someone who
+    Trunk and legs are measured as seen in the image, in trunk lengths: a lying trunk is flat, legs of someone who
     stands reach far below the hips, thighs of someone who sits are short or flat while the lower legs hang.
     """
     trunk = (*SHOULDERS, *HIPS)

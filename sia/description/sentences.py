@@ -29,7 +29,7 @@ def say(fact: Fact) -> Sentence:
     text = {
         "angle": lambda: f"The {fact.subject} is at {fact.value} degrees.",
         "bend": lambda: f"The {fact.subject} is {fact.value}.",
-        "direction": lambda: f"The {fact.subject} points {fact.value} in the picture.",
+        "direction": lambda: f"The {fact.subject} points {fact.value} in the image.",
         "seen": lambda: f"{_keypoints(fact)} in view.",
         "posture": lambda: f"The person is {fact.value}.",
         "facing": lambda: f"The person is {_facing(fact)}.",

@@ -17,7 +17,7 @@ def problem_of(sentence: Sentence, facts: Sequence[Fact], person: int) -> str:
     Args:
         sentence: what somebody wrote.
         facts: of this person.
-        person: number in the picture.
+        person: number in the image.
     """
     known = {fact.id: fact for fact in facts}
     unknown = [name for name in sentence.fact_ids if name not in known]

@@ -89,7 +89,7 @@ class Words:
         }
 
 
-class Writer:
+class DescriptionWriter:
     """Describes one person after the other.
 
     Args:

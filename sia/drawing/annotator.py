@@ -1,4 +1,4 @@
-"""Draws people on pictures: left limbs in blues, right limbs in warm colours, for any skeleton."""
+"""Draws people on images: left limbs in blues, right limbs in warm colours, for any skeleton."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _colour(side: str, place: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-class PoseArtist:
+class PoseAnnotator:
     """Draws the people of one skeleton.
 
     Args:
@@ -91,7 +91,7 @@ class PoseArtist:
     def draw(
         self, image: Image, people: People, labels: Sequence[Label] | None = None, *, in_place: bool = False
     ) -> Image:
-        """A picture with the people on it.
+        """An image with the people on it.
 
         Args:
             image: (H, W, 3) uint8, RGB; stays as it is unless ``in_place``, which saves the memory of another.
@@ -156,7 +156,7 @@ def _joint(canvas: Image, centre: NDArray[np.int64], colour: Colour, thickness: 
 
 
 def _limb_thickness(canvas: Image, box: NDArray[np.float32]) -> int:
-    """Pixels: follows the person, so that neither a face nor a crowd drowns, within limits set by the picture."""
+    """Pixels: follows the person, so that neither a face nor a crowd drowns, within limits set by the image."""
     longer = max(canvas.shape[:2])
     person = float(max(box[2] - box[0], box[3] - box[1], 1))
     return round(float(np.clip(0.014 * person, max(1.0, longer / 900), max(2.0, longer / 180))))
@@ -195,7 +195,7 @@ def _draw_box(overlay: Image, box: NDArray[np.floating], colour: Colour, longer:
 
 
 def _draw_tag(canvas: Image, box: NDArray[np.float32], text: str) -> None:
-    """A dark label on the upper edge of the box, moved into the picture where it would leave it."""
+    """A dark label on the upper edge of the box, moved into the image where it would leave it."""
     if not np.isfinite(box).all():
         return
     height, width = canvas.shape[:2]

@@ -1,4 +1,4 @@
-"""Text below a picture."""
+"""Text below an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAMPLE = "The left elbow is bent at 85 degrees, the right wrist is above the fa
 
 
 def with_caption(image: Image, paragraphs: Sequence[str], most: int = 14) -> Image:
-    """The picture with a white panel of text below it.
+    """The image with a white panel of text below it.
 
     Args:
         image: (H, W, 3) uint8, RGB; stays as it is.

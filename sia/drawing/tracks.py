@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.drawing.annotator import Colour, Image, Label, PoseArtist
+from sia.drawing.annotator import Colour, Image, Label, PoseAnnotator
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
@@ -28,7 +28,7 @@ def colour_of(number: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-class TrackArtist:
+class TrackAnnotator:
     """Draws the frames of one video, in order.
 
     Args:
@@ -39,11 +39,13 @@ class TrackArtist:
 
     def __init__(self, skeleton: Skeleton, kpt_thresh: float, seconds: float = 1.5) -> None:
         self.category, self.seconds = skeleton.category, seconds
-        self._artist = PoseArtist(skeleton, kpt_thresh, fade=True)
+        self._artist = PoseAnnotator(skeleton, kpt_thresh, fade=True)
         self._trails: dict[int, deque[tuple[float, float, float]]] = {}
 
-    def draw(self, image: Image, people: People, ids: Sequence[int], bridged: Sequence[bool], time: float) -> Image:
-        """A new picture with trails, people and ids on it.
+    def draw(
+        self, image: Image, people: People, ids: Sequence[int], interpolated: Sequence[bool], time: float
+    ) -> Image:
+        """A new image with trails, people and ids on it.
 
         Args:
             image: (H, W, 3) uint8, RGB; stays as it is.
@@ -56,12 +58,12 @@ class TrackArtist:
         self._follow(people, ids, time)
         for number, trail in self._trails.items():
             _draw_trail(canvas, trail, colour_of(number), time, self.seconds)
-        labels = [self._label(*entry) for entry in zip(ids, people.scores.tolist(), bridged, strict=True)]
+        labels = [self._label(*entry) for entry in zip(ids, people.scores.tolist(), interpolated, strict=True)]
         return self._artist.draw(canvas, people, labels)
 
-    def _label(self, number: int, score: float, bridged: bool) -> Label:
+    def _label(self, number: int, score: float, interpolated: bool) -> Label:
         name = f"{self.category} {number}" if number else self.category
-        return Label(f"{name} bridged" if bridged else f"{name} {score:.2f}", colour_of(number))
+        return Label(f"{name} bridged" if interpolated else f"{name} {score:.2f}", colour_of(number))
 
     def _follow(self, people: People, ids: Sequence[int], time: float) -> None:
         """Adds the middle of the lower edge of each box; forgets what is too old."""

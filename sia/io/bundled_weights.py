@@ -1,4 +1,4 @@
-"""The weights that come with the project: for inference, and as a start for trainings on few pictures."""
+"""The weights that come with the project: for inference, and as a start for trainings on few images."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ DEFAULT = FOLDER / "sia_pose_simple-n16.pt"
 """What inference takes where no weights are named; weights/README.md says what they were trained on."""
 
 FEW = 10_000
-"""Pictures from which on a training starts from random weights: there is enough to learn from."""
+"""Images from which on a training starts from random weights: there is enough to learn from."""
 
 
-def shipped_start(model: str, size: str, pictures: int) -> tuple[Path | None, str]:
+def bundled_start(model: str, size: str, images: int) -> tuple[Path | None, str]:
     """Where a training starts that was told nothing.
 
     Args:
         model: a key of `MODELS`.
         size: of the model.
-        pictures: to train on.
+        images: to train on.
 
     Returns:
         A file of weights, or None for random ones, and the reason.
     """
-    if pictures >= FEW:
-        return None, f"random ({pictures} pictures; the weights that come along are for less than {FEW})"
+    if images >= FEW:
+        return None, f"random ({images} images; the bundled weights are for less than {FEW})"
     path = FOLDER / f"{model}-{size}.pt"
     if not path.is_file():
         return None, f"random (no weights of {model} {size} come along)"

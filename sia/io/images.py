@@ -66,9 +66,9 @@ def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
             _check_pages(path, opened, warn or _warn_once)
             return _decode(opened, shrink)
     except ConfigError as error:
-        raise DataError(f"Can't read the picture {path}: {error}. Or convert it to JPEG.") from error
+        raise DataError(f"Can't read the image {path}: {error}. Or convert it to JPEG.") from error
     except Exception as error:  # decoders raise whatever they like: RuntimeError, AttributeError, struct.error, ...
-        raise DataError(f"Can't read the picture {path}: {_reason(error)}") from error
+        raise DataError(f"Can't read the image {path}: {_reason(error)}") from error
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -83,7 +83,7 @@ def image_size(path: Path) -> tuple[int, int]:
             if orientation(opened) < 5:
                 return opened.width, opened.height
     except Exception as error:
-        raise DataError(f"Can't read the picture {path}: {_reason(error)}") from error
+        raise DataError(f"Can't read the image {path}: {_reason(error)}") from error
     height, width = read_image(path).shape[:2]  # formats differ in whether their header is turned already
     return width, height
 

@@ -47,7 +47,7 @@ def determinant(matrix: Matrix) -> float:
 def fit_letterbox(source: tuple[int, int], target: tuple[int, int]) -> Letterbox:
     """The whole source as large as it fits into the target, centred, never squashed; sizes are height, width.
 
-    Padding is whole pixels, so that a picture of the target's size stays as it is.
+    Padding is whole pixels, so that an image of the target's size stays as it is.
     """
     scale = min(target[0] / source[0], target[1] / source[1])
     pad_y, pad_x = ((target[axis] - source[axis] * scale) // 2 for axis in (0, 1))
@@ -60,7 +60,7 @@ def letterbox_matrix(letterbox: Letterbox) -> Matrix:
 
 
 def letterbox_image(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.uint8], Letterbox]:
-    """The picture as the model sees it at validation and inference.
+    """The image as the model sees it at validation and inference.
 
     Args:
         image: (h, w, 3) uint8, RGB.

@@ -1,4 +1,4 @@
-"""People as rows of JSON: COCO results for pictures, JSON Lines for videos.
+"""People as rows of JSON: COCO results for images, JSON Lines for videos.
 
 Both are in original pixels: continuous coordinates, x to the right, y down, pixel i covers [i, i + 1).
 """
@@ -66,7 +66,7 @@ def describe_rows(skeleton: Skeleton) -> Row:
         "coordinates": "original pixels after EXIF orientation or video rotation; continuous: x to the right, y down, "
         "pixel i covers [i, i + 1), so the centre of the first pixel is (0.5, 0.5)",
         "bbox": "x, y of the upper left corner, width, height",
-        "keypoints": "x, y, confidence for each keypoint in the order of skeleton.names; may lie outside the picture; "
+        "keypoints": "x, y, confidence for each keypoint in the order of skeleton.names; may lie outside the image; "
         "skeleton.edges counts them from 0",
         "score": "0 to 1, the model's own estimate of how well the person is found",
         "skeleton": skeleton.to_dict(),
@@ -76,7 +76,7 @@ def describe_rows(skeleton: Skeleton) -> Row:
 def number_images(files: Sequence[Path]) -> list[int]:
     """Image ids: the last number in each file name where all have one and no two the same, else 1, 2, 3, ...
 
-    COCO names its files by image id, so results of COCO's own pictures can be evaluated as they are.
+    COCO names its files by image id, so results of COCO's own images can be evaluated as they are.
     """
     numbers = [re.findall(r"[0-9]+", file.stem)[-1:] for file in files]
     ids = [int(found[0]) for found in numbers if found and len(found[0]) <= 18]

@@ -108,7 +108,7 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
 
 
 def resize_squares(weights: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A state dict for a model whose glimpse looks at squares of another side.
+    """A state dict for a model whose RoI keypoint head looks at squares of another side.
 
     The larger the square, the more units see across it. Those that only the model has stay as they are, those that
     only the weights have are left out; all else has to fit as ever.
@@ -138,7 +138,7 @@ def shared_weights(model: nn.Module, weights: object) -> object:
 
 
 BLOCKS = "backbone.vit.blocks."
-ACROSS = "glimpse.body.across."
+ACROSS = "roi_head.body.across."
 OF_THE_DATA = ("sigmas", "head.mean_pose")
 """Buffers that are made from the annotations, not learned."""
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from sia.batch import PoseBatch
 from sia.boxes import iou, iou_and_giou, to_centres, to_corners
-from sia.losses.matcher import NO_ONE, PATCHES_PER_PERSON, Targets, person_of_row, targets_from
+from sia.losses.matcher import PATCHES_PER_PERSON, UNMATCHED, Targets, matched_person, targets_from
 from sia.losses.oks import keypoint_similarity, masked_mean
-from sia.modules.roi_keypoint_head import Places, place_target
+from sia.modules.roi_keypoint_head import Heatmaps, heatmap_target
 from sia.outputs import PoseOutput, Prediction, gather_rows
 
 QUALITY_POWER = 1.5
@@ -42,7 +42,7 @@ class LossWeights:
 
 
 class _Score(NamedTuple):
-    """What a score is to tell: the OKS of these keypoints (B, Q, K, 2), with so large a share of the box's IoU."""
+    """What a score is to tell: the OKS of these keypoints (B, Q, K, 2), with so large a fraction of the box's IoU."""
 
     poses: Tensor
     iou: float = 0.5
@@ -61,7 +61,7 @@ class PoseCriterion(nn.Module):
     """Weighted losses of a training output; it has no parameters of its own.
 
     The score of a token learns half IoU and half OKS: OKS alone is 0 for every candidate at the start, which teaches
-    nothing. After the glimpse it learns OKS. Keypoint-less people supervise score and box; candidates centred in an
+    nothing. After the RoI keypoint head it learns OKS. Keypoint-less people supervise score and box; candidates centred in an
     ignored region supervise nothing, but doubles of labelled people do.
     """
 
@@ -102,30 +102,30 @@ class PoseCriterion(nn.Module):
         assert output.matched is not None
         groups = output.matched.shape[1]
         total: dict[str, Tensor] = {}
-        person = person_of_row(output.matched, output.layers[0].scores.shape[1])
-        assert output.chosen is not None
-        assert output.places is not None
-        chosen = person.gather(1, output.chosen)
+        person = matched_person(output.matched, output.layers[0].scores.shape[1])
+        assert output.selected is not None
+        assert output.heatmaps is not None
+        selected = person.gather(1, output.selected)
         for stage in self._stages(output, person, groups):
             for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
                 total[name] = total.get(name, 0) + value / (num_people * stage.share)
-        total["place"] = self.weights.place * place_loss(output.places, chosen, targets) / num_people
+        total["place"] = self.weights.place * heatmap_loss(output.heatmaps, selected, targets) / num_people
         return total
 
     @staticmethod
     def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[_Stage]:
         """The scores of the last layer answer for the placed keypoints, not for the first guess."""
-        assert output.chosen is not None
-        chosen, guess = person.gather(1, output.chosen), output.layers[-1].poses.detach()
-        row = output.chosen[..., None, None].expand(-1, -1, *guess.shape[2:])
-        shown = guess.scatter(1, row, output.placed[0].poses.detach())
+        assert output.selected is not None
+        selected, guess = person.gather(1, output.selected), output.layers[-1].poses.detach()
+        row = output.selected[..., None, None].expand(-1, -1, *guess.shape[2:])
+        shown = guess.scatter(1, row, output.refined[0].poses.detach())
         stages = [_Stage(layer, person, groups, _Score(layer.poses)) for layer in output.layers[:-1]]
         stages += [_Stage(output.layers[-1], person, groups, _Score(shown))]
-        return stages + [_Stage(layer, chosen, 1, _Score(layer.poses, iou=0.0)) for layer in output.placed]
+        return stages + [_Stage(layer, selected, 1, _Score(layer.poses, iou=0.0)) for layer in output.refined]
 
     def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
-        assert output.proposals is not None and output.stands_for is not None
-        person = output.stands_for
+        assert output.proposals is not None and output.patch_person is not None
+        person = output.patch_person
         counts = _count(person, targets.people.shape[1])
         share = 1 / gather_rows(counts, person.clamp(min=0)).clamp(min=1) if counts.shape[1] else None
         losses = self._losses(output.proposals, person, targets, share)
@@ -145,7 +145,7 @@ class PoseCriterion(nn.Module):
         person (B, Q) is whom each stands for, share (B, Q) what it counts, score what its score is to tell.
         """
         score = score or _Score(prediction.poses)
-        owned = person != NO_ONE
+        owned = person != UNMATCHED
         unsure = _unsure(prediction.boxes.detach(), targets)
         truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
         count = owned.float() if share is None else owned * share
@@ -184,24 +184,24 @@ class PoseCriterion(nn.Module):
         return (torch.where(owned, 1.0, background) * loss).sum()
 
 
-def place_loss(places: Places, person: Tensor, targets: Targets) -> Tensor:
+def heatmap_loss(heatmaps: Heatmaps, person: Tensor, targets: Targets) -> Tensor:
     """Cross-entropy between where keypoints were looked for and where they are, summed over people.
 
     person (B, R) is whom each row stands for. Keypoints outside their square teach nothing.
     """
-    squares = places.squares
-    owner = person[squares.image, squares.row]
-    at = (squares.image, owner.clamp(min=0))
-    points = squares.inside(targets.poses[at])
-    known = targets.labelled[at] & (owner != NO_ONE)[:, None] & ((points > 0) & (points < 1)).all(-1)
-    entropy = -(place_target(points * places.cells, places.cells) * places.log_shares).sum(-1)
+    rois = heatmaps.rois
+    owner = person[rois.image, rois.row]
+    at = (rois.image, owner.clamp(min=0))
+    points = rois.inside(targets.poses[at])
+    known = targets.labelled[at] & (owner != UNMATCHED)[:, None] & ((points > 0) & (points < 1)).all(-1)
+    entropy = -(heatmap_target(points * heatmaps.cells, heatmaps.cells) * heatmaps.log_probabilities).sum(-1)
     return masked_mean(entropy, known).sum()
 
 
 def _count(person: Tensor, people: int) -> Tensor:
     """person (B, Q) -> (B, P) how many candidates stand for each person."""
     counts = torch.zeros(len(person), people + 1, device=person.device)
-    index = torch.where(person == NO_ONE, people, person)
+    index = torch.where(person == UNMATCHED, people, person)
     return counts.scatter_add(1, index, torch.ones_like(index, dtype=counts.dtype))[:, :people]
 
 

@@ -16,13 +16,13 @@ LOWEST, HIGHEST = 0.5, 32.0
 """Cycles over the longer input side of the slowest and fastest sine."""
 
 REFERENCE_NOISE = 0.15
-"""Standard deviation of the shift and growth of references in the training-only groups, in shares of the box."""
+"""Standard deviation of the shift and growth of references in the training-only groups, in fractions of the box."""
 
 
 POOL = 4
 """Patches among which distinct ones are looked for, as a multiple of the tokens."""
 
-ALIKE = 0.8
+DUPLICATE_IOU = 0.8
 """IoU with the box of a better patch from which on a patch is not a distinct one."""
 
 
@@ -52,7 +52,7 @@ class DetectionTokens(nn.Module):
         alike: IoU with the box of a better patch from which on a patch is not distinct.
     """
 
-    alike: float = ALIKE
+    duplicate_iou: float = DUPLICATE_IOU
 
     def __init__(self, dim: int, num_keypoints: int, tokens: int, groups: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class DetectionTokens(nn.Module):
         self.place = nn.Sequential(nn.Linear(dim + 2 * num_keypoints, dim), nn.GELU(), nn.Linear(dim, dim))
 
     def forward(
-        self, patches: Tensor, head: PersonHead, proposals: Prediction, sure: Tensor | None = None
+        self, patches: Tensor, head: PersonHead, proposals: Prediction, forced: Tensor | None = None
     ) -> tuple[Tensor, Reference]:
         """Builds the tokens.
 
@@ -74,7 +74,7 @@ class DetectionTokens(nn.Module):
         Returns:
             (B, G * M, D) tokens and their references; G is 1 outside training.
         """
-        best = self._best(proposals.detach(), sure)
+        best = self._best(proposals.detach(), forced)
         reference = reference_from(proposals.select(best))
         content = self.content(gather_rows(patches, best))
         if self.training and self.groups > 1:
@@ -85,14 +85,14 @@ class DetectionTokens(nn.Module):
         place = torch.cat([sine_embedding(reference.boxes, self.dim), shape], dim=-1)
         return content + self.place(place.to(content.dtype)), reference
 
-    def _best(self, proposals: Prediction, sure: Tensor | None) -> Tensor:
+    def _best(self, proposals: Prediction, forced: Tensor | None) -> Tensor:
         """(B, M) int64 patches: those that are sure, then distinct ones, then the others of the pool."""
         patches = proposals.scores.shape[1]
         pool = proposals.scores.sigmoid().topk(at_most(POOL * self.tokens, patches), dim=1)
         boxes = to_corners(gather_rows(proposals.boxes, pool.indices))
-        rank = pool.values - (overlap_with_better(boxes, pool.values) > self.alike).to(pool.values.dtype)
+        rank = pool.values - (overlap_with_better(boxes, pool.values) > self.duplicate_iou).to(pool.values.dtype)
         rank = torch.full_like(proposals.scores, -2.0).scatter(1, pool.indices, rank)
-        rank = rank if sure is None else rank + 4 * sure
+        rank = rank if forced is None else rank + 4 * forced
         return rank.topk(at_most(self.tokens, patches), dim=1).indices
 
 

@@ -1,4 +1,4 @@
-"""Rivalry: of several tokens that found the same person, one speaks and the others step back."""
+"""DuplicateSuppression: of several tokens that found the same person, one speaks and the others step back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PENALTY = 6.0
 """What a token loses from its logit at first, if a better one has the very same box."""
 
 
-class Rivalry(nn.Module):
+class DuplicateSuppression(nn.Module):
     """Lowers the score of a token that overlaps a better one of its group, by as much as it has learned.
 
     Inside the model and before the matching, so the loss sees the result: the penalty is a function of the token, which

@@ -15,7 +15,7 @@ SCORE_PRIOR = -4.0
 """Logit that a candidate starts with: few of them are people (Lin et al., Focal Loss, section 4.1)."""
 
 PATCH_BOX = 0.25
-"""Side of the box that a patch starts from, as a share of the input that the weights were first made for."""
+"""Side of the box that a patch starts from, as a fraction of the input that the weights were first made for."""
 
 LOG_SIZE_LIMIT = 4.0
 """A box changes its size by at most exp(4) = 55 times in one step, which keeps fp16 finite."""
@@ -43,7 +43,7 @@ def reference_from(prediction: Prediction) -> Reference:
 class PersonHead(nn.Module):
     """Reads a score, a box and K keypoints from a token.
 
-    The box is a change of the reference box: centre moves by shares of its size, size by a factor. Keypoints are
+    The box is a change of the reference box: centre moves by fractions of its size, size by a factor. Keypoints are
     relative to the new box, ``centre + size * (reference + delta)``, so a pose starts as the mean pose of the
     training set; nothing squashes them into the box or the image.
     """

@@ -50,7 +50,7 @@ def decode(output: PoseOutput, image_size: tuple[int, int]) -> Decoded:
 
 
 MARGIN = 0.05
-"""Of a person beyond the outermost keypoints, in shares of their longer side: ankles and eyes are not the edge."""
+"""Of a person beyond the outermost keypoints, in fractions of their longer side: ankles and eyes are not the edge."""
 
 
 def around(boxes: Tensor, poses: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ POINTS = 4
 
 
 class SampledAttention(nn.Module):
-    """Reads a map at a few learned points around each keypoint; offsets are shares of the person's size."""
+    """Reads a map at a few learned points around each keypoint; offsets are fractions of the person's size."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class SampledAttention(nn.Module):
         """
         people = queries.shape[1]
         offsets = rearrange(self.offsets(queries).float(), "b r k (h p c) -> b r k h p c", h=self.heads, c=2)
-        places = keypoints[:, :, :, None, None] + offsets * sizes[:, :, None, None, None, None]
-        grid = rearrange(places / extent * 2 - 1, "b r k h p c -> (b h) (r k) p c")
+        heatmaps = keypoints[:, :, :, None, None] + offsets * sizes[:, :, None, None, None, None]
+        grid = rearrange(heatmaps / extent * 2 - 1, "b r k h p c -> (b h) (r k) p c")
         weights = rearrange(self.weights(queries), "b r k (h p) -> (b h) 1 (r k) p", h=self.heads).softmax(-1)
         split = rearrange(values, "b (h d) y x -> (b h) d y x", h=self.heads)
         sampled = F.grid_sample(split.float(), grid, align_corners=False)  # (B * h, d, R * K, P)

@@ -1,4 +1,4 @@
-"""The glimpse: a second look at each person, always at the same scale, in a square of the person's own."""
+"""The RoI keypoint head: a RoI refinement at each person, always at the same scale, in a square of the person's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sia.modules.layers import MLP, downsample
 
 STRIDE = 4
-"""Pixels of the square along a cell of the heat maps."""
+"""Pixels of the square along a cell of the heatmaps."""
 
 MARGIN = 1.25
 """Side of the square over the longer side of the person's box (Xiao et al., Simple Baselines, section 3)."""
@@ -25,13 +25,13 @@ SMALLEST_SIDE = 0.01
 """Floor of a square's side, in units of the longer input side."""
 
 TARGET_SPREAD = 0.7
-"""Standard deviation of the heat map to be learned, in cells."""
+"""Standard deviation of the heatmap to be learned, in cells."""
 
 WINDOW = 2
 """Cells around the highest one, on each side, whose mean is the keypoint: a far second peak doesn't move it."""
 
 
-class Squares(NamedTuple):
+class RoIs(NamedTuple):
     """n squares in units of the longer input side.
 
     Attributes:
@@ -47,7 +47,7 @@ class Squares(NamedTuple):
     side: Tensor
 
     def inside(self, points: Tensor) -> Tensor:
-        """points (n, K, 2) in units of the longer input side -> shares of the square's side, from its corner."""
+        """points (n, K, 2) in units of the longer input side -> fractions of the square's side, from its corner."""
         return (points - self.centre[:, None]) / self.side[:, None, None] + 0.5
 
     def outside(self, points: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Squares(NamedTuple):
         return (points - 0.5) * self.side[:, None, None] + self.centre[:, None]
 
 
-class Places(NamedTuple):
+class Heatmaps(NamedTuple):
     """Where keypoints were looked for.
 
     Attributes:
@@ -63,20 +63,20 @@ class Places(NamedTuple):
         squares: n of them.
     """
 
-    log_shares: Tensor
-    squares: Squares
+    log_probabilities: Tensor
+    rois: RoIs
 
     @property
     def cells(self) -> int:
         """Cells along a square."""
-        return math.isqrt(self.log_shares.shape[-1])
+        return math.isqrt(self.log_probabilities.shape[-1])
 
 
-def squares_around(boxes: Tensor, image: Tensor, row: Tensor) -> Squares:
+def rois_around(boxes: Tensor, image: Tensor, row: Tensor) -> RoIs:
     """boxes (n, 4) centre x, centre y, width, height -> squares with a margin; no gradient."""
     boxes = boxes.detach()
     side = (boxes[:, 2:].amax(-1) * MARGIN).clamp(min=SMALLEST_SIDE)
-    return Squares(image, row, boxes[:, :2], side)
+    return RoIs(image, row, boxes[:, :2], side)
 
 
 class Residual(nn.Module):
@@ -134,35 +134,35 @@ def _twice(x: Tensor) -> Tensor:
 
 
 class Found(NamedTuple):
-    """n people after the glimpse.
+    """n people after the RoI keypoint head.
 
     Attributes:
         poses: (n, K, 2) in units of the longer input side.
         confidences: (n, K) logits.
         scores: (n,) logits of the expected OKS.
-        places: the heat maps.
+        places: the heatmaps.
     """
 
     poses: Tensor
     confidences: Tensor
     scores: Tensor
-    places: Places
+    heatmaps: Heatmaps
 
 
-class Glimpse(nn.Module):
-    """Heat maps of one person's keypoints from the pixels of the person's square.
+class RoIKeypointHead(nn.Module):
+    """Heatmaps of one person's keypoints from the pixels of the person's square.
 
-    Why: a map of the whole image shows every person at another scale, and comparing places on it needs many pictures.
+    Why: a map of the whole image shows every person at another scale, and comparing places on it needs many images.
     In a square of their own all people look alike. The token says which of two people in one square is meant.
     """
 
     def __init__(self, token_dim: int, num_keypoints: int, width: int, side: int) -> None:
-        """Builds the glimpse.
+        """Builds the RoI keypoint head.
 
         Args:
             token_dim: width of the detection tokens.
             num_keypoints: K.
-            width: channels at the heat maps' resolution.
+            width: channels at the heatmaps' resolution.
             side: pixels along a square, whatever the person's size; a multiple of 16.
         """
         super().__init__()
@@ -174,7 +174,7 @@ class Glimpse(nn.Module):
         self.score = MLP(3 * width + num_keypoints + 1, 2 * width, 1)
         nn.init.normal_(self.body.person.weight, std=0.01)
 
-    def forward(self, images: Tensor, extent: Tensor, tokens: Tensor, scores: Tensor, squares: Squares) -> Found:
+    def forward(self, images: Tensor, extent: Tensor, tokens: Tensor, scores: Tensor, rois: RoIs) -> Found:
         """Places the keypoints of n people.
 
         Args:
@@ -184,24 +184,24 @@ class Glimpse(nn.Module):
             scores: (n,) logits so far.
             squares: where to look.
         """
-        pixels = sample(images, extent, squares, self.side).contiguous(memory_format=torch.channels_last)
+        pixels = sample(images, extent, rois, self.side).contiguous(memory_format=torch.channels_last)
         fine, deep = self.body(pixels, tokens)
-        places = Places(self.heat(fine).float().flatten(2).log_softmax(-1), squares)
-        points, mass = peaks(places.log_shares)
+        heatmaps = Heatmaps(self.heat(fine).float().flatten(2).log_softmax(-1), rois)
+        points, mass = peaks(heatmaps.log_probabilities)
         confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
         seen = [fine.mean((2, 3)), deep.mean((2, 3)), confidences.detach(), scores.detach()[:, None]]
         revised = scores.detach() + self.score(torch.cat([part.to(fine.dtype) for part in seen], -1)).float()[:, 0]
-        return Found(squares.outside(points / places.cells), confidences, revised, places)
+        return Found(rois.outside(points / heatmaps.cells), confidences, revised, heatmaps)
 
 
-def sample(images: Tensor, extent: Tensor, squares: Squares, side: int) -> Tensor:
+def sample(images: Tensor, extent: Tensor, rois: RoIs, side: int) -> Tensor:
     """images (B, 3, H, W) -> (n, 3, side, side), the pixels of each square; beyond the image 0.
 
-    The images are laid below one another, an edge of zeros around each, and all squares are read from that one picture:
+    The images are laid below one another, an edge of zeros around each, and all squares are read from that one image:
     no image is copied for each of its squares.
     """
     below = rearrange(F.pad(images.float(), [1, 1, 1, 1]), "b c h w -> 1 c (b h) w")
-    x, y = sample_places(extent, squares, images.shape[-2], images.shape[-1], side)
+    x, y = sample_points(extent, rois, images.shape[-2], images.shape[-1], side)
     x, y = x * (2 / (below.shape[3] - 1)) - 1, y * (2 / (below.shape[2] - 1)) - 1
     even = torch.arange(2 * side, device=images.device) % 2 == 0
     pairs = torch.where(even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[:, :, None, :, None])  # x, y, x, ...
@@ -209,7 +209,7 @@ def sample(images: Tensor, extent: Tensor, squares: Squares, side: int) -> Tenso
     return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=side).mean(2)
 
 
-def sample_places(extent: Tensor, squares: Squares, height: int, width: int, side: int) -> tuple[Tensor, Tensor]:
+def sample_points(extent: Tensor, rois: RoIs, height: int, width: int, side: int) -> tuple[Tensor, Tensor]:
     """Columns and rows of the samples in the images below one another, (n, OVERSAMPLING, side) each.
 
     In pixels from the centre of the first pixel of the edge; what lies beyond an image is moved to its edge of zeros.
@@ -218,9 +218,9 @@ def sample_places(extent: Tensor, squares: Squares, height: int, width: int, sid
     steps = (torch.arange(count, device=extent.device, dtype=torch.float32) + 0.5) / count - 0.5
     steps = rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
     per_unit = torch.stack([width / extent[0], height / extent[1]])
-    centre, length = squares.centre * per_unit + 0.5, squares.side[:, None] * per_unit
+    centre, length = rois.centre * per_unit + 0.5, rois.side[:, None] * per_unit
     x, y = (centre[:, axis, None, None] + steps * length[:, axis, None, None] for axis in (0, 1))
-    return x.clamp(0, width + 1), y.clamp(0, height + 1) + (squares.image * (height + 2))[:, None, None]
+    return x.clamp(0, width + 1), y.clamp(0, height + 1) + (rois.image * (height + 2))[:, None, None]
 
 
 def cell_centres(cells: int, device: torch.device) -> Tensor:
@@ -230,18 +230,18 @@ def cell_centres(cells: int, device: torch.device) -> Tensor:
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
-def peaks(log_shares: Tensor) -> tuple[Tensor, Tensor]:
+def peaks(log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
     """(n, K, cells^2) -> (n, K, 2), the mean place around the highest cell, in cells, and the share (n, K) there."""
-    x, y = cell_centres(math.isqrt(log_shares.shape[-1]), log_shares.device).unbind(-1)
-    highest = log_shares.argmax(-1, keepdim=True)
+    x, y = cell_centres(math.isqrt(log_probabilities.shape[-1]), log_probabilities.device).unbind(-1)
+    highest = log_probabilities.argmax(-1, keepdim=True)
     close = ((x - x[highest]).abs() <= WINDOW) & ((y - y[highest]).abs() <= WINDOW)
-    near = log_shares.exp() * close
+    near = log_probabilities.exp() * close
     mass = near.sum(-1)
     return torch.stack([(near * x).sum(-1), (near * y).sum(-1)], dim=-1) / mass[..., None], mass
 
 
-def place_target(points: Tensor, cells: int) -> Tensor:
-    """points (..., 2) in cells -> (..., cells^2): shares of the cells around each, which sum to 1."""
+def heatmap_target(points: Tensor, cells: int) -> Tensor:
+    """points (..., 2) in cells -> (..., cells^2): fractions of the cells around each, which sum to 1."""
     centres = cell_centres(cells, points.device)
     squared = rearrange(points, "... c -> ... 1 c").sub(centres).square().sum(-1)
     return (-squared / (2 * TARGET_SPREAD**2)).softmax(-1)

@@ -22,7 +22,7 @@ OPSET = 18
 def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) -> Description:
     """Writes the file.
 
-    Batch, height and width stay free, except for backbones that compute with the sides of the picture in Python
+    Batch, height and width stay free, except for backbones that compute with the sides of the image in Python
     (DINOv3's rotary positions) and for inputs of a patch or two: their graph takes the given size only.
 
     Args:

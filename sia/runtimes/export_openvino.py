@@ -18,7 +18,7 @@ from sia.runtimes.graph import INPUT, quiet
 from sia.runtimes.openvino_runtime import new_core
 from sia.runtimes.runtime import METADATA, Description
 
-QUANTISED = "(backbone[.]vit[.]blocks|glimpse[.]body)[.]"
+QUANTISED = "(backbone[.]vit[.]blocks|RoI keypoint head[.]body)[.]"
 """Start of the names of the nodes that int8 is for: most of the work. Stem and what computes places have to be finer
 than a 255th of their range. docs/export.md has what it costs and saves.
 """
@@ -36,15 +36,15 @@ def export_openvino(onnx_path: Path, path: Path, description: Description) -> No
 
 
 def export_int8(
-    onnx_path: Path, path: Path, description: Description, pictures: Sequence[NDArray[np.uint8]]
+    onnx_path: Path, path: Path, description: Description, images: Sequence[NDArray[np.uint8]]
 ) -> Description:
-    """The same with transformer blocks and glimpse in int8, its ranges measured on pictures.
+    """The same with transformer blocks and RoI keypoint head in int8, its ranges measured on images.
 
     Args:
         onnx_path: the float32 model.
         path: the .xml.
         description: of the float32 model.
-        pictures: (1, 3, H, W) each, letterboxed.
+        images: (1, 3, H, W) each, letterboxed.
 
     Returns:
         What the file says about itself.
@@ -60,12 +60,12 @@ def export_int8(
     nncf.set_log_level(logging.ERROR)
     model = nncf.quantize(
         new_core(library).read_model(onnx_path),
-        nncf.Dataset(pictures, lambda picture: {INPUT: picture}),
-        subset_size=len(pictures),
+        nncf.Dataset(images, lambda image: {INPUT: image}),
+        subset_size=len(images),
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(patterns=[f"(?!{QUANTISED}).*"], validate=False),
     )
-    described = replace(description, precision="int8 in blocks and glimpse, else float32")
+    described = replace(description, precision="int8 in blocks and RoI keypoint head, else float32")
     _save(library, model, path, described)
     return described
 

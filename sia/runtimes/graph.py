@@ -1,4 +1,4 @@
-"""A model as one graph for other runtimes: pictures in, people in input pixels out."""
+"""A model as one graph for other runtimes: images in, people in input pixels out."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-ROUNDED = ("backbone.vit.patch_embed", "backbone.vit.blocks", "glimpse.body")
+ROUNDED = ("backbone.vit.patch_embed", "backbone.vit.blocks", "roi_head.body")
 """Starts of the names of the nodes that compute features: nearly all of the work.
 
 What computes places stays in float32. OpenVINO's own bfloat16 rounds them too: at 384 px keypoints of `n32` move by 1.1

@@ -1,4 +1,4 @@
-"""A trained model ready for use: pictures in, people in original pixels out."""
+"""A trained model ready for use: images in, people in original pixels out."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _as_array(image: Any) -> NDArray[np.uint8]:
 
 
 class Predictor:
-    """Finds people in pictures of any size with one model on one device.
+    """Finds people in images of any size with one model on one device.
 
     Attributes:
         runtime: what runs the model.
@@ -68,7 +68,7 @@ class Predictor:
         """image_size: that of the model by default.
 
         Raises:
-            ConfigError: the model can't take pictures of this size.
+            ConfigError: the model can't take images of this size.
         """
         self.runtime = runtime
         self.image_size = image_size or runtime.description.config.image_size
@@ -80,7 +80,7 @@ class Predictor:
         weight_path: Path,
         device: str = "auto",
         image_size: tuple[int, int] | None = None,
-        look_thresh: float | None = None,
+        roi_score_thresh: float | None = None,
     ) -> Predictor:
         """Builds the model that a weights file describes; nothing else is needed.
 
@@ -95,8 +95,8 @@ class Predictor:
             ConfigError: the device, this size or these looks can't be had, or a package is missing.
         """
         runtime = RUNTIMES.get(weight_path.suffix.lower(), TorchRuntime).load(weight_path, device)
-        if look_thresh is not None:
-            runtime.look_from(look_thresh)
+        if roi_score_thresh is not None:
+            runtime.set_roi_score_thresh(roi_score_thresh)
         return cls(runtime, image_size)
 
     @property

@@ -39,7 +39,7 @@ def resize_bicubic(values: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _weights(old: int, new: int, like: Tensor) -> Tensor:
-    """(new, old) share of each old cell in each new one; the identity where the sizes agree."""
+    """(new, old) fraction of each old cell in each new one; the identity where the sizes agree."""
     centres = (torch.arange(new, dtype=like.dtype, device=like.device)[:, None] + 0.5) * (old / new)
     cells = torch.arange(old, dtype=like.dtype, device=like.device) + 0.5
     width: Any = torch.sym_max(old / new, 1.0)

@@ -18,7 +18,7 @@ from sia.errors import ConfigError, WeightsError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.stored import Count, Finite
 from sia.io.weights import build_described, read_description
-from sia.model import LIKELY, PoseModel
+from sia.model import ROI_SCORE_THRESH, PoseModel
 from sia.modules.postprocess import Decoded, decode
 from sia.registry import ModelConfig, Side
 from sia.runtimes.device import Device, choose_device
@@ -47,7 +47,7 @@ class _Exported(Struct):
     patch: Side
     precision: str
     fixed_size: tuple[Side, Side] | None
-    look_thresh: Finite
+    roi_score_thresh: Finite
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Description:
         patch: stride of the backbone's patches in input pixels.
         precision: of its arithmetic.
         fixed_size: (H, W) where the graph takes no other size.
-        look_thresh: score from which on a person gets a second look.
+        look_thresh: score from which on a person gets a RoI refinement.
     """
 
     config: ModelConfig
@@ -70,13 +70,13 @@ class Description:
     patch: int
     precision: str = FLOAT32
     fixed_size: tuple[int, int] | None = None
-    look_thresh: float = LIKELY
+    roi_score_thresh: float = ROI_SCORE_THRESH
 
     def to_json(self) -> str:
         """For the metadata of a file."""
         values = {"format": EXPORT_FORMAT, "model_config": self.config.to_dict(), "skeleton": self.skeleton.to_dict()}
         own = {"parameters": self.parameters, "patch": self.patch, "precision": self.precision}
-        return json.dumps({**values, **own, "fixed_size": self.fixed_size, "look_thresh": self.look_thresh})
+        return json.dumps({**values, **own, "fixed_size": self.fixed_size, "look_thresh": self.roi_score_thresh})
 
     @classmethod
     def from_json(cls, text: str | None, source: object) -> Description:
@@ -96,11 +96,17 @@ class Description:
                 "Make it with scripts/export.py."
             ) from error
         return cls(
-            config, skeleton, values.parameters, values.patch, values.precision, values.fixed_size, values.look_thresh
+            config,
+            skeleton,
+            values.parameters,
+            values.patch,
+            values.precision,
+            values.fixed_size,
+            values.roi_score_thresh,
         )
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Whether an exported graph takes pictures of (H, W).
+        """Whether an exported graph takes images of (H, W).
 
         Raises:
             ConfigError: it doesn't.
@@ -116,7 +122,7 @@ class Description:
             )
 
     def is_large(self, size: tuple[int, int]) -> bool:
-        """Whether a graph of any size takes pictures of (H, W)."""
+        """Whether a graph of any size takes images of (H, W)."""
         return min(size) >= smallest_side(self.patch)
 
 
@@ -151,31 +157,31 @@ class Runtime(ABC):
         """
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Whether pictures of (H, W) can be run.
+        """Whether images of (H, W) can be run.
 
         Raises:
             ConfigError: they can't.
         """
         self.description.check_size(size)
 
-    def look_from(self, score: float) -> None:
+    def set_roi_score_thresh(self, score: float) -> None:
         """Has people looked at again from this score on.
 
         Raises:
             ConfigError: that is fixed in the file.
         """
-        if score != self.description.look_thresh:
+        if score != self.description.roi_score_thresh:
             raise ConfigError(
-                f"{self.source} was exported with --look_thresh {self.description.look_thresh:g}, and can't change it. "
-                f"Leave the flag out, or export the weights again with --look_thresh {score:g}."
+                f"{self.source} was exported with --roi_score_thresh {self.description.roi_score_thresh:g}, and can't change it. "
+                f"Leave the flag out, or export the weights again with --roi_score_thresh {score:g}."
             )
 
     def describe(self, image_size: tuple[int, int] | None = None) -> str:
         """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton
         height, width = image_size or config.image_size
-        looks = self.description.look_thresh
-        fewer = "" if looks == LIKELY else f", second looks from {looks:g}"
+        looks = self.description.roi_score_thresh
+        fewer = "" if looks == ROI_SCORE_THRESH else f", RoI refinement from {looks:g}"
         return (
             f"{config.name} {config.size} ({self.description.parameters / 1e6:.1f} M parameters, "
             f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}{fewer}) "
@@ -194,7 +200,9 @@ class TorchRuntime(Runtime):
         self, model: PoseModel, config: ModelConfig, skeleton: Skeleton, device: Device, source: object
     ) -> None:
         count = sum(parameter.numel() for parameter in model.parameters())
-        description = Description(config, skeleton, count, model.backbone.patch, look_thresh=model.look_thresh)
+        description = Description(
+            config, skeleton, count, model.backbone.patch, roi_score_thresh=model.roi_score_thresh
+        )
         super().__init__(description, device, source)
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
@@ -219,10 +227,10 @@ class TorchRuntime(Runtime):
     def check_size(self, size: tuple[int, int]) -> None:
         """PyTorch takes any."""
 
-    def look_from(self, score: float) -> None:
+    def set_roi_score_thresh(self, score: float) -> None:
         """See `Runtime`."""
-        self.model.look_thresh = score
-        self.description = replace(self.description, look_thresh=score)
+        self.model.roi_score_thresh = score
+        self.description = replace(self.description, roi_score_thresh=score)
 
 
 def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> Find:

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SPIKE = 0.08
-"""A keypoint further than this share of the person's size from its median over the window may be a spike."""
+"""A keypoint further than this fraction of the person's size from its median over the window may be a spike."""
 SPREADS = 3.0
 """It is one where it is also further away than this many robust standard deviations (Hampel's rule)."""
 _NORMAL = 1.4826
@@ -83,13 +83,13 @@ def smooth_track(points: Floats, present: Mask, size: float, window: int, longes
     Returns:
         (T, K, 2) points, NaN where there is nobody; (T,) where a gap was bridged.
     """
-    bridged = short_gaps(present, longest)
-    known = present | bridged
+    interpolated = short_gaps(present, longest)
+    known = present | interpolated
     good = present[:, None] & ~spikes(points, present, size, window)
     filled = _interpolate(points, good, present, known)
     for first, last in runs(known):
         filled[first:last] = _savitzky_golay(filled[first:last], window)
-    return filled, bridged
+    return filled, interpolated
 
 
 def runs(mask: Mask) -> list[tuple[int, int]]:

@@ -121,12 +121,12 @@ class Offline(Generic[T]):
         boxes = [people.boxes[row] for people, row in near]
         blank = np.zeros((near[0][0].keypoints.shape[1] + 2, 2))
         points = np.stack([blank if row is None else _with_boxes(people)[row] for people, row in found])
-        smooth, bridged = smooth_track(points, present, _size(boxes[0]), self.window, self.gap)
-        if not present[at] and not bridged[at]:
+        smooth, interpolated = smooth_track(points, present, _size(boxes[0]), self.window, self.gap)
+        if not present[at] and not interpolated[at]:
             return None
         score = min(float(people.scores[row]) for people, row in near)
         confidences = np.min([people.confidences[row] for people, row in near], axis=0)
-        return _Person(number, smooth[at, :-2], smooth[at, -2:].ravel(), score, confidences, bool(bridged[at]))
+        return _Person(number, smooth[at, :-2], smooth[at, -2:].ravel(), score, confidences, bool(interpolated[at]))
 
     @staticmethod
     def _neighbours(present: NDArray[np.bool_], at: int) -> tuple[int, int]:
@@ -144,7 +144,7 @@ class _Person(NamedTuple):
     box: Floats
     score: float
     confidences: Floats
-    bridged: bool
+    interpolated: bool
 
 
 def _with_boxes(people: People) -> Floats:
@@ -174,8 +174,8 @@ def _merge(now: TrackedPeople, strangers: NDArray[np.intp], smoothed: list[_Pers
         column(people.confidences, [person.confidences for person in smoothed], (k,)),
     )
     ids = np.array([0] * len(strangers) + [person.number for person in smoothed], dtype=np.int64)
-    bridged = np.array([False] * len(strangers) + [person.bridged for person in smoothed], dtype=bool)
-    return TrackedPeople(merged, ids[order], bridged[order])
+    interpolated = np.array([False] * len(strangers) + [person.interpolated for person in smoothed], dtype=bool)
+    return TrackedPeople(merged, ids[order], interpolated[order])
 
 
 def _size(box: NDArray[Any]) -> float:

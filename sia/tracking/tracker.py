@@ -27,9 +27,9 @@ SAME = 0.75
 PATIENCE = 1.0
 """Seconds that a track waits for its person."""
 DOUBTFUL = 1 / 3
-"""People with at least this share of the score that starts a track may continue one."""
+"""People with at least this fraction of the score that starts a track may continue one."""
 WIDER = 2.0
-"""COCO's sigmas are for two labels of one picture; between two frames keypoints move by more."""
+"""COCO's sigmas are for two labels of one image; between two frames keypoints move by more."""
 _MEMORY = 0.5
 """Seconds over which a speed is averaged, and the longest that it is believed."""
 
@@ -46,7 +46,7 @@ class TrackedPeople:
 
     people: People
     ids: Ids
-    bridged: NDArray[np.bool_]
+    interpolated: NDArray[np.bool_]
 
 
 def untracked(people: People, sure: float) -> TrackedPeople:

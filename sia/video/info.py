@@ -31,9 +31,9 @@ class VideoInfo:
         unit: seconds, in which the file counts its time stamps.
         time_base: seconds, the unit of `Frame.pts`: a whole part of `unit`.
         start: seconds, where the source's own clock stands at the earliest of its streams.
-        origin: seconds, which its pictures have as time stamp at that moment; other than `start` in AVI alone.
+        origin: seconds, which its images have as time stamp at that moment; other than `start` in AVI alone.
         frames: how many frames are promised or estimated, 0 for unknown.
-        duration: seconds promised for the pictures, 0 for unknown.
+        duration: seconds promised for the images, 0 for unknown.
         pixel_aspect: width of a pixel as shown to its height, after turning.
         orientation: 2x2 of -1, 0, 1 that turns stored pixels upright.
         audio: whether there is sound.
@@ -62,7 +62,7 @@ class VideoInfo:
 
 
 class Frame(NamedTuple):
-    """One picture of a video.
+    """One image of a video.
 
     Attributes:
         number: 0 for the first.
@@ -78,7 +78,7 @@ class Frame(NamedTuple):
 
 
 def turn(image: Image, orientation: tuple[int, int, int, int]) -> Image:
-    """Turns and mirrors a stored picture by whole quarters, as a display matrix says."""
+    """Turns and mirrors a stored image by whole quarters, as a display matrix says."""
     a, b, c, d = orientation
     if a == 0:  # x and y trade places
         image, (a, d) = image.transpose(1, 0, 2), (c, b)
@@ -101,7 +101,7 @@ def describe(
     Args:
         source: path or address.
         container: that is open.
-        stream: the pictures in it.
+        stream: the images in it.
         first: their first frame.
         stamp: its time stamp, or an estimate; None for unknown.
     """
@@ -182,7 +182,7 @@ def _aspect(stream: av.VideoStream) -> Fraction:
 def _start(
     container: av.container.InputContainer, stream: av.VideoStream, first: Fraction | None
 ) -> tuple[Fraction, Fraction]:
-    """The earliest moment, in seconds of the file's clock and of the pictures' stamps."""
+    """The earliest moment, in seconds of the file's clock and of the images' stamps."""
     starts = [start for other in container.streams if (start := _start_of(other)) is not None]
     earliest = max(min(starts, default=Fraction(0)), Fraction(0))  # sound may begin before 0: what its decoder drops
     if first is None:
@@ -201,7 +201,7 @@ def _start_of(stream: av.stream.Stream) -> Fraction | None:
 
 
 def _duration(stream: av.VideoStream) -> float:
-    """Seconds of the pictures, as the stream itself says; the container's would count longer sound."""
+    """Seconds of the images, as the stream itself says; the container's would count longer sound."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     parts = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:01:02.345

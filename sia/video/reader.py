@@ -257,9 +257,9 @@ def _reason(error: BaseException) -> str:
 
 def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-    picture = container.format.name.endswith("_pipe") or container.format.name == "image2"
-    if picture or not streams:
-        what = "is a picture: use inference_image_pose.py" if picture else "has no video stream, only sound or data"
+    image = container.format.name.endswith("_pipe") or container.format.name == "image2"
+    if image or not streams:
+        what = "is an image: use inference_image_pose.py" if image else "has no video stream, only sound or data"
         raise DataError(f"{source} {what}.")
     if getattr(streams[0], "codec_context", None) is None:
         raise DataError(f"The video {source} is in a format that this build of PyAV can't decode. Convert it to H.264.")

@@ -21,14 +21,14 @@ _PATIENCE = 60.0
 class Request(TypedDict):
     """What `sia.video.sound_worker` is to do.
 
-    - pictures, source, target: files; the first has the frames, the second the sound.
+    - images, source, target: files; the first has the frames, the second the sound.
     - without: numbers of the tracks that are left out.
     - start: seconds of the source's clock that become 0.
     - until: seconds after which no sound begins, None for all.
     - timescale: ticks of the target's own clock in a second.
     """
 
-    pictures: str
+    images: str
     source: str
     target: str
     without: list[int]
@@ -37,15 +37,15 @@ class Request(TypedDict):
     timescale: int
 
 
-def add_sound(info: VideoInfo, pictures: Path, target: Path, until: Fraction | None) -> tuple[bool, list[str]]:
-    """Writes a video with the pictures of one file and the sound of another.
+def add_sound(info: VideoInfo, images: Path, target: Path, until: Fraction | None) -> tuple[bool, list[str]]:
+    """Writes a video with the images of one file and the sound of another.
 
     Everything that touches sound runs in a process of its own: PyAV frees unusual channel layouts twice, and decoders
     of rare formats crash on broken files.
 
     Args:
         info: of the video that has the sound.
-        pictures: an mp4 without sound.
+        images: an mp4 without sound.
         target: of the new mp4; replaced if it is there.
         until: seconds; sound that begins later is left out. None for all.
 
@@ -53,7 +53,7 @@ def add_sound(info: VideoInfo, pictures: Path, target: Path, until: Fraction | N
         Whether it was written, and what the user should know.
     """
     request = Request(
-        pictures=str(pictures),
+        images=str(images),
         source=info.source,
         target=str(target),
         without=[],

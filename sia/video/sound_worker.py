@@ -1,4 +1,4 @@
-"""Puts the sound of one video beside the pictures of another, in a process of its own: decoders of sound can crash.
+"""Puts the sound of one video beside the images of another, in a process of its own: decoders of sound can crash.
 
 Reads one request (`sia.video.sound.Request` as JSON) from its input and prints a line of JSON for each thing that
 happens. Imports nothing heavy but PyAV, so that it starts quickly.
@@ -131,14 +131,14 @@ def _merge(request: dict[str, Any]) -> None:
         plans = {stream.index: _plan(request, number) for number, stream in enumerate(source.streams.audio)}
         _say(merging=True)
         with (
-            av.open(for_ffmpeg(request["pictures"])) as pictures,
+            av.open(for_ffmpeg(request["images"])) as images,
             av.open(for_ffmpeg(request["target"]), "w", format="mp4", options=options) as target,
         ):
-            shown = target.add_stream_from_template(pictures.streams.video[0])
+            shown = target.add_stream_from_template(images.streams.video[0])
             streams = [stream for stream in source.streams.audio if plans[stream.index]]
             tracks = {stream.index: Track(stream, target, plan) for stream in streams if (plan := plans[stream.index])}
             sound = _Sound(source, tracks, Fraction(request["start"]))
-            for packet in pictures.demux(pictures.streams.video[0]):
+            for packet in images.demux(images.streams.video[0]):
                 if packet.dts is not None:
                     sound.write_until(packet.dts * packet.time_base)
                     packet.stream = shown
@@ -250,7 +250,7 @@ class _Sound:
         return None if packet is None else self._continued(packet)
 
     def _continued(self, packet: Any) -> Any:
-        """Where stamps jump back, as those of the pictures do where a recording was restarted, time goes on."""
+        """Where stamps jump back, as those of the images do where a recording was restarted, time goes on."""
         if packet.dts is None:
             return packet
         track, unit = packet.stream.index, packet.time_base

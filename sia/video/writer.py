@@ -42,7 +42,7 @@ class VideoWriter:
     - H.264, yuv420p, BT.709, index at the front: plays in browsers while it loads.
     - Each frame is shown when the source showed it. An odd size is made even by repeating the last row or column, one
       that H.264 can't have is made smaller.
-    - The pictures are written first. The sound comes to them at the end, and what is wrong with it costs nothing else.
+    - The images are written first. The sound comes to them at the end, and what is wrong with it costs nothing else.
     - When the block ends early without an error, the file holds what came so far, and plays.
 
     Args:

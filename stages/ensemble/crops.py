@@ -1,4 +1,4 @@
-"""Squares of pictures around people: cut out once, wide enough to be looked at from places nearby."""
+"""Squares of images around people: cut out once, wide enough to be looked at from places nearby."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REACH = 1.75
 """Side of a crop over the longer side of the box."""
 
 LARGEST = 4.0
-"""Side of a crop over the longer side of the picture: boxes may be anything."""
+"""Side of a crop over the longer side of the image: boxes may be anything."""
 
 CONTRAST = 64.0
 """Grey levels that become 1 for the network."""
@@ -36,8 +36,8 @@ class Crops:
     """N squares.
 
     Attributes:
-        pixels: (N, SIDE, SIDE, 3) uint8, RGB; grey beyond the picture.
-        centres: (N, 2) x, y in pixels of the picture.
+        pixels: (N, SIDE, SIDE, 3) uint8, RGB; grey beyond the image.
+        centres: (N, 2) x, y in pixels of the image.
         sides: (N,) likewise.
     """
 
@@ -51,7 +51,7 @@ class Crops:
 
 
 def crop_people(image: NDArray[np.uint8], boxes: Array) -> Crops:
-    """Cuts the squares of (N, 4) boxes x1, y1, x2, y2 out of an (H, W, 3) picture."""
+    """Cuts the squares of (N, 4) boxes x1, y1, x2, y2 out of an (H, W, 3) image."""
     height, width = image.shape[:2]
     centres, sides = frame_of(boxes)
     sides = (REACH * sides[:, 0, 0]).clip(max=LARGEST * max(height, width))
@@ -63,28 +63,28 @@ def crop_people(image: NDArray[np.uint8], boxes: Array) -> Crops:
     return Crops(pixels, centres, sides)
 
 
-def read_crops(pictures: CocoPose, image_ids: Rows, boxes: Array) -> Crops:
-    """Those of people in several pictures, each of which is read once; row by row as given.
+def read_crops(images: CocoPose, image_ids: Rows, boxes: Array) -> Crops:
+    """Those of people in several images, each of which is read once; row by row as given.
 
     Raises:
-        DataError: a picture can't be read.
+        DataError: an image can't be read.
     """
     crops = Crops(np.zeros((len(boxes), SIDE, SIDE, 3), np.uint8), np.zeros((len(boxes), 2)), np.ones(len(boxes)))
-    for index, image_id in enumerate(pictures.image_ids):
+    for index, image_id in enumerate(images.image_ids):
         rows = np.flatnonzero(image_ids == image_id)
         if len(rows):
-            found = crop_people(pictures.read_image(index), boxes[rows])
+            found = crop_people(images.read_image(index), boxes[rows])
             crops.pixels[rows], crops.centres[rows], crops.sides[rows] = found.pixels, found.centres, found.sides
     return crops
 
 
 def view_crops(crops: Crops, boxes: Array, turns: Array | None = None, pivots: Array | None = None) -> Tensor:
-    """What `stages.ensemble.refinement_network` looks at: the square around each box, upright in a turned picture.
+    """What `stages.ensemble.refinement_network` looks at: the square around each box, upright in a turned image.
 
     Args:
         crops: N of them.
-        boxes: (N, 4) in the turned pictures.
-        turns: (N, 2, 2) orthogonal: a point p of the picture is at ``turn (p - pivot) + pivot`` of the turned one.
+        boxes: (N, 4) in the turned images.
+        turns: (N, 2, 2) orthogonal: a point p of the image is at ``turn (p - pivot) + pivot`` of the turned one.
         pivots: (N, 2).
 
     Returns:

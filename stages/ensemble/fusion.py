@@ -1,7 +1,7 @@
 """One set of people from those of several members: grouped, their keypoints fused by precision, their scores learned.
 
 M: members, G: people after grouping, K: keypoints. Members come with calibrated scores and with variances
-(`stages.error_model.calibration`); coordinates are pixels of the picture.
+(`stages.error_model.calibration`); coordinates are pixels of the image.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ LIKENESS = 0.45
 
 
 def group_people(members: Sequence[Predictions], skeleton: Skeleton) -> NDArray[np.int64]:
-    """Who is whom, in one picture: the best person left starts a group, and each other member adds its nearest one.
+    """Who is whom, in one image: the best person left starts a group, and each other member adds its nearest one.
 
     Args:
-        members: M predictions of one picture.
+        members: M predictions of one image.
         skeleton: sigmas.
 
     Returns:
@@ -88,7 +88,7 @@ def fuse_keypoints(
         skeleton: which keypoints are left and right.
 
     Returns:
-        (G, K, 2) points, (G, K) variances, and (G, K) the share of the members present that agree.
+        (G, K, 2) points, (G, K) variances, and (G, K) the fraction of the members present that agree.
     """
     present = np.isfinite(variances)
     points, variances = _unswapped(np.where(present[..., None], points, 0.0), variances, skeleton)

@@ -1,4 +1,4 @@
-"""The fitted fusion of an ensemble: calibrated on labelled pictures, then applied to others."""
+"""The fitted fusion of an ensemble: calibrated on labelled images, then applied to others."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Floats = NDArray[np.float64]
 RIDGE = 10.0
 FEATURES = 8
 USUAL = np.eye(FEATURES)[5]
-"""The score where nothing is learned: the mean of the members' scores, times the share of members who agree."""
+"""The score where nothing is learned: the mean of the members' scores, times the fraction of members who agree."""
 
 DECAY = 0.5
 """Width of the soft suppression; from 0.15 to 0.5, AP rose on photographs, and 2 was worse."""
 
 
 @dataclass(frozen=True)
-class Blend:
+class FusionModel:
     """M calibrated members in, one set of people out.
 
     Attributes:
@@ -43,12 +43,12 @@ class Blend:
     decay: float = DECAY
 
     @classmethod
-    def fit(cls, members: Sequence[Predictions], labels: LabelledPeople, skeleton: Skeleton) -> Blend:
+    def fit(cls, members: Sequence[Predictions], labels: LabelledPeople, skeleton: Skeleton) -> FusionModel:
         """Measures how the members err together, and what the fused people are worth.
 
         Args:
-            members: calibrated predictions of the labelled pictures, by models that were not trained on these.
-            labels: of these pictures.
+            members: calibrated predictions of the labelled images, by models that were not trained on these.
+            labels: of these images.
             skeleton: of all.
         """
         correlation = error_correlation(members, labels, skeleton)
@@ -60,7 +60,7 @@ class Blend:
         return replace(start, precision=precision, scorer=_ridge(table, target))
 
     def apply(self, members: Sequence[Predictions], skeleton: Skeleton) -> Predictions:
-        """Fused people with new scores, confidences and variances; at most `MOST` a picture, best first."""
+        """Fused people with new scores, confidences and variances; at most `MOST` an image, best first."""
         fused, features = self.fuse(members, skeleton)
         people = self.precision.apply(fused, skeleton)
         scores = (_table(people, features, skeleton) @ self.scorer).clip(0, 1)
@@ -71,16 +71,14 @@ class Blend:
         """(N) fused people before the last calibration, and (N, 4) features of each."""
         image_ids = np.unique(np.concatenate([people.image_ids for people in members]))
         parts = [
-            self._fuse_picture(int(image_id), [people.of_image(int(image_id)) for people in members], skeleton)
+            self._fuse_image(int(image_id), [people.of_image(int(image_id)) for people in members], skeleton)
             for image_id in image_ids
         ]
         if not parts:
             return members[0], np.zeros((0, 4))
         return join([people for people, _ in parts]), np.concatenate([features for _, features in parts])
 
-    def _fuse_picture(
-        self, image_id: int, members: list[Predictions], skeleton: Skeleton
-    ) -> tuple[Predictions, Floats]:
+    def _fuse_image(self, image_id: int, members: list[Predictions], skeleton: Skeleton) -> tuple[Predictions, Floats]:
         groups = group_people(members, skeleton)
         found = groups != ABSENT
         boxes, scores, points, variances = (
@@ -127,7 +125,7 @@ def _ridge(table: Floats, target: Floats) -> Floats:
 
 
 def suppress(people: Predictions, skeleton: Skeleton, decay: float) -> Predictions:
-    """Softly suppressed, the best `MOST` of each picture, best first."""
+    """Softly suppressed, the best `MOST` of each image, best first."""
     parts = []
     for image_id in np.unique(people.image_ids):
         group = people.of_image(int(image_id))

@@ -11,8 +11,8 @@ from pathlib import Path
 from sia.errors import ConfigError, WeightsError
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from stages.ensemble.experts.loading import MemberName, load_partner, parse_members
-from stages.ensemble.experts.own import OwnPartner, View
+from stages.ensemble.experts.loading import MemberName, load_expert, parse_members
+from stages.ensemble.experts.own import OwnExpert, View
 from stages.ensemble.members import Boxes, find_everybody, pose_in_boxes, shared_boxes
 from stages.stage import StageWork
 from utils.hub.model_store import sha256_of
@@ -34,7 +34,7 @@ def views_of(tta: str, skeleton: Skeleton) -> tuple[View, ...]:
 
 
 @dataclass(frozen=True)
-class Gathering:
+class MemberPredictions:
     """What M members found; the first one is the stage's input.
 
     Attributes:
@@ -53,13 +53,13 @@ class Gathering:
         return digest_of(array for people in self.calibrate.values() for array in vars(people).values())
 
 
-def gather(work: StageWork, skeleton: Skeleton) -> Gathering:
+def gather(work: StageWork, skeleton: Skeleton) -> MemberPredictions:
     """Opens every member, and runs it where the stage's folder has no results of it yet.
 
     Raises:
         ConfigError: there is nothing to start from, or -MEMBERS can't be used.
         WeightsError: a member's file is missing, broken, or doesn't fit.
-        DataError: pictures or annotations can't be read.
+        DataError: images or annotations can't be read.
     """
     members = [(f"{m.kind}{number}", m) for number, m in enumerate(parse_members(work.config.members), 1)]
     if any(m.kind != "own" for _, m in members) and skeleton.names != COCO_PERSON.names:
@@ -70,11 +70,11 @@ def gather(work: StageWork, skeleton: Skeleton) -> Gathering:
         work.say(f"ensemble: no mirrored views: {skeleton.describe_flips()}")
     parts = [_Part(work, part, skeleton) for part in ("calibrate", "test")]
     calibrate, test = (part.run(members) for part in parts)
-    return Gathering(calibrate, test, {part.name: part.before() for part in parts})
+    return MemberPredictions(calibrate, test, {part.name: part.before() for part in parts})
 
 
 class _Part:
-    """The pictures of one part.
+    """The images of one part.
 
     Attributes:
         name: of the part.
@@ -84,11 +84,11 @@ class _Part:
         self.work, self.name, self.skeleton = work, name, skeleton
         self.path = work.parts[name]
         self.truth = work.truth(name, skeleton)
-        self.pictures = work.pictures(name, skeleton)
+        self.images = work.images(name, skeleton)
         self.views = views_of(work.config.tta, skeleton)
 
     def run(self, members: list[tuple[str, MemberName]]) -> dict[str, Predictions]:
-        """Models of whole pictures come first: where they find people is where the partners look."""
+        """Models of whole images come first: where they find people is where the partners look."""
         found = {INPUT: self._input()}
         if self.work.weights is not None:
             found |= self._find("", self.work.weights, self.views)
@@ -123,27 +123,27 @@ class _Part:
         return model
 
     def _everybody(self, model: Predictor, view: View) -> Predictions:
-        return find_everybody(OwnPartner(model, view), self.pictures)
+        return find_everybody(OwnExpert(model, view), self.images)
 
     def _pose(
         self, members: Sequence[tuple[str, MemberName]], finders: Sequence[Predictions]
     ) -> dict[str, Predictions]:
         """What the partners find in the boxes of all finders."""
-        boxes, found = shared_boxes(finders, self.pictures.image_ids), {}
+        boxes, found = shared_boxes(finders, self.images.image_ids), {}
         for name, member in members:
             key = f"{fingerprint(member.path)} {boxes.fingerprint()}"
             found[name] = self._cached(name, key, lambda member=member: self._in_boxes(member, boxes))  # type: ignore[misc]
         return found
 
     def _in_boxes(self, member: MemberName, boxes: Boxes) -> Predictions:
-        return pose_in_boxes(load_partner(member, self.work.config.device), self.pictures, boxes)
+        return pose_in_boxes(load_expert(member, self.work.config.device), self.images, boxes)
 
     def _cached(self, name: str, key: str, compute: Callable[[], Predictions]) -> Predictions:
-        """The file of an earlier call with the same pictures, weights and boxes, or else what is computed now."""
+        """The file of an earlier call with the same images, weights and boxes, or else what is computed now."""
         digest = hashlib.sha256(f"{sha256_of(self.path)} {key}".encode()).hexdigest()[:12]
         path = self.work.folder / f"member-{name}-{self.name}-{digest}.json"
         if not path.is_file():
-            self.work.say(f"ensemble: {name} looks at {len(self.pictures)} pictures of {self.name}")
+            self.work.say(f"ensemble: {name} looks at {len(self.images)} images of {self.name}")
             compute().save(path, self.truth.category)
         return read_predictions(path, self.truth, self.skeleton)
 

@@ -1,4 +1,4 @@
-"""What each member of an ensemble finds in a set of pictures."""
+"""What each member of an ensemble finds in a set of images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from datasets.coco.coco_pose import CocoPose
 from sia.people import People
-from stages.ensemble.experts.expert import Partner
-from stages.ensemble.experts.own import OwnPartner
+from stages.ensemble.experts.expert import Expert
+from stages.ensemble.experts.own import OwnExpert
 from stages.error_model.labels import box_overlaps
 from utils.metrics.predictions import Predictions, digest_of
 
@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 MOST = 30
-"""People of a member in one picture; COCO counts 20."""
+"""People of a member in one image; COCO counts 20."""
 
 SAME_BOX = 0.7
 """IoU from which two boxes are one, for partners that are told where the people are."""
@@ -43,7 +43,7 @@ class Boxes:
     scores: Floats
 
     def of_image(self, image_id: int) -> tuple[Floats, Floats]:
-        """Boxes and scores of one picture."""
+        """Boxes and scores of one image."""
         chosen = self.image_ids == image_id
         return self.corners[chosen], self.scores[chosen]
 
@@ -59,7 +59,7 @@ def join(parts: Sequence[Predictions]) -> Predictions:
 
 
 def as_predictions(image_ids: Sequence[int], people: Iterable[People], num_keypoints: int) -> Predictions:
-    """The best people of several pictures; variances are unknown."""
+    """The best people of several images; variances are unknown."""
     parts = [Predictions(np.zeros(0, np.int64), *(np.zeros((0, *shape)) for shape in _shapes(num_keypoints)))]
     for image_id, found in zip(image_ids, people, strict=True):
         best = np.argsort(-found.scores, kind="stable")[:MOST]
@@ -74,27 +74,27 @@ def _shapes(k: int) -> list[tuple[int, ...]]:
     return [(4,), (), (k, 2), (k,), (k,)]
 
 
-def find_everybody(partner: OwnPartner, pictures: CocoPose) -> Predictions:
+def find_everybody(expert: OwnExpert, images: CocoPose) -> Predictions:
     """What a model of ours finds by itself."""
-    people = (partner.find(image) for image in _read(pictures))
-    return as_predictions(pictures.image_ids, people, partner.predictor.skeleton.num_keypoints)
+    people = (expert.find(image) for image in _read(images))
+    return as_predictions(images.image_ids, people, expert.predictor.skeleton.num_keypoints)
 
 
-def pose_in_boxes(partner: Partner, pictures: CocoPose, boxes: Boxes) -> Predictions:
+def pose_in_boxes(expert: Expert, images: CocoPose, boxes: Boxes) -> Predictions:
     """What a partner finds in given boxes; a person's score is the box's times the mean of sure confidences."""
     people = []
-    for image_id, image in zip(pictures.image_ids, _read(pictures), strict=True):
+    for image_id, image in zip(images.image_ids, _read(images), strict=True):
         corners, scores = boxes.of_image(image_id)
-        poses = partner.predict(image, corners)
+        poses = expert.predict(image, corners)
         seen = poses.confidences > SEEN
         sure = np.where(seen.any(-1), (poses.confidences * seen).sum(-1) / seen.sum(-1).clip(min=1), 0.0)
         people.append(People(corners, scores * sure, poses.keypoints, poses.confidences))  # type: ignore[arg-type]
-    return as_predictions(pictures.image_ids, people, pictures.skeleton.num_keypoints)
+    return as_predictions(images.image_ids, people, images.skeleton.num_keypoints)
 
 
-def _read(pictures: CocoPose) -> Iterable[Image]:
-    for index in range(len(pictures)):
-        yield pictures.read_image(index)
+def _read(images: CocoPose) -> Iterable[Image]:
+    for index in range(len(images)):
+        yield images.read_image(index)
 
 
 def shared_boxes(finders: Sequence[Predictions], image_ids: Sequence[int]) -> Boxes:

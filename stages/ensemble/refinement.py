@@ -1,6 +1,6 @@
-"""The last part of the ensemble: poses corrected by a small network that looks at the picture once more.
+"""The last part of the ensemble: poses corrected by a small network that looks at the image once more.
 
-It learns to undo, in the pictures of ``fit``, the errors that are measured on ``calibrate``: two networks, each with
+It learns to undo, in the images of ``fit``, the errors that are measured on ``calibrate``: two networks, each with
 the errors of one half of ``calibrate``, of which each corrects the other half, and both correct ``test``.
 """
 
@@ -13,10 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from stages.ensemble.refinement_network import PoseCorrector
-from stages.ensemble.refinement_training import Lessons, TrainedCorrector, moves_in, train_corrector
+from stages.ensemble.refinement_network import PoseRefinementNetwork
+from stages.ensemble.refinement_training import (
+    TrainedRefinementNetwork,
+    TrainingCrops,
+    moves_in,
+    train_refinement_network,
+)
 from stages.error_model.fitting import kept
-from stages.error_model.folds import Attempt, Calibrate, People, in_pictures
+from stages.error_model.folds import CalibrationSet, Candidate, People, in_images
 from stages.error_model.labels import LabelledPeople, Rows, labelled_people, match_labels
 from stages.error_model.pose_errors import FEWEST_PEOPLE, errors_of_pairs
 from stages.error_model.pose_input import confidence_scale
@@ -26,7 +31,7 @@ from utils.metrics.matches import find_matches
 from utils.metrics.predictions import Array, Predictions
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of the corrector's moves, one of which is chosen."""
+"""Of the refinement network's moves, one of which is chosen."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,15 @@ class Half:
     labels: LabelledPeople
 
     @classmethod
-    def of(cls, people: Predictions, image_ids: Rows, calibrate: Calibrate) -> Half:
-        """Matches the people of some pictures with their labels."""
-        inside = in_pictures(people, image_ids)
+    def of(cls, people: Predictions, image_ids: Rows, calibrate: CalibrationSet) -> Half:
+        """Matches the people of some images with their labels."""
+        inside = in_images(people, image_ids)
         rows = match_labels(inside, calibrate.labels, calibrate.skeleton.sigmas)
         return cls(inside, inside.select(rows >= 0), calibrate.labels.select(rows[rows >= 0]))
 
 
-def correct(work: StageWork, people: People, calibrate: Calibrate, source: str) -> Attempt:
-    """Trains the correctors, and applies them where the cross-fitted AP on ``calibrate`` rises.
+def correct(work: StageWork, people: People, calibrate: CalibrationSet, source: str) -> Candidate:
+    """Trains the refinement networks, and applies them where the cross-fitted AP on ``calibrate`` rises.
 
     Args:
         work: of the stage.
@@ -61,79 +66,90 @@ def correct(work: StageWork, people: People, calibrate: Calibrate, source: str) 
         source: digest of what the people of ``calibrate`` were made from.
 
     Raises:
-        DataError: pictures or annotations can't be read.
-        WeightsError: a corrector of an earlier call, in the stage's folder, is broken.
+        DataError: images or annotations can't be read.
+        WeightsError: a refinement network of an earlier call, in the stage's folder, is broken.
     """
-    if not work.config.corrector_steps:
-        return _refuse(people, "the corrector is off (-CORRECTOR_STEPS 0)")
-    lessons = labelled_people(work.truth("fit", calibrate.skeleton))
+    if not work.config.refinement_steps:
+        return _refuse(people, "the refinement network is off (-REFINEMENT_STEPS 0)")
+    training_crops = labelled_people(work.truth("fit", calibrate.skeleton))
     halves = [Half.of(people["calibrate"], ids, calibrate) for ids in calibrate.halves()]
-    lacking = _lacking(min(len(half.labels) for half in halves), len(lessons))
+    lacking = _lacking(min(len(half.labels) for half in halves), len(training_crops))
     if lacking:
         return _refuse(people, lacking)
-    moves = moves_of(work, people, calibrate, train(work, halves, lessons, calibrate, source))
+    moves = moves_of(work, people, calibrate, train(work, halves, training_crops, calibrate, source))
     correction = choose(people, moves, calibrate)
-    work.say(f"ensemble, corrector: {_line(correction.figures)}")
+    work.say(f"ensemble, refinement network: {_line(correction.figures)}")
     return correction
 
 
 def _lacking(found: int, labelled: int) -> str:
     """What there is too little of, if anything: people found in a half of ``calibrate``, or labelled in ``fit``."""
     if found < FEWEST_PEOPLE:
-        return f"only {found} labelled people are found in a half of calibrate: too few for a corrector"
+        return f"only {found} labelled people are found in a half of calibrate: too few for a refinement network"
     if labelled < FEWEST_PEOPLE:
-        return f"only {labelled} people are labelled in fit: too few for a corrector"
+        return f"only {labelled} people are labelled in fit: too few for a refinement network"
     return ""
 
 
-def _refuse(people: People, reason: str) -> Attempt:
-    return Attempt(people, reason, {"decision": f"left out: {reason}"})
+def _refuse(people: People, reason: str) -> Candidate:
+    return Candidate(people, reason, {"decision": f"left out: {reason}"})
 
 
 def train(
-    work: StageWork, halves: Sequence[Half], people: LabelledPeople, calibrate: Calibrate, source: str
-) -> list[TrainedCorrector]:
-    """A corrector with the errors of each half; the stage's folder keeps them."""
+    work: StageWork, halves: Sequence[Half], people: LabelledPeople, calibrate: CalibrationSet, source: str
+) -> list[TrainedRefinementNetwork]:
+    """A refinement network with the errors of each half; the stage's folder keeps them."""
 
     @cache
-    def lessons() -> Lessons:
-        pictures = work.pictures("fit", calibrate.skeleton)
-        return Lessons.read(pictures, people, work.config.seed)
+    def training_crops() -> TrainingCrops:
+        images = work.images("fit", calibrate.skeleton)
+        return TrainingCrops.read(images, people, work.config.seed)
 
     files = [sha256_of(work.parts[part]) for part in ("fit", "calibrate")]
-    return [_train(work, number, half, lessons, calibrate, [source, *files]) for number, half in enumerate(halves)]
+    return [
+        _train(work, number, half, training_crops, calibrate, [source, *files]) for number, half in enumerate(halves)
+    ]
 
 
 def _train(
     work: StageWork,
     number: int,
     half: Half,
-    lessons: Callable[[], Lessons],
-    calibrate: Calibrate,
+    training_crops: Callable[[], TrainingCrops],
+    calibrate: CalibrationSet,
     made_of: Sequence[str],
-) -> TrainedCorrector:
-    skeleton, seed, steps = calibrate.skeleton, work.config.seed + number, work.config.corrector_steps
+) -> TrainedRefinementNetwork:
+    skeleton, seed, steps = calibrate.skeleton, work.config.seed + number, work.config.refinement_steps
     errors, scale = errors_of_pairs(half.found, half.labels, skeleton), confidence_scale(half.people)
 
-    def train() -> PoseCorrector:
-        return train_corrector(lessons(), errors, scale, skeleton, seed, steps, work.say).network
+    def train() -> PoseRefinementNetwork:
+        return train_refinement_network(training_crops(), errors, scale, skeleton, seed, steps, work.say).network
 
-    network = kept(work, f"corrector-{number}", [*made_of, seed, steps], PoseCorrector(skeleton.num_keypoints), train)
-    return TrainedCorrector(network, scale, skeleton)
+    network = kept(
+        work,
+        f"refinement network-{number}",
+        [*made_of, seed, steps],
+        PoseRefinementNetwork(skeleton.num_keypoints),
+        train,
+    )
+    return TrainedRefinementNetwork(network, scale, skeleton)
 
 
 def moves_of(
-    work: StageWork, people: People, calibrate: Calibrate, correctors: Sequence[TrainedCorrector]
+    work: StageWork, people: People, calibrate: CalibrationSet, refinement_networks: Sequence[TrainedRefinementNetwork]
 ) -> dict[str, Array]:
-    """(N, K, 2) of each part, pixels; in ``calibrate``, who measured a picture's errors isn't asked about it."""
+    """(N, K, 2) of each part, pixels; in ``calibrate``, who measured an image's errors isn't asked about it."""
     first = set(calibrate.halves()[0].tolist())
-    asked = {"calibrate": lambda image_id: [correctors[image_id in first]], "test": lambda image_id: correctors}
-    pictures = {part: work.pictures(part, calibrate.skeleton) for part in asked}
-    return {part: moves_in(pictures[part], people[part], asked[part]) for part in asked}
+    asked = {
+        "calibrate": lambda image_id: [refinement_networks[image_id in first]],
+        "test": lambda image_id: refinement_networks,
+    }
+    images = {part: work.images(part, calibrate.skeleton) for part in asked}
+    return {part: moves_in(images[part], people[part], asked[part]) for part in asked}
 
 
-def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> Attempt:
-    """The share of the moves with the highest AP, each fold of ``calibrate`` by what the others say.
+def choose(people: People, moves: Mapping[str, Array], calibrate: CalibrationSet) -> Candidate:
+    """The fraction of the moves with the highest AP, each fold of ``calibrate`` by what the others say.
 
     Args:
         people: of ``calibrate`` and ``test``.
@@ -146,14 +162,14 @@ def choose(people: People, moves: Mapping[str, Array], calibrate: Calibrate) -> 
     before, after = calibrate.precision(here), calibrate.precision(crossed)
     kept = after > before and share > 0
     decision = "kept" if kept else "left out"
-    figures = {"AP before": before, "AP after": after, "share of its moves": share, "decision": decision}
+    figures = {"AP before": before, "AP after": after, "fraction of its moves": share, "decision": decision}
     if not kept:
-        return Attempt(people, "the corrector does not raise AP on the calibrate part", figures)
+        return Candidate(people, "the refinement network does not raise AP on the calibrate part", figures)
     moved = _moved(there, moves["test"], np.full(len(there), share))
-    return Attempt({"calibrate": crossed, "test": moved}, "", figures)
+    return Candidate({"calibrate": crossed, "test": moved}, "", figures)
 
 
-def _best_shares(people: Predictions, moves: Array, calibrate: Calibrate) -> tuple[Array, float]:
+def _best_shares(people: Predictions, moves: Array, calibrate: CalibrationSet) -> tuple[Array, float]:
     """(N,) each person's share, as the other folds say; and the share that all of ``calibrate`` says."""
     versions = [_moved(people, moves, np.full(len(people), share)).rows(calibrate.category) for share in SHARES]
     matches = [find_matches(calibrate.path, rows, calibrate.skeleton) for rows in versions]
@@ -174,5 +190,5 @@ def _moved(people: Predictions, moves: Array, shares: Array) -> Predictions:
 
 def _line(figures: Mapping[str, Any]) -> str:
     before, after = (f"{100 * figures[name]:.1f}" for name in ("AP before", "AP after"))
-    share, decision = figures["share of its moves"], figures["decision"]
+    share, decision = figures["fraction of its moves"], figures["decision"]
     return f"{before} -> {after} AP on calibrate, cross-fitted, with {share:g} of its moves; {decision}"

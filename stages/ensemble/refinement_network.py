@@ -1,4 +1,4 @@
-"""Moves a pose by what the picture shows around it: three looks, each from where the one before has led.
+"""Moves a pose by what the image shows around it: three looks, each from where the one before has led.
 
 N: people, K: keypoints, C: channels, P: places of a window. Coordinates are relative to the person's box:
 (point - centre) / longer side.
@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sia.modules.layers import downsample
-from sia.modules.roi_keypoint_head import MARGIN, STRIDE, Residual, place_target
+from sia.modules.roi_keypoint_head import MARGIN, STRIDE, Residual, heatmap_target
 
 SIDE = 64
 """Pixels along the square around a person."""
@@ -35,7 +35,7 @@ QUERIES = 4
 """What each kind of keypoint asks of every place of its window; the first one, where in the square it is."""
 
 PLACE_WEIGHT = 0.5
-"""Of the heat maps in the loss: without them, 1,000 steps on 4,009 people hardly used the picture (1 AP, not 4)."""
+"""Of the heatmaps in the loss: without them, 1,000 steps on 4,009 people hardly used the image (1 AP, not 4)."""
 
 FARTHEST = 2.0
 """Coordinates and confidences are cut here; in units of OKS, moves are cut at five times as much."""
@@ -46,11 +46,11 @@ class Corrected(NamedTuple):
 
     Attributes:
         stages: (N, K, 2) after each look; the last is the result.
-        log_shares: (N, K, CELLS^2) where the picture alone shows each keypoint: logarithms of shares, row by row.
+        log_shares: (N, K, CELLS^2) where the image alone shows each keypoint: logarithms of shares, row by row.
     """
 
     stages: list[Tensor]
-    log_shares: Tensor
+    log_probabilities: Tensor
 
 
 class SqueezeExcitation(nn.Module):
@@ -69,7 +69,7 @@ class SqueezeExcitation(nn.Module):
         return values * gates[:, None, None]
 
 
-class PictureFeatures(nn.Module):
+class ImageFeatures(nn.Module):
     """Strides 4, 8 and 16, and back to 4: what is near, and what it is part of."""
 
     def __init__(self, width: int) -> None:
@@ -90,8 +90,8 @@ class PictureFeatures(nn.Module):
         return features
 
 
-class PoseCorrector(nn.Module):
-    """Features of the picture around each keypoint, and the whole pose, to a move of each keypoint.
+class PoseRefinementNetwork(nn.Module):
+    """Features of the image around each keypoint, and the whole pose, to a move of each keypoint.
 
     One set of weights is applied `LOOKS` times, and each time the features are those of where the keypoints now are
     (after Trigeorgis et al., Mnemonic Descent Method, CVPR 2016, section 3, without a memory). The squares are like
@@ -102,7 +102,7 @@ class PoseCorrector(nn.Module):
 
     def __init__(self, num_keypoints: int, width: int = 32, dim: int = 64) -> None:
         super().__init__()
-        self.features = PictureFeatures(width)
+        self.features = ImageFeatures(width)
         self.excitation = SqueezeExcitation(width)
         self.queries = nn.Parameter(torch.randn(num_keypoints, QUERIES, width) * width**-0.5)
         self.seen = nn.Linear(QUERIES * WINDOW**2 + width, dim)
@@ -153,7 +153,7 @@ class PoseCorrector(nn.Module):
 
 
 def correction_loss(corrected: Corrected, targets: Tensor, units: Tensor, labelled: Tensor) -> Tensor:
-    """Distances in units of OKS, summed over the looks, and a cross entropy of the heat maps.
+    """Distances in units of OKS, summed over the looks, and a cross entropy of the heatmaps.
 
     Of a distance, nearly the square counts below one unit, and plainly itself above (Charbonnier et al., ICIP 1994).
 
@@ -164,11 +164,11 @@ def correction_loss(corrected: Corrected, targets: Tensor, units: Tensor, labell
         labelled: (N, K) bool.
 
     Returns:
-        A scalar, the mean over labelled keypoints; for heat maps over those in the square.
+        A scalar, the mean over labelled keypoints; for heatmaps over those in the square.
     """
     ways = torch.stack([points - targets for points in corrected.stages]) / units[..., None]
     distances = (((1 + ways.square().sum(-1)).sqrt() - 1) * labelled).sum() / labelled.sum().clamp(min=1)
     cells = (targets / MARGIN + 0.5) * CELLS
     inside = labelled & ((cells > 0) & (cells < CELLS)).all(-1)
-    surprise = -(place_target(cells, CELLS) * corrected.log_shares).sum(-1)
+    surprise = -(heatmap_target(cells, CELLS) * corrected.log_probabilities).sum(-1)
     return distances + PLACE_WEIGHT * (surprise * inside).sum() / inside.sum().clamp(min=1)

@@ -1,7 +1,7 @@
 """Stage 3: several models, and several views of one, are worth more together; how much each is worth is measured.
 
-They are fused, and then a small network that looks at the picture once more corrects the poses. Everything is chosen on
-``calibrate``, cross-fitted: each fifth of its pictures is fused with what the other four taught. Its results there are
+They are fused, and then a small network that looks at the image once more corrects the poses. Everything is chosen on
+``calibrate``, cross-fitted: each fifth of its images is fused with what the other four taught. Its results there are
 therefore as honest as those on ``test``, and later stages can learn from them.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from sia.coco.coco_files import load_skeleton
-from stages.ensemble.fusion_model import Blend
-from stages.ensemble.member_predictions import INPUT, Gathering, gather
+from stages.ensemble.fusion_model import FusionModel
+from stages.ensemble.member_predictions import INPUT, MemberPredictions, gather
 from stages.ensemble.members import join
 from stages.ensemble.refinement import correct
 from stages.error_model.calibration import Calibration
-from stages.error_model.folds import FOLDS, Attempt, Calibrate, in_pictures
+from stages.error_model.folds import FOLDS, CalibrationSet, Candidate, in_images
 from stages.error_model.labels import LabelledPeople, Rows
 from stages.stage import StageResult, StageWork
 from utils.metrics.predictions import Predictions
@@ -36,17 +36,17 @@ def run(work: StageWork) -> StageResult:
     Raises:
         ConfigError: there is no model to start from, or -MEMBERS can't be used.
         WeightsError: a member's file is missing, broken, or doesn't fit.
-        DataError: pictures or annotations can't be read.
+        DataError: images or annotations can't be read.
     """
     skeleton = load_skeleton(work.parts["calibrate"])
-    calibrate = Calibrate.open(work.parts["calibrate"], skeleton, work.config.seed)
+    calibrate = CalibrationSet.open(work.parts["calibrate"], skeleton, work.config.seed)
     gathered = gather(work, skeleton)
     if len(calibrate.labels) < FEWEST_PEOPLE:
         reason = f"the calibrate part has {len(calibrate.labels)} labelled people, but {FEWEST_PEOPLE} are needed"
         return StageResult(gathered.before, declined=reason)
     fusion = fuse(gathered, calibrate, work.say)
     correction = correct(work, fusion.people, calibrate, gathered.source)
-    figures = {**fusion.figures, "corrector": dict(correction.figures)}
+    figures = {**fusion.figures, "refinement network": dict(correction.figures)}
     if fusion.refused and correction.refused:
         reason = f"{fusion.refused}; {correction.refused}"
         return StageResult(gathered.before, declined=reason, figures=figures)
@@ -56,16 +56,16 @@ def run(work: StageWork) -> StageResult:
     return StageResult(paths, figures=figures)
 
 
-def fuse(gathered: Gathering, calibrate: Calibrate, say: Callable[[str], object]) -> Attempt:
+def fuse(gathered: MemberPredictions, calibrate: CalibrationSet, say: Callable[[str], object]) -> Candidate:
     """Fuses the members that raise AP with the input, or refuses."""
     before = {"calibrate": gathered.calibrate[INPUT], "test": gathered.test[INPUT]}
     if len(gathered.calibrate) < 2:
-        return Attempt(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
+        return Candidate(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
     choice = choose(gathered.calibrate, calibrate, say)
     if choice.fused <= choice.alone[INPUT]:
-        return Attempt(before, "no fusion is better than its input on the calibrate part", choice.figures())
+        return Candidate(before, "no fusion is better than its input on the calibrate part", choice.figures())
     people = {"calibrate": choice.people, "test": fused_test(gathered, choice.members, calibrate)}
-    return Attempt(people, "", choice.figures())
+    return Candidate(people, "", choice.figures())
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Choice:
         }
 
 
-def choose(members: Members, calibrate: Calibrate, say: Callable[[str], object]) -> Choice:
+def choose(members: Members, calibrate: CalibrationSet, say: Callable[[str], object]) -> Choice:
     """Adds members, the best first, as long as the cross-fitted AP rises.
 
     The input, the first of `members`, always takes part.
@@ -118,32 +118,31 @@ def choose(members: Members, calibrate: Calibrate, say: Callable[[str], object])
     return Choice(taken, best, score, alone, steps)
 
 
-def _calibrated(members: Members, calibrate: Calibrate, fold: int) -> dict[str, Predictions]:
-    """All members in all pictures, their numbers calibrated without the pictures of the fold."""
+def _calibrated(members: Members, calibrate: CalibrationSet, fold: int) -> dict[str, Predictions]:
+    """All members in all images, their numbers calibrated without the images of the fold."""
     inside, labels = _without(calibrate, fold)
     calibrations = {
-        name: Calibration.fit(in_pictures(people, inside), labels, calibrate.skeleton)
-        for name, people in members.items()
+        name: Calibration.fit(in_images(people, inside), labels, calibrate.skeleton) for name, people in members.items()
     }
     return {name: calibrations[name].apply(people, calibrate.skeleton) for name, people in members.items()}
 
 
 def cross_fitted(
-    calibrated: Sequence[Mapping[str, Predictions]], names: Sequence[str], calibrate: Calibrate
+    calibrated: Sequence[Mapping[str, Predictions]], names: Sequence[str], calibrate: CalibrationSet
 ) -> Predictions:
     """The fusion of some members, each fold by what the others taught."""
     parts = []
     for fold, members in enumerate(calibrated):
         inside, labels = _without(calibrate, fold)
-        blend = Blend.fit([in_pictures(members[name], inside) for name in names], labels, calibrate.skeleton)
-        outside = [in_pictures(members[name], calibrate.folds[fold]) for name in names]
+        blend = FusionModel.fit([in_images(members[name], inside) for name in names], labels, calibrate.skeleton)
+        outside = [in_images(members[name], calibrate.folds[fold]) for name in names]
         parts.append(blend.apply(outside, calibrate.skeleton))
     people = join(parts)
     order = np.argsort(people.image_ids, kind="stable")
     return people.select(order)
 
 
-def fused_test(gathered: Gathering, names: Sequence[str], calibrate: Calibrate) -> Predictions:
+def fused_test(gathered: MemberPredictions, names: Sequence[str], calibrate: CalibrationSet) -> Predictions:
     """The fusion of some members in ``test``, by what all of ``calibrate`` teaches."""
     skeleton, labels = calibrate.skeleton, calibrate.labels
     calibrations = [Calibration.fit(gathered.calibrate[name], labels, skeleton) for name in names]
@@ -151,9 +150,9 @@ def fused_test(gathered: Gathering, names: Sequence[str], calibrate: Calibrate) 
         [one.apply(part[name], skeleton) for one, name in zip(calibrations, names, strict=True)]
         for part in (gathered.calibrate, gathered.test)
     )
-    return Blend.fit(known, labels, skeleton).apply(unknown, skeleton)
+    return FusionModel.fit(known, labels, skeleton).apply(unknown, skeleton)
 
 
-def _without(calibrate: Calibrate, fold: int) -> tuple[Rows, LabelledPeople]:
+def _without(calibrate: CalibrationSet, fold: int) -> tuple[Rows, LabelledPeople]:
     inside = np.concatenate([ids for i, ids in enumerate(calibrate.folds) if i != fold])
     return inside, calibrate.labels.select(np.isin(calibrate.labels.image_ids, inside))

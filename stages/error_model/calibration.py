@@ -1,4 +1,4 @@
-"""What the numbers of a model are worth, measured on pictures with labels that it was not trained on.
+"""What the numbers of a model are worth, measured on images with labels that it was not trained on.
 
 N: people, K: keypoints. A unit is the standard deviation of a keypoint's term of OKS, ``2 sigma sqrt(area)`` pixels;
 as nobody knows a person's area beforehand, it is taken from the predicted box.
@@ -48,9 +48,9 @@ def variances_of(confidences: Floats, boxes: Floats, skeleton: Skeleton) -> Floa
 
 @dataclass(frozen=True)
 class ScoreCurve:
-    """Score -> the share of COCO's OKS thresholds at which such a person is right.
+    """Score -> the fraction of COCO's OKS thresholds at which such a person is right.
 
-    Logistic regression on the score's logit (Platt, 1999): two numbers to learn, so that a hundred pictures will do;
+    Logistic regression on the score's logit (Platt, 1999): two numbers to learn, so that a hundred images will do;
     isotonic regression has more to learn.
 
     Attributes:
@@ -63,7 +63,7 @@ class ScoreCurve:
 
     @classmethod
     def fit(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> ScoreCurve:
-        """From a model's people in labelled pictures."""
+        """From a model's people in labelled images."""
         x = np.stack([logit(people.scores, LEAST_SCORE), np.ones(len(people))], axis=-1)
         y = qualities(people, labels, skeleton.sigmas)
         steeper, higher = regress(x, y, np.array([1.0, 0.01]), start=x[:, 0])
@@ -89,7 +89,7 @@ class VarianceModel:
 
     @classmethod
     def fit(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> VarianceModel:
-        """From a model's people in labelled pictures, as far as they are somebody."""
+        """From a model's people in labelled images, as far as they are somebody."""
         found = match_labels(people, labels, skeleton.sigmas)
         people, labels = people.select(found >= 0), labels.select(found[found >= 0])
         known = labels.labelled & np.isfinite(people.keypoints).all(-1)
@@ -137,7 +137,7 @@ class Calibration:
 
     @classmethod
     def fit(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> Calibration:
-        """From a model's people in labelled pictures that it was not trained on."""
+        """From a model's people in labelled images that it was not trained on."""
         return cls(ScoreCurve.fit(people, labels, skeleton), VarianceModel.fit(people, labels, skeleton))
 
     def apply(self, people: Predictions, skeleton: Skeleton) -> Predictions:
@@ -152,7 +152,7 @@ def error_correlation(members: Sequence[Predictions], labels: LabelledPeople, sk
 
     Args:
         members: calibrated.
-        labels: of the same pictures.
+        labels: of the same images.
         skeleton: for matching.
     """
     errors = np.stack([_standard_errors(people, labels, skeleton) for people in members])

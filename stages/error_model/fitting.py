@@ -1,4 +1,4 @@
-"""How the prior and the corrector are fitted to true poses that were spoilt: what to restore, and the training loop."""
+"""How the prior and the refinement network are fitted to true poses that were corrupted: what to restore, and the training loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.box_frame import frame_of, to_box
 from stages.error_model.labels import LabelledPeople
-from stages.error_model.sampling import Drawn
+from stages.error_model.sampling import CorruptedPoses
 from stages.stage import StageWork
 
 LEARNING_RATE = 2e-3
@@ -40,14 +40,14 @@ def kept(
         train: makes a trained one.
 
     Raises:
-        ConfigError: new pictures are looked at, and there is no such file.
+        ConfigError: new images are looked at, and there is no such file.
         WeightsError: the file of an earlier call is broken.
         OutputError: the file can't be written.
     """
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     path = work.folder / f"{name}-{digest}.pt"
     if not path.is_file() and work.test_root is not None:
-        raise ConfigError(f"The pipeline has not kept {path.name}, so it can't be used on new pictures. Run it anew.")
+        raise ConfigError(f"The pipeline has not kept {path.name}, so it can't be used on new images. Run it anew.")
     if not path.is_file():
         save_checkpoint(path, train().state_dict())
     load_weights(network, read_state_dict(path), path, "Delete the file: it is made again.")
@@ -61,7 +61,7 @@ def fit(network: nn.Module, loss: Callable[[], Tensor], steps: int, warm_up: flo
         network: in evaluation mode afterwards.
         loss: of the next batch, once a step.
         steps: of the optimiser.
-        warm_up: share of them in which the learning rate rises.
+        warm_up: fraction of them in which the learning rate rises.
 
     Returns:
         How the loss went, such as ``loss 3.249 -> 3.045``.
@@ -82,14 +82,14 @@ def fit(network: nn.Module, loss: Callable[[], Tensor], steps: int, warm_up: flo
     return f"loss {np.mean(losses[:20]):.3f} -> {np.mean(losses[-100:]):.3f}"
 
 
-def targets(people: LabelledPeople, drawn: Drawn, skeleton: Skeleton) -> tuple[Tensor, Tensor, Tensor]:
-    """What the spoilt people should be, relative to their drawn boxes.
+def targets(people: LabelledPeople, corrupted: CorruptedPoses, skeleton: Skeleton) -> tuple[Tensor, Tensor, Tensor]:
+    """What the corrupted people should be, relative to their drawn boxes.
 
     Returns:
         (M, K, 2) keypoints and (M, K) units, float32, and (M, K) whether a keypoint is labelled; one that isn't should
         stay where it is.
     """
-    known = np.where(people.labelled[..., None], people.keypoints, drawn.keypoints)
-    units = people.units(skeleton.sigmas) / frame_of(drawn.boxes)[1][..., 0]
-    points = torch.from_numpy(to_box(known, drawn.boxes))
+    known = np.where(people.labelled[..., None], people.keypoints, corrupted.keypoints)
+    units = people.units(skeleton.sigmas) / frame_of(corrupted.boxes)[1][..., 0]
+    points = torch.from_numpy(to_box(known, corrupted.boxes))
     return points.float(), torch.from_numpy(units).float(), torch.from_numpy(people.labelled)

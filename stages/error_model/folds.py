@@ -22,13 +22,13 @@ People = Mapping[str, Predictions]
 
 
 @dataclass(frozen=True)
-class Calibrate:
-    """The pictures that everything is chosen with.
+class CalibrationSet:
+    """The images that everything is chosen with.
 
     Attributes:
         path: their annotations.
         labels: of the people.
-        folds: picture ids of each fifth.
+        folds: image ids of each fifth.
         skeleton: of all.
         category: that results are written under.
     """
@@ -40,8 +40,8 @@ class Calibrate:
     category: int
 
     @classmethod
-    def open(cls, path: Path, skeleton: Skeleton, seed: int) -> Calibrate:
-        """Reads the labels, and deals the pictures into folds."""
+    def open(cls, path: Path, skeleton: Skeleton, seed: int) -> CalibrationSet:
+        """Reads the labels, and deals the images into folds."""
         truth = load_ground_truth(path, skeleton)
         order = np.random.default_rng(seed).permutation(np.array(sorted(set(truth.images)), np.int64))
         return cls(path, labelled_people(truth), tuple(np.array_split(order, FOLDS)), skeleton, truth.category)
@@ -51,13 +51,13 @@ class Calibrate:
         return max(0.0, evaluate(self.path, people.rows(self.category), self.skeleton).AP)
 
     def halves(self) -> tuple[Rows, Rows]:
-        """Picture ids of either half."""
+        """Image ids of either half."""
         order = np.concatenate(self.folds)
         return order[: len(order) // 2], order[len(order) // 2 :]
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Candidate:
     """What a way to make people better left.
 
     Attributes:
@@ -71,7 +71,7 @@ class Attempt:
     figures: Mapping[str, Any]
 
 
-def in_pictures(people: Predictions, image_ids: Rows) -> Predictions:
-    """The people of some pictures."""
+def in_images(people: Predictions, image_ids: Rows) -> Predictions:
+    """The people of some images."""
     chosen = np.isin(people.image_ids, image_ids)
     return people.select(chosen)

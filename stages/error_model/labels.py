@@ -1,6 +1,6 @@
 """Labelled people as arrays, and which predicted person is which of them.
 
-M: labelled people, N: predicted people, K: keypoints. All coordinates are in the pixels of the pictures.
+M: labelled people, N: predicted people, K: keypoints. All coordinates are in the pixels of the images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LabelledPeople:
         areas: (M,) annotated, pixels squared, above 0.
         keypoints: (M, K, 2) x, y; meaningless where not labelled.
         labelled: (M, K) bool, v > 0.
-        rivals: (M, K, 2) keypoints of the nearest other labelled person of the picture; NaN where there is none.
+        rivals: (M, K, 2) keypoints of the nearest other labelled person of the image; NaN where there is none.
     """
 
     image_ids: Rows
@@ -81,7 +81,7 @@ def people_from(image_ids: Rows, boxes: Array, areas: Array, triples: Array) -> 
 
 
 def _nearest_others(image_ids: Rows, boxes: Array) -> Rows:
-    """(M,) the row of the person of the same picture with the nearest box centre; -1 where there is none."""
+    """(M,) the row of the person of the same image with the nearest box centre; -1 where there is none."""
     order = np.argsort(image_ids, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(image_ids[order])) + 1)
     nearest = np.full(len(image_ids), -1, dtype=np.int64)
@@ -95,7 +95,7 @@ def _nearest_others(image_ids: Rows, boxes: Array) -> Rows:
 
 
 def oks_matrix(people: Predictions, labels: LabelledPeople, sigmas: Sequence[float]) -> Array:
-    """(N, M) OKS of the people of one picture."""
+    """(N, M) OKS of the people of one image."""
     offsets = people.keypoints[:, None] - labels.keypoints[None]
     terms = oks_terms(np.linalg.norm(offsets, axis=-1), labels.areas[None].repeat(len(people), 0), np.asarray(sigmas))
     known = labels.labelled[None].astype(np.float64)
@@ -121,7 +121,7 @@ def match_labels(people: Predictions, labels: LabelledPeople, sigmas: Sequence[f
         (N,) rows of `labels`, -1 for nobody.
     """
     found = np.full(len(people), -1, dtype=np.int64)
-    for rows, columns in shared_pictures(people.image_ids, labels.image_ids):
+    for rows, columns in shared_images(people.image_ids, labels.image_ids):
         rows = rows[np.argsort(-people.scores[rows], kind="stable")]
         group, known = people.select(rows), labels.select(columns)
         oks = oks_matrix(group, known, sigmas)
@@ -132,9 +132,9 @@ def match_labels(people: Predictions, labels: LabelledPeople, sigmas: Sequence[f
 
 
 def qualities(people: Predictions, labels: LabelledPeople, sigmas: Sequence[float]) -> Array:
-    """(N,) share of COCO's ten thresholds, OKS 0.50:0.05:0.95, at which the person is a true positive."""
+    """(N,) fraction of COCO's ten thresholds, OKS 0.50:0.05:0.95, at which the person is a true positive."""
     quality = np.zeros(len(people))
-    for rows, columns in shared_pictures(people.image_ids, labels.image_ids):
+    for rows, columns in shared_images(people.image_ids, labels.image_ids):
         rows = rows[np.argsort(-people.scores[rows], kind="stable")]
         oks = oks_matrix(people.select(rows), labels.select(columns), sigmas)
         for threshold in np.linspace(0.5, 0.95, 10):
@@ -143,13 +143,13 @@ def qualities(people: Predictions, labels: LabelledPeople, sigmas: Sequence[floa
     return quality
 
 
-def shared_pictures(ids: Rows, other_ids: Rows) -> list[tuple[Rows, Rows]]:
-    """Rows of both sets for every picture that both have, in the order of the picture ids."""
-    groups, others = _by_picture(ids), _by_picture(other_ids)
+def shared_images(ids: Rows, other_ids: Rows) -> list[tuple[Rows, Rows]]:
+    """Rows of both sets for every image that both have, in the order of the image ids."""
+    groups, others = _by_image(ids), _by_image(other_ids)
     return [(groups[key], others[key]) for key in groups if key in others]
 
 
-def _by_picture(ids: Rows) -> dict[int, Rows]:
+def _by_image(ids: Rows) -> dict[int, Rows]:
     if not len(ids):  # np.split has one part, however few rows there are
         return {}
     order = np.argsort(ids, kind="stable")

@@ -42,7 +42,7 @@ class Mixture(NamedTuple):
         rates: (K, 4) of near, inverted, swapped, missed.
         spread: (K,) of jitter, units.
         reach: (K,) of misses, units.
-        turned: share of people.
+        turned: fraction of people.
         near: (M, K) probability that the error is jitter of a body the right way round.
     """
 
@@ -115,7 +115,7 @@ def _densities(d: Distances, rates: Array, spread: Array, reach: Array) -> Array
 
 
 def _new_rates(share: Array, d: Distances) -> Array:
-    """(K, 4) each kind's share of the people in whom it is possible, drawn towards the mean over the keypoints."""
+    """(K, 4) each kind's fraction of the people in whom it is possible, drawn towards the mean over the keypoints."""
     known = np.isfinite(d.own)
     chances = np.stack([known, known & np.isfinite(d.counterpart), known & np.isfinite(d.rival), known], axis=-1)
     counts, totals = (share * chances).sum(0), chances.sum(0)

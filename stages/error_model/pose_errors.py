@@ -38,7 +38,7 @@ class PoseErrors:
         spread: (K,) standard deviation of x, and of y, of jitter, in units.
         reach: (K,) the same of misses; at least twice the spread.
         inverted, swapped, missed: (K,) rates; where there is no counterpart or other person, jitter takes their place.
-        turned: share of people with left and right exchanged as a whole.
+        turned: fraction of people with left and right exchanged as a whole.
         correlation: (K, K) of the keypoints' jitter within a person.
         confidence: (K, 3) a, b, s of ``logit(confidence) = a - b log(1 + d^2) + s e``, d the error in units.
         guess: (K, 2, 2) of keypoints that are not labelled: mean and standard deviation of x, and of y, relative to the
@@ -86,7 +86,7 @@ def errors_of_pairs(people: Predictions, labels: LabelledPeople, skeleton: Skele
     if len(people) < FEWEST_PEOPLE:
         raise DataError(
             f"Errors can't be measured: {len(people)} of the labelled people of the calibrate part are found, but "
-            f"{FEWEST_PEOPLE} are needed. Train the model longer, or give more pictures."
+            f"{FEWEST_PEOPLE} are needed. Train the model longer, or give more images."
         )
     units = labels.units(skeleton.sigmas)
     mixture = fit_mixture(distances_of(people.keypoints, labels, units, skeleton))

@@ -13,7 +13,7 @@ from sia.skeletons.skeleton import Skeleton
 from stages.error_model.box_frame import frame_of, to_box
 from stages.error_model.labels import LabelledPeople
 from stages.error_model.logistic import logit
-from stages.error_model.sampling import Drawn
+from stages.error_model.sampling import CorruptedPoses
 from utils.metrics.predictions import Array, Predictions
 
 TILT = 15.0
@@ -38,7 +38,7 @@ def confidence_scale(people: Predictions) -> ConfidenceScale:
     return ConfidenceScale(logits.mean(0), logits.std(0).clip(min=0.1))
 
 
-def network_input(people: Drawn, scale: ConfidenceScale, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+def network_input(people: CorruptedPoses, scale: ConfidenceScale, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """(N, K, 3) poses and (N, K) units relative to the boxes, float32; the person's area is guessed from the box."""
     relative = to_box(people.keypoints, people.boxes)
     poses = np.concatenate([relative, scale(people.confidences)[..., None]], axis=-1)

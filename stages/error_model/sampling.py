@@ -1,4 +1,4 @@
-"""Imagined predictions: true poses, spoilt as a measured model would have spoilt them.
+"""Imagined predictions: true poses, corrupted as a measured model would have corrupted them.
 
 M: people, K: keypoints. A unit is the standard deviation of a keypoint's term of OKS, ``2 sigma sqrt(area)``.
 """
@@ -18,7 +18,7 @@ from stages.error_model.pose_errors import PoseErrors
 from utils.metrics.predictions import Array
 
 
-class Drawn(NamedTuple):
+class CorruptedPoses(NamedTuple):
     """M imagined predictions: boxes (M, 4), keypoints (M, K, 2), confidences (M, K), as in `Predictions`."""
 
     boxes: Array
@@ -26,7 +26,9 @@ class Drawn(NamedTuple):
     confidences: Array
 
 
-def draw_errors(errors: PoseErrors, labels: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator) -> Drawn:
+def sample_errors(
+    errors: PoseErrors, labels: LabelledPeople, skeleton: Skeleton, rng: np.random.Generator
+) -> CorruptedPoses:
     """Predictions as the measured model might have made them."""
     units = labels.units(skeleton.sigmas)
     boxes = _draw_boxes(errors, labels.boxes, rng)
@@ -38,7 +40,7 @@ def draw_errors(errors: PoseErrors, labels: LabelledPeople, skeleton: Skeleton, 
     guesses = errors.guess[..., 0] + errors.guess[..., 1] * rng.standard_normal(points.shape)
     points = np.where(labels.labelled[..., None], points, centres + sides * guesses)
     distances = np.linalg.norm(points - labels.keypoints, axis=-1) / units
-    return Drawn(boxes, points, _draw_confidences(errors, distances, labels.labelled, rng))
+    return CorruptedPoses(boxes, points, _draw_confidences(errors, distances, labels.labelled, rng))
 
 
 def _draw_boxes(errors: PoseErrors, labels: Array, rng: np.random.Generator) -> Array:

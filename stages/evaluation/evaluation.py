@@ -21,7 +21,7 @@ from sia.io.results import write_coco_results
 from sia.runtimes.predictor import RUNTIMES, Predictor
 from sia.skeletons.skeleton import Skeleton
 from stages.evaluation.evaluator import on_first_rank, predict_results
-from utils.distributed.ranks import Ranks, start_ranks
+from utils.distributed.context import DistributedContext, init_distributed
 from utils.metrics.coco_eval import Metrics, evaluate
 from utils.metrics.keypoint_scores import csv_rows
 from utils.metrics.matches import find_matches
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     is_main = True
     try:
-        with start_ranks(args.device) as ranks:
+        with init_distributed(args.device) as ranks:
             is_main = ranks.is_main
             evaluate_weights(args, ranks)
     except SiaError as error:
@@ -75,17 +75,17 @@ def evaluate_results(args: argparse.Namespace) -> None:
 
 
 def compare(args: argparse.Namespace, first: list[Row], second: list[Row], skeleton: Skeleton, folder: Path) -> None:
-    """Prints and writes how much better the second results are, on the same resampled pictures."""
+    """Prints and writes how much better the second results are, on the same resampled images."""
     before, after = (find_matches(args.ann_file, rows, skeleton) for rows in (first, second))
     proof = prove(before, after, SEED)
     word = "better" if proof.difference.low > 0 else "worse" if proof.difference.high < 0 else "no clear difference"
     print(f"\n{args.results or args.weight_path}  AP {proof.before.percent()}")
     print(f"{args.compare}  AP {proof.after.percent()}")
-    print(f"change of AP {proof.difference.percent(sign=True)} over {proof.images} pictures: {word}", flush=True)
+    print(f"change of AP {proof.difference.percent(sign=True)} over {proof.images} images: {word}", flush=True)
     write_json(folder / "comparison.json", {"with": str(args.compare), **proof.to_dict()}, indent=2)
 
 
-def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
+def evaluate_weights(args: argparse.Namespace, ranks: DistributedContext) -> None:
     """Runs the model on all ranks; the first one scores and writes."""
     predictor, dataset, loader = prepare_together(args, ranks)
     if ranks.is_main:
@@ -101,7 +101,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks) -> None:
     on_first_rank(lambda: finish(args, predictor, results, compared))
 
 
-def prepare_other(args: argparse.Namespace, ranks: Ranks) -> Callable[[], list[Row]]:
+def prepare_other(args: argparse.Namespace, ranks: DistributedContext) -> Callable[[], list[Row]]:
     """What gives the results to compare with: of a file, or of other weights, which all ranks run.
 
     Files are read here, so that whatever is wrong with them is said before anything is computed.
@@ -130,7 +130,7 @@ def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], o
         "weights": str(args.weight_path),
         "annotations": str(args.ann_file),
         "image_size": list(predictor.image_size),
-        "look_thresh": predictor.runtime.description.look_thresh,
+        "look_thresh": predictor.runtime.description.roi_score_thresh,
     }
     with output_folder(args.output_dir) as folder:
         write_coco_results(folder / "results.json", results)
@@ -139,8 +139,10 @@ def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], o
         report(metrics, folder, source)
 
 
-def prepare_together(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor, CocoPose, ValidationLoader]:
-    """The model and this rank's pictures; an error of one rank is raised on all, so that none waits in vain."""
+def prepare_together(
+    args: argparse.Namespace, ranks: DistributedContext
+) -> tuple[Predictor, CocoPose, ValidationLoader]:
+    """The model and this rank's images; an error of one rank is raised on all, so that none waits in vain."""
     prepared, error = None, None
     try:
         prepared = prepare(args, ranks)
@@ -153,11 +155,11 @@ def prepare_together(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor,
     return prepared
 
 
-def prepare(args: argparse.Namespace, ranks: Ranks) -> tuple[Predictor, CocoPose, ValidationLoader]:
+def prepare(args: argparse.Namespace, ranks: DistributedContext) -> tuple[Predictor, CocoPose, ValidationLoader]:
     """Reads weights and annotations."""
     exported = args.weight_path.suffix.lower() in RUNTIMES  # these choose for themselves
     device = args.device if ranks.world_size == 1 or exported else str(ranks.device.torch)
-    predictor = Predictor.load(args.weight_path, device, args.imgsz, args.look_thresh)
+    predictor = Predictor.load(args.weight_path, device, args.imgsz, args.roi_score_thresh)
     dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
     loader = validation_loader(
         dataset,

@@ -14,7 +14,7 @@ from torch import nn
 
 from sia.batch import PoseBatch
 from sia.coco.coco_files import Row, load_ground_truth
-from sia.commands.interruption import Interrupted, Interruption
+from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import DataError, SiaError, WeightsError
 from sia.io.results import coco_rows
 from sia.modules.postprocess import to_original
@@ -37,7 +37,7 @@ def evaluate_model(
     device: torch.device,
     *,
     progress: Progress | None = None,
-    interruption: Interruption | None = None,
+    interruption: SignalHandler | None = None,
 ) -> Metrics:
     """AP, AR and the table per keypoint, on every rank.
 
@@ -45,7 +45,7 @@ def evaluate_model(
 
     Args:
         model: in any mode, which it has again afterwards; not wrapped in DistributedDataParallel.
-        loader: this rank's share of the validation images.
+        loader: this rank's fraction of the validation images.
         ground_truth: the annotation file of the images.
         skeleton: names and sigmas.
         device: where the model is.
@@ -74,7 +74,7 @@ def predict_results(
     skeleton: Skeleton,
     *,
     progress: Progress | None = None,
-    interruption: Interruption | None = None,
+    interruption: SignalHandler | None = None,
 ) -> list[Row]:
     """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
 
@@ -98,7 +98,7 @@ def write_results(find: Find, loader: Iterable[PoseBatch], ground_truth: Path, s
 
     Args:
         find: runs the model.
-        loader: this rank's share of the images.
+        loader: this rank's fraction of the images.
         ground_truth: the annotation file of the images.
         skeleton: of both.
         path: of the file, see `Predictions.save`.

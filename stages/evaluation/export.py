@@ -22,30 +22,30 @@ from sia.io.image_folder import find_images
 from sia.io.images import read_image
 from sia.io.letterbox import letterbox_image
 from sia.io.output_file import output_error
-from sia.model import LIKELY
+from sia.model import ROI_SCORE_THRESH
 from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.export_openvino import export_int8, export_openvino
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.runtime import TorchRuntime
 from stages.evaluation.evaluator import predict_results
-from stages.evaluation.parity import CLOSE, Agreement, compare
+from stages.evaluation.parity import CLOSE, Parity, compare
 from utils.metrics.coco_eval import Metrics, evaluate
 
 T = TypeVar("T")
-Pictures = list[NDArray[np.uint8]]
+Images = list[NDArray[np.uint8]]
 
 MOST_MOVED = 0.001
-"""Share of the keypoints of a float export that may be elsewhere: of two places that a heat map rates alike, rounding
+"""Fraction of the keypoints of a float export that may be elsewhere: of two places that a heatmap rates alike, rounding
 decides which one it is. Measured: 2 of 58,820."""
 
 SCORE_TOLERANCE = 0.01
 MOST_MISSED = 0.02
 LEAST_MATCHED = 0.5
-"""Largest difference of a score; share of the people that a float export need not find again where PyTorch is sure of
+"""Largest difference of a score; fraction of the people that a float export need not find again where PyTorch is sure of
 them, and that it must find, sure or not. Untrained weights are sure of nobody, and 7 % of their candidates change."""
 
-MOST_PICTURES = 200
+MOST_IMAGES = 200
 """What calibration and check read of a large folder, spread evenly."""
 
 SYNTHETIC = 24
@@ -61,16 +61,16 @@ def run(args: argparse.Namespace, files: Sequence[Path]) -> None:
     """
     path = files[-1]
     runtime = TorchRuntime.load(args.weight_path, "cpu")
-    runtime.look_from(LIKELY if args.look_thresh is None else args.look_thresh)
+    runtime.set_roi_score_thresh(ROI_SCORE_THRESH if args.roi_score_thresh is None else args.roi_score_thresh)
     size = args.imgsz or runtime.description.config.image_size
     print(runtime.describe(size), flush=True)
-    pictures = check_pictures(args, size)
+    images = check_images(args, size)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
             partial = Path(folder) / path.name
-            write(args, runtime, partial, pictures, size)
-            check(args, Predictor(runtime, size), partial, pictures)
+            write(args, runtime, partial, images, size)
+            check(args, Predictor(runtime, size), partial, images)
             for file in files:
                 (partial.parent / file.name).replace(file)
     except OSError as error:
@@ -78,46 +78,44 @@ def run(args: argparse.Namespace, files: Sequence[Path]) -> None:
     print("Written: ", *(file.resolve() for file in files), flush=True)
 
 
-def check_pictures(args: argparse.Namespace, size: tuple[int, int]) -> Pictures:
+def check_images(args: argparse.Namespace, size: tuple[int, int]) -> Images:
     """What to compare and to calibrate on."""
     if args.image_path is not None:
         files = find_images(args.image_path)
         chosen = _spread(files)
-        print(f"Pictures: {len(chosen)} of the {len(files)} of {args.image_path}", flush=True)
+        print(f"Images: {len(chosen)} of the {len(files)} of {args.image_path}", flush=True)
         return [read_image(file) for file in chosen]
     if args.ann_file is not None:
         dataset = CocoPose(args.coco_root, args.ann_file)
         indices = _spread(range(len(dataset)))
-        print(f"Pictures: {len(indices)} of the {len(dataset)} of {args.ann_file}", flush=True)
+        print(f"Images: {len(indices)} of the {len(dataset)} of {args.ann_file}", flush=True)
         return [dataset.read_image(index) for index in indices]
-    print(f"Pictures: {SYNTHETIC} of synthetic people. Give real ones with --image_path.", flush=True)
+    print(f"Images: {SYNTHETIC} of synthetic people. Give real ones with --image_path.", flush=True)
     scenes = SyntheticScenes(max(size), seed=0)
     return [scenes.scene(index).image for index in range(SYNTHETIC)]
 
 
 def _spread(items: Sequence[T]) -> list[T]:
-    """At most `MOST_PICTURES`, evenly."""
-    step = max(1, -(-len(items) // MOST_PICTURES))
+    """At most `MOST_IMAGES`, evenly."""
+    step = max(1, -(-len(items) // MOST_IMAGES))
     return list(items[::step])
 
 
-def write(
-    args: argparse.Namespace, runtime: TorchRuntime, path: Path, pictures: Pictures, size: tuple[int, int]
-) -> None:
+def write(args: argparse.Namespace, runtime: TorchRuntime, path: Path, images: Images, size: tuple[int, int]) -> None:
     """Writes the export in the wanted format."""
     onnx_path = path.with_suffix(".onnx")
     description = export_onnx(runtime, onnx_path, size)
     if args.format == "openvino":
         export_openvino(onnx_path, path, description)
     elif args.format == "openvino-int8":
-        inputs = [letterbox_image(picture, size)[0].transpose(2, 0, 1)[None] for picture in pictures]
+        inputs = [letterbox_image(image, size)[0].transpose(2, 0, 1)[None] for image in images]
         export_int8(onnx_path, path, description, [np.ascontiguousarray(image) for image in inputs])
     if description.fixed_size is not None:
         why = "this backbone's positions" if description.is_large(size) else "its few patches"
         print(f"Size:     {size[0]}x{size[1]} only, because of {why}", flush=True)
 
 
-def check(args: argparse.Namespace, before: Predictor, path: Path, pictures: Pictures) -> None:
+def check(args: argparse.Namespace, before: Predictor, path: Path, images: Images) -> None:
     """Prints how the export compares: its people in float32, then AP and speed as the commands will run it.
 
     Raises:
@@ -125,33 +123,33 @@ def check(args: argparse.Namespace, before: Predictor, path: Path, pictures: Pic
     """
     after = Predictor.load(path, "cpu")
     exact = Predictor(OpenVinoRuntime.load(path, "cpu", exact=True)) if path.suffix == ".xml" else after
-    agreement = compare(before, exact, pictures)
-    print(f"Check:    {agreement}", flush=True)
+    parity = compare(before, exact, images)
+    print(f"Check:    {parity}", flush=True)
     if args.format != "openvino-int8":
-        refuse_if_wrong(agreement)
+        refuse_if_wrong(parity)
     if args.ann_file is not None:
         first, second = (score(args, predictor) for predictor in (before, after))
         print(f"AP:       PyTorch {100 * first.AP:.2f}, export {100 * second.AP:.2f}", flush=True)
         print(f"AP50:     PyTorch {100 * first.AP50:.2f}, export {100 * second.AP50:.2f}", flush=True)
-    times = milliseconds(before, after, pictures)
+    times = milliseconds(before, after, images)
     print(
-        f"Speed:    PyTorch {times[0]:.1f} ms a picture, export {times[1]:.1f} ms: {times[0] / times[1]:.2f} times as "
-        f"fast (medians, one picture at a time, {before.device})",
+        f"Speed:    PyTorch {times[0]:.1f} ms an image, export {times[1]:.1f} ms: {times[0] / times[1]:.2f} times as "
+        f"fast (medians, one image at a time, {before.device})",
         flush=True,
     )
 
 
-def refuse_if_wrong(agreement: Agreement) -> None:
+def refuse_if_wrong(parity: Parity) -> None:
     """For exports that should give the same numbers.
 
     Raises:
         WeightsError: they don't.
     """
-    wrong = agreement.moved > MOST_MOVED or agreement.score > SCORE_TOLERANCE
-    lost = agreement.missed > MOST_MISSED * agreement.people or agreement.matched < LEAST_MATCHED * agreement.people
+    wrong = parity.moved > MOST_MOVED or parity.score > SCORE_TOLERANCE
+    lost = parity.missed > MOST_MISSED * parity.people or parity.matched < LEAST_MATCHED * parity.people
     if wrong or lost:
         raise WeightsError(
-            f"The export differs from PyTorch ({agreement}); at most {100 * MOST_MOVED} % of the keypoints may be more "
+            f"The export differs from PyTorch ({parity}); at most {100 * MOST_MOVED} % of the keypoints may be more "
             f"than {CLOSE} pixels away. It was removed. Please report this with the versions of torch, onnxscript and "
             "the runtime; the .pt file works."
         )
@@ -167,12 +165,12 @@ def score(args: argparse.Namespace, predictor: Predictor) -> Metrics:
     )  # fmt: skip
 
 
-def milliseconds(before: Predictor, after: Predictor, pictures: Pictures) -> list[float]:
-    """Median time of one picture, of both in turns, so that a busy moment of the machine hits them alike."""
+def milliseconds(before: Predictor, after: Predictor, images: Images) -> list[float]:
+    """Median time of one image, of both in turns, so that a busy moment of the machine hits them alike."""
     times: list[list[float]] = [[], []]
-    for picture in itertools.islice(itertools.cycle(pictures), TIMED):
+    for image in itertools.islice(itertools.cycle(images), TIMED):
         for number, predictor in enumerate((before, after)):
             begin = time.perf_counter()
-            predictor.predict([picture])
+            predictor.predict([image])
             times[number].append(1000 * (time.perf_counter() - begin))
     return [statistics.median(each) for each in times]

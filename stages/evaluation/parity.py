@@ -1,4 +1,4 @@
-"""How far the people that two runtimes find in the same pictures are apart."""
+"""How far the people that two runtimes find in the same images are apart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sia.runtimes.predictor import Predictor
 Floats = NDArray[np.float64]
 
 NEAR = 0.1
-"""Two people are the same where their keypoints are on average apart by less than this share of the longer side."""
+"""Two people are the same where their keypoints are on average apart by less than this fraction of the longer side."""
 
 CLOSE = 0.1
 """Most pixels between a keypoint's two places that count as the same."""
@@ -25,21 +25,21 @@ SURE = 0.1
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Parity:
     """What was found to differ.
 
     Attributes:
-        pictures: how many were compared.
+        images: how many were compared.
         people: how many people the reference found; all scores.
         matched: how many of them the other found as well.
         missed: how many of the rest have a score of `SURE` or more.
-        largest: greatest distance between two keypoints of matched people, in pixels of the picture.
+        largest: greatest distance between two keypoints of matched people, in pixels of the image.
         median: of these distances.
-        moved: share of these distances above `CLOSE`.
+        moved: fraction of these distances above `CLOSE`.
         score: greatest difference between two scores of matched people.
     """
 
-    pictures: int
+    images: int
     people: int
     matched: int
     missed: int
@@ -50,27 +50,25 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"{self.matched} of {self.people} people of {self.pictures} pictures found by both; keypoints apart by "
+            f"{self.matched} of {self.people} people of {self.images} images found by both; keypoints apart by "
             f"{self.median:.2g} pixels (median), {self.largest:.2g} (largest), more than {CLOSE} in "
             f"{100 * self.moved:.2g} %; scores by {self.score:.2g} (largest)"
         )
 
 
-def compare(reference: Predictor, other: Predictor, pictures: Iterable[NDArray[np.uint8]]) -> Agreement:
-    """Runs both on every picture, one at a time."""
+def compare(reference: Predictor, other: Predictor, images: Iterable[NDArray[np.uint8]]) -> Parity:
+    """Runs both on every image, one at a time."""
     distances: list[Floats] = [np.zeros(0)]
     scores: list[Floats] = [np.zeros(0)]
     count = people = matched = missed = 0
-    for picture in pictures:
-        first, second = reference.predict([picture])[0], other.predict([picture])[0]
+    for image in images:
+        first, second = reference.predict([image])[0], other.predict([image])[0]
         rows, columns = match(first, second)
         distances.append(_distances(first, second)[rows, columns].ravel())
         scores.append(np.abs(first.scores[rows] - second.scores[columns]).astype(np.float64))
         count, people, matched = count + 1, people + len(first), matched + len(rows)
         missed += int((np.delete(first.scores, rows) >= SURE).sum())
-    return Agreement(
-        count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0))
-    )
+    return Parity(count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0)))
 
 
 def _summary(distances: Sequence[Floats]) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""The pictures of a pipeline: divided when it begins, and the same from then on."""
+"""The images of a pipeline: divided when it begins, and the same from then on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sia.errors import ConfigError, DataError
 from stages.pipeline.manifest import Manifest, StoredFile
-from stages.pipeline.splits import FILE, check_pictures, make_splits, read_splits
+from stages.pipeline.splits import FILE, check_images, make_splits, read_splits
 from stages.stage import PARTS
 from utils.config.train_config import TrainConfig
 
@@ -25,7 +25,7 @@ def part_files(manifest: Manifest) -> dict[str, Path]:
 
 
 def prepare_data(manifest: Manifest, config: TrainConfig) -> None:
-    """Divides the pictures of a new pipeline, or makes sure that those of an old one are the same.
+    """Divides the images of a new pipeline, or makes sure that those of an old one are the same.
 
     Raises:
         SiaError: they can't be used, or something was altered.
@@ -41,7 +41,7 @@ def _divide(manifest: Manifest, config: TrainConfig) -> None:
     test = None if config.val_ann == config.train_ann else config.val_ann
     folder.mkdir(exist_ok=True)
     manifest.write()  # from here on the folder is one of a pipeline, also after a kill
-    manifest.pictures_read = time.time()
+    manifest.images_read = time.time()
     make_splits(folder, config.coco_root, config.train_ann, test, config.calibrate, config.seed)
     manifest.sources = _sources(manifest, config)
     manifest.splits = [manifest.store(path) for path in (*part_files(manifest).values(), folder / FILE)]
@@ -64,4 +64,4 @@ def _check(manifest: Manifest, config: TrainConfig) -> None:
     altered = manifest.altered(manifest.splits)
     if altered:
         raise DataError(f"{', '.join(altered)} in {manifest.folder} was altered or removed. Put it back. {_ANEW}")
-    check_pictures(config.coco_root, read_splits(splits_folder(manifest)), manifest.pictures_read)
+    check_images(config.coco_root, read_splits(splits_folder(manifest)), manifest.images_read)

@@ -64,7 +64,7 @@ class Record:
         declined: why it made nothing, by its own decision on ``calibrate``.
         measured: AP on ``test`` of a first stage.
         proof: of a later one, unless it declined.
-        figures, pictures: for the report.
+        figures, images: for the report.
         seconds: that it took, all attempts together.
     """
 
@@ -80,7 +80,7 @@ class Record:
     measured: Interval | None = None
     proof: Proof | None = None
     figures: dict[str, Any] = field(default_factory=dict)
-    pictures: list[Place] = field(default_factory=list)
+    images: list[Place] = field(default_factory=list)
     seconds: Finite = 0.0
 
     def differences(self, flags: Mapping[str, str], inputs: Mapping[str, StoredFile]) -> list[str]:
@@ -102,7 +102,7 @@ class _Content(Struct):
     stages: dict[str, Record]
     sources: dict[str, StoredFile] = msgspec.field(default_factory=dict)
     splits: list[StoredFile] = msgspec.field(default_factory=list)
-    pictures_read: Finite = 0.0
+    images_read: Finite = 0.0
     environment: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def lacking(self) -> str:
@@ -111,7 +111,7 @@ class _Content(Struct):
             return "the annotation files that it began with are not among its sources"
         for name, record in self.stages.items():
             judged = record.measured is not None or record.proof is not None
-            outside = [place for place in (record.folder, *record.pictures) if not _is_inside(place)]
+            outside = [place for place in (record.folder, *record.images) if not _is_inside(place)]
             if outside:
                 return f"{outside[0]} of the stage {name} is not in the pipeline's folder"
             if _depth(record.figures) > _DEEPEST:
@@ -143,7 +143,7 @@ class Manifest:
         config: all flags, as `TrainConfig.to_dict` gives them; seeds are among them.
         sources: the annotation files that the user gave, by flag.
         splits: what was made of them.
-        pictures_read: when the pictures were read for the splits, in seconds since 1970.
+        images_read: when the images were read for the splits, in seconds since 1970.
         environment: versions, machine and command of the latest start.
         stages: by name.
     """
@@ -152,7 +152,7 @@ class Manifest:
     config: dict[str, Any]
     sources: dict[str, StoredFile] = field(default_factory=dict)
     splits: list[StoredFile] = field(default_factory=list)
-    pictures_read: float = 0.0
+    images_read: float = 0.0
     environment: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, Record] = field(default_factory=dict)
 
@@ -171,7 +171,7 @@ class Manifest:
         if lacking:
             raise DataError(f"The manifest {file} can't be used: {lacking}. {_ANEW}")
         return cls(
-            folder, content.config, content.sources, content.splits, content.pictures_read, content.environment,
+            folder, content.config, content.sources, content.splits, content.images_read, content.environment,
             content.stages,
         )  # fmt: skip
 

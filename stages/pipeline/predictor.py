@@ -1,7 +1,7 @@
-"""A finished pipeline on new pictures.
+"""A finished pipeline on new images.
 
 They take the place of ``test``, whose labels no stage reads: every stage that was applied runs once more on a copy of
-its folder, finds there what it has learned, and changes what was found in the new pictures as it changed ``test``.
+its folder, finds there what it has learned, and changes what was found in the new images as it changed ``test``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stages.pipeline.data import part_files
 from stages.pipeline.manifest import Manifest
 from stages.pipeline.runner import load_stage, read_config
 from stages.pipeline.state import Handed, Ledger, stage_flags
-from stages.postprocess.thresholds import Display, choose_display
+from stages.postprocess.thresholds import DisplayThresholds, choose_display_thresholds
 from stages.stage import StageWork
 from utils.config.train_config import TrainConfig
 from utils.metrics.predictions import read_predictions
@@ -31,7 +31,7 @@ from utils.metrics.predictions import read_predictions
 MODELS = ("baseline", "ssl")
 """Stages that hand on weights; the others change what a model has found."""
 
-PICTURES = "pictures.json"
+IMAGES = "images.json"
 
 KEPT = ("*.pt", "member-*")
 """What a stage finds again of what it has learned and seen."""
@@ -60,7 +60,7 @@ class FinishedPipeline:
         """Reads the folder, and makes sure that what is needed of it is as it was made.
 
         Raises:
-            ConfigError: it is no pipeline's, or nothing in it can be used on new pictures.
+            ConfigError: it is no pipeline's, or nothing in it can be used on new images.
             DataError: the manifest is broken, or a file that it names is gone.
         """
         manifest = Manifest.read(folder)
@@ -84,7 +84,7 @@ class FinishedPipeline:
         """One line: what changes what the model finds."""
         return f"pipeline {self.manifest.folder}: {', '.join(self.stages) or 'no stage'} after the model"
 
-    def display(self) -> Display:
+    def display(self) -> DisplayThresholds:
         """The thresholds that show the people of ``calibrate`` best, as the last stage left them.
 
         Raises:
@@ -92,28 +92,28 @@ class FinishedPipeline:
         """
         truth = load_ground_truth(part_files(self.manifest)["calibrate"], self.skeleton)
         people = read_predictions(self.handed.results["calibrate"], truth, self.skeleton)
-        return choose_display(people, truth, self.skeleton)
+        return choose_display_thresholds(people, truth, self.skeleton)
 
     def find(self, files: Sequence[Path], say: Callable[[str], None]) -> dict[Path, People]:
-        """Everybody in the pictures that can be read, best first, in their pixels.
+        """Everybody in the images that can be read, best first, in their pixels.
 
         Args:
-            files: the pictures.
+            files: the images.
             say: prints a line.
 
         Raises:
-            SiaError: no picture can be read, or pictures or members of the pipeline are gone.
+            SiaError: no image can be read, or images or members of the pipeline are gone.
         """
         with tempfile.TemporaryDirectory(prefix="sia-pipeline-") as temporary:
             folder = Path(temporary)
             numbers = self._link(folder, files)
-            parts = {**part_files(self.manifest), "test": folder / PICTURES}
+            parts = {**part_files(self.manifest), "test": folder / IMAGES}
             work = StageWork(folder, self.config, self.config.coco_root, parts, {}, self.weights, _silent, folder)
             people = read_predictions(self._run(work, say), work.truth("test", self.skeleton), self.skeleton)
         return {file: people.of_image(number).best_first().as_people() for file, number in numbers.items()}
 
     def _link(self, folder: Path, files: Sequence[Path]) -> dict[Path, int]:
-        """The pictures that can be read, by numbers: links to them, and annotations without people."""
+        """The images that can be read, by numbers: links to them, and annotations without people."""
         numbers, images = dict[Path, int](), []
         for number, (file, (height, width)) in enumerate(_sizes(files).items(), 1):
             link = folder / f"{number}{file.suffix}"
@@ -121,13 +121,13 @@ class FinishedPipeline:
             images.append({"id": number, "file_name": link.name, "width": width, "height": height})
             numbers[file] = number
         categories = read_json(part_files(self.manifest)["test"], "annotation file")["categories"]
-        write_annotations(folder / PICTURES, {"images": images, "annotations": [], "categories": categories})
+        write_annotations(folder / IMAGES, {"images": images, "annotations": [], "categories": categories})
         return numbers
 
     def _run(self, work: StageWork, say: Callable[[str], None]) -> Path:
-        """The results file of the new pictures after the last stage."""
+        """The results file of the new images after the last stage."""
         found = work.folder / "found.json"
-        say("the model looks at the pictures")
+        say("the model looks at the images")
         write_predictions(self.weights, work, "test", found)
         for name, given in self.stages.items():
             say(f"{name} goes on with what was found")
@@ -155,7 +155,7 @@ def _check(manifest: Manifest, config: TrainConfig, standing: Sequence[tuple[str
     if not standing or standing[-1][1].weights is None:
         raise ConfigError(
             f"The pipeline {folder} has no model of its own: its baseline has not run, or is results of another "
-            "program. Only one that trained its baseline can be used on new pictures."
+            "program. Only one that trained its baseline can be used on new images."
         )
     for name in [name for name, _ in standing if name not in MODELS]:
         record = manifest.stages[name]
@@ -171,7 +171,7 @@ def _silent(line: str) -> None:
 
 
 def _sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    """Height and width of the pictures that can be read.
+    """Height and width of the images that can be read.
 
     Raises:
         DataError: none can be.

@@ -19,15 +19,15 @@ PAGE = Path(__file__).with_name("report.html")
 _HEADINGS = ("stage", "AP in", "AP out", "change [95 % interval]", "decision", "time")
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 READING = (
-    "AP is COCO's, in percent, on the test pictures. The interval holds 95 % of 2,000 resamples of these pictures, "
+    "AP is COCO's, in percent, on the test images. The interval holds 95 % of 2,000 resamples of these images, "
     "each scored before and after the stage. A stage is applied only where the whole interval lies above 0; otherwise "
     "the next stage gets what this one got. AP out is that of what the stage made, also where it was refused."
 )
 CHANGES = (
-    "Left before, right after the stage: the pictures whose people came closest to their labels, and those that moved "
+    "Left before, right after the stage: the images whose people came closest to their labels, and those that moved "
     "away most. As many predictions are drawn as there are labelled people, the surest of all."
 )
-FIRST = "Left the labels, right what was found: the best and the worst pictures."
+FIRST = "Left the labels, right what was found: the best and the worst images."
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Report:
         folder: of the pipeline.
         facts: of the data and the run, by name.
         entries: the stages.
-        plot: picture of the figures.
+        plot: image of the figures.
     """
 
     folder: Path
@@ -197,11 +197,11 @@ def _figures(changes: Sequence[Change]) -> str:
         f"<figure>{_image(change.file, change.caption)}<figcaption>{html.escape(change.caption)}</figcaption></figure>"
         for change in changes
     ]
-    return f'<div class="pictures">{"".join(shown)}</div>' if shown else ""
+    return f'<div class="images">{"".join(shown)}</div>' if shown else ""
 
 
 def _image(path: Path, text: str) -> str:
-    """A picture as part of the page; other files by their name."""
+    """An image as part of the page; other files by their name."""
     kind = _TYPES.get(path.suffix.lower())
     if kind is None:
         return f"<p>{html.escape(path.name)}</p>"

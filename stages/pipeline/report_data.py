@@ -19,7 +19,7 @@ from utils.metrics.predictions import read_predictions
 
 
 def write_report(ledger: Ledger, parts: Mapping[str, Path], matches: Callable[[str], Matches]) -> None:
-    """Writes report.md, report.html and the folder of their pictures.
+    """Writes report.md, report.html and the folder of their images.
 
     Args:
         ledger: of the pipeline.
@@ -27,7 +27,7 @@ def write_report(ledger: Ledger, parts: Mapping[str, Path], matches: Callable[[s
         matches: of a results file of ``test``, by its place in the manifest.
 
     Raises:
-        DataError: a picture can't be read.
+        DataError: an image can't be read.
         OutputError: something can't be written.
     """
     manifest = ledger.manifest
@@ -55,7 +55,7 @@ def _entries(ledger: Ledger, data: CocoPose, matches: Callable[[str], Matches], 
             continue
         standing, decision = ledger.is_current(name, current), ledger.decision(name)
         changes = _changes(ledger, name, current, data, matches, folder) if standing else []
-        files = [ledger.manifest.path(place) for place in record.pictures]
+        files = [ledger.manifest.path(place) for place in record.images]
         files = [path for path in files if path.is_file()]
         entries.append(Entry(name, record, decision, reached, standing, changes, files))
         bar = entries[-1].bar()
@@ -84,7 +84,7 @@ def _changes(
 def _facts(ledger: Ledger) -> dict[str, str]:
     manifest, config = ledger.manifest, ledger.config
     return {
-        "pictures": describe(read_splits(splits_folder(manifest))),
+        "images": describe(read_splits(splits_folder(manifest))),
         "annotations": ", ".join(dict.fromkeys(stored.path for stored in manifest.sources.values())),
         "model": f"{config.model} {config.size}, seed {config.seed}",
         "last run": f"{manifest.environment['started']}, commit {manifest.environment['commit'] or 'unknown'}",

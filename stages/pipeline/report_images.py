@@ -1,4 +1,4 @@
-"""Pictures for the report of a pipeline: its figures as a plot, and what each stage changed, best and worst."""
+"""Images for the report of a pipeline: its figures as a plot, and what each stage changed, best and worst."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from datasets.coco.coco_pose import CocoPose
-from sia.drawing.annotator import Image, PoseArtist
+from sia.drawing.annotator import Image, PoseAnnotator
 from sia.io.images import write_image
 from sia.io.output_file import complete_file
 from sia.people import People
@@ -22,9 +22,9 @@ from utils.metrics.predictions import Predictions
 from utils.metrics.significance import Interval
 
 SHOWN = 3
-"""Best, and as many worst pictures of a stage."""
+"""Best, and as many worst images of a stage."""
 _TILE = 420
-"""Longer side of a picture in the report, in pixels."""
+"""Longer side of an image in the report, in pixels."""
 _SURE = 0.2
 """Joints of less confidence are not drawn."""
 _GAP = 6
@@ -34,7 +34,7 @@ _INK = "#333333"
 
 @dataclass(frozen=True)
 class Change:
-    """One picture before and after a stage.
+    """One image before and after a stage.
 
     Attributes:
         file: the drawing, before (or labels) on the left.
@@ -66,7 +66,7 @@ def plot_stages(bars: Sequence[Bar], png: Path) -> None:
     """Draws AP and its changes with their intervals.
 
     Raises:
-        OutputError: the picture can't be written.
+        OutputError: the image can't be written.
     """
     figure = Figure(figsize=(9.0, 1.3 + 0.42 * max(len(bars), 2)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -97,7 +97,7 @@ def _intervals(axes: Axes, title: str, rows: Sequence[tuple[Bar, Interval | None
 def draw_changes(
     data: CocoPose, before: tuple[Predictions, Matches], after: tuple[Predictions, Matches], folder: Path, stage: str
 ) -> list[Change]:
-    """The pictures whose people came closest to their labels by a stage, and those that moved away most.
+    """The images whose people came closest to their labels by a stage, and those that moved away most.
 
     Args:
         data: the part.
@@ -107,7 +107,7 @@ def draw_changes(
         stage: name of the stage, with which the names of the files begin.
 
     Raises:
-        DataError: a picture can't be read.
+        DataError: an image can't be read.
         OutputError: a drawing can't be written.
     """
     gains = np.where(_clear(before[1], data), after[1].closeness - before[1].closeness, 0.0)
@@ -122,7 +122,7 @@ def draw_changes(
 
 
 def draw_people(data: CocoPose, people: Predictions, matches: Matches, folder: Path, stage: str) -> list[Change]:
-    """The best and the worst pictures of a first stage: labels, and what it found; arguments as in `draw_changes`."""
+    """The best and the worst images of a first stage: labels, and what it found; arguments as in `draw_changes`."""
     shown = _Shown(people, int(matches.people.sum()))
     labels = _labels(data)
     middle = np.where(_clear(matches, data), matches.closeness - np.nanmean(matches.closeness), 0.0)
@@ -136,7 +136,7 @@ def draw_people(data: CocoPose, people: Predictions, matches: Matches, folder: P
 
 
 def _clear(matches: Matches, data: CocoPose) -> NDArray[np.bool_]:
-    """(I,): pictures with more labels than a hand or an ear, on which something can be seen."""
+    """(I,): images with more labels than a hand or an ear, on which something can be seen."""
     return np.asarray(2 * matches.joints >= data.skeleton.num_keypoints)
 
 
@@ -160,7 +160,7 @@ class _Shown:
         self.least = float(np.sort(predictions.scores)[-count:].min(initial=1.0))
 
     def people(self, image_id: int) -> People:
-        """Of one picture."""
+        """Of one image."""
         found = self.predictions.of_image(image_id)
         found = found.select(found.scores >= self.least)
         columns = (found.boxes, found.scores, found.keypoints, found.confidences)
@@ -192,4 +192,4 @@ def _draw(data: CocoPose, image_id: int, path: Path, sides: Sequence[Callable[[i
 
 def _drawn(image: Image, people: People, scale: np.float32, data: CocoPose) -> Image:
     scaled = People(people.boxes * scale, people.scores, people.keypoints * scale, people.confidences)
-    return PoseArtist(data.skeleton, kpt_thresh=_SURE, boxes=False).draw(image, scaled)
+    return PoseAnnotator(data.skeleton, kpt_thresh=_SURE, boxes=False).draw(image, scaled)

@@ -1,4 +1,4 @@
-"""The pipeline: its stages one after the other, each proved on pictures that none of them has learned from.
+"""The pipeline: its stages one after the other, each proved on images that none of them has learned from.
 
 Between the stages there are only files: results of ``calibrate`` and ``test``, and weights. A stage whose flags and
 input are those of an earlier run, and whose output is intact, is not run again.
@@ -28,8 +28,8 @@ from stages.pipeline.state import Handed, Ledger
 from stages.stage import PARTS, Stage, StageResult, StageWork
 from utils.config.builder import pipeline_config
 from utils.config.train_config import STAGES, TrainConfig
+from utils.distributed.context import init_distributed, leave_ranks
 from utils.distributed.launch import Launch
-from utils.distributed.ranks import leave_ranks, start_ranks
 from utils.folder_lock import LOCK, lock_folder
 from utils.logger import clock
 from utils.metrics.matches import Matches, find_matches
@@ -57,7 +57,7 @@ def run(given: Mapping[str, Any], argv: Sequence[str]) -> int:
     config = read_config(given)
     set_pixel_limit(config.max_pixels)
     pipeline, training = None, None
-    with start_ranks(config.device) as ranks:
+    with init_distributed(config.device) as ranks:
         with ranks.shared_errors():
             if ranks.is_main:
                 pipeline = Pipeline(config, argv)
@@ -129,7 +129,7 @@ class Pipeline:
         self.skeleton = load_skeleton(self.parts["test"])
         self._matches: dict[str, Matches] = {}
         self._started = time.monotonic()
-        say(f"pipeline      {folder}\npictures      {describe(read_splits(splits_folder(self.manifest)))}")
+        say(f"pipeline      {folder}\nimages      {describe(read_splits(splits_folder(self.manifest)))}")
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ class Pipeline:
         folder = self.manifest.folder
         self.say(f"\nreport        {folder / 'report.html'}\n              {folder / 'report.md'}")
         if self.manifest.stages[STAGES[0]].weights is not None:
-            self.say(f"new pictures  python inference_image_pose.py --pipeline {folder} --image_path PICTURES")
+            self.say(f"new images  python inference_image_pose.py --pipeline {folder} --image_path IMAGES")
 
     def _run_stage(self, name: str) -> bool:
         """Whether there was something to do."""
@@ -189,7 +189,7 @@ class Pipeline:
         record.declined, record.figures = result.declined, plain(result.figures)
         record.after = {part: place(path) for part, path in after.items()}
         record.weights = place(result.weights) if result.weights is not None else None
-        record.pictures = [place(path) for path in result.pictures]
+        record.images = [place(path) for path in result.images]
         if before is None:
             record.measured = measure(self.matches(record.after["test"]), self.config.seed)
         elif after and (not result.declined or name in self.config.force_stage):

@@ -1,6 +1,6 @@
-"""Which pictures are to learn from, to calibrate with and to prove on; written once for a whole pipeline.
+"""Which images are to learn from, to calibrate with and to prove on; written once for a whole pipeline.
 
-Pictures that are nearly the same, and frames of one video, stay together: otherwise a proof would be on pictures that
+Images that are nearly the same, and frames of one video, stay together: otherwise a proof would be on images that
 the model knows by heart.
 """
 
@@ -31,20 +31,20 @@ from utils.hub.model_store import sha256_of
 
 FILE = "splits.json"
 SCARCE = 100
-"""Calibration pictures below this are few."""
+"""Calibration images below this are few."""
 _READERS = 4
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of the user's annotation files.
+class Image:
+    """One image of the user's annotation files.
 
     Attributes:
         image_id: in its own file.
         file: relative to the image root.
         sha256: of the file.
         size: of the file, in bytes.
-        group: pictures of one group are nearly the same, or of one video.
+        group: images of one group are nearly the same, or of one video.
         part: one of `PARTS`, or empty where it is left out.
     """
 
@@ -60,24 +60,22 @@ class _Content(Struct):
     """The schema of splits.json."""
 
     seed: Count
-    pictures: list[Picture]
+    images: list[Image]
 
 
-def make_splits(
-    folder: Path, coco_root: Path, train: Path, test: Path | None, share: float, seed: int
-) -> list[Picture]:
-    """Divides the pictures and writes splits.json and a COCO file for each part; all keys of the entries are kept.
+def make_splits(folder: Path, coco_root: Path, train: Path, test: Path | None, share: float, seed: int) -> list[Image]:
+    """Divides the images and writes splits.json and a COCO file for each part; all keys of the entries are kept.
 
     Args:
         folder: for the files; it exists.
-        coco_root: folder of the pictures.
+        coco_root: folder of the images.
         train: annotations to divide.
         test: annotations to prove on; None takes a part of `train` for it.
         share: of `train` for ``calibrate``, and as much again for ``test`` where that is taken from it.
-        seed: of the choice, which depends on nothing else but the pictures.
+        seed: of the choice, which depends on nothing else but the images.
 
     Raises:
-        DataError: pictures or annotations that can't be used, or too few of them.
+        DataError: images or annotations that can't be used, or too few of them.
         OutputError: a file can't be written.
     """
     known = _read(coco_root, train)
@@ -85,97 +83,97 @@ def make_splits(
     skeletons = [CocoPose(coco_root, file).skeleton for file in (train, test) if file is not None]
     if len({skeleton.names for skeleton in skeletons}) > 1:
         raise DataError(f"-TRAIN_ANN {train} and -VAL_ANN {test} have different keypoints. Use files of one skeleton.")
-    pictures = _assign([*known, *given], len(known), share, seed)
-    contents = {"train": (train, pictures[: len(known)]), "test": (test, pictures[len(known) :])}
+    images = _assign([*known, *given], len(known), share, seed)
+    contents = {"train": (train, images[: len(known)]), "test": (test, images[len(known) :])}
     for part in PARTS:
         source, chosen = contents["test" if part == "test" and test is not None else "train"]
         assert source is not None
-        _write_part(folder / f"{part}.json", source, [picture for picture in chosen if picture.part == part])
+        _write_part(folder / f"{part}.json", source, [image for image in chosen if image.part == part])
         _check_part(folder / f"{part}.json", skeletons[0])
-    write_json(folder / FILE, {"seed": seed, "pictures": [asdict(picture) for picture in pictures]})
-    return pictures
+    write_json(folder / FILE, {"seed": seed, "images": [asdict(image) for image in images]})
+    return images
 
 
-def read_splits(folder: Path) -> list[Picture]:
+def read_splits(folder: Path) -> list[Image]:
     """Inverse of `make_splits`.
 
     Raises:
         DataError: splits.json is missing or broken.
     """
-    return read_stored(folder / FILE, _Content, "split", "Start anew in another -PIPELINE folder.").pictures
+    return read_stored(folder / FILE, _Content, "split", "Start anew in another -PIPELINE folder.").images
 
 
-def describe(pictures: Sequence[Picture]) -> str:
-    """One line: how many pictures each part has, and what was kept together or left out."""
-    counts = {part: sum(picture.part == part for picture in pictures) for part in (*PARTS, "")}
-    sizes = np.unique([picture.group for picture in pictures], return_counts=True)[1]
+def describe(images: Sequence[Image]) -> str:
+    """One line: how many images each part has, and what was kept together or left out."""
+    counts = {part: sum(image.part == part for image in images) for part in (*PARTS, "")}
+    sizes = np.unique([image.group for image in images], return_counts=True)[1]
     text = ", ".join(f"{part} {counts[part]}" for part in PARTS)
     if (sizes > 1).any():
-        text += f"; {sizes[sizes > 1].sum()} pictures in {(sizes > 1).sum()} groups of near-duplicates or videos"
+        text += f"; {sizes[sizes > 1].sum()} images in {(sizes > 1).sum()} groups of near-duplicates or videos"
     if counts[""]:
-        text += f"; {counts['']} left out, as they are nearly the same as pictures of -VAL_ANN"
+        text += f"; {counts['']} left out, as they are nearly the same as images of -VAL_ANN"
     if counts["calibrate"] < SCARCE:
         text += f"; fewer than {SCARCE} to calibrate with: expect stages to be refused"
     return text
 
 
-def check_pictures(coco_root: Path, pictures: Iterable[Picture], since: float) -> None:
-    """Whether the pictures are still those of the split; only files changed after `since` (seconds) are read.
+def check_images(coco_root: Path, images: Iterable[Image], since: float) -> None:
+    """Whether the images are still those of the split; only files changed after `since` (seconds) are read.
 
     Raises:
         DataError: one is missing or was altered.
     """
-    for picture in pictures:
-        file = coco_root / picture.file
+    for image in images:
+        file = coco_root / image.file
         try:
             status = file.stat()
             touched = max(status.st_mtime, status.st_ctime) > since
-            same = status.st_size == picture.size and (not touched or sha256_of(file) == picture.sha256)
+            same = status.st_size == image.size and (not touched or sha256_of(file) == image.sha256)
         except OSError as error:
-            raise DataError(f"Can't read the picture {file}: {error.strerror}. The pipeline needs it.") from None
+            raise DataError(f"Can't read the image {file}: {error.strerror}. The pipeline needs it.") from None
         if not same:
             raise DataError(
-                f"The picture {file} was altered since the pipeline began. Put it back, or start anew in another "
+                f"The image {file} was altered since the pipeline began. Put it back, or start anew in another "
                 "-PIPELINE folder."
             )
 
 
-def _read(coco_root: Path, annotations: Path) -> list[tuple[Picture, NDArray[np.uint64], str | None]]:
-    """The pictures of a file, their fingerprints, and the videos they are of."""
+def _read(coco_root: Path, annotations: Path) -> list[tuple[Image, NDArray[np.uint64], str | None]]:
+    """The images of a file, their fingerprints, and the videos they are of."""
     data = CocoPose(coco_root, annotations)
 
-    def read(index: int) -> tuple[Picture, NDArray[np.uint64], str | None]:
+    def read(index: int) -> tuple[Image, NDArray[np.uint64], str | None]:
         file = data.file(index)
         name = file.relative_to(coco_root).as_posix()
-        picture = Picture(data.image_id(index), name, sha256_of(file), file.stat().st_size, 0)
-        return picture, fingerprint(data.read_image(index)), video_name(name)
+        image = Image(data.image_id(index), name, sha256_of(file), file.stat().st_size, 0)
+        return image, fingerprint(data.read_image(index)), video_name(name)
 
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, range(len(data))))
 
 
 def _assign(
-    read: Sequence[tuple[Picture, NDArray[np.uint64], str | None]], known: int, share: float, seed: int
-) -> list[Picture]:
-    """Gives each picture its group and part; the first `known` are to be divided, the others are ``test``."""
-    pictures = [picture for picture, _, _ in read]
+    read: Sequence[tuple[Image, NDArray[np.uint64], str | None]], known: int, share: float, seed: int
+) -> list[Image]:
+    """Gives each image its group and part; the first `known` are to be divided, the others are ``test``."""
+    images = [image for image, _, _ in read]
     groups = _groups(np.array([bits for _, bits, _ in read]), [video for _, _, video in read])
     tested = set(groups[known:].tolist())
     wanted = {"test": 0.0 if tested else share * known, "calibrate": share * known}
     part_of = _fill([p for p, _, _ in read[:known]], groups[:known], tested, wanted, seed)
     return [
-        Picture(p.image_id, p.file, p.sha256, p.size, int(group), "test" if i >= known else part_of[int(group)])
-        for i, (p, group) in enumerate(zip(pictures, groups, strict=True))
+        Image(p.image_id, p.file, p.sha256, p.size, int(group), "test" if i >= known else part_of[int(group)])
+        for i, (p, group) in enumerate(zip(images, groups, strict=True))
     ]
 
 
 def _fill(
-    pictures: Sequence[Picture], groups: NDArray[np.int64], tested: set[int], wanted: Mapping[str, float], seed: int
+    images: Sequence[Image], groups: NDArray[np.int64], tested: set[int], wanted: Mapping[str, float], seed: int
 ) -> dict[int, str]:
-    """The part of each group: in an order that only the pictures and the seed decide, wherever it still fits."""
+    """The part of each group: in an order that only the images and the seed decide, wherever it still fits."""
     members: dict[int, list[str]] = {}
-    for picture, group in zip(pictures, groups.tolist(), strict=True):
-        members.setdefault(group, []).append(picture.sha256)
+    for image, group in zip(images, groups.tolist(), strict=True):
+        members.setdefault(group, []).append(image.sha256)
     order = sorted(members, key=lambda group: hashlib.sha256(f"{seed} {min(members[group])}".encode()).digest())
     left, part_of = dict(wanted), {}
     for group in order:
@@ -188,7 +186,7 @@ def _fill(
 
 
 def _groups(bits: NDArray[np.uint64], videos: Sequence[str | None]) -> NDArray[np.int64]:
-    """(N,) number of each picture's group: linked by a fingerprint or by a video, directly or through others."""
+    """(N,) number of each image's group: linked by a fingerprint or by a video, directly or through others."""
     firsts: dict[str, int] = {}
     pairs = [(i, firsts.setdefault(video, i)) for i, video in enumerate(videos) if video is not None]
     for i in range(len(bits)):
@@ -199,13 +197,13 @@ def _groups(bits: NDArray[np.uint64], videos: Sequence[str | None]) -> NDArray[n
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
-def _write_part(path: Path, source: Path, pictures: Sequence[Picture]) -> None:
-    """The entries of some pictures; the file names are relative to the image root, whatever folders lie in it."""
+def _write_part(path: Path, source: Path, images: Sequence[Image]) -> None:
+    """The entries of some images; the file names are relative to the image root, whatever folders lie in it."""
     content = parse(read_json(source, "annotation file")).content
-    files = {picture.image_id: picture.file for picture in pictures}
-    images: list[Row] = [{**row, "file_name": files[row["id"]]} for row in content["images"] if row["id"] in files]
+    files = {image.image_id: image.file for image in images}
+    image_rows: list[Row] = [{**row, "file_name": files[row["id"]]} for row in content["images"] if row["id"] in files]
     people: list[Row] = [row for row in content["annotations"] if _image_of(row) in files]
-    write_annotations(path, {**content, "images": images, "annotations": people})
+    write_annotations(path, {**content, "images": image_rows, "annotations": people})
 
 
 def _image_of(row: Row) -> int | None:
@@ -223,6 +221,6 @@ def _check_part(path: Path, skeleton: Any) -> None:
         people = []
     if not any(map(is_labelled, people)):
         raise DataError(
-            f"The part '{path.stem}' has {len(content['images'])} pictures and nobody with labelled keypoints. "
-            "Give more labelled pictures, or a larger -CALIBRATE share."
+            f"The part '{path.stem}' has {len(content['images'])} images and nobody with labelled keypoints. "
+            "Give more labelled images, or a larger -CALIBRATE share."
         )

@@ -1,6 +1,6 @@
 """Post-processing of predictions that may raise AP: one score for person and keypoints, someone found twice told once.
 
-The rule is chosen on half of the pictures and judged on the other half, both ways round: it is used where neither half
+The rule is chosen on half of the images and judged on the other half, both ways round: it is used where neither half
 loses by the other's choice, and one gains.
 """
 
@@ -27,7 +27,7 @@ class Rule:
     """How to tidy.
 
     Attributes:
-        weight: share of the keypoints' mean confidence in the score, as a weighted geometric mean; 0 changes nothing.
+        weight: fraction of the keypoints' mean confidence in the score, as a weighted geometric mean; 0 changes nothing.
         limit: OKS from which the worse of two people is the same one and goes last; 1 changes nothing.
     """
 
@@ -42,7 +42,7 @@ class Rule:
 
 
 def clip(people: Predictions, sizes: Mapping[int, tuple[int, int]]) -> Predictions:
-    """Keypoints outside the picture are moved to its border, which brings none of them further from its label.
+    """Keypoints outside the image are moved to its border, which brings none of them further from its label.
 
     Args:
         people: with keypoints anywhere.
@@ -53,7 +53,7 @@ def clip(people: Predictions, sizes: Mapping[int, tuple[int, int]]) -> Predictio
 
 
 def choose_rule(people: Predictions, truth: GroundTruth, skeleton: Skeleton) -> tuple[Rule, float]:
-    """The best rule on all pictures, and the gain in AP that its choice on one half brought on the other.
+    """The best rule on all images, and the gain in AP that its choice on one half brought on the other.
 
     Returns:
         `Rule()` and 0.0 where there is no such gain.

@@ -1,4 +1,4 @@
-"""Thresholds for showing people and keypoints, chosen on labelled pictures; results keep everything."""
+"""Thresholds for showing people and keypoints, chosen on labelled images; results keep everything."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CORRECT = 0.5
 
 
 @dataclass(frozen=True)
-class Display:
+class DisplayThresholds:
     """What to show.
 
     Attributes:
         score: people of at least this score are shown,
-        precision: and this share of them is right (OKS 0.5 or more with a labelled person),
-        recall: and this share of the labelled people is among them.
+        precision: and this fraction of them is right (OKS 0.5 or more with a labelled person),
+        recall: and this fraction of the labelled people is among them.
         keypoint: of people found, keypoints of at least this confidence are shown,
-        keypoint_precision: and this share of them is in its place.
-        keypoint_recall: and this share of those in their place is among them.
+        keypoint_precision: and this fraction of them is in its place.
+        keypoint_recall: and this fraction of those in their place is among them.
     """
 
     score: float
@@ -45,10 +45,10 @@ class Display:
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
-def choose_display(people: Predictions, truth: GroundTruth, skeleton: Skeleton) -> Display:
+def choose_display_thresholds(people: Predictions, truth: GroundTruth, skeleton: Skeleton) -> DisplayThresholds:
     """The thresholds with the best F1 of people, and of the keypoints of people found.
 
-    A keypoint that the label hasn't is out of the picture, or can't be told where: to show it counts as wrong.
+    A keypoint that the label hasn't is out of the image, or can't be told where: to show it counts as wrong.
     """
     sigmas = np.asarray(skeleton.sigmas)
     right = np.zeros(len(people), dtype=bool)
@@ -64,7 +64,7 @@ def choose_display(people: Predictions, truth: GroundTruth, skeleton: Skeleton) 
     there = np.concatenate(placed)
     total = sum(map(is_labelled, truth.people))
     first = _best(people.scores, right, total)
-    return Display(*first, *_best(np.concatenate(confidences), there, int(there.sum())))
+    return DisplayThresholds(*first, *_best(np.concatenate(confidences), there, int(there.sum())))
 
 
 def matches(people: Predictions, truth: GroundTruth, skeleton: Skeleton) -> Iterator[tuple[int, dict[str, object]]]:

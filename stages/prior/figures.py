@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from datasets.coco.coco_pose import CocoPose
-from sia.drawing.annotator import Image, PoseArtist
+from sia.drawing.annotator import Image, PoseAnnotator
 from sia.drawing.captions import with_caption
 from sia.io.images import write_image
 from sia.people import People
 from stages.error_model.labels import Mask, Rows
-from stages.prior.parts import Truth
+from stages.prior.parts import MatchedLabels
 from utils.metrics.predictions import Array, Predictions
 
 SHOWN = 6
@@ -23,7 +23,7 @@ COLUMNS = 2
 TILE = 240
 """Side of a drawing, pixels."""
 MARGIN = 0.2
-"""Around a person, as a share of the longer side."""
+"""Around a person, as a fraction of the longer side."""
 FEWEST_JOINTS = 9
 """Labelled keypoints of a person worth showing."""
 LEAST_CHANGE = 0.01
@@ -46,7 +46,7 @@ class Moved:
     title: str
     before: Predictions
     after: Predictions
-    truth: Truth
+    truth: MatchedLabels
 
     def oks(self) -> Array:
         """(2, N) before and after."""
@@ -69,7 +69,7 @@ def draw_sheets(data: CocoPose, moved: Moved, folder: Path) -> list[Path]:
     """Writes up to two sheets, ``NAME-better.jpg`` and ``NAME-worse.jpg``.
 
     Raises:
-        DataError: a picture can't be read.
+        DataError: an image can't be read.
         OutputError: a sheet can't be written.
     """
     sheets = []
@@ -94,17 +94,17 @@ def _cell(data: CocoPose, moved: Moved, row: int) -> Image:
     index = data.image_ids.index(int(moved.before.image_ids[row]))
     label = moved.truth.labels.select(moved.truth.found[row : row + 1])
     boxes = np.concatenate([label.boxes, moved.before.boxes[row : row + 1]])
-    artist, image = PoseArtist(data.skeleton, boxes=False), data.read_image(index)
+    annotator, image = PoseAnnotator(data.skeleton, boxes=False), data.read_image(index)
     poses = (label.keypoints, moved.before.keypoints[row : row + 1], moved.after.keypoints[row : row + 1])
-    tiles = [_tile(artist, image, boxes, pose, label.labelled) for pose in poses]
+    tiles = [_tile(annotator, image, boxes, pose, label.labelled) for pose in poses]
     oks = moved.oks()[:, row]
     text = f"{data.file(index).name}: OKS {oks[0]:.2f} -> {oks[1]:.2f}"
     gap = np.full((TILE, _GAP, 3), _PAPER, np.uint8)
     return with_caption(np.concatenate([part for tile in tiles for part in (tile, gap)], axis=1), [text])
 
 
-def _tile(artist: PoseArtist, image: Image, boxes: Array, points: Array, labelled: Mask) -> Image:
-    """(TILE, TILE, 3) of the part of the picture around (B, 4) boxes, with one person (1, K, 2) drawn on it."""
+def _tile(annotator: PoseAnnotator, image: Image, boxes: Array, points: Array, labelled: Mask) -> Image:
+    """(TILE, TILE, 3) of the part of the image around (B, 4) boxes, with one person (1, K, 2) drawn on it."""
     start, stop = _region(boxes, image)
     cut = image[start[1] : stop[1], start[0] : stop[0]]
     scale = TILE / max(cut.shape[:2])
@@ -116,12 +116,12 @@ def _tile(artist: PoseArtist, image: Image, boxes: Array, points: Array, labelle
     )  # fmt: skip
     tile: Image = np.full((TILE, TILE, 3), _PAPER, np.uint8)
     left, top = (TILE - size[0]) // 2, (TILE - size[1]) // 2
-    tile[top : top + size[1], left : left + size[0]] = artist.draw(resized, person)
+    tile[top : top + size[1], left : left + size[0]] = annotator.draw(resized, person)
     return tile
 
 
 def _region(boxes: Array, image: Image) -> tuple[Rows, Rows]:
-    """Corners x, y of the rectangle around all boxes with a margin, inside the picture, at least one pixel wide."""
+    """Corners x, y of the rectangle around all boxes with a margin, inside the image, at least one pixel wide."""
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     around = MARGIN * float((high - low).max())
     ends = np.array(image.shape[1::-1])

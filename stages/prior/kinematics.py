@@ -13,7 +13,7 @@ from stages.error_model.labels import LabelledPeople, Mask, Rows
 from utils.metrics.predictions import Array
 
 RARE = 0.001
-"""Share of the labelled poses that may break a limit: labels have mistakes too."""
+"""Fraction of the labelled poses that may break a limit: labels have mistakes too."""
 
 BINS = 24
 """Of a full turn, for angles."""
@@ -23,7 +23,7 @@ FEWEST = 200
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class KinematicLimits:
     """Limits of E bones and A angles.
 
     Attributes:
@@ -55,7 +55,7 @@ class Anatomy:
         return np.concatenate([bones, angles], axis=1)
 
 
-def learn_anatomy(poses: LabelledPeople, skeleton: Skeleton) -> Anatomy:
+def learn_anatomy(poses: LabelledPeople, skeleton: Skeleton) -> KinematicLimits:
     """Limits that one labelled pose in a thousand breaks."""
     edges = np.array(skeleton.edges, dtype=np.int64).reshape(-1, 2)
     relative = np.where(poses.labelled[..., None], to_box(poses.keypoints, poses.boxes), np.nan)
@@ -65,7 +65,7 @@ def learn_anatomy(poses: LabelledPeople, skeleton: Skeleton) -> Anatomy:
     known: Mask = np.all(poses.labelled[:, corners], axis=-1)
     longest = [_longest(lengths[:, e]) for e in range(len(edges))]
     usual = [_usual(bins[known[:, a], a]) for a in range(len(corners))]
-    return Anatomy(edges, np.array(longest), corners, np.array(usual, dtype=bool).reshape(-1, BINS))
+    return KinematicLimits(edges, np.array(longest), corners, np.array(usual, dtype=bool).reshape(-1, BINS))
 
 
 def _corners(skeleton: Skeleton) -> Rows:

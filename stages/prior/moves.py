@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 from stages.error_model.labels import Mask
-from stages.prior.parts import Scene, Truth, best_choice, choose
+from stages.prior.parts import MatchedLabels, PriorContext, best_choice, choose
 from utils.metrics.predictions import Array, Predictions
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
-"""Shares of the advised move."""
+"""Fractions of the advised move."""
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 1.0)
-"""Shares of a keypoint's predictions, the least confident first, that may be moved."""
+"""Fractions of a keypoint's predictions, the least confident first, that may be moved."""
 
 
 @dataclass(frozen=True)
-class Gate:
+class ShiftGate:
     """What is moved.
 
     Attributes:
-        strength: (K,) share of the advised move; 0 for never.
+        strength: (K,) fraction of the advised move; 0 for never.
         below: (K,) only keypoints with at most this confidence.
     """
 
@@ -36,18 +36,18 @@ class Moves:
 
     name = "moves"
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: PriorContext) -> None:
         self.scene = scene
         self.advice = scene.advice
 
-    def fit(self, truth: Truth, rows: Mask) -> Gate:
+    def fit(self, truth: MatchedLabels, rows: Mask) -> ShiftGate:
         """For each keypoint the strength and the confidence with the best mean term of OKS."""
         people, k = self.scene.people, self.scene.skeleton.num_keypoints
         limits = np.quantile(people.confidences[rows], QUANTILES, axis=0)
         limits[-1] = 1.0
         before = truth.terms(people)
         after = [truth.terms(self._moved(np.full(k, strength))) - before for strength in STRENGTHS]
-        gate = Gate(np.zeros(k), np.zeros(k))
+        gate = ShiftGate(np.zeros(k), np.zeros(k))
         for j in range(k):
             gate.strength[j], gate.below[j] = self._best(j, [gain[:, j] for gain in after], limits[:, j], rows)
         return gate
@@ -63,8 +63,8 @@ class Moves:
         people = self.scene.people
         return replace(people, keypoints=people.keypoints + strength[..., None] * self.advice.moves)
 
-    def worth(self, truth: Truth) -> dict[str, float]:
-        """Mean term of OKS of the people found, percent, by share of the advised move that all keypoints go."""
+    def worth(self, truth: MatchedLabels) -> dict[str, float]:
+        """Mean term of OKS of the people found, percent, by fraction of the advised move that all keypoints go."""
         k, shares = self.scene.skeleton.num_keypoints, (0.0, *STRENGTHS)
         terms = [np.nanmean(truth.terms(self._moved(np.full(k, share)))) for share in shares]
         return {f"{share:g}": round(100 * float(term), 2) for share, term in zip(shares, terms, strict=True)}
@@ -73,13 +73,13 @@ class Moves:
         """Everybody moved all the way, whatever was chosen."""
         return self._moved(np.ones(self.scene.skeleton.num_keypoints))
 
-    def apply(self, fitted: Gate) -> Predictions:
+    def apply(self, fitted: ShiftGate) -> Predictions:
         """Moves, except people whose bones or angles would become worse."""
         people = self.scene.people
         moved = self._moved(np.where(people.confidences <= fitted.below, fitted.strength, 0.0))
         return choose(self.scene.worse(moved), people, moved)
 
-    def describe(self, fitted: Gate) -> dict[str, Any]:
+    def describe(self, fitted: ShiftGate) -> dict[str, Any]:
         """Strength and confidence limit of each keypoint that may move."""
         gates = zip(self.scene.skeleton.names, fitted.strength, fitted.below, strict=True)
         return {name: [float(s), round(float(limit), 3)] for name, s, limit in gates if s > 0}

@@ -12,18 +12,18 @@ import numpy as np
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.labels import LabelledPeople, Mask, Rows, match_labels, qualities
-from stages.prior.kinematics import Anatomy
-from stages.prior.training import Advice, TrainedPrior
+from stages.prior.kinematics import KinematicLimits
+from stages.prior.training import PriorOutput, TrainedPrior
 from utils.metrics.predictions import Array, Predictions
 
 
 @dataclass(frozen=True)
-class Scene:
+class PriorContext:
     """N predicted people and everything that judges them.
 
     Attributes:
         people: the predictions.
-        excluded: (N,) the prior that must not be asked about a person, because errors of the person's picture were
+        excluded: (N,) the prior that must not be asked about a person, because errors of the person's image were
             measured for it; -1 for none.
         priors: they are averaged.
         anatomy: limits of bones and angles.
@@ -33,36 +33,38 @@ class Scene:
     people: Predictions
     excluded: Rows
     priors: Sequence[TrainedPrior]
-    anatomy: Anatomy
+    kinematic_limits: KinematicLimits
     skeleton: Skeleton
 
-    def advise(self, people: Predictions) -> Advice:
+    def advise(self, people: Predictions) -> PriorOutput:
         """What the priors say of the people, or of another version of them, row by row."""
-        parts = [prior.repair(people.boxes, people.keypoints, people.confidences) for prior in self.priors]
+        parts = [prior.denoise(people.boxes, people.keypoints, people.confidences) for prior in self.priors]
         weights = np.stack([self.excluded != number for number in range(len(parts))]).astype(np.float64)
-        return Advice.mean(parts, weights)
+        return PriorOutput.mean(parts, weights)
 
     @cached_property
-    def advice(self) -> Advice:
+    def advice(self) -> PriorOutput:
         """What the priors say of the people as they are."""
         return self.advise(self.people)
 
     @cached_property
     def broken(self) -> Array:
         """(N,) how many limits of anatomy the people break."""
-        return np.asarray(self.anatomy.broken(self.people.keypoints, self.people.boxes).sum(1), dtype=np.float64)
+        return np.asarray(
+            self.kinematic_limits.broken(self.people.keypoints, self.people.boxes).sum(1), dtype=np.float64
+        )
 
     def worse(self, people: Predictions) -> Mask:
         """(N,) whether another version of the people breaks more of them."""
-        return np.asarray(self.anatomy.broken(people.keypoints, people.boxes).sum(1) > self.broken)
+        return np.asarray(self.kinematic_limits.broken(people.keypoints, people.boxes).sum(1) > self.broken)
 
 
 @dataclass(frozen=True)
-class Truth:
+class MatchedLabels:
     """Labels of the predicted people.
 
     Attributes:
-        labels: of the pictures.
+        labels: of the images.
         found: (N,) row of the labelled person, -1 for none.
         sigmas: (K,) of the skeleton.
     """
@@ -72,7 +74,7 @@ class Truth:
     sigmas: tuple[float, ...]
 
     @classmethod
-    def of(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> Truth:
+    def of(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> MatchedLabels:
         """Matches once; later versions of the people keep their labels."""
         return cls(labels, match_labels(people, labels, skeleton.sigmas), skeleton.sigmas)
 
@@ -102,11 +104,11 @@ class Part(Protocol):
     """One way to make predictions better: it looks at a scene when it is made, is fitted on some rows, and applied."""
 
     name: str
-    scene: Scene
+    scene: PriorContext
 
-    def __init__(self, scene: Scene) -> None: ...
+    def __init__(self, scene: PriorContext) -> None: ...
 
-    def fit(self, truth: Truth, rows: Mask) -> Any:
+    def fit(self, truth: MatchedLabels, rows: Mask) -> Any:
         """What to choose by the rows under the mask."""
 
     def apply(self, fitted: Any) -> Predictions:
@@ -116,8 +118,8 @@ class Part(Protocol):
         """What was chosen, for the report: plain types."""
 
 
-def cross_fitted(part: Part, truth: Truth, folds: Rows) -> Predictions:
-    """Each fold changed by what was fitted on the others: people as they would be in pictures never seen.
+def cross_fitted(part: Part, truth: MatchedLabels, folds: Rows) -> Predictions:
+    """Each fold changed by what was fitted on the others: people as they would be in images never seen.
 
     Args:
         part: made for a scene of N people.

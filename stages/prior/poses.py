@@ -47,7 +47,7 @@ def training_poses(fit: Path, extra: Path | None, skeleton: Skeleton) -> Labelle
 
 
 def read_poses(path: Path, skeleton: Skeleton) -> LabelledPeople:
-    """A file of poses without pictures; see `training_poses`.
+    """A file of poses without images; see `training_poses`.
 
     Raises:
         DataError: it is missing or broken, or has other keypoints.

@@ -14,7 +14,7 @@ import numpy as np
 from stages.error_model.calibration import variances_of
 from stages.error_model.labels import Mask
 from stages.error_model.logistic import logistic, logit, regress, standardised
-from stages.prior.parts import SURE, Scene, Truth
+from stages.prior.parts import SURE, MatchedLabels, PriorContext
 from utils.metrics.predictions import Array, Predictions
 
 FEATURES = ("level", "confidence", "person", "spread", "gap")
@@ -53,7 +53,7 @@ class Confidences:
 
     name = "confidences"
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: PriorContext) -> None:
         self.scene = scene
         self.logits = logit(scene.people.confidences)
         person = np.broadcast_to(self.logits.mean(1, keepdims=True), self.logits.shape)
@@ -61,7 +61,7 @@ class Confidences:
                    np.log1p(scene.advice.gaps**2)]  # fmt: skip
         self.features = np.stack(columns, axis=-1)
 
-    def fit(self, truth: Truth, rows: Mask) -> Recalibration:
+    def fit(self, truth: MatchedLabels, rows: Mask) -> Recalibration:
         """Regresses the terms of OKS of the labelled keypoints of people found."""
         terms = truth.terms(self.scene.people)
         known = np.isfinite(terms) & rows[:, None]
@@ -96,7 +96,7 @@ class Reliability:
         keypoints: labelled ones of people found.
         brier: mean squared differences.
         calibration: calibration errors, the mean distance from 0 of the difference in each of `BINS` bins.
-        gain, error: by how much the Brier score falls, and the standard error of that, pictures resampled.
+        gain, error: by how much the Brier score falls, and the standard error of that, images resampled.
     """
 
     keypoints: int
@@ -118,16 +118,16 @@ class Reliability:
         )
 
 
-def reliability(before: Predictions, after: Predictions, truth: Truth) -> Reliability:
+def reliability(before: Predictions, after: Predictions, truth: MatchedLabels) -> Reliability:
     """Compares the confidences of N people, keypoints unchanged, with the truth about them."""
     terms = truth.terms(before)
     known = np.isfinite(terms)
-    pictures = np.unique(before.image_ids, return_inverse=True)[1]
+    images = np.unique(before.image_ids, return_inverse=True)[1]
     wrong = [
         np.where(known, (people.confidences - np.nan_to_num(terms)) ** 2, 0.0).sum(1) for people in (before, after)
     ]
     count = max(int(known.sum()), 1)
-    falls = np.bincount(pictures, weights=wrong[0] - wrong[1])
+    falls = np.bincount(images, weights=wrong[0] - wrong[1])
     errors = [calibration_error(people.confidences[known], terms[known]) for people in (before, after)]
     return Reliability(
         int(known.sum()), (float(wrong[0].sum() / count), float(wrong[1].sum() / count)), (errors[0], errors[1]),

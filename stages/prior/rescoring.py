@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.error_model.labels import Mask
 from stages.error_model.logistic import logistic, logit, regress, standardised
-from stages.prior.parts import Scene, Truth
+from stages.prior.parts import MatchedLabels, PriorContext
 from utils.metrics.predictions import Array, Predictions
 
 RIDGE = 30.0
@@ -40,24 +40,24 @@ class Score:
 
 
 class Rescoring:
-    """The expected share of COCO's thresholds that a person passes, by logistic regression."""
+    """The expected fraction of COCO's thresholds that a person passes, by logistic regression."""
 
     name = "rescoring"
     features = ("score", "confidence", "surprise", "spread", "size", "broken")
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: PriorContext) -> None:
         self.scene = scene
         people, advice = scene.people, scene.advice
         self.logits = logit(people.scores)
         sizes = (people.boxes[:, 2:] - people.boxes[:, :2]).clip(min=1.0)
         columns = [
-            self.logits, logit(people.confidences).mean(1), advice.surprise, advice.log_spreads.mean(1),
+            self.logits, logit(people.confidences).mean(1), advice.anomaly_score, advice.log_spreads.mean(1),
             np.log(sizes).mean(1), np.sqrt(scene.broken),
         ]  # fmt: skip
         self.table = np.stack(columns, axis=1)
 
-    def fit(self, truth: Truth, rows: Mask) -> Score:
-        """Regresses `Truth.qualities`."""
+    def fit(self, truth: MatchedLabels, rows: Mask) -> Score:
+        """Regresses `MatchedLabels.qualities`."""
         chosen, wanted = self.table[rows], truth.qualities(self.scene.people)[rows]
         mean, deviation = chosen.mean(0), chosen.std(0).clip(min=1e-6)
         penalty = np.r_[0.0, np.full(len(mean), RIDGE)]

@@ -24,17 +24,17 @@ from stages.error_model.pose_input import confidence_scale
 from stages.prior.figures import Moved, draw_sheets
 from stages.prior.kinematics import learn_anatomy
 from stages.prior.moves import Moves
-from stages.prior.parts import Scene, Truth
+from stages.prior.parts import MatchedLabels, PriorContext
 from stages.prior.poses import training_poses
 from stages.prior.training import TrainedPrior, train_prior
-from stages.prior.trials import Bench, Outcome, Trial, try_all
+from stages.prior.trials import CalibrationData, Outcome, Trial, try_all
 from stages.prior.vae import PosePrior
 from stages.stage import StageResult, StageWork
 from utils.hub.model_store import sha256_of
 from utils.metrics.predictions import Predictions, read_predictions
 
 FOLDS = 6
-"""Of the calibrate part's pictures: even ones ask the prior of the odd ones, and the other way round."""
+"""Of the calibrate part's images: even ones ask the prior of the odd ones, and the other way round."""
 
 
 def run(work: StageWork) -> StageResult:
@@ -54,32 +54,32 @@ def run(work: StageWork) -> StageResult:
     if lacking:
         return StageResult({}, declined=lacking)
     priors = _train(work, people["calibrate"], bench, poses, skeleton)
-    first = Scene(people["calibrate"], bench.folds % 2, priors, learn_anatomy(poses, skeleton), skeleton)
+    first = PriorContext(people["calibrate"], bench.folds % 2, priors, learn_anatomy(poses, skeleton), skeleton)
     second = replace(first, people=people["test"], excluded=np.full(len(people["test"]), -1))
     outcome = try_all(first, second, bench, work.say)
     after = _write(work.folder, {"calibrate": outcome.calibrate.people, "test": outcome.test.people}, bench.category)
     moves = Moves(first)
-    worth = {"mean OKS term by share of the advised move": moves.worth(bench.truth)}
+    worth = {"mean OKS term by fraction of the advised move": moves.worth(bench.truth)}
     figures = _figures(outcome.trials, poses, bench) | worth
-    pictures = _draw(work, moves, outcome, bench.truth)
-    return StageResult(after, declined=_declined(outcome), figures=figures, pictures=pictures)
+    images = _draw(work, moves, outcome, bench.truth)
+    return StageResult(after, declined=_declined(outcome), figures=figures, images=images)
 
 
 def _read(work: StageWork, part: str, skeleton: Skeleton) -> Predictions:
     return read_predictions(work.before[part], work.truth(part, skeleton), skeleton)
 
 
-def _bench(work: StageWork, people: Predictions, skeleton: Skeleton) -> Bench:
-    """Folds by picture, in an order of the seed's."""
+def _bench(work: StageWork, people: Predictions, skeleton: Skeleton) -> CalibrationData:
+    """Folds by image, in an order of the seed's."""
     labels = work.truth("calibrate", skeleton)
     images = np.unique(people.image_ids)
     order = np.random.default_rng(work.config.seed).permutation(len(images))
     folds = order[np.searchsorted(images, people.image_ids)] % FOLDS
-    truth = Truth.of(people, labelled_people(labels), skeleton)
-    return Bench(work.parts["calibrate"], labels.category, truth, folds, work.config.seed)
+    truth = MatchedLabels.of(people, labelled_people(labels), skeleton)
+    return CalibrationData(work.parts["calibrate"], labels.category, truth, folds, work.config.seed)
 
 
-def _lacking(bench: Bench, poses: LabelledPeople) -> str:
+def _lacking(bench: CalibrationData, poses: LabelledPeople) -> str:
     """What there is too little of, if anything."""
     fewest = min(int((bench.truth.matched & (bench.folds % 2 == half)).sum()) for half in (0, 1))
     if fewest < FEWEST_PEOPLE:
@@ -90,14 +90,14 @@ def _lacking(bench: Bench, poses: LabelledPeople) -> str:
 
 
 def _train(
-    work: StageWork, people: Predictions, bench: Bench, poses: LabelledPeople, skeleton: Skeleton
+    work: StageWork, people: Predictions, bench: CalibrationData, poses: LabelledPeople, skeleton: Skeleton
 ) -> list[TrainedPrior]:
     """Two priors: each with the errors of one half of the calibrate part; the stage's folder keeps them."""
     return [_train_half(work, people, bench, poses, half, skeleton) for half in (0, 1)]
 
 
 def _train_half(
-    work: StageWork, people: Predictions, bench: Bench, poses: LabelledPeople, half: int, skeleton: Skeleton
+    work: StageWork, people: Predictions, bench: CalibrationData, poses: LabelledPeople, half: int, skeleton: Skeleton
 ) -> TrainedPrior:
     mine = bench.folds % 2 == half
     errors = measure_half(people, bench.truth, mine, skeleton)
@@ -114,7 +114,7 @@ def _train_half(
     return TrainedPrior(network, scale, skeleton)
 
 
-def measure_half(people: Predictions, truth: Truth, rows: Rows, skeleton: Skeleton) -> PoseErrors:
+def measure_half(people: Predictions, truth: MatchedLabels, rows: Rows, skeleton: Skeleton) -> PoseErrors:
     """The errors of the people found among some rows."""
     chosen = np.flatnonzero(rows & truth.matched)
     return errors_of_pairs(people.select(chosen), truth.labels.select(truth.found[chosen]), skeleton)
@@ -127,9 +127,9 @@ def _write(folder: Path, changed: Mapping[str, Predictions], category: int) -> d
     return after
 
 
-def _draw(work: StageWork, moves: Moves, outcome: Outcome, truth: Truth) -> list[Path]:
+def _draw(work: StageWork, moves: Moves, outcome: Outcome, truth: MatchedLabels) -> list[Path]:
     """Sheets of what was moved; of what the prior advises, where too little was to be seen."""
-    before, data = moves.scene.people, work.pictures("calibrate")
+    before, data = moves.scene.people, work.images("calibrate")
     title = f"People of calibrate whom the stage {'changed' if outcome.raises_ap else 'would change'}"
     moved = Moved("moved", title, before, outcome.calibrate.people, truth)
     title = "People of calibrate as the prior advises in full, which the stage did not do"
@@ -143,7 +143,7 @@ def _declined(outcome: Outcome) -> str:
     return "no part raises AP on calibrate surely enough; " + "; ".join(trial.line() for trial in outcome.trials)
 
 
-def _figures(trials: Sequence[Trial], poses: LabelledPeople, bench: Bench) -> dict[str, Any]:
+def _figures(trials: Sequence[Trial], poses: LabelledPeople, bench: CalibrationData) -> dict[str, Any]:
     return {
         "training poses": len(poses),
         "people found in calibrate": int(bench.truth.matched.sum()),

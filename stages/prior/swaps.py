@@ -10,7 +10,7 @@ import numpy as np
 
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.labels import Mask
-from stages.prior.parts import Scene, Truth, best_choice, choose
+from stages.prior.parts import MatchedLabels, PriorContext, best_choice, choose
 from utils.metrics.predictions import Array, Predictions
 
 MARGINS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -38,10 +38,10 @@ class Swaps:
 
     name = "swaps"
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: PriorContext) -> None:
         self.scene = scene
         limbs, body = proposals(scene.skeleton)
-        before = scene.advice.surprise
+        before = scene.advice.anomaly_score
         self.limb, self.limb_fall = self._best(limbs, before)
         self.body, self.body_fall = self._best([body], before)
 
@@ -50,12 +50,12 @@ class Swaps:
         best, fall = self.scene.people, np.full(len(before), -np.inf)
         for order in orders:
             swapped = exchange(self.scene.people, order)
-            gain = before - self.scene.advise(swapped).surprise
+            gain = before - self.scene.advise(swapped).anomaly_score
             gain[self.scene.worse(swapped)] = -np.inf
             best, fall = choose(gain > fall, swapped, best), np.maximum(gain, fall)
         return best, fall
 
-    def fit(self, truth: Truth, rows: Mask) -> SwapMargins:
+    def fit(self, truth: MatchedLabels, rows: Mask) -> SwapMargins:
         """The margins that raise the OKS of the people found, if any do."""
         before = truth.oks(self.scene.people)
         limb = _best_margin(truth.oks(self.limb) - before, self.limb_fall, rows & truth.matched)

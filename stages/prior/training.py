@@ -1,4 +1,4 @@
-"""Trains the pose prior: true poses, spoilt as the model at hand spoils them, and made whole again."""
+"""Trains the pose prior: true poses, corrupted as the model at hand spoils them, and made whole again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from stages.error_model.fitting import fit, targets
 from stages.error_model.labels import LabelledPeople
 from stages.error_model.pose_errors import PoseErrors
 from stages.error_model.pose_input import ConfidenceScale, augment, network_input
-from stages.error_model.sampling import Drawn, draw_errors
-from stages.prior.vae import PosePrior, Repaired, distances_between, prior_loss, surprise
+from stages.error_model.sampling import CorruptedPoses, sample_errors
+from stages.prior.vae import DenoisedPoses, PosePrior, anomaly_score, distances_between, prior_loss
 from utils.metrics.predictions import Array
 
 BATCH = 512
@@ -33,9 +33,9 @@ class TrainedPrior:
     scale: ConfidenceScale
     skeleton: Skeleton
 
-    def repair(self, boxes: Array, keypoints: Array, confidences: Array) -> Advice:
+    def denoise(self, boxes: Array, keypoints: Array, confidences: Array) -> PriorOutput:
         """What the prior advises for N predicted people, in their pixels."""
-        poses, units = network_input(Drawn(boxes, keypoints, confidences), self.scale, self.skeleton)
+        poses, units = network_input(CorruptedPoses(boxes, keypoints, confidences), self.scale, self.skeleton)
         self.network.eval()
         with torch.inference_mode():
             repaired = self.network(poses, units)
@@ -43,7 +43,7 @@ class TrainedPrior:
 
 
 @dataclass(frozen=True)
-class Advice:
+class PriorOutput:
     """What priors say about N people.
 
     Attributes:
@@ -56,10 +56,10 @@ class Advice:
     moves: Array
     log_spreads: Array
     gaps: Array
-    surprise: Array
+    anomaly_score: Array
 
     @staticmethod
-    def mean(parts: Sequence[Advice], weights: Array) -> Advice:
+    def mean(parts: Sequence[PriorOutput], weights: Array) -> PriorOutput:
         """Of several priors; weights (priors, N)."""
 
         def average(name: str) -> Array:
@@ -67,14 +67,14 @@ class Advice:
             share = (weights / weights.sum(0)).reshape(*weights.shape, *(1,) * (stacked.ndim - 2))
             return np.asarray((stacked * share).sum(0))
 
-        return Advice(*(average(entry.name) for entry in fields(Advice)))
+        return PriorOutput(*(average(entry.name) for entry in fields(PriorOutput)))
 
 
-def _advice(repaired: Repaired, poses: Tensor, units: Tensor, boxes: Array) -> Advice:
+def _advice(repaired: DenoisedPoses, poses: Tensor, units: Tensor, boxes: Array) -> PriorOutput:
     gaps = distances_between(poses[..., :2], repaired.decoded, units)
-    parts = repaired.moves, repaired.log_spreads, gaps, surprise(repaired, poses, units)
+    parts = repaired.moves, repaired.log_spreads, gaps, anomaly_score(repaired, poses, units)
     moves, *others = (part.double().numpy() for part in parts)
-    return Advice(moves * frame_of(boxes)[1], *others)
+    return PriorOutput(moves * frame_of(boxes)[1], *others)
 
 
 def train_prior(
@@ -90,7 +90,7 @@ def train_prior(
 
     Args:
         poses: to learn from.
-        errors: how they are spoilt.
+        errors: how they are corrupted.
         scale: of the confidences of the predictions that it will see.
         skeleton: of both.
         seed: of weights, order and errors.
@@ -116,8 +116,8 @@ def _loss(
     skeleton: Skeleton,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Of some people, turned and spoilt."""
+    """Of some people, turned and corrupted."""
     batch = augment(people.select(rng.integers(len(people), size=BATCH)), skeleton, rng)
-    drawn = draw_errors(errors, batch, skeleton, rng)
-    poses, guessed = network_input(drawn, scale, skeleton)
-    return prior_loss(network(poses, guessed), poses, *targets(batch, drawn, skeleton))
+    corrupted = sample_errors(errors, batch, skeleton, rng)
+    poses, guessed = network_input(corrupted, scale, skeleton)
+    return prior_loss(network(poses, guessed), poses, *targets(batch, corrupted, skeleton))

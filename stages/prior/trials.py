@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.error_model.labels import Rows
 from stages.prior.moves import Moves
-from stages.prior.parts import Part, Scene, Truth, cross_fitted
+from stages.prior.parts import MatchedLabels, Part, PriorContext, cross_fitted
 from stages.prior.recalibration import Confidences, Reliability, reliability
 from stages.prior.rescoring import Rescoring
 from stages.prior.swaps import Swaps
@@ -25,7 +25,7 @@ LIKELY = 1.0
 
 
 @dataclass(frozen=True)
-class Bench:
+class CalibrationData:
     """The calibrate part, on which everything is chosen.
 
     Attributes:
@@ -38,7 +38,7 @@ class Bench:
 
     annotations: Path
     category: int
-    truth: Truth
+    truth: MatchedLabels
     folds: Rows
     seed: int
 
@@ -80,8 +80,8 @@ class Outcome:
         trials: of all parts.
     """
 
-    calibrate: Scene
-    test: Scene
+    calibrate: PriorContext
+    test: PriorContext
     trials: tuple[Trial, ...]
 
     @property
@@ -90,7 +90,7 @@ class Outcome:
         return any(trial.kept for trial in self.trials if isinstance(trial.worth, Proof))
 
 
-def try_all(calibrate: Scene, test: Scene, bench: Bench, say: Callable[[str], None]) -> Outcome:
+def try_all(calibrate: PriorContext, test: PriorContext, bench: CalibrationData, say: Callable[[str], None]) -> Outcome:
     """Swaps, moves and new scores by AP, then confidences by themselves.
 
     Where no part raises AP, the people returned have all three all the same, for a user who insists.
@@ -105,7 +105,9 @@ def try_all(calibrate: Scene, test: Scene, bench: Bench, say: Callable[[str], No
     return Outcome(here, there, (*outcome.trials, trial))
 
 
-def try_parts(calibrate: Scene, test: Scene, bench: Bench, say: Callable[[str], None]) -> Outcome:
+def try_parts(
+    calibrate: PriorContext, test: PriorContext, bench: CalibrationData, say: Callable[[str], None]
+) -> Outcome:
     """Tries each part on what the parts kept before it left."""
     here, there, trials = calibrate, test, list[Trial]()
     before = find_matches(bench.annotations, calibrate.people.rows(bench.category), calibrate.skeleton)
@@ -120,7 +122,9 @@ def try_parts(calibrate: Scene, test: Scene, bench: Bench, say: Callable[[str], 
     return Outcome(here, there, tuple(trials))
 
 
-def try_confidences(calibrate: Scene, test: Scene, bench: Bench) -> tuple[Scene, Scene, Trial]:
+def try_confidences(
+    calibrate: PriorContext, test: PriorContext, bench: CalibrationData
+) -> tuple[PriorContext, PriorContext, Trial]:
     """New confidences and variances for both, where the Brier score says so; poses and scores stay."""
     here, there, chosen = change(Confidences, calibrate, test, bench)
     worth = reliability(calibrate.people, here.people, bench.truth)
@@ -128,7 +132,9 @@ def try_confidences(calibrate: Scene, test: Scene, bench: Bench) -> tuple[Scene,
     return (here, there, trial) if trial.kept else (calibrate, test, trial)
 
 
-def change(part: type[Part], calibrate: Scene, test: Scene, bench: Bench) -> tuple[Scene, Scene, dict[str, Any]]:
+def change(
+    part: type[Part], calibrate: PriorContext, test: PriorContext, bench: CalibrationData
+) -> tuple[PriorContext, PriorContext, dict[str, Any]]:
     """Both scenes with the part applied, cross-fitted on the first; and what it chose on the whole of the first."""
     fitted = part(calibrate)
     chosen = fitted.fit(bench.truth, np.ones(len(bench.folds), dtype=bool))

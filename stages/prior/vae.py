@@ -24,12 +24,12 @@ LOG_SPREAD_LIMIT = 4.0
 """Uncertainties stay within exp(-4) and exp(4) units."""
 
 
-class Repaired(NamedTuple):
+class DenoisedPoses(NamedTuple):
     """What the prior makes of N poses; coordinates in the frame of the input.
 
     Attributes:
         decoded: (N, K, 2) the pose as the latents tell it, coarse.
-        moves: (N, K, 2) what to add to the keypoints: a share of the way to the decoded pose.
+        moves: (N, K, 2) what to add to the keypoints: a fraction of the way to the decoded pose.
         log_spreads: (N, K) logarithm of the scatter of the truth around the decoded pose, in units.
         mean: (N, L) of the latents.
         log_variance: (N, L) of the latents.
@@ -51,7 +51,7 @@ class PosePrior(nn.Module):
 
     The variational autoencoder (Kingma & Welling, ICLR 2014) is trained to undo errors (Im et al., "Denoising Criterion
     for Variational Auto-Encoding Framework", AAAI 2017). Thirty-two numbers can't hold a pose to within a keypoint's
-    own spread, so what they tell never replaces a keypoint: the output is residual. A keypoint goes a share of the way
+    own spread, so what they tell never replaces a keypoint: the output is residual. A keypoint goes a fraction of the way
     to where the latents see it, which depends on its confidence, on how far that is, and on how sure the latents are.
     All shares start at zero: untrained, the prior changes nothing.
     """
@@ -64,7 +64,7 @@ class PosePrior(nn.Module):
         self.share = nn.Parameter(torch.zeros(num_keypoints))
         self.doubt = nn.Parameter(torch.zeros(num_keypoints, 4))
 
-    def forward(self, poses: Tensor, units: Tensor) -> Repaired:
+    def forward(self, poses: Tensor, units: Tensor) -> DenoisedPoses:
         """Repairs poses; while training the latents are sampled, otherwise they are their means.
 
         Args:
@@ -81,7 +81,7 @@ class PosePrior(nn.Module):
         far = (way / units[..., None]).square().sum(-1).log1p()
         reasons = torch.stack([torch.ones_like(far), poses[..., 2], far, log_spreads.detach()], dim=-1)
         shares = self.share * (reasons * self.doubt).sum(-1).sigmoid()
-        return Repaired(decoded, shares[..., None] * way, log_spreads, mean, log_variance)
+        return DenoisedPoses(decoded, shares[..., None] * way, log_spreads, mean, log_variance)
 
 
 def _mlp(size: int, width: int, out: int) -> nn.Sequential:
@@ -100,7 +100,7 @@ def negative_log_likelihood(distances: Tensor, log_spreads: Tensor) -> Tensor:
     return rounded * (-log_spreads).exp() + 2 * log_spreads
 
 
-def surprise(repaired: Repaired, poses: Tensor, units: Tensor) -> Tensor:
+def anomaly_score(repaired: DenoisedPoses, poses: Tensor, units: Tensor) -> Tensor:
     """How implausible poses are: the negative evidence lower bound a keypoint, up to a constant.
 
     Args:
@@ -122,7 +122,7 @@ def distances_between(points: Tensor, others: Tensor, units: Tensor) -> Tensor:
     return squared.clamp(min=1e-12).sqrt()
 
 
-def prior_loss(repaired: Repaired, poses: Tensor, targets: Tensor, units: Tensor, labelled: Tensor) -> Tensor:
+def prior_loss(repaired: DenoisedPoses, poses: Tensor, targets: Tensor, units: Tensor, labelled: Tensor) -> Tensor:
     """Likelihood of the labelled keypoints, their distance after the moves, and a small KL divergence.
 
     Args:

@@ -1,4 +1,4 @@
-"""Unlabelled pictures as batches for the student: the teacher's people, along every path, in one batch."""
+"""Unlabelled images as batches for the student: the teacher's people, along every path, in one batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sia.io.letterbox import Matrix, scale_of
 from sia.runtimes.runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
 from stages.ssl.pseudo_labels import pseudo_labels
-from stages.ssl.teacher import Opinion, ask
+from stages.ssl.teacher import TeacherPrediction, ask
 from stages.ssl.thresholds import Gates
 
 STEEPNESS = 5.0
@@ -30,14 +30,14 @@ class PseudoBatches:
     """A batch of V * U views a step, whose labels follow from seed, step and the teacher's weights alone.
 
     Attributes:
-        seen, trusted, doubtful: pictures, people who passed the gates, and ignored regions, since this process started.
+        seen, trusted, doubtful: images, people who passed the gates, and ignored regions, since this process started.
     """
 
     def __init__(
         self,
         loader: TrainingLoader[Views],
         teacher: nn.Module,
-        gates: Gates,
+        thresholds: Gates,
         skeleton: Skeleton,
         paths: tuple[str, ...],
         *,
@@ -59,7 +59,13 @@ class PseudoBatches:
             highest: weight of the losses after the ramp.
             ramp: steps until then.
         """
-        self.loader, self.teacher, self.gates, self.skeleton, self.paths = loader, teacher, gates, skeleton, paths
+        self.loader, self.teacher, self.thresholds, self.skeleton, self.paths = (
+            loader,
+            teacher,
+            thresholds,
+            skeleton,
+            paths,
+        )
         self.device, self.dtype, self.highest, self.ramp = device, dtype, highest, ramp
         self.seen = self.trusted = self.doubtful = 0
         self._stream: Iterator[Views] = iter(())
@@ -74,7 +80,7 @@ class PseudoBatches:
         """See `stages.training.context.Unlabelled`."""
         views = self._views(step)
         found = [
-            pseudo_labels(opinion, self.gates, known)
+            pseudo_labels(opinion, self.thresholds, known)
             for opinion, known in zip(self._ask(views), views.known, strict=True)
         ]
         self.seen += len(found)
@@ -85,15 +91,15 @@ class PseudoBatches:
     def describe(self) -> str:
         """One line about the pseudo-labels since this process started."""
         if not self.seen:
-            return "No unlabelled picture was needed: the training was finished before."
+            return "No unlabelled image was needed: the training was finished before."
         trusted, doubtful = self.trusted / self.seen, self.doubtful / self.seen
         return (
-            f"In {self.seen} unlabelled pictures, {trusted:.2f} people a picture were taught, and {doubtful:.2f} "
+            f"In {self.seen} unlabelled images, {trusted:.2f} people an image were taught, and {doubtful:.2f} "
             "regions ignored."
         )
 
     def _views(self, step: int) -> Views:
-        """The pictures of a step; in another order than step after step, the loader starts anew."""
+        """The images of a step; in another order than step after step, the loader starts anew."""
         epoch, number = divmod(step, len(self.loader))
         if step != self._next or number == 0:
             self.loader.set_epoch(epoch, number)
@@ -101,7 +107,7 @@ class PseudoBatches:
         self._next = step + 1
         return next(self._stream)
 
-    def _ask(self, views: Views) -> list[Opinion]:
+    def _ask(self, views: Views) -> list[TeacherPrediction]:
         self.teacher.eval()
         find = torch_finder(self.teacher, self.device, self.dtype)
         return ask(find, views.teacher, views.letterboxes, views.sizes, self.skeleton)
@@ -111,8 +117,8 @@ def student_batch(views: Views, found: list[Labels], paths: tuple[str, ...], ske
     """The views and the same labels warped into each; of the occlusion path joints are then hidden.
 
     Args:
-        views: U pictures along V paths.
-        found: labels of the U pictures, in their pixels.
+        views: U images along V paths.
+        found: labels of the U images, in their pixels.
         paths: names of the V paths.
         skeleton: for left and right.
 

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from datasets.labels import Labels
 from stages.error_model.labels import box_overlaps
-from stages.ssl.teacher import Opinion
+from stages.ssl.teacher import TeacherPrediction
 from stages.ssl.thresholds import SAME_BOX, Gates
 
 LEAST_JOINTS = 0.25
-"""Share of its joints that a person must have through the gate."""
+"""Fraction of its joints that a person must have through the gate."""
 
 Mask = NDArray[np.bool_]
 
 
-def pseudo_labels(opinion: Opinion, gates: Gates, known: Labels | None = None) -> Labels:
-    """Labels of one picture, in its pixels.
+def pseudo_labels(opinion: TeacherPrediction, thresholds: Gates, known: Labels | None = None) -> Labels:
+    """Labels of one image, in its pixels.
 
     Without known labels: who passes is a person, of whom the joints that pass are labelled. Others whose score is at
     least `Gates.doubt` become ignored regions, unless they are another view of somebody who passed. With known labels
@@ -28,35 +28,35 @@ def pseudo_labels(opinion: Opinion, gates: Gates, known: Labels | None = None) -
     Args:
         opinion: of the teacher.
         gates: what it must pass.
-        known: labels of the picture where it is partly labelled.
+        known: labels of the image where it is partly labelled.
     """
-    trusted, joints = passing(opinion, gates)
+    trusted, joints = passing(opinion, thresholds)
     people = Labels(
         boxes=opinion.boxes[trusted].astype(np.float32),
         keypoints=_labelled(opinion, joints)[trusted],
         areas=opinion.areas[trusted].astype(np.float32),
-        ignored=opinion.boxes[_doubtful(opinion, trusted, gates)].astype(np.float32),
+        ignored=opinion.boxes[_doubtful(opinion, trusted, thresholds)].astype(np.float32),
     )
     return people if known is None else _completed(known, people)
 
 
-def passing(opinion: Opinion, gates: Gates) -> tuple[Mask, Mask]:
+def passing(opinion: TeacherPrediction, thresholds: Gates) -> tuple[Mask, Mask]:
     """(N,) people and (N, K) joints that pass; a person with too few joints doesn't."""
-    joints = gates.joint(opinion.confidences, opinion.joint_agreement)
-    people = gates.person(opinion.scores, opinion.agreement) & (joints.mean(axis=1) >= LEAST_JOINTS)
+    joints = thresholds.joint(opinion.confidences, opinion.joint_agreement)
+    people = thresholds.person(opinion.scores, opinion.agreement) & (joints.mean(axis=1) >= LEAST_JOINTS)
     return people, joints & people[:, None]
 
 
-def _labelled(opinion: Opinion, joints: Mask) -> NDArray[np.float32]:
+def _labelled(opinion: TeacherPrediction, joints: Mask) -> NDArray[np.float32]:
     """(N, K, 3) x, y, v; zeros where a joint doesn't pass."""
     marked = np.concatenate([opinion.keypoints, np.full((*joints.shape, 1), 2.0)], axis=-1)
     return np.where(joints[..., None], marked, 0).astype(np.float32)
 
 
-def _doubtful(opinion: Opinion, trusted: Mask, gates: Gates) -> Mask:
+def _doubtful(opinion: TeacherPrediction, trusted: Mask, thresholds: Gates) -> Mask:
     """(N,) who is neither trusted nor background."""
     same = (box_overlaps(opinion.boxes, opinion.boxes[trusted]) >= SAME_BOX).any(axis=1)
-    return np.asarray((opinion.scores >= gates.doubt) & ~trusted & ~same)
+    return np.asarray((opinion.scores >= thresholds.doubt) & ~trusted & ~same)
 
 
 def _completed(known: Labels, people: Labels) -> Labels:

@@ -1,8 +1,8 @@
-"""Stage 2: a student learns from labelled pictures, and from what its own average sees in unlabelled ones.
+"""Stage 2: a student learns from labelled images, and from what its own average sees in unlabelled ones.
 
 After Mean Teacher (arXiv 1703.01780), with the paths of MultiAugs (arXiv 2402.11566). The student is trained by the
 trainer of stage 1; the teacher is the average of its weights. They never exchange queries: pseudo-labels are people in
-the pixels of the picture, warped into each view and matched like any others.
+the pixels of the image, warped into each view and matched like any others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from msgspec import Struct, to_builtins
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
-from sia.commands.interruption import Interruption
+from sia.commands.signals import SignalHandler
 from sia.errors import WeightsError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.output_file import write_json
@@ -31,7 +31,7 @@ from sia.runtimes.runtime import TorchRuntime
 from stages.evaluation.evaluator import on_first_rank, write_results
 from stages.ssl.pseudo_batches import PseudoBatches
 from stages.ssl.teacher import ask_all
-from stages.ssl.thresholds import Gates, NoGateError, choose_gates, judge
+from stages.ssl.thresholds import Gates, NoThresholdError, choose_thresholds, judge
 from stages.stage import PARTS, StageResult, StageWork
 from stages.training.auto_config import make_plan
 from stages.training.compilation import check_compiler
@@ -42,12 +42,12 @@ from stages.training.state import seed_everything
 from stages.training.train import assemble, prepare
 from stages.training.trainer import Trainer
 from utils.config.train_config import TrainConfig, flag_fields
-from utils.distributed.ranks import Ranks, start_ranks
+from utils.distributed.context import DistributedContext, init_distributed
 from utils.ema import skip_warm_up
-from utils.plots import training_batch_picture
+from utils.plots import training_batch_image
 
 PATIENCE = 3
-"""Evaluations without a new best AP of the calibration pictures after which the best weights are taken."""
+"""Evaluations without a new best AP of the calibration images after which the best weights are taken."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Material:
     Attributes:
         config: of the training; its --RESUME names the weights, or the training to go on with.
         start: their content.
-        data: labelled pictures to train on, and to watch.
-        test: pictures to predict.
-        pictures: unlabelled ones.
+        data: labelled images to train on, and to watch.
+        test: images to predict.
+        images: unlabelled ones.
         weights: of the first teacher.
     """
 
@@ -67,7 +67,7 @@ class Material:
     start: Start
     data: Data
     test: CocoPose
-    pictures: Unlabelled
+    images: Unlabelled
     weights: Path
 
 
@@ -75,7 +75,7 @@ class _Found(Struct):
     """What was found before the first step: the schema of start.json."""
 
     AP: float
-    gates: Gates
+    thresholds: Gates
 
 
 class _Best(Struct):
@@ -91,25 +91,25 @@ def run(work: StageWork) -> StageResult:
     signal that stopped it is raised again when all is saved.
 
     Raises:
-        SiaError: pictures, annotations or weights that can't be used.
+        SiaError: images, annotations or weights that can't be used.
     """
     if work.weights is None:
         return _declined(work, "there are no weights of SIA Pose to start from")
-    with start_ranks(work.config.device) as ranks:
+    with init_distributed(work.config.device) as ranks:
         material = _gather(work, work.weights, ranks)
-        if not len(material.pictures):
-            reason = "there are no unlabelled pictures (-UNLABELLED), and nobody in the labelled ones lacks keypoints"
+        if not len(material.images):
+            reason = "there are no unlabelled images (-UNLABELLED), and nobody in the labelled ones lacks keypoints"
             return _declined(work, reason)
         try:
             trainer, source, found = _prepare(material, ranks)
-        except NoGateError as error:
+        except NoThresholdError as error:
             return _declined(work, str(error))
         _train(trainer, source)
         trainer.parts.progress.say(source.describe())
         return _conclude(work, material, trainer, found)
 
 
-def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
+def _gather(work: StageWork, weights: Path, ranks: DistributedContext) -> Material:
     """Reads everything; all ranks fail together."""
     seed_everything(work.config.seed)
     with ranks.shared_errors():
@@ -123,22 +123,22 @@ def _gather(work: StageWork, weights: Path, ranks: Ranks) -> Material:
             epoch=work.config.ssl_epoch, plain_epochs=None, output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)
-        test = work.pictures("test", data.train.skeleton)
-        pictures = find_unlabelled(config.unlabelled, data.train, (data.val, test))
-        config = replace(config, exp=_name(config, weights, pictures, ranks))
+        test = work.images("test", data.train.skeleton)
+        images = find_unlabelled(config.unlabelled, data.train, (data.val, test))
+        config = replace(config, exp=_name(config, weights, images, ranks))
     last = ranks.from_main(_earlier(config))
     if last is not None:
         config, checkpoint = replace(config, resume=last), load_checkpoint(last)
     else:
         checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}
-    return Material(config, Start(checkpoint, source=f"{config.resume}"), data, test, pictures, weights)
+    return Material(config, Start(checkpoint, source=f"{config.resume}"), data, test, images, weights)
 
 
-def _name(config: TrainConfig, weights: Path, pictures: Unlabelled, ranks: Ranks) -> str:
+def _name(config: TrainConfig, weights: Path, images: Unlabelled, ranks: DistributedContext) -> str:
     """Of the run's folder: another one as soon as anything differs that the result depends on."""
     moved = {"output", "exp", "resume", "stage"}
     flags = {f.name: config.to_dict()[f.name] for f in flag_fields() if not f.metadata["free"] and f.name not in moved}
-    content = hashlib.sha256(json.dumps([flags, ranks.world_size, [file.name for file in pictures.files]]).encode())
+    content = hashlib.sha256(json.dumps([flags, ranks.world_size, [file.name for file in images.files]]).encode())
     for path in (weights, config.train_ann, config.val_ann):
         content.update(path.read_bytes())
     return f"training-{content.hexdigest()[:8]}"
@@ -149,10 +149,10 @@ def _earlier(config: TrainConfig) -> Path | None:
     return next(iter(sorted(config.output.glob(f"{config.exp}*/weights/last.pt"), reverse=True)), None)
 
 
-def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, _Found]:
+def _prepare(material: Material, ranks: DistributedContext) -> tuple[Trainer, PseudoBatches, _Found]:
     """The trainer with its second source, and what was found before the first step."""
     config, start, data = material.config, material.start, material.data
-    gates = on_first_rank(lambda: _gates(material)) if start.training is None else None
+    thresholds = on_first_rank(lambda: _gates(material)) if start.training is None else None
     with ranks.shared_errors():
         model_config, pretrained = describe_model(config, data.train, start)
         model = build_model(model_config, pretrained, start)
@@ -162,15 +162,17 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
     note = parts.folder.path / "start.json"
     anew = f"Delete the folder {parts.folder.path}: it is trained again."
-    before = None if gates is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
-    gates = before.gates if before is not None else gates
-    assert gates is not None
+    before = (
+        None if thresholds is not None else on_first_rank(lambda: read_stored(note, _Found, "notes of the run", anew))
+    )
+    thresholds = before.thresholds if before is not None else thresholds
+    assert thresholds is not None
     source = PseudoBatches(
         unlabelled_loader(
-            material.pictures, paths=config.paths, image_size=config.imgsz, batch_size=config.bs, workers=data.workers,
+            material.images, paths=config.paths, image_size=config.imgsz, batch_size=config.bs, workers=data.workers,
             seed=config.seed, rank=ranks.rank, world_size=ranks.world_size,
         ),
-        parts.state.ema.module, gates, data.train.skeleton, config.paths,
+        parts.state.ema.module, thresholds, data.train.skeleton, config.paths,
         device=ranks.device.torch, dtype=plan.dtype, highest=config.ssl_weight,
         ramp=round(config.ssl_ramp * plan.total_steps),
     )  # fmt: skip
@@ -179,11 +181,11 @@ def _prepare(material: Material, ranks: Ranks) -> tuple[Trainer, PseudoBatches, 
     if ranks.is_main:
         announce(parts, data, pretrained, start)
         parts.progress.say(_describe(material, source))
-    return trainer, source, before or _begin(trainer, source, gates, note)
+    return trainer, source, before or _begin(trainer, source, thresholds, note)
 
 
 def _gates(material: Material) -> Gates:
-    """Chooses the gates on the calibration pictures, with the weights that the run starts from."""
+    """Chooses the gates on the calibration images, with the weights that the run starts from."""
     runtime = TorchRuntime.load(material.weights, material.config.device)
     val, skeleton = material.data.val, material.data.val.skeleton
     loader = validation_loader(
@@ -193,34 +195,34 @@ def _gates(material: Material) -> Gates:
     loader.close()
     sigmas = np.array(skeleton.sigmas)
     verdicts = [judge(opinion, val.annotation(i), sigmas) for i, opinion in enumerate(opinions)]
-    return choose_gates(opinions, verdicts, material.config.pseudo_precision)
+    return choose_thresholds(opinions, verdicts, material.config.pseudo_precision)
 
 
-def _begin(trainer: Trainer, source: PseudoBatches, gates: Gates, note: Path) -> _Found:
+def _begin(trainer: Trainer, source: PseudoBatches, thresholds: Gates, note: Path) -> _Found:
     """Measures the start, notes it, and draws the first unlabelled batch."""
     skip_warm_up(trainer.state.ema)
     trainer.measure_start()
-    found = _Found(trainer.cursor.best, gates)
+    found = _Found(trainer.cursor.best, thresholds)
     with trainer.ranks.shared_errors():
         if trainer.ranks.is_main:
             write_json(note, to_builtins(found), indent=2)
-            picture = note.with_name("pseudo_labels.jpg")
+            image = note.with_name("pseudo_labels.jpg")
             batch = source.batch(0)
-            training_batch_picture(batch, trainer.parts.skeleton, picture, most=len(batch.images))
+            training_batch_image(batch, trainer.parts.skeleton, image, most=len(batch.images))
     trainer.save()
     return found
 
 
 def _describe(material: Material, source: PseudoBatches) -> str:
-    pictures, person, joint = material.pictures, source.gates.person, source.gates.joint
+    images, person, joint = material.images, source.thresholds.person, source.thresholds.joint
     rows = (
-        ("unlabelled", f"{len(pictures)} pictures, {len(pictures.known)} of them partly labelled; {pictures.held_out} "
+        ("unlabelled", f"{len(images)} images, {len(images.known)} of them partly labelled; {images.held_out} "
                        "left out, because they are labelled or held out"),
         ("people", f"pass from score {person.score:.2f} and agreement {person.agreement:g} on: {person.passed} of "
-                   f"{person.tried} in the calibration pictures, {100 * person.precision:.0f} % of them right"),
+                   f"{person.tried} in the calibration images, {100 * person.precision:.0f} % of them right"),
         ("joints", f"pass from confidence {joint.score:.2f} and agreement {joint.agreement:g} on: {joint.passed} of "
                    f"{joint.tried} of these people, {100 * joint.precision:.0f} % of them right"),
-        ("doubtful", f"others from score {source.gates.doubt:.2f} on are ignored regions"),
+        ("doubtful", f"others from score {source.thresholds.doubt:.2f} on are ignored regions"),
     )  # fmt: skip
     return "\n".join(f"{label:<14}{text}" for label, text in rows)
 
@@ -228,7 +230,7 @@ def _describe(material: Material, source: PseudoBatches) -> str:
 def _train(trainer: Trainer, source: PseudoBatches) -> None:
     """To the last epoch, or until AP falls; a signal is obeyed when all is saved."""
     try:
-        with Interruption() as interruption:
+        with SignalHandler() as interruption:
             number = trainer.run(interruption)
     finally:
         source.loader.close()
@@ -245,26 +247,26 @@ def _conclude(work: StageWork, material: Material, trainer: Trainer, found: _Fou
     metrics = load_checkpoint(folder.best).get("metrics")
     best: _Best = checked(metrics, _Best, f"{folder.best} has no metrics of its run", anew, WeightsError)
     figures = {
-        "unlabelled pictures": len(material.pictures),
-        "of them partly labelled": len(material.pictures.known),
+        "unlabelled images": len(material.images),
+        "of them partly labelled": len(material.images.known),
         "AP on calibrate before": found.AP,
         "AP on calibrate after": cursor.best,
         "epochs": cursor.epoch,
         "best epoch": best.epoch,
-        "gates": found.gates.to_dict(),
+        "gates": found.thresholds.to_dict(),
     }
     drawn = [folder.path / name for name in ("results.png", "pseudo_labels.jpg", "val_labels_predictions.jpg")]
-    pictures = [path for path in drawn if path.is_file()]
+    images = [path for path in drawn if path.is_file()]
     if best.epoch == 0:
-        reason = f"in {cursor.epoch} epochs AP on the calibration pictures never rose above {100 * found.AP:.2f}"
-        return _declined(work, reason, figures, pictures)
+        reason = f"in {cursor.epoch} epochs AP on the calibration images never rose above {100 * found.AP:.2f}"
+        return _declined(work, reason, figures, images)
     data = dict(zip(PARTS[1:], (material.data.val, material.test), strict=True))
     after = {part: _predict(work, trainer, dataset, part) for part, dataset in data.items()}
-    return StageResult(after, folder.best, figures=figures, pictures=pictures)
+    return StageResult(after, folder.best, figures=figures, images=images)
 
 
 def _predict(work: StageWork, trainer: Trainer, dataset: CocoPose, part: str) -> Path:
-    """Results of one part with the best weights, all ranks sharing the pictures; returns the file."""
+    """Results of one part with the best weights, all ranks sharing the images; returns the file."""
     path, ranks, config = work.folder / f"{part}.json", trainer.ranks, trainer.config
     runtime = TorchRuntime.load(trainer.parts.folder.best, config.device)
     loader = validation_loader(
@@ -275,6 +277,6 @@ def _predict(work: StageWork, trainer: Trainer, dataset: CocoPose, part: str) ->
 
 
 def _declined(
-    work: StageWork, reason: str, figures: dict[str, Any] | None = None, pictures: Sequence[Path] = ()
+    work: StageWork, reason: str, figures: dict[str, Any] | None = None, images: Sequence[Path] = ()
 ) -> StageResult:
-    return StageResult(work.before, declined=reason, figures=figures or {}, pictures=pictures)
+    return StageResult(work.before, declined=reason, figures=figures or {}, images=images)

@@ -25,18 +25,18 @@ SAME_PERSON = 0.1
 """Least OKS of two findings that may be one person; whether they agree is for the gates to say."""
 
 DOUBLE_OKS, DOUBLE_BOX = 0.5, 0.7
-"""OKS, or IoU of the boxes, from which on two findings in one picture are taken for one person.
+"""OKS, or IoU of the boxes, from which on two findings in one image are taken for one person.
 
 Taught as two people, they teach the student to find each twice, and the next teacher finds more of them: after
-300 steps on drawn people 8.5 findings a picture passed the gates, 7.6 of them doubles, and AP had halved.
+300 steps on synthetic people 8.5 findings an image passed the gates, 7.6 of them doubles, and AP had halved.
 """
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """N candidates of one picture, best score first, in its pixels; means of both views where both have them.
+class TeacherPrediction:
+    """N candidates of one image, best score first, in its pixels; means of both views where both have them.
 
     Attributes:
         boxes: (N, 4) x1, y1, x2, y2.
@@ -69,14 +69,14 @@ def box_areas(boxes: Floats) -> Floats:
 
 
 @torch.no_grad()
-def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton: Skeleton) -> list[Opinion]:
+def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton: Skeleton) -> list[TeacherPrediction]:
     """One forward pass over the images and their mirror images; moved images where nothing may be mirrored.
 
     Args:
         find: the teacher, in inference mode.
         images: (B, 3, H, W) uint8, letterboxed.
         letterboxes: (B, 3).
-        sizes: (B, 2) height and width of the pictures.
+        sizes: (B, 2) height and width of the images.
         skeleton: for left and right, and for OKS.
     """
     other = images.flip(-1) if skeleton.mirrors else images.roll(SHIFT, -1)
@@ -88,8 +88,8 @@ def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton
     return [distinct(compare(a, b, skeleton), skeleton) for a, b in zip(plain, again, strict=True)]
 
 
-def ask_all(find: Find, batches: Iterable[PoseBatch], skeleton: Skeleton) -> list[Opinion]:
-    """`ask` about every picture of a validation loader, in its order."""
+def ask_all(find: Find, batches: Iterable[PoseBatch], skeleton: Skeleton) -> list[TeacherPrediction]:
+    """`ask` about every image of a validation loader, in its order."""
     return [
         opinion for batch in batches for opinion in ask(find, batch.images, batch.letterboxes, batch.sizes, skeleton)
     ]
@@ -111,7 +111,7 @@ def moved(found: Decoded, x: float) -> Decoded:
     return found._replace(boxes=found.boxes + shift, keypoints=found.keypoints + shift[:2])
 
 
-def compare(plain: People, mirrored: People, skeleton: Skeleton) -> Opinion:
+def compare(plain: People, mirrored: People, skeleton: Skeleton) -> TeacherPrediction:
     """Pairs the people of both views by OKS, the best score first, and averages each pair."""
     boxes, scores, points, trust = (np.asarray(part, np.float64) for part in _parts(plain))
     other_boxes, other_scores, other_points, other_trust = (np.asarray(part, np.float64) for part in _parts(mirrored))
@@ -130,10 +130,10 @@ def compare(plain: People, mirrored: People, skeleton: Skeleton) -> Opinion:
         mine[rows] = (mine[rows] + theirs[columns]) / 2
     order = np.argsort(-scores, kind="stable")
     agreement = joint_agreement.mean(-1)
-    return Opinion(*(part[order] for part in (boxes, scores, points, trust, agreement, joint_agreement)))
+    return TeacherPrediction(*(part[order] for part in (boxes, scores, points, trust, agreement, joint_agreement)))
 
 
-def distinct(opinion: Opinion, skeleton: Skeleton) -> Opinion:
+def distinct(opinion: TeacherPrediction, skeleton: Skeleton) -> TeacherPrediction:
     """Without those who are found twice: of each person the best finding stays."""
     distances = np.linalg.norm(opinion.keypoints[:, None] - opinion.keypoints[None], axis=-1)
     areas = (opinion.areas[:, None] + opinion.areas[None]) / 2
@@ -143,7 +143,7 @@ def distinct(opinion: Opinion, skeleton: Skeleton) -> Opinion:
     for row in range(len(opinion)):  # best first
         if not same[row, kept].any():
             kept.append(row)
-    return Opinion(*(getattr(opinion, entry.name)[kept] for entry in fields(opinion)))
+    return TeacherPrediction(*(getattr(opinion, entry.name)[kept] for entry in fields(opinion)))
 
 
 def _parts(people: People) -> tuple[NDArray[np.float32], ...]:

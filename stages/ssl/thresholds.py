@@ -1,4 +1,4 @@
-"""Which of the teacher's findings may teach: thresholds chosen on pictures whose truth is known."""
+"""Which of the teacher's findings may teach: thresholds chosen on images whose truth is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datasets.labels import Labels
 from sia.errors import SiaError
 from sia.skeletons.oks import oks_terms
 from stages.error_model.labels import box_overlaps
-from stages.ssl.teacher import SAME_PERSON, Floats, Opinion
+from stages.ssl.teacher import SAME_PERSON, Floats, TeacherPrediction
 from utils.metrics.keypoint_scores import MATCH_OKS, match_people
 
 AGREEMENTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -23,20 +23,20 @@ LEAST_TERM = 0.5
 SAME_BOX = 0.5
 """Least IoU of two boxes around one person."""
 LOST = 0.05
-"""Share of the people found whose score may be below `Gates.doubt`: they are taught as background."""
+"""Fraction of the people found whose score may be below `Gates.doubt`: they are taught as background."""
 
 
-class NoGateError(SiaError):
+class NoThresholdError(SiaError):
     """The teacher is nowhere as sure as it must be."""
 
 
 @dataclass(frozen=True)
-class Gate:
+class ConfidenceThresholds:
     """Lets pass what has at least this score (a joint: confidence) and at least this agreement of both views.
 
     Attributes:
         score, agreement: the thresholds.
-        precision: share of right ones among those that passed where it was chosen.
+        precision: fraction of right ones among those that passed where it was chosen.
         passed, tried: how many passed there, of how many.
     """
 
@@ -61,8 +61,8 @@ class Gates:
         doubt: people of a lower score are taken for background; those above who don't pass are doubtful.
     """
 
-    person: Gate
-    joint: Gate
+    person: ConfidenceThresholds
+    joint: ConfidenceThresholds
     doubt: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,8 +71,8 @@ class Gates:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The truth about the N people of an `Opinion`; NaN where the labels don't tell.
+class TeacherEvaluation:
+    """The truth about the N people of an `TeacherPrediction`; NaN where the labels don't tell.
 
     Attributes:
         right: (N,) 1 where the person has an OKS of 0.5 or more, else 0.
@@ -85,7 +85,9 @@ class Verdict:
     found: NDArray[np.bool_]
 
 
-def choose_gates(opinions: Sequence[Opinion], verdicts: Sequence[Verdict], wanted: float) -> Gates:
+def choose_thresholds(
+    opinions: Sequence[TeacherPrediction], verdicts: Sequence[TeacherEvaluation], wanted: float
+) -> Gates:
     """The gates that let most pass at the wanted precision, of people and of the joints of those who pass.
 
     Raises:
@@ -102,7 +104,7 @@ def choose_gates(opinions: Sequence[Opinion], verdicts: Sequence[Verdict], wante
     return Gates(person, joint, min(doubt, person.score))
 
 
-def choose_gate(scores: Floats, agreement: Floats, right: Floats, wanted: float, what: str) -> Gate:
+def choose_gate(scores: Floats, agreement: Floats, right: Floats, wanted: float, what: str) -> ConfidenceThresholds:
     """The pair of thresholds that lets most of N findings pass.
 
     Precision counts as (right + 1) / (passed + 2), so that a few lucky ones don't open the gate.
@@ -130,22 +132,22 @@ def choose_gate(scores: Floats, agreement: Floats, right: Floats, wanted: float,
         for cut in cuts[precision >= wanted][-1:]:
             if best is None or cut + 1 > best.passed:
                 share = float(hits[cut] / (cut + 1))
-                best = Gate(float(ranked[cut]), least, share, int(cut + 1), len(scores))
+                best = ConfidenceThresholds(float(ranked[cut]), least, share, int(cut + 1), len(scores))
     if best is None:
-        raise NoGateError(
-            f"of the {len(scores)} {what} that the teacher sees in the calibration pictures, no choice is right to "
+        raise NoThresholdError(
+            f"of the {len(scores)} {what} that the teacher sees in the calibration images, no choice is right to "
             f"{100 * wanted:.0f} % (-PSEUDO_PRECISION); the surest are to {100 * reached:.0f} %"
         )
     return best
 
 
-def judge(opinion: Opinion, truth: Labels, sigmas: Floats) -> Verdict:
-    """Compares what the teacher sees with the labels of the picture.
+def judge(opinion: TeacherPrediction, truth: Labels, sigmas: Floats) -> TeacherEvaluation:
+    """Compares what the teacher sees with the labels of the image.
 
     What overlaps a person without keypoints, or lies in an ignored region, is neither right nor wrong.
 
     Args:
-        opinion: of one picture.
+        opinion: of one image.
         truth: its labels.
         sigmas: (K,) OKS constants.
     """
@@ -164,7 +166,7 @@ def judge(opinion: Opinion, truth: Labels, sigmas: Floats) -> Verdict:
         joints[row] = np.where(labelled[posed][column], terms[row, column] >= LEAST_TERM, np.nan)
     found = np.zeros(people, bool)
     found[[row for row, _ in match_people(overlap, SAME_BOX)]] = True
-    return Verdict(right, joints, found)
+    return TeacherEvaluation(right, joints, found)
 
 
 def _inside(boxes: Floats, regions: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -174,6 +176,6 @@ def _inside(boxes: Floats, regions: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(inside.all(axis=-1).any(axis=-1))
 
 
-def _rows(parts: Sequence[Opinion] | Sequence[Verdict], name: str) -> Floats:
-    """One array of all pictures."""
+def _rows(parts: Sequence[TeacherPrediction] | Sequence[TeacherEvaluation], name: str) -> Floats:
+    """One array of all images."""
     return np.concatenate([np.asarray(getattr(part, name), np.float64) for part in parts])

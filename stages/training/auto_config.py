@@ -9,11 +9,11 @@ import torch
 
 from sia.errors import ConfigError
 from sia.runtimes.device import fastest_dtype, usable_cores
-from sia.sia_vision import Learns
+from sia.sia_vision import TrainableParts
 from stages.training.phases import Phase, freeze_epochs_of, warmup_of
 from stages.training.pretrained import Pretrained
 from utils.config.train_config import TrainConfig
-from utils.distributed.ranks import Ranks
+from utils.distributed.context import DistributedContext
 from utils.ema import decay_for
 
 _SMALL = ("test", "p32", "n16", "n32", "ti16")
@@ -43,7 +43,12 @@ class Plan:
 
 
 def make_plan(
-    config: TrainConfig, ranks: Ranks, batches: int, workers: int, pretrained: Pretrained, most: int | None = None
+    config: TrainConfig,
+    ranks: DistributedContext,
+    batches: int,
+    workers: int,
+    pretrained: Pretrained,
+    most: int | None = None,
 ) -> Plan:
     """Resolves every automatic choice.
 
@@ -78,7 +83,7 @@ def make_plan(
 
 
 ENOUGH_STEPS = 3000
-"""Fewer are said to be few, however many the pictures: on 3,000 synthetic close-ups AP was 3.7 after as many."""
+"""Fewer are said to be few, however many the images: on 3,000 synthetic close-ups AP was 3.7 after as many."""
 
 
 def _too_few(total: int, steps: int, pretrained: Pretrained) -> str:
@@ -98,7 +103,7 @@ def plan_phases(
     Args:
         config: the flags.
         steps: of the optimiser in an epoch.
-        batch: pictures a step, over all processes.
+        batch: images a step, over all processes.
         pretrained: which parts start from trained weights.
         total: steps of the run, where its last epoch is cut short.
 
@@ -108,9 +113,9 @@ def plan_phases(
     frozen = _frozen_epochs(config, steps, pretrained)
     free = not pretrained.is_trained or _goes_on(config, pretrained)
     muon = free if config.optimizer == "auto" else config.optimizer == "muon"
-    learns: Learns = "adapters" if config.lora else "all"
+    trainable: TrainableParts = "adapters" if config.lora else "all"
     llrd = config.llrd if config.llrd is not None else (1.0 if free or config.lora else 0.8)
-    spans: list[tuple[Learns, int, int]] = [("nothing", 0, frozen), (learns, frozen, config.epoch)]
+    spans: list[tuple[TrainableParts, int, int]] = [("nothing", 0, frozen), (trainable, frozen, config.epoch)]
     phases, lines = [], []
     for what, first, end in spans:
         if first == end:
@@ -166,7 +171,9 @@ def _asked(flag: str) -> str:
     return f"as asked by {flag}"
 
 
-def _learning_rate(config: TrainConfig, batch: int, pretrained: Pretrained, learns: Learns) -> tuple[float, str]:
+def _learning_rate(
+    config: TrainConfig, batch: int, pretrained: Pretrained, trainable: TrainableParts
+) -> tuple[float, str]:
     if config.lr is not None:
         return config.lr, _asked("-LR")
     small = config.size in _SMALL
@@ -175,9 +182,9 @@ def _learning_rate(config: TrainConfig, batch: int, pretrained: Pretrained, lear
         base, why = 1.5e-4, "pretrained start"
     if _goes_on(config, pretrained):
         base, why = 1.4e-3, f"a model of ours, {config.size}"
-    if learns == "adapters":
+    if trainable == "adapters":
         base, why = 5e-4, "adapters"
-    if learns == "nothing":
+    if trainable == "nothing":
         base, why = (1e-3 if small else 5e-4), f"heads alone, {config.size}"
     scale = min(math.sqrt(batch / 16), 2.0)
     return base * scale, f"{base:g} for {why}, times {scale:.2f} for the batch of {batch}"

@@ -9,18 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.training.context import Parts
+from stages.training.context import TrainerContext
 from stages.training.data import Data
 from stages.training.initialization import Start
 from stages.training.phases import adapter_lines
 from stages.training.pretrained import Pretrained
 from stages.training.trainer import Trainer
-from utils.distributed.ranks import Ranks
+from utils.distributed.context import DistributedContext
 from utils.metrics.coco_eval import Metrics
 from utils.metrics.keypoint_scores import percent
 
 
-def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> None:
+def announce(parts: TrainerContext, data: Data, pretrained: Pretrained, start: Start) -> None:
     """The start block: every automatic choice and its reason."""
     config, ranks, cursor = parts.config, parts.ranks, parts.state.cursor
     loaded = str(getattr(parts.state.model.backbone, "loaded", ""))
@@ -57,7 +57,7 @@ def announce(parts: Parts, data: Data, pretrained: Pretrained, start: Start) -> 
         parts.progress.say(text)
 
 
-def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
+def conclude(parts: TrainerContext, trainer: Trainer, data: Data, number: int) -> None:
     """What was reached, what was written, and the command to run next."""
     say, folder = parts.progress.say, parts.folder
     if number:
@@ -75,7 +75,7 @@ def conclude(parts: Parts, trainer: Trainer, data: Data, number: int) -> None:
     say("\nWritten:")
     say("\n".join(f"  {path}" for path in _without_dashboards(folder.written())))
     command = f"{_python()} {_script('inference_image_pose.py')}"
-    say("\nRun it on a picture:")
+    say("\nRun it on an image:")
     say(f"  {command} --image_path {_quoted(data.val.files[0])} --weight_path {_quoted(folder.best)}")
 
 
@@ -87,7 +87,7 @@ def comparison(before: Metrics, after: Metrics) -> str:
     return "\n" + "\n".join(rows)
 
 
-def finished(parts: Parts, trainer: Trainer) -> str:
+def finished(parts: TrainerContext, trainer: Trainer) -> str:
     """What to say where a run is resumed that has nothing left to do."""
     config = parts.config
     flags = ("--RESUME", parts.folder.best, "-COCO_ROOT", config.coco_root, "-TRAIN_ANN", config.train_ann,
@@ -102,7 +102,7 @@ def finished(parts: Parts, trainer: Trainer) -> str:
     )
 
 
-def _launcher(ranks: Ranks) -> str:
+def _launcher(ranks: DistributedContext) -> str:
     if ranks.world_size == 1:
         return _python()
     nodes = ranks.world_size // ranks.local_world_size

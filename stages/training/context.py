@@ -15,14 +15,14 @@ from stages.training.auto_config import Plan
 from stages.training.pretrained import Pretrained
 from stages.training.state import TrainingState
 from stages.training.time_budget import Deadline
-from stages.training.visualizer import Pictures
+from stages.training.visualizer import TrainingVisualizer
 from utils.config.train_config import TrainConfig
-from utils.distributed.ranks import Ranks
+from utils.distributed.context import DistributedContext
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.run_folder import RunFolder
 
 
-class Agreement(NamedTuple):
+class StepSync(NamedTuple):
     """What all ranks know before a step.
 
     Attributes:
@@ -40,7 +40,7 @@ class Agreement(NamedTuple):
     total: int
 
 
-class Share(NamedTuple):
+class WeightedBatch(NamedTuple):
     """One batch of a step and how it counts.
 
     Attributes:
@@ -63,7 +63,7 @@ class Unlabelled(Protocol):
         """The batch of a step, as large on each rank; called once for each step, in their order.
 
         Raises:
-            SiaError: a picture can't be used.
+            SiaError: an image can't be used.
         """
 
     def weight(self, step: int) -> float:
@@ -71,7 +71,7 @@ class Unlabelled(Protocol):
 
 
 @dataclass
-class Parts:
+class TrainerContext:
     """What a trainer works with.
 
     Attributes:
@@ -80,7 +80,7 @@ class Parts:
         description: the part of every checkpoint that says what it is: model_config and skeleton.
         identity: facts of the data that a resumed run must share.
         pretrained: what the run started from, which decides automatic choices.
-        results, dashboards, pictures: on the first rank only.
+        results, dashboards, images: on the first rank only.
         unlabelled: what is learned from beside the labelled batches, if anything.
         patience: evaluations without a new best AP that end the run; None for no end before the last epoch.
         deadline: of a run with -TIME.
@@ -88,7 +88,7 @@ class Parts:
 
     config: TrainConfig
     plan: Plan
-    ranks: Ranks
+    ranks: DistributedContext
     network: nn.Module
     state: TrainingState
     criterion: PoseCriterion
@@ -102,7 +102,7 @@ class Parts:
     progress: Progress
     results: ResultsFile | None
     dashboards: Dashboards | None
-    pictures: Pictures | None
+    visualizer: TrainingVisualizer | None
     unlabelled: Unlabelled | None = None
     patience: int | None = None
     deadline: Deadline | None = None

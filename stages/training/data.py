@@ -1,4 +1,4 @@
-"""The pictures of a training, and their loaders."""
+"""The images of a training, and their loaders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sia.batch import PoseBatch
 from sia.coco.coco_files import load_ground_truth
 from stages.training.auto_config import choose_workers
 from utils.config.train_config import TrainConfig
-from utils.distributed.ranks import Ranks
+from utils.distributed.context import DistributedContext
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Data:
         """What a resumed run must share: the order of the data depends on it."""
         images = zlib.crc32(",".join(map(str, self.train.image_ids)).encode())
         return {
-            "pictures": len(self.train),
-            "picture ids (checksum)": images,
+            "images": len(self.train),
+            "image ids (checksum)": images,
             "keypoints": list(self.train.skeleton.names),
         }
 
 
-def load_data(config: TrainConfig, ranks: Ranks) -> Data:
+def load_data(config: TrainConfig, ranks: DistributedContext) -> Data:
     """Reads the annotations and makes the loaders."""
     train = CocoPose(config.coco_root, config.train_ann)
     val = CocoPose(config.coco_root, config.val_ann, skeleton=train.skeleton)

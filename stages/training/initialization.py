@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets.coco.coco_pose import CocoPose, mean_pose
 from sia.backbones.pretrained_weights import resize_positions
-from sia.io.bundled_weights import shipped_start
+from sia.io.bundled_weights import bundled_start
 from sia.io.checkpoint import load_checkpoint
 from sia.io.weights import check_described, load_weights, read_description, resize_squares, shared_weights
 from sia.model import PoseModel
@@ -26,7 +26,7 @@ class Start:
     """What a run starts from.
 
     Attributes:
-        checkpoint: the content of --RESUME, or of the weights that come along, if any.
+        checkpoint: the content of --RESUME, or of the bundled weights, if any.
         changes: flags that differ from the resumed run, as lines.
         argv: the command line, for the record.
         source: where the weights are from, or why there are none.
@@ -59,7 +59,7 @@ def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
         return start
     if config.init == "scratch":
         return replace(start, source="random (-INIT scratch)")
-    path, reason = shipped_start(config.model, config.size, len(train))
+    path, reason = bundled_start(config.model, config.size, len(train))
     return replace(start, checkpoint=None if path is None else load_checkpoint(path), source=reason)
 
 
@@ -74,8 +74,8 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     model = replace(model, backbone=saved.backbone)
     if skeleton.names == train.skeleton.names:
         model = replace(model, mean_pose=saved.mean_pose)
-    if config.square is None and config.size == saved.size:
-        model = replace(model, square=saved.square)
+    if config.roi_size is None and config.size == saved.size:
+        model = replace(model, roi_size=saved.roi_size)
     before = start.training.pretrained if start.training is not None else None
     trained = before.is_trained if before is not None else True
     whole = before.is_whole if before is not None else _same_head(saved.name, config.model)
@@ -93,7 +93,7 @@ def _own_model(config: TrainConfig, train: CocoPose) -> ModelConfig:
         image_size=config.imgsz,
         mean_pose=tuple((float(x), float(y)) for x, y in mean_pose(train)),
         sigmas=train.skeleton.sigmas,
-        square=config.square,
+        roi_size=config.roi_size,
     )
 
 
@@ -111,7 +111,7 @@ def _difference(saved: ModelConfig, saved_skeleton: Skeleton, config: TrainConfi
 
 def _new_squares(saved: ModelConfig, model: ModelConfig) -> list[str]:
     """What says that people are looked at in other squares than the weights know."""
-    before, now = saved.widths.square, model.widths.square
+    before, now = saved.head_config.roi_size, model.head_config.roi_size
     return [] if before == now else [f"looks at people in squares of {now} px, not {before}"]
 
 

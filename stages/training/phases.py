@@ -11,12 +11,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sia.backbones.lora import add_adapters, halve_frozen
 from sia.model import PoseModel
-from sia.sia_vision import Learns
+from sia.sia_vision import TrainableParts
 from utils.optimizer import make_optimizer
 from utils.scheduler import make_scheduler
 
 FREEZE_SHARE, FREEZE_STEPS = 0.1, 1000
-"""The automatic first phase: this share of the run, and at most about so many steps."""
+"""The automatic first phase: this fraction of the run, and at most about so many steps."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Phase:
         muon: whether Muon moves the hidden matrices.
     """
 
-    learns: Learns
+    trainable: TrainableParts
     end: int
     steps: int
     warmup: int
@@ -55,7 +55,7 @@ def freeze_epochs_of(epochs: int, steps: int) -> int:
     """The automatic length of the first phase, where only the backbone is pretrained.
 
     While the heads are random, their gradient spoils pretrained features (Kumar et al., Fine-Tuning can Distort
-    Pretrained Features, 2022), and how long they need is a matter of steps, not of pictures seen.
+    Pretrained Features, 2022), and how long they need is a matter of steps, not of images seen.
 
     Args:
         epochs: of the run.
@@ -73,7 +73,7 @@ def start_phase(model: PoseModel, phase: Phase, weight_decay: float) -> tuple[Op
     warm-up gives it time to measure anew.
     """
     backbone = model.backbone
-    backbone.learn(phase.learns)
+    backbone.set_trainable(phase.trainable)
     optimizer = make_optimizer(
         model, lr=phase.lr, weight_decay=weight_decay, layer_decay=phase.llrd, layer_index=backbone.layer_index,
         depth=backbone.depth, muon=phase.muon,

@@ -20,8 +20,8 @@ from sia.io.stored import Count, Finite, checked
 from sia.io.weights import check_weights
 from sia.model import PoseModel
 from stages.training.optimizer_state import alike, optimizer_state, scheduler_state
-from utils.distributed.ranks import Ranks
-from utils.ema import Average
+from utils.distributed.context import DistributedContext
+from utils.ema import ExponentialMovingAverage
 
 _ANEW = "Start anew from its weights: --RESUME .../best.pt."
 
@@ -130,13 +130,13 @@ class TrainingState:
     """The parts of a training that change while it runs."""
 
     model: PoseModel  # not wrapped
-    ema: Average
+    ema: ExponentialMovingAverage
     optimizer: Optimizer
     scheduler: LambdaLR
     scaler: torch.amp.GradScaler
     cursor: Cursor = field(default_factory=Cursor)
 
-    def to_dict(self, ranks: Ranks) -> dict[str, Any]:
+    def to_dict(self, ranks: DistributedContext) -> dict[str, Any]:
         """Tensors and plain types; all ranks must call it, for each has random numbers of its own."""
         return {
             "cursor": {**asdict(self.cursor), "sums": ranks.gather(self.cursor.sums)},
@@ -150,7 +150,7 @@ class TrainingState:
             "random": ranks.gather(random_state(ranks.device.torch)),
         }
 
-    def restore(self, saved: SavedTraining, ranks: Ranks, source: object = "The checkpoint") -> None:
+    def restore(self, saved: SavedTraining, ranks: DistributedContext, source: object = "The checkpoint") -> None:
         """Takes up where `to_dict` was called. Everything is checked before anything is changed.
 
         Args:

@@ -26,7 +26,7 @@ from stages.training.phases import start_phase
 from stages.training.pretrained import Pretrained
 from stages.training.state import SavedTraining
 from utils.config.train_config import TrainConfig
-from utils.distributed.ranks import Ranks, wrap
+from utils.distributed.context import DistributedContext, wrap
 
 WARM_UP, LEAST, MOST = 2, 5, 50
 """Steps of the trial: not timed; timed at least; and at most."""
@@ -60,7 +60,7 @@ class Speed:
 def fit_to_time(
     config: TrainConfig,
     plan: Plan,
-    ranks: Ranks,
+    ranks: DistributedContext,
     data: Data,
     model: PoseModel,
     model_config: ModelConfig,
@@ -94,7 +94,7 @@ def fit_to_time(
 
 
 def measure_speed(
-    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: Ranks
+    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: DistributedContext
 ) -> Speed:
     """Times real steps and evaluation batches; weights are afterwards as before. All ranks must call it.
 
@@ -117,7 +117,7 @@ def measure_speed(
 
 
 def _seconds_of_step(
-    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: Ranks
+    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: DistributedContext
 ) -> float:
     optimizer, _ = start_phase(model, plan.phases[-1], config.wd)
     network, device = wrap(model, ranks).train(), ranks.device.torch

@@ -1,4 +1,4 @@
-"""Stage 1: trains a model on labelled pictures."""
+"""Stage 1: trains a model on labelled images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sia.commands.interruption import Interruption
+from sia.commands.signals import SignalHandler
 from sia.errors import ConfigError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.input_file import set_pixel_limit
@@ -20,7 +20,7 @@ from sia.registry import ModelConfig
 from stages.training.auto_config import Plan, make_plan
 from stages.training.compilation import check_compiler, compile_blocks
 from stages.training.console import announce, conclude
-from stages.training.context import Parts
+from stages.training.context import TrainerContext
 from stages.training.data import Data, load_data
 from stages.training.initialization import Start, build_model, describe_model, find_start
 from stages.training.phases import adapt, phase_at, start_phase
@@ -28,10 +28,10 @@ from stages.training.pretrained import Pretrained
 from stages.training.state import TrainingState, seed_everything
 from stages.training.time_budget import fit_to_time
 from stages.training.trainer import Trainer
-from stages.training.visualizer import Pictures
+from stages.training.visualizer import TrainingVisualizer
 from utils.config.train_config import TrainConfig
+from utils.distributed.context import DistributedContext, init_distributed, wrap
 from utils.distributed.launch import Launch
-from utils.distributed.ranks import Ranks, start_ranks, wrap
 from utils.ema import make_ema
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.memory import keep_freed_memory
@@ -49,10 +49,10 @@ def run(config: TrainConfig, start: Start) -> int:
     """
     set_pixel_limit(config.max_pixels)
     # The names are checked before minutes of reading.
-    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), square=config.square)
+    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), roi_size=config.roi_size)
     if config.lora:
         need("peft", "-LORA")
-    with start_ranks(config.device) as ranks:
+    with init_distributed(config.device) as ranks:
         config, start = go_on(config, start, ranks)
         seed_everything(config.seed)
         with ranks.shared_errors():
@@ -75,7 +75,7 @@ def run(config: TrainConfig, start: Start) -> int:
         try:
             if deadline is not None and pretrained.is_whole and start.training is None:
                 trainer.measure_start()
-            with Interruption() as interruption:
+            with SignalHandler() as interruption:
                 number = trainer.run(interruption)
         finally:
             parts.close()
@@ -84,7 +84,7 @@ def run(config: TrainConfig, start: Start) -> int:
         return number
 
 
-def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: Ranks) -> None:
+def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: DistributedContext) -> None:
     """Makes the model what is trained, on its device."""
     device = ranks.device.torch
     adapt(model, config.lora, config.recompute, plan.dtype)
@@ -101,13 +101,13 @@ def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: Ranks) -> 
 def assemble(
     config: TrainConfig,
     plan: Plan,
-    ranks: Ranks,
+    ranks: DistributedContext,
     data: Data,
     model: PoseModel,
     model_config: ModelConfig,
     pretrained: Pretrained,
     start: Start,
-) -> Parts:
+) -> TrainerContext:
     """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
     device = ranks.device.torch
     state = make_state(model, plan, config, device, 0 if start.training is None else start.training.cursor.epoch)
@@ -115,21 +115,21 @@ def assemble(
         check_identity(start.training.identity, data.identity())
         state.restore(start.training, ranks, start.source)
     folder = choose_folder(config, ranks, start)
-    results, dashboards, pictures = _records(config, ranks, data, folder, state, start)
-    return Parts(
+    results, dashboards, visualizer = _records(config, ranks, data, folder, state, start)
+    return TrainerContext(
         config=config, plan=plan, ranks=ranks, network=wrap(model, ranks), state=state,
         criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
         training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
         description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
         identity=data.identity(), pretrained=pretrained,
         progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
-        results=results, dashboards=dashboards, pictures=pictures,
+        results=results, dashboards=dashboards, visualizer=visualizer,
     )  # fmt: skip
 
 
 def _records(
-    config: TrainConfig, ranks: Ranks, data: Data, folder: RunFolder, state: TrainingState, start: Start
-) -> tuple[ResultsFile | None, Dashboards | None, Pictures | None]:
+    config: TrainConfig, ranks: DistributedContext, data: Data, folder: RunFolder, state: TrainingState, start: Start
+) -> tuple[ResultsFile | None, Dashboards | None, TrainingVisualizer | None]:
     """What the first rank writes into the run folder."""
     if not ranks.is_main:
         return None, None, None
@@ -140,8 +140,8 @@ def _records(
         folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=config.to_dict(),
         step=state.cursor.step,
     )  # fmt: skip
-    pictures = Pictures(folder, data.val, config.imgsz, ranks.device.torch)
-    return ResultsFile(folder.results, state.cursor.epoch), dashboards, pictures
+    visualizer = TrainingVisualizer(folder, data.val, config.imgsz, ranks.device.torch)
+    return ResultsFile(folder.results, state.cursor.epoch), dashboards, visualizer
 
 
 def make_state(
@@ -167,7 +167,7 @@ def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None
             )
 
 
-def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
+def choose_folder(config: TrainConfig, ranks: DistributedContext, start: Start) -> RunFolder:
     """The folder of the run to continue, or a new one; rank 0 makes it."""
     folder = None
     with ranks.shared_errors():
@@ -180,7 +180,7 @@ def choose_folder(config: TrainConfig, ranks: Ranks, start: Start) -> RunFolder:
     return RunFolder(Path(path))
 
 
-def go_on(config: TrainConfig, start: Start, ranks: Ranks) -> tuple[TrainConfig, Start]:
+def go_on(config: TrainConfig, start: Start, ranks: DistributedContext) -> tuple[TrainConfig, Start]:
     """Where torchrun has started its processes anew: the last save of the run that they had begun, if there is one.
 
     Raises:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from sia.backbones.lora import plain_weights
 from sia.batch import PoseBatch
-from sia.commands.interruption import Interrupted, Interruption
+from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import SiaError, TrainingError
 from sia.io.checkpoint import FORMAT, save_checkpoint
 from stages.evaluation.evaluator import evaluate_model
-from stages.training.context import Agreement, Parts, Share
+from stages.training.context import StepSync, TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import plain
-from utils.distributed.ranks import keep_statistics, running_statistics, wrap
+from utils.distributed.context import keep_statistics, running_statistics, wrap
 from utils.metrics.coco_eval import Metrics
 from utils.optimizer import learning_rates
 from utils.scheduler import end_schedule_at
@@ -31,7 +31,7 @@ SMALLEST_SCALE = 1e-3
 class Trainer:
     """Runs epochs until the last, or until a signal."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: TrainerContext) -> None:
         self.parts = parts
         self.state, self.ranks, self.config = parts.state, parts.ranks, parts.config
         self.cursor = parts.state.cursor
@@ -44,7 +44,7 @@ class Trainer:
         self._statistics = running_statistics(parts.state.model)
         self._saved = self._clock = time.monotonic()
 
-    def run(self, interruption: Interruption) -> int:
+    def run(self, interruption: SignalHandler) -> int:
         """Trains.
 
         Returns:
@@ -93,10 +93,10 @@ class Trainer:
         with self.ranks.shared_errors():
             if self.ranks.is_main:
                 save_checkpoint(self.parts.folder.best, self._weights())
-                if self.parts.pictures is not None:
-                    self.parts.pictures.start(self.state.ema.module)
+                if self.parts.visualizer is not None:
+                    self.parts.visualizer.start(self.state.ema.module)
 
-    def _train_epoch(self, interruption: Interruption) -> int:
+    def _train_epoch(self, interruption: SignalHandler) -> int:
         """The rest of an epoch; returns a signal's number if one came."""
         loader, cursor = self.parts.training, self.cursor
         if cursor.batch >= len(loader):
@@ -120,7 +120,7 @@ class Trainer:
         return 0
 
     def _fetch(
-        self, stream: Iterator[PoseBatch], count: int, interruption: Interruption
+        self, stream: Iterator[PoseBatch], count: int, interruption: SignalHandler
     ) -> tuple[list[PoseBatch], PoseBatch | None, SiaError | None]:
         """The labelled batches of one step and the unlabelled one, or the error that one of them met.
 
@@ -136,7 +136,7 @@ class Trainer:
         except Interrupted:
             return [], None, None
 
-    def _agree(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> Agreement:
+    def _agree(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> StepSync:
         """One exchange for all that the ranks must agree upon before a step."""
         people = sum(int(batch.people.sum()) for batch in batches)
         images = sum(len(batch.image_ids) for batch in batches)
@@ -147,7 +147,7 @@ class Trainer:
         if totals[4] and not number:  # an error beside a signal is likely its consequence
             raise next(problem for problem in self.ranks.gather(error) if problem is not None)
         people_each = max(totals[0] / self.ranks.world_size, 1.0)
-        return Agreement(people_each, int(totals[1]), number, totals[3] > 0, int(totals[5]))
+        return StepSync(people_each, int(totals[1]), number, totals[3] > 0, int(totals[5]))
 
     def _fitting_total(self) -> int:
         """How many steps the run should have; only the last phase is made shorter."""
@@ -164,19 +164,19 @@ class Trainer:
         self.parts.progress.expect(total)
         self.parts.progress.say(f"The speed has changed: {total} steps instead of {before} fit into -TIME.")
 
-    def _step(self, batches: list[PoseBatch], extra: PoseBatch | None, agreed: Agreement) -> None:
+    def _step(self, batches: list[PoseBatch], extra: PoseBatch | None, agreed: StepSync) -> None:
         """One step of the optimiser."""
-        if self.cursor.step == 0 and self.parts.pictures is not None:
-            self.parts.pictures.training_batch(batches[0])
-        shares = [Share(batch, agreed.people) for batch in batches]
+        if self.cursor.step == 0 and self.parts.visualizer is not None:
+            self.parts.visualizer.training_batch(batches[0])
+        shares = [WeightedBatch(batch, agreed.people) for batch in batches]
         if extra is not None and self.parts.unlabelled is not None:
-            # As many people a picture as the labelled ones have: the fewer are trusted, the less these pictures count.
+            # As many people an image as the labelled ones have: the fewer are trusted, the less these images count.
             people = agreed.people * len(extra.files) * self.ranks.world_size / agreed.images
-            shares.append(Share(extra, people, self.parts.unlabelled.weight(self.cursor.step), "_unlabelled"))
+            shares.append(WeightedBatch(extra, people, self.parts.unlabelled.weight(self.cursor.step), "_unlabelled"))
         losses = self._backward(shares)
         self._count(self._update(losses, [share.batch for share in shares]), agreed.images)
 
-    def _backward(self, shares: list[Share]) -> dict[str, Tensor]:
+    def _backward(self, shares: list[WeightedBatch]) -> dict[str, Tensor]:
         """Gradients of all batches of a step; DistributedDataParallel averages them over the ranks."""
         losses: dict[str, Tensor] = {}
         for number, share in enumerate(shares):
@@ -193,7 +193,7 @@ class Trainer:
             return self.parts.network.no_sync()
         return contextlib.nullcontext()
 
-    def _losses(self, share: Share) -> dict[str, Tensor]:
+    def _losses(self, share: WeightedBatch) -> dict[str, Tensor]:
         dtype, batch = self.parts.plan.dtype, share.batch.to(self._device)
         statistics = keep_statistics(self.state.model) if share.suffix else contextlib.nullcontext()
         with statistics, torch.autocast(self._device.type, dtype=dtype, enabled=dtype != torch.float32):
@@ -244,10 +244,10 @@ class Trainer:
             cursor.sums[name] = cursor.sums.get(name, 0.0) + value
         self.parts.progress.update(f"{cursor.epoch + 1}/{self.config.epoch}", sum(values.values()), images)
 
-    def _agreed_signal(self, interruption: Interruption) -> int:
+    def _agreed_signal(self, interruption: SignalHandler) -> int:
         return int(max(self.ranks.gather(interruption.signal)))
 
-    def _finish_epoch(self, interruption: Interruption) -> None:
+    def _finish_epoch(self, interruption: SignalHandler) -> None:
         """Evaluates, writes the row, and saves."""
         cursor, config = self.cursor, self.config
         number = cursor.epoch + 1
@@ -292,10 +292,10 @@ class Trainer:
             save_checkpoint(folder.best, self._weights())
         if evaluated and self.config.save:
             save_checkpoint(folder.epoch_weights(self.cursor.epoch), self._weights())
-        if self.parts.pictures is not None:
-            self.parts.pictures.epoch(self.state.ema.module, evaluated, last)
+        if self.parts.visualizer is not None:
+            self.parts.visualizer.epoch(self.state.ema.module, evaluated, last)
 
-    def _evaluate(self, interruption: Interruption | None = None) -> Metrics:
+    def _evaluate(self, interruption: SignalHandler | None = None) -> Metrics:
         return evaluate_model(
             self.state.ema.module, self.parts.validation, self.config.val_ann, self.parts.skeleton, self._device,
             interruption=interruption,

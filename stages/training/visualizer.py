@@ -1,4 +1,4 @@
-"""The pictures of a run folder: curves, an augmented training batch, labels beside predictions."""
+"""The images of a run folder: curves, an augmented training batch, labels beside predictions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sia.batch import PoseBatch
 from sia.people import People
 from sia.runtimes.runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch
-from utils.plots import plot_results, training_batch_picture, validation_picture
+from utils.plots import plot_results, training_batch_image, validation_image
 from utils.run_folder import RunFolder
 
 MOST_OFTEN = 30.0
-"""Seconds between two drawings: on small data an epoch can be shorter than its pictures."""
+"""Seconds between two drawings: on small data an epoch can be shorter than its images."""
 SHOWN = 8
 
 
-class Pictures:
+class TrainingVisualizer:
     """Draws on the first rank; a run of short epochs is not slowed down by it."""
 
     def __init__(self, folder: RunFolder, val: CocoPose, image_size: tuple[int, int], device: torch.device) -> None:
@@ -36,13 +36,13 @@ class Pictures:
 
     def training_batch(self, batch: PoseBatch) -> None:
         """train_batch.jpg: what the model sees in the first step."""
-        training_batch_picture(batch, self.val.skeleton, self.folder.path / "train_batch.jpg")
+        training_batch_image(batch, self.val.skeleton, self.folder.path / "train_batch.jpg")
 
     def epoch(self, model: nn.Module, evaluated: bool, last: bool) -> None:
         """results.png, and val_labels_predictions.jpg after an evaluation.
 
         Raises:
-            OutputError: a picture can't be written.
+            OutputError: an image can't be written.
         """
         if not last and time.monotonic() - self._drawn < MOST_OFTEN:
             return
@@ -56,7 +56,7 @@ class Pictures:
         found = {"predictions": self._predict(model)}
         if self._before is not None:
             found = {"before": self._before, "after": found["predictions"]}
-        validation_picture(self._shown(), found, self.val.skeleton, path)
+        validation_image(self._shown(), found, self.val.skeleton, path)
 
     def _predict(self, model: nn.Module) -> list[People]:
         model.eval()

@@ -18,7 +18,7 @@ from sia.registry import WIDTHS
 from sia.sia_vision import ResidualUnit
 
 RUNS = "test-64-20x6"
-SMALL = "--pictures 20 --side 64 --epochs 6 --size test --rows"
+SMALL = "--images 20 --side 64 --epochs 6 --size test --rows"
 
 
 @pytest.fixture(scope="module")

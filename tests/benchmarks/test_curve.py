@@ -1,4 +1,4 @@
-"""The one scorer of the arena, its table and its picture."""
+"""The one scorer of the arena, its table and its image."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def test_table_has_means_and_ranges_best_first() -> None:
     assert lines[1] == "| yolo11n | 2.87 | 0 | 2.0 | 200 | 2.0 | 8.0 | 20.0 |"
 
 
-def test_picture_is_drawn(tmp_path: Path) -> None:
+def test_image_is_drawn(tmp_path: Path) -> None:
     plot(POINTS, "arena S", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000

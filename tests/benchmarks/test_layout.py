@@ -47,7 +47,7 @@ def labels(folder: Path, image_id: int) -> np.ndarray:
     return np.array([list(map(float, line.split())) for line in text.splitlines()])
 
 
-def test_people_are_relative_to_the_picture(folder: Path) -> None:
+def test_people_are_relative_to_the_image(folder: Path) -> None:
     rows = labels(folder, 7)
     assert rows.shape == (2, 5 + 9)  # the crowd is no person
     assert rows[0, :5] == pytest.approx([0, 35 / WIDTH, 30 / HEIGHT, 30 / WIDTH, 40 / HEIGHT], rel=1e-5)
@@ -56,13 +56,13 @@ def test_people_are_relative_to_the_picture(folder: Path) -> None:
     assert not joints[2].any() and not rows[1, 5:].any()
 
 
-def test_nothing_leaves_the_picture(folder: Path) -> None:
-    """Ultralytics throws away a picture of which one number is above 1."""
+def test_nothing_leaves_the_image(folder: Path) -> None:
+    """Ultralytics throws away an image of which one number is above 1."""
     rows = labels(folder, 7)
     assert rows[:, 1:5].max() <= 1 and rows[:, 5:].reshape(-1, 3, 3)[..., :2].max() <= 1
 
 
-def test_pictures_are_links_named_by_id(folder: Path) -> None:
+def test_images_are_links_named_by_id(folder: Path) -> None:
     assert (folder / "yolo" / "labels" / "train" / "9.txt").read_text() == ""
     for split in ("train", "val"):
         names = sorted(path.name for path in (folder / "yolo" / "images" / split).iterdir())
@@ -70,7 +70,7 @@ def test_pictures_are_links_named_by_id(folder: Path) -> None:
     assert (folder / "yolo" / "images" / "val" / "7.png").resolve().name == "7.png"
 
 
-def test_the_first_pictures_only(folder: Path) -> None:
+def test_the_first_images_only(folder: Path) -> None:
     source, few = folder.parent / "source", folder.parent / "few"
     prepare(source, few, 1)
     assert [path.name for path in (few / "yolo" / "images" / "train").iterdir()] == ["7.png"]
@@ -79,11 +79,11 @@ def test_the_first_pictures_only(folder: Path) -> None:
     assert len(json.loads((source / "train.json").read_text())["images"]) == 2
 
 
-def test_another_number_of_pictures_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_another_number_of_images_is_refused(folder: Path, tmp_path: Path) -> None:
     source = folder.parent / "source"
     prepare(source, tmp_path, 1)
     prepare(source, tmp_path, 1)
-    with pytest.raises(ConfigError, match="has 1 training pictures, not the 2 asked for"):
+    with pytest.raises(ConfigError, match="has 1 training images, not the 2 asked for"):
         prepare(source, tmp_path)
 
 

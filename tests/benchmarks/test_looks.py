@@ -1,4 +1,4 @@
-"""The table of second looks: fewer from a higher score on, and true scores are never worse."""
+"""The table of RoI refinement: fewer from a higher score on, and true scores are never worse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.inference_helpers import save_weights
 
 
 def drawn_photographs(root: Path) -> Path:
-    """A folder like one of photographs, of 8 drawn pictures of 64 px."""
+    """A folder like one of photographs, of 8 drawn images of 64 px."""
     write_dataset(root / "drawn", 1, 8, 64, 0, 0)
     images = root / "photographs" / "images"
     images.parent.mkdir()

@@ -1,12 +1,12 @@
-"""Pre-training on masked pictures: it learns, and leaves nothing behind but weights."""
+"""Pre-training on masked images: it learns, and leaves nothing behind but weights."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks.masked_images import masked_loss, pretrain
 from torch import nn
 
-from benchmarks.masked_pictures import masked_loss, pretrain
 from sia.sia_vision import Backbone, build_backbone
 
 
@@ -16,7 +16,7 @@ def backbone() -> Backbone:
     return build_backbone("test", None, (64, 64))
 
 
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     """Halves of two colours, so what is hidden can be told from what is seen."""
     shades = torch.randint(0, 255, (16, 3, 1, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return shades.repeat_interleave(32, dim=3).expand(-1, -1, 64, -1).contiguous()
@@ -27,7 +27,7 @@ def test_it_learns_to_tell_hidden_pixels(backbone: Backbone) -> None:
     decoder, losses = nn.Linear(backbone.dim, 3 * backbone.patch**2), []
     optimizer = torch.optim.AdamW([*backbone.parameters(), *decoder.parameters()], 3e-3)
     for _ in range(60):
-        losses.append(masked_loss(backbone, decoder, backbone.normalise(pictures())))
+        losses.append(masked_loss(backbone, decoder, backbone.normalise(images())))
         optimizer.zero_grad()
         losses[-1].backward()
         optimizer.step()
@@ -35,7 +35,7 @@ def test_it_learns_to_tell_hidden_pixels(backbone: Backbone) -> None:
 
 
 def test_what_is_seen_teaches_nothing(backbone: Backbone) -> None:
-    images, told = backbone.normalise(pictures()), []
+    images, told = backbone.normalise(images()), []
 
     def decoder(features: torch.Tensor) -> torch.Tensor:
         told.append(torch.zeros(*features.shape[:2], 3 * backbone.patch**2, requires_grad=True))
@@ -49,6 +49,6 @@ def test_what_is_seen_teaches_nothing(backbone: Backbone) -> None:
 @pytest.mark.parametrize("steps", [1, 10, 11])
 def test_any_number_of_steps_changes_the_weights_only(backbone: Backbone, steps: int) -> None:
     before = [weight.clone() for weight in backbone.parameters()]
-    pretrain(backbone, pictures(), steps, batch=2)
+    pretrain(backbone, images(), steps, batch=2)
     assert any(not torch.equal(old, new) for old, new in zip(before, backbone.parameters(), strict=True))
     assert all(weight.grad is None for weight in backbone.parameters())

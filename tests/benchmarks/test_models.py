@@ -1,4 +1,4 @@
-"""The table of costs: counted without computing, the second look at a person included."""
+"""The table of costs: counted without computing, the RoI refinement at a person included."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_line_for_every_variant(tmp_path: Path) -> None:
 def test_one_person_is_looked_at_whatever_the_weights(name: str) -> None:
     model = models.build(name, "test", 64)
     looked = []
-    model.glimpse.register_forward_hook(lambda module, given, made: looked.append(len(made.places.squares.row)))
+    model.roi_head.register_forward_hook(lambda module, given, made: looked.append(len(made.places.squares.row)))
     for parameter in model.parameters():  # everybody is as likely as can be
         parameter.copy_(parameter.abs())
     model(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))

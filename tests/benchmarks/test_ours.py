@@ -28,7 +28,7 @@ def test_only_evaluated_epochs_have_weights(tmp_path: Path) -> None:
     assert kept_weights(tmp_path, 8) == [Checkpoint(str(tmp_path / "weights" / "epoch-002.pt"), 61.5, 160)]
 
 
-def test_part_keeps_the_first_pictures_with_their_people(tmp_path: Path) -> None:
+def test_part_keeps_the_first_images_with_their_people(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text(json.dumps(CONTENT))
     write_first(tmp_path / "train.json", 2, tmp_path / "part.json")
     part = json.loads((tmp_path / "part.json").read_text())
@@ -37,6 +37,6 @@ def test_part_keeps_the_first_pictures_with_their_people(tmp_path: Path) -> None
 
 
 def test_one_has_labelled_people(tmp_path: Path) -> None:
-    """A picture without them can't be evaluated."""
+    """An image without them can't be evaluated."""
     one = json.loads(write_one(CONTENT, tmp_path).read_text())
     assert [image["id"] for image in one["images"]] == [2] and len(one["annotations"]) == 2

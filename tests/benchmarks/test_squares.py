@@ -1,4 +1,4 @@
-"""The table of squares: the glimpse learns in squares of another side than its weights had."""
+"""The table of squares: the RoI keypoint head learns in squares of another side than its weights had."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.inference_helpers import save_weights
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Drawn people in the layout of the photographs, and weights."""
+    """Synthetic people in the layout of the photographs, and weights."""
     write_dataset(tmp_path, 8, 4, 64, 0, 0)
     for split in ("train", "val"):
         content = json.loads((tmp_path / f"{split}.json").read_text())
@@ -51,5 +51,5 @@ def test_only_the_glimpse_learns(folder: Path) -> None:
     before = {key: value.clone() for key, value in trial.model.state_dict().items()}
     trial.row()
     moved = {key for key, value in trial.model.state_dict().items() if not torch.equal(value, before[key])}
-    assert "glimpse.heat.weight" in moved
-    assert all(key.startswith("glimpse.") for key in moved)
+    assert "roi_head.heat.weight" in moved
+    assert all(key.startswith("roi_head.") for key in moved)

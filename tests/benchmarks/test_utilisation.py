@@ -19,10 +19,10 @@ def test_a_step_is_at_least_three_forward_passes() -> None:
 def test_bytes_grow_with_the_batch_and_the_input() -> None:
     small, wide = (utilisation.make_plan("sia_pose_simple", "test", (64, side), "all") for side in (64, 128))
     assert small.fixed < wide.fixed * 1.1
-    assert small.picture < wide.picture < 2.5 * small.picture  # the second look doesn't grow
-    assert wide.batch_in(wide.fixed + 3.5 * wide.picture) == 3
+    assert small.image < wide.image < 2.5 * small.image  # the RoI refinement doesn't grow
+    assert wide.batch_in(wide.fixed + 3.5 * wide.image) == 3
     assert wide.batch_in(wide.fixed / 2) == 0
-    products, moves = wide.seconds(4, rate=wide.flops, bandwidth=wide.moved + 8 * wide.picture)
+    products, moves = wide.seconds(4, rate=wide.flops, bandwidth=wide.moved + 8 * wide.image)
     assert (products, moves) == (4, 1)
 
 
@@ -30,7 +30,7 @@ def test_a_plan_and_a_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--size", "test", "--imgsz", "64", "--batches", "1", "2"]
     assert utilisation.main([*flags, "--plan", "--memory", "1"]) == 0
     planned = capsys.readouterr().out
-    assert "pictures in 1 GB" in planned
+    assert "images in 1 GB" in planned
     assert utilisation.main([*flags, "--device", "cpu", "--sides", "32", "64"]) == 0
     measured = capsys.readouterr().out
     assert measured.count("%") == 2

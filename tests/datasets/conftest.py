@@ -51,7 +51,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., CocoPose]:
 
     def make(content: Any = None, name: str = "train.json", **options: Any) -> CocoPose:
         content = coco_content() if content is None else content
-        file, folder = tmp_path / name, tmp_path / "pictures"
+        file, folder = tmp_path / name, tmp_path / "images"
         file.write_text(content if isinstance(content, str) else json.dumps(content))
         if not folder.exists():
             write_images(folder, coco_content() if isinstance(content, str) else content)

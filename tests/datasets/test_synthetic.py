@@ -1,4 +1,4 @@
-"""Synthetic people: exact labels, sound bodies, the same pictures every time, a folder that is whole or not used."""
+"""Synthetic people: exact labels, sound bodies, the same images every time, a folder that is whole or not used."""
 
 import json
 import multiprocessing

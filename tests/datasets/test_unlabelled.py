@@ -1,4 +1,4 @@
-"""Unlabelled pictures: which they are, and that people stay on their pixels along every path."""
+"""Unlabelled images: which they are, and that people stay on their pixels along every path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ssl import pseudo_batches
 from stages.ssl.pseudo_batches import student_batch
-from utils.config.train_config import PATHS
+from utils.config.train_config import AUGMENTATIONS
 
 PAIR = Skeleton(("left_hand", "right_hand"), ((0, 1),), ((0, 1),), (0.06, 0.06))
 SIZE = (96, 128)
@@ -36,7 +36,7 @@ def person(left: tuple[float, float], right: tuple[float, float]) -> Labels:
 
 @pytest.fixture
 def dotted(tmp_path: Path) -> tuple[Unlabelled, list[Labels]]:
-    """Grey pictures with a white disc at the left hand and a black one at the right hand."""
+    """Grey images with a white disc at the left hand and a black one at the right hand."""
     files, people = [], []
     for number in range(6):
         rng = np.random.default_rng(number)
@@ -52,8 +52,10 @@ def dotted(tmp_path: Path) -> tuple[Unlabelled, list[Labels]]:
     return Unlabelled(tuple(files), {}, COCO_PERSON), people
 
 
-def views_of(pictures: Unlabelled, epoch: int = 0, workers: int = 0, **options: Any) -> list[Views]:
-    loader = unlabelled_loader(pictures, paths=PATHS, image_size=SIZE, batch_size=2, workers=workers, seed=3, **options)
+def views_of(images: Unlabelled, epoch: int = 0, workers: int = 0, **options: Any) -> list[Views]:
+    loader = unlabelled_loader(
+        images, paths=AUGMENTATIONS, image_size=SIZE, batch_size=2, workers=workers, seed=3, **options
+    )
     loader.set_epoch(epoch)
     views = list(loader)
     loader.close()
@@ -72,13 +74,13 @@ def centre_of(image: np.ndarray, sign: int) -> tuple[float, float]:
 def test_points_stay_on_their_pixels(dotted: tuple[Unlabelled, list[Labels]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every joint lies on its disc in every view; a mirror image swaps left and right."""
     monkeypatch.setattr(pseudo_batches, "hide_joints", lambda *_: None)
-    pictures, people = dotted
-    seen = dict.fromkeys(PATHS, 0)
+    images, people = dotted
+    seen = dict.fromkeys(AUGMENTATIONS, 0)
     mirrored = 0
     for epoch in range(3):
-        for views in views_of(pictures, epoch):
+        for views in views_of(images, epoch):
             found = [people[int(Path(file).stem)] for file in views.files]
-            batch = student_batch(views, found, PATHS, PAIR)
+            batch = student_batch(views, found, AUGMENTATIONS, PAIR)
             for number, matrix in enumerate(views.matrices):
                 flip = np.linalg.det(matrix[:2, :2]) < 0
                 mirrored += flip
@@ -86,7 +88,7 @@ def test_points_stay_on_their_pixels(dotted: tuple[Unlabelled, list[Labels]], mo
                     x, y, v = batch.keypoints[number, 0, joint].tolist() if batch.people[number].any() else (0, 0, 0)
                     if v == 0 or not (8 < x < SIZE[1] - 8 and 8 < y < SIZE[0] - 8):
                         continue
-                    path = PATHS[number // len(found)]
+                    path = AUGMENTATIONS[number // len(found)]
                     seen[path] += 1
                     bright = (joint == 0) != flip
                     disc = centre_of(batch.images[number].numpy(), 1 if bright else -1)
@@ -95,7 +97,7 @@ def test_points_stay_on_their_pixels(dotted: tuple[Unlabelled, list[Labels]], mo
     assert 0 < mirrored < 3 * 3 * 6
 
 
-def test_views_are_those_of_the_same_pictures(dotted: tuple[Unlabelled, list[Labels]]) -> None:
+def test_views_are_those_of_the_same_images(dotted: tuple[Unlabelled, list[Labels]]) -> None:
     views = views_of(dotted[0])
     assert sorted(file for batch in views for file in batch.files) == sorted(map(str, dotted[0].files))
     for batch in views:
@@ -127,23 +129,23 @@ def test_what_is_labelled_or_held_out_is_left_out(
     for half in halves:
         ids = {row["id"] for row in half["images"]}
         half["annotations"] = [row for row in content["annotations"] if row["image_id"] in ids]
-    make_dataset(content, name="all.json")  # writes the pictures
+    make_dataset(content, name="all.json")  # writes the images
     fit, other = make_dataset(halves[0]), make_dataset(halves[1], name="val.json")
     folder = tmp_path / "found"
     folder.mkdir()
     shutil.copy(fit.file(0), folder / "a.png")
     shutil.copy(other.file(1), folder / "b.png")
     cv2.imwrite(str(folder / "new.png"), np.zeros((60, 80, 3), np.uint8))
-    pictures = find_unlabelled((str(folder), str(folder / "*.png")), fit, [other])
-    assert [file.name for file in pictures.files[:1]] == ["new.png"]
-    assert pictures.held_out == 2
+    images = find_unlabelled((str(folder), str(folder / "*.png")), fit, [other])
+    assert [file.name for file in images.files[:1]] == ["new.png"]
+    assert images.held_out == 2
 
 
-def test_people_without_keypoints_make_a_picture_partly_labelled(make_dataset: Callable[..., CocoPose]) -> None:
+def test_people_without_keypoints_make_a_image_partly_labelled(make_dataset: Callable[..., CocoPose]) -> None:
     fit = make_dataset()
-    pictures = find_unlabelled((), fit, [])
-    assert pictures.files == tuple(fit.files)
-    assert [len(pictures.known[i]) for i in range(4)] == [2] * 4
+    images = find_unlabelled((), fit, [])
+    assert images.files == tuple(fit.files)
+    assert [len(images.known[i]) for i in range(4)] == [2] * 4
     with pytest.raises(DataError, match="No such image or folder"):
         find_unlabelled(("nowhere",), fit, [])
 
@@ -153,7 +155,7 @@ def test_a_set_with_all_keypoints_has_none(make_dataset: Callable[..., CocoPose]
     assert len(find_unlabelled((), make_dataset(content), [])) == 0
 
 
-def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
     file = tmp_path / "broken.jpg"
     file.write_bytes(b"\xff\xd8 nothing")
     with pytest.raises(DataError, match=r"broken\.jpg"):

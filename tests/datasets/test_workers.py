@@ -20,7 +20,7 @@ from datasets import parcel
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.parcel import Parcel
-from sia.commands.interruption import Interrupted, Interruption
+from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import DataError
 from tests.datasets.test_loader import assert_equal
 
@@ -53,7 +53,7 @@ def test_batches_are_the_same_whatever_room_there_is(
     assert_equal(found, expected)
     assert found[0].images.is_shared() == (room == "enough")
     for batch in found:
-        batch.images += 1  # as the loader of unlabelled pictures does
+        batch.images += 1  # as the loader of unlabelled images does
     shown = capfd.readouterr().err
     assert shown.count("so batches go through pipes, which is slower") == (room != "enough")
     assert "Traceback" not in shown
@@ -101,7 +101,7 @@ def test_a_worker_that_ends_in_a_step_is_an_error_of_the_next_wait(dataset: Coco
 
 
 class Slow(CocoPose):
-    """Pictures that never come."""
+    """Images that never come."""
 
     def read_image(self, index: int, shrink: int = 1) -> Any:
         time.sleep(60)
@@ -117,7 +117,7 @@ def waiting(dataset: CocoPose) -> Iterator[Iterator[Any]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_wait(waiting: Iterator[Any], number: int) -> None:
-    with Interruption() as interruption, pytest.raises(Interrupted) as caught, interruption.at_once():
+    with SignalHandler() as interruption, pytest.raises(Interrupted) as caught, interruption.at_once():
         threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
         next(waiting)
     assert caught.value.number == interruption.signal == number
@@ -133,7 +133,7 @@ class Swallowing:
 
 def test_a_signal_that_is_swallowed_comes_again(capfd: pytest.CaptureFixture[str]) -> None:
     begin = time.monotonic()
-    with Interruption() as interruption, pytest.raises(Interrupted), interruption.at_once():
+    with SignalHandler() as interruption, pytest.raises(Interrupted), interruption.at_once():
         Swallowing()
         time.sleep(20)
     assert time.monotonic() - begin < 10
@@ -141,7 +141,7 @@ def test_a_signal_that_is_swallowed_comes_again(capfd: pytest.CaptureFixture[str
 
 
 def test_an_error_beside_a_signal_is_its_consequence() -> None:
-    with Interruption() as interruption:
+    with SignalHandler() as interruption:
         with pytest.raises(DataError), interruption.at_once():
             raise DataError("a worker was ended")
         os.kill(os.getpid(), signal.SIGTERM)  # caught: nothing waits

@@ -35,7 +35,7 @@ def result(image_id):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder with five pictures, val.json, results.json (of three pictures, all right) and weights.pt."""
+    """A folder with five images, val.json, results.json (of three images, all right) and weights.pt."""
     folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
     for i in range(1, 6):
@@ -95,17 +95,17 @@ def test_weights_write_results_that_score_the_same(files, tmp_path, capsys):
     assert main(results_flags(files, tmp_path / "b", results=results)) == 0
     first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
     assert first["AR"] > 0
-    same = first.keys() & second.keys() - {"weights", "results", "annotations", "image_size", "look_thresh"}
+    same = first.keys() & second.keys() - {"weights", "results", "annotations", "image_size", "roi_score_thresh"}
     assert {key: first[key] for key in same} == {key: second[key] for key in same}
     assert first["image_size"] == [64, 96]
 
 
 def test_nothing_is_overwritten_and_size_can_change(files, tmp_path):
     for _ in range(2):
-        assert main(flags(files, tmp_path / "out", imgsz="96x64", look_thresh=0.3)) == 0
+        assert main(flags(files, tmp_path / "out", imgsz="96x64", roi_score_thresh=0.3)) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
     metrics = json.loads((tmp_path / "out-2" / "metrics.json").read_text())
-    assert (metrics["image_size"], metrics["look_thresh"]) == ([96, 64], 0.3)
+    assert (metrics["image_size"], metrics["roi_score_thresh"]) == ([96, 64], 0.3)
 
 
 def as_rank(rank, arguments):
@@ -225,7 +225,7 @@ def test_two_results_are_compared(files, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert found["after"]["value"] > 1 - 1e-9 and found["images"] == 5
     assert found["difference"]["value"] == found["after"]["value"] - found["before"]["value"]
-    assert found["difference"]["low"] == 0.0  # some resamples lack the one picture that differs
+    assert found["difference"]["low"] == 0.0  # some resamples lack the one image that differs
     assert "change of AP" in printed and "no clear difference" in printed
 
 

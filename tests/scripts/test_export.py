@@ -27,7 +27,7 @@ from sia.runtimes.predictor import Predictor
 from sia.runtimes.runtime import Description, Runtime, TorchRuntime
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.evaluation import export as export_job
-from stages.evaluation.parity import Agreement, compare
+from stages.evaluation.parity import Parity, compare
 from tests.conftest import ROOT
 from tests.inference_helpers import quarters, save_video, save_weights
 
@@ -45,16 +45,16 @@ def export(weights: Path, kind: str, *flags: object) -> int:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """best.pt of a model with a refiner, four pictures and their annotations."""
+    """best.pt of a model with a refiner, four images and their annotations."""
     folder = tmp_path_factory.mktemp("exported")
     save_weights(folder / "best.pt", image_size=(96, 64), name="sia_pose")
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     rng = np.random.default_rng(0)
     images = [{"id": n, "file_name": f"{n}.png", "height": 90 + n, "width": 70} for n in range(1, 5)]
     for image in images:
         size = image["height"], image["width"]
         noisy = quarters(*size) + rng.integers(-30, 30, (*size, 3))
-        write_image(folder / "pictures" / image["file_name"], np.clip(noisy, 0, 255).astype(np.uint8))
+        write_image(folder / "images" / image["file_name"], np.clip(noisy, 0, 255).astype(np.uint8))
     points = [value for k in range(17) for value in (20 + k, 20 + 2 * k, 2)]
     common = {"category_id": 1, "iscrowd": 0, "num_keypoints": 17, "area": 2000.0, "bbox": [10, 10, 50, 70]}
     people = [{**common, "id": image["id"], "image_id": image["id"], "keypoints": points} for image in images]
@@ -90,7 +90,7 @@ def made(folder: Path, kind: str) -> Path:
         pytest.importorskip(package)
     path = folder / FILES[kind]
     if not path.exists():
-        flags = ["--image_path", folder / "pictures", "--coco_root", folder / "pictures"]
+        flags = ["--image_path", folder / "images", "--coco_root", folder / "images"]
         assert export(folder / "best.pt", kind, *flags, "--ann_file", folder / "val.json") == 0
     return path
 
@@ -167,9 +167,9 @@ def test_features_are_rounded_where_the_processor_multiplies_bfloat16(openvino_f
 
 def test_int8_is_near_and_smaller(folder: Path, quick: None) -> None:
     files = [made(folder, kind) for kind in ("openvino", "openvino-int8")]
-    pictures = [read_image(path) for path in sorted((folder / "pictures").iterdir())]
+    images = [read_image(path) for path in sorted((folder / "images").iterdir())]
     plain, small = (Predictor(load_exactly(file)) for file in files)
-    found = compare(plain, small, pictures)
+    found = compare(plain, small, images)
     # Nobody is sure in random weights: rounding, other on each kind of processor, decides which candidates return.
     assert found.missed == 0 and found.matched >= found.people / 2 and 0 < found.median < 0.5
     sizes = [file.with_suffix(".bin").stat().st_size for file in files]
@@ -182,7 +182,7 @@ def test_it_describes_itself(folder: Path, exported: Path) -> None:
     assert theirs.runtime.description.parameters == ours.runtime.description.parameters
     line = theirs.describe()
     library = "ONNX Runtime" if exported.suffix == ".onnx" else "OpenVINO"
-    precision = "int8 in blocks and glimpse" if "int8" in exported.name else "float32"
+    precision = "int8 in blocks and RoI keypoint head" if "int8" in exported.name else "float32"
     assert all(part in line for part in ("sia_pose test", "64x96", library, precision, str(exported), "thread"))
 
 
@@ -194,10 +194,10 @@ def test_nothing_of_this_machine_is_in_it(exported: Path) -> None:
 
 def test_the_other_commands_take_it(folder: Path, exported: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    pictures = folder / "pictures"
+    images = folder / "images"
     flags = ["--weight_path", str(exported), "--device", "cpu"]
-    assert inference_image_pose.main([*flags, "--image_path", str(pictures), "--output_dir", "a"]) == 0
-    data = ["--coco_root", str(pictures), "--ann_file", str(folder / "val.json"), "--workers", "0"]
+    assert inference_image_pose.main([*flags, "--image_path", str(images), "--output_dir", "a"]) == 0
+    data = ["--coco_root", str(images), "--ann_file", str(folder / "val.json"), "--workers", "0"]
     assert scripts.evaluate.main([*flags, *data, "--output_dir", "b"]) == 0
     assert scripts.evaluate.main(["--weight_path", str(folder / "best.pt"), *data, "--output_dir", "c"]) == 0
     found, expected = (json.loads((tmp_path / name / "results.json").read_text()) for name in "bc")
@@ -215,16 +215,18 @@ def test_a_video(onnx_file: Path, tmp_path: Path) -> None:
 
 def test_second_looks_are_fixed_in_the_file(folder: Path, onnx_file: Path, tmp_path: Path, capsys) -> None:
     """Untrained weights are sure of nobody: only the best is looked at again, unless all are."""
-    path, picture = tmp_path / "all.onnx", np.full((64, 64, 3), 90, np.uint8)
-    assert export(folder / "best.pt", "onnx", "--look_thresh", 0, "--output_path", path) == 0
-    assert "second looks from 0)" in capsys.readouterr().out
-    every, best = (Predictor.load(file, "cpu", look_thresh=look) for file, look in ((path, 0.0), (onnx_file, None)))
-    here, there = (predictor.predict([picture])[0] for predictor in (every, best))
-    assert "second looks from 0)" in every.describe()
-    assert "second looks" not in best.describe()
+    path, image = tmp_path / "all.onnx", np.full((64, 64, 3), 90, np.uint8)
+    assert export(folder / "best.pt", "onnx", "--roi_score_thresh", 0, "--output_path", path) == 0
+    assert "RoI refinement from 0)" in capsys.readouterr().out
+    every, best = (
+        Predictor.load(file, "cpu", roi_score_thresh=look) for file, look in ((path, 0.0), (onnx_file, None))
+    )
+    here, there = (predictor.predict([image])[0] for predictor in (every, best))
+    assert "RoI refinement from 0)" in every.describe()
+    assert "RoI refinement" not in best.describe()
     assert not np.allclose(here.keypoints, there.keypoints, atol=1)
-    with pytest.raises(ConfigError, match="exported with --look_thresh 0, and can't change it"):
-        Predictor.load(path, "cpu", look_thresh=0.1)
+    with pytest.raises(ConfigError, match="exported with --roi_score_thresh 0, and can't change it"):
+        Predictor.load(path, "cpu", roi_score_thresh=0.1)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
@@ -247,25 +249,25 @@ def test_what_the_runtime_says_is_one_line(exported: Path, monkeypatch: pytest.M
 
 
 def test_it_says_what_it_compared(folder: Path, quick: None, tmp_path: Path, capsys) -> None:
-    data = ["--coco_root", folder / "pictures", "--ann_file", folder / "val.json"]
+    data = ["--coco_root", folder / "images", "--ann_file", folder / "val.json"]
     assert export(folder / "best.pt", "onnx", *data, "--output_path", tmp_path / "new" / "a.onnx") == 0
     printed = capsys.readouterr().out
-    for part in ("16 of 16 people of 4 pictures", "pixels (median)", "AP50:", "times as fast", "a.onnx"):
+    for part in ("16 of 16 people of 4 images", "pixels (median)", "AP50:", "times as fast", "a.onnx"):
         assert part in printed
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.onnx"]
 
 
 def test_an_export_that_differs_is_refused(folder: Path, quick: None, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(export_job, "compare", lambda *_: Agreement(4, 16, 16, 0, 0.2, 0.001, 0.01, 0.0))
+    monkeypatch.setattr(export_job, "compare", lambda *_: Parity(4, 16, 16, 0, 0.2, 0.001, 0.01, 0.0))
     assert export(folder / "best.pt", "onnx", "--output_path", tmp_path / "a.onnx") == 1
     error = capsys.readouterr().err
     assert error.startswith("error: The export differs") and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     apart = [(12, 4, 0.0, 0.0, 0.0, 0.0), (7, 0, 0.0, 0.0, 0.0, 0.0), (16, 0, 0.0, 0.0, 0.0, 0.02)]
-    for other in (Agreement(4, 16, *values) for values in apart):
+    for other in (Parity(4, 16, *values) for values in apart):
         with pytest.raises(WeightsError, match="differs"):
             export_job.refuse_if_wrong(other)
-    export_job.refuse_if_wrong(Agreement(4, 16, 12, 0, 3.0, 0.001, 0.0005, 0.005))
+    export_job.refuse_if_wrong(Parity(4, 16, 12, 0, 3.0, 0.001, 0.0005, 0.005))
 
 
 @pytest.mark.parametrize(

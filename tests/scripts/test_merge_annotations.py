@@ -48,7 +48,7 @@ def test_ids_are_new_and_paths_start_at_the_root(tmp_path: Path) -> None:
     assert len(CocoPose(tmp_path, tmp_path / "all.json")) == 2
 
 
-def test_incomplete_pictures_are_left_out_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_images_are_left_out_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "one", image_id=1, complete=False)
     write(tmp_path / "two", image_id=2, complete=True)
     assert merge(tmp_path, "one", "two", more=("--complete_only",)) == 0

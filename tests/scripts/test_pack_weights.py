@@ -42,14 +42,14 @@ def test_the_refiner_may_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert message in capsys.readouterr().err
 
 
-def test_patches_of_32_px_see_the_reduced_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_patches_of_32_px_see_the_reduced_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, faster = save_weights(tmp_path / "best.pt", size="n16"), tmp_path / "faster.pt"
     flags = ["--weight_path", str(source), "--output", str(faster), "--imgsz", "128"]
     assert main([*flags, "--size", "n32"]) == 0
-    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    doubled = picture.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    doubled = image.repeat_interleave(2, 2).repeat_interleave(2, 3)
     with torch.no_grad():
-        first, second = (built(path).backbone(seen).tokens for path, seen in ((source, picture), (faster, doubled)))
+        first, second = (built(path).backbone(seen).tokens for path, seen in ((source, image), (faster, doubled)))
     torch.testing.assert_close(first, second, atol=1e-3, rtol=0)
     assert main([*flags[:3], str(tmp_path / "no.pt"), "--size", "ti16"]) == 1
     assert "of sia_pose_simple in ti16" in capsys.readouterr().err

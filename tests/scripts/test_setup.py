@@ -240,7 +240,7 @@ def test_the_demo_fits_into_what_is_left_of_its_minutes(checkout: Checkout) -> N
 
 
 @pytest.mark.parametrize(
-    "flags", [("-COCO_ROOT", "pictures"), ("-TRAIN_ANN=a.json",), ("--RESUME", "last.pt"), ("-CONFIG=a.yaml",)]
+    "flags", [("-COCO_ROOT", "images"), ("-TRAIN_ANN=a.json",), ("--RESUME", "last.pt"), ("-CONFIG=a.yaml",)]
 )
 def test_own_data_takes_no_demo_settings(checkout: Checkout, flags: tuple[str, ...]) -> None:
     checkout.run("train.sh", *flags)

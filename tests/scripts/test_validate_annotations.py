@@ -13,9 +13,9 @@ from tests.datasets.conftest import coco_content, write_images
 
 @pytest.fixture
 def files(tmp_path):
-    """A folder of four pictures, good.json, and bad.json with an error and something to repair."""
+    """A folder of four images, good.json, and bad.json with an error and something to repair."""
     content = coco_content()
-    write_images(tmp_path / "pictures", content)
+    write_images(tmp_path / "infos", content)
     (tmp_path / "good.json").write_text(json.dumps(content))
     content["annotations"][0]["bbox"][2] = -1
     content["annotations"][3]["num_keypoints"] = 9
@@ -24,7 +24,7 @@ def files(tmp_path):
 
 
 def flags(files, name="good.json", **changes):
-    values = {"img_dir": files / "pictures", "ann_file": files / name, "output_dir": files / "report", **changes}
+    values = {"img_dir": files / "infos", "ann_file": files / name, "output_dir": files / "report", **changes}
     return [
         word
         for key, value in values.items()
@@ -37,7 +37,7 @@ def test_without_errors_the_status_is_0(files, capsys):
     printed = capsys.readouterr().out
     assert "good.json: 4 images, 8 people, 4 with keypoints" in printed
     assert "0 errors" in printed
-    assert sorted(path.name for path in (files / "report").iterdir()) == ["findings.json", "index.html", "pictures"]
+    assert sorted(path.name for path in (files / "report").iterdir()) == ["findings.json", "index.html", "infos"]
 
 
 def test_with_errors_the_status_is_1(files, capsys):

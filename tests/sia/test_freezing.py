@@ -40,23 +40,23 @@ def gradients(model) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_all_but_the_backbone_has_a_gradient_in_every_batch(make_config, make_batch, name, people):
     model = create_model(make_config(name)).train()
-    model.backbone.learn("nothing")
+    model.backbone.set_trainable("nothing")
     step(model, make_batch(people))
     for key, parameter in model.named_parameters():
         assert (parameter.grad is None) == key.startswith("backbone."), key
 
 
-@pytest.mark.parametrize("learns", ["nothing", "adapters", "all"])
-def test_only_what_learns_changes_its_statistics(make_config, make_batch, learns):
+@pytest.mark.parametrize("trainable", ["nothing", "adapters", "all"])
+def test_only_what_learns_changes_its_statistics(make_config, make_batch, trainable):
     model = create_model(make_config())
-    model.backbone.learn(learns)
+    model.backbone.set_trainable(trainable)
     model.train()
     before = {key: value.clone() for key, value in model.backbone.named_buffers()}
     step(model, make_batch([1, 1]))
     moved = {key for key, value in model.backbone.named_buffers() if not torch.equal(value, before[key])}
     assert all("running" in key or "tracked" in key for key in moved)
-    assert bool(moved) == (learns == "all")
-    model.backbone.learn("all")
+    assert bool(moved) == (trainable == "all")
+    model.backbone.set_trainable("all")
     model.train()
     assert all(module.training for module in model.backbone.modules())
 
@@ -69,7 +69,7 @@ def test_it_is_the_same_function_frozen(make_config, make_batch):
     torch.manual_seed(0)
     step(model, batch)
     free = gradients(model)
-    model.backbone.learn("nothing")
+    model.backbone.set_trainable("nothing")
     torch.manual_seed(0)
     step(model, batch)
     frozen = gradients(model)
@@ -81,10 +81,10 @@ def test_it_is_the_same_function_frozen(make_config, make_batch):
 def test_a_deeper_frozen_backbone_keeps_no_more(make_config, make_batch):
     """Blocks that only patches run through leave nothing behind."""
 
-    def kept(depth: int, learns: str) -> int:
+    def kept(depth: int, trainable: str) -> int:
         with mock.patch("timm.create_model", functools.partial(timm.create_model, depth=depth)):
             model = create_model(make_config("sia_pose_simple", backbone="vit_tiny_patch16_224")).train()
-        model.backbone.learn(learns)
+        model.backbone.set_trainable(trainable)
         torch.manual_seed(0)
         return step(model, make_batch([2, 1]))
 

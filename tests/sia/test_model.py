@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from sia.losses.criterion import PoseCriterion
-from sia.losses.matcher import NO_ONE
+from sia.losses.matcher import UNMATCHED
 from sia.model import OTHERS, PoseModel
 from sia.modules.roi_keypoint_head import STRIDE
 from sia.registry import MODELS, create_model
@@ -31,7 +31,7 @@ BATCHES = {
     "nobody, padded": ([0, 0], {"padding": 2, "ignored": 1}),
     "nobody labelled": ([3, 1], {"labelled": 0.0}),
     "more people than tokens": ([20, 9], {}),
-    "a picture smaller than a patch": ([1, 0], {"size": (10, 7)}),
+    "an image smaller than a patch": ([1, 0], {"size": (10, 7)}),
     "not square, no whole patches": ([2, 1], {"size": (50, 100)}),
 }
 
@@ -97,19 +97,19 @@ def test_gradients_reach_every_parameter_of_a_timm_backbone(make_batch, make_con
 def test_the_shapes_of_a_training_output(make_batch, make_config):
     config = make_config("sia_pose")
     model, batch = built(config).train(), make_batch([3, 1])
-    output, widths = model(batch.images, batch), model.widths
-    rows = widths.groups * widths.tokens
-    assert len(output.layers) == widths.token_blocks
-    assert len(output.placed) == 1 + widths.layers
+    output, head_config = model(batch.images, batch), model.head_config
+    rows = head_config.groups * head_config.tokens
+    assert len(output.layers) == head_config.token_blocks
+    assert len(output.refined) == 1 + head_config.layers
     assert all(layer.poses.shape == (2, rows, 17, 2) for layer in output.layers)
-    assert all(layer.poses.shape == (2, widths.people, 17, 2) for layer in output.placed)
-    assert output.people is output.placed[-1]
-    count = len(output.places.squares.side)
+    assert all(layer.poses.shape == (2, head_config.people, 17, 2) for layer in output.refined)
+    assert output.people is output.refined[-1]
+    count = len(output.heatmaps.rois.side)
     assert 4 <= count <= 4 + 2 * OTHERS
-    assert output.places.log_shares.shape == (count, 17, (widths.square // STRIDE) ** 2)
-    assert output.proposals.scores.shape == output.stands_for.shape == (2, 24)
-    assert output.matched.shape == (2, widths.groups, 3)
-    assert output.chosen.shape == (2, widths.people)
+    assert output.heatmaps.log_probabilities.shape == (count, 17, (head_config.roi_size // STRIDE) ** 2)
+    assert output.proposals.scores.shape == output.patch_person.shape == (2, 24)
+    assert output.matched.shape == (2, head_config.groups, 3)
+    assert output.selected.shape == (2, head_config.people)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,8 +118,8 @@ def test_keypoints_are_read_for_those_who_are_matched(make_batch, make_config, n
     output = model(batch.images, batch)
     for b in range(2):
         rows = output.matched[b, 0]
-        assert set(rows[rows != NO_ONE].tolist()) <= set(output.chosen[b].tolist())
-        assert len(set(output.chosen[b].tolist())) == model.widths.people
+        assert set(rows[rows != UNMATCHED].tolist()) <= set(output.selected[b].tolist())
+        assert len(set(output.selected[b].tolist())) == model.head_config.people
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -128,8 +128,8 @@ def test_inference_needs_no_labels_and_computes_no_training_output(make_config, 
     output = model(torch.rand(1, 3, 64, 64))
     assert output.proposals is None
     assert output.matched is None
-    assert output.stands_for is None
-    assert output.people.scores.shape == (1, model.widths.people)
+    assert output.patch_person is None
+    assert output.people.scores.shape == (1, model.head_config.people)
 
 
 @pytest.mark.parametrize("size", [(100, 150), (64, 200), (16, 16), (1, 1), (33, 17)])
@@ -139,7 +139,7 @@ def test_any_input_size(make_config, name, size):
     with torch.inference_mode():
         people = model(torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)).people
     patches = -(-size[0] // 16) * -(-size[1] // 16)
-    assert people.poses.shape == (2, min(model.widths.people, patches), 17, 2)
+    assert people.poses.shape == (2, min(model.head_config.people, patches), 17, 2)
     assert all(part.isfinite().all() for part in people)
 
 
@@ -153,7 +153,7 @@ def test_a_patch_starts_with_as_many_pixels_at_any_input_size(make_config, size)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bytes_and_floats_are_the_same_picture(make_config, name):
+def test_bytes_and_floats_are_the_same_image(make_config, name):
     model, images = built(make_config(name)).eval(), torch.randint(0, 256, (1, 3, 48, 64), dtype=torch.uint8)
     with torch.inference_mode():
         for a, b in zip(model(images).people, model(images.float() / 255).people, strict=True):
@@ -161,7 +161,7 @@ def test_bytes_and_floats_are_the_same_picture(make_config, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_channels_last_is_the_same_picture(make_config, name):
+def test_channels_last_is_the_same_image(make_config, name):
     model, images = built(make_config(name)).eval(), torch.rand(2, 3, 48, 64)
     with torch.inference_mode():
         last = model(images.contiguous(memory_format=torch.channels_last)).people

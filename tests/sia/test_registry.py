@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from sia.errors import ConfigError, WeightsError
-from sia.registry import MODELS, WIDTHS, ModelConfig, create_model, list_models
+from sia.registry import HEAD_CONFIGS, MODELS, ModelConfig, create_model, list_models
 from sia.sia_vision import SIZES
 
 
 def test_the_models_and_sizes():
     assert list_models() == ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"]
     assert list(SIZES) == ["p32", "n16", "n32", "ti16", "s16", "b16", "l14", "test"]
-    assert set(WIDTHS) == set(SIZES)
+    assert set(HEAD_CONFIGS) == set(SIZES)
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -34,7 +34,7 @@ def test_led_is_the_smallest_and_pose_the_largest(make_config, size):
 def test_a_config_survives_json_and_builds_the_same_model(make_config, name):
     config = make_config(name, keypoints=5, image_size=(48, 80))
     again = ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
-    assert again == replace(config, square=WIDTHS[config.size].square)
+    assert again == replace(config, roi_size=HEAD_CONFIGS[config.size].roi_size)
     torch.manual_seed(0)
     model = create_model(config).eval()
     twin = create_model(again).eval()
@@ -78,8 +78,8 @@ def test_the_seed_decides_the_weights(make_config, name):
         ({"size": "s14"}, ["size 's14'", "Did you mean"]),
         ({"num_keypoints": 4}, ["4 keypoints", "(3, 3)"]),
         ({"sigmas": (0.1,)}, ["3 keypoints", "(3, 1)"]),
-        ({"square": 70}, ["Squares of 70 px", "multiple of 16"]),
-        ({"square": 16}, ["Squares of 16 px", "between 32 and 512"]),
+        ({"roi_size": 70}, ["Squares of 70 px", "multiple of 16"]),
+        ({"roi_size": 16}, ["Squares of 16 px", "between 32 and 512"]),
     ],
 )
 def test_what_cannot_be_built_is_named(make_config, change, parts):
@@ -93,10 +93,10 @@ def test_what_cannot_be_built_is_named(make_config, change, parts):
 def test_weights_keep_the_square_that_they_were_made_with(make_config):
     """Those saved before it could be chosen looked at 64 pixels, whatever the size has now."""
     config = make_config(keypoints=3)
-    old = {key: value for key, value in config.to_dict().items() if key != "square"}
-    assert create_model(ModelConfig.from_dict(old)).glimpse.side == 64
-    assert create_model(replace(config, square=96)).glimpse.side == 96
-    assert ModelConfig.from_dict(replace(config, size="n16").to_dict()).square == WIDTHS["n16"].square == 96
+    old = {key: value for key, value in config.to_dict().items() if key != "roi_size"}
+    assert create_model(ModelConfig.from_dict(old)).roi_head.side == 64
+    assert create_model(replace(config, roi_size=96)).roi_head.side == 96
+    assert ModelConfig.from_dict(replace(config, size="n16").to_dict()).roi_size == HEAD_CONFIGS["n16"].roi_size == 96
 
 
 def test_an_unknown_backbone_is_named_with_close_ones(make_config):

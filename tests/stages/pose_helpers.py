@@ -19,7 +19,7 @@ STANDING = np.array(
 
 
 def people(count: int, seed: int = 0, per_image: int = 2, unlabelled: float = 0.1) -> LabelledPeople:
-    """Standing people of different sizes who lean and stretch a little; two a picture, side by side."""
+    """Standing people of different sizes who lean and stretch a little; two an image, side by side."""
     rng = np.random.default_rng(seed)
     angles, sizes = rng.normal(0, 0.25, count), np.exp(rng.normal(0, 0.3, (count, 2)))
     turn = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], -1).reshape(-1, 2, 2)
@@ -42,7 +42,7 @@ def predictions(labels: LabelledPeople, points: Array, confidences: Array | None
 
 
 def write_annotations(path: Path, labels: LabelledPeople) -> Path:
-    """As COCO annotations of 512 x 512 pictures."""
+    """As COCO annotations of 512 x 512 images."""
     sizes = labels.boxes[:, 2:] - labels.boxes[:, :2]
     boxes = np.concatenate([labels.boxes[:, :2], sizes], axis=1).tolist()
     triples = np.concatenate([labels.keypoints, 2.0 * labels.labelled[..., None]], axis=-1).reshape(len(labels), -1)

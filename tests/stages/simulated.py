@@ -10,12 +10,12 @@ from utils.metrics.predictions import Predictions
 SIGMAS = np.array(COCO_PERSON.sigmas)
 
 
-def labels(pictures: int = 40, people: int = 3, seed: int = 0) -> LabelledPeople:
+def labels(images: int = 40, people: int = 3, seed: int = 0) -> LabelledPeople:
     """People side by side, 60 to 120 pixels high."""
     rng = np.random.default_rng(seed)
-    ids = np.repeat(np.arange(1, pictures + 1), people)
+    ids = np.repeat(np.arange(1, images + 1), people)
     heights = rng.uniform(60, 120, len(ids))
-    corners = np.stack([np.tile(np.arange(people) * 150.0 + 20, pictures), rng.uniform(10, 60, len(ids))], axis=-1)
+    corners = np.stack([np.tile(np.arange(people) * 150.0 + 20, images), rng.uniform(10, 60, len(ids))], axis=-1)
     points = corners[:, None] + rng.random((len(ids), 17, 2)) * np.stack([heights / 2, heights], -1)[:, None]
     boxes = np.concatenate([corners, np.stack([heights / 2, heights], -1)], axis=1)
     triples = np.concatenate([points, np.full((len(ids), 17, 1), 2.0)], axis=-1)

@@ -1,4 +1,4 @@
-"""Pictures are written whole, show what is there, and put labels and predictions in the same place."""
+"""Images are written whole, show what is there, and put labels and predictions in the same place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sia.batch import PoseBatch
 from sia.errors import DataError, OutputError
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from utils.plots import plot_results, read_columns, training_batch_picture, validation_picture
+from utils.plots import plot_results, read_columns, training_batch_image, validation_image
 
 TRIANGLE = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.05, 0.1, 0.07), category="triangle")
 HEADER = "epoch,step,seconds,loss,loss_box,lr_head,lr_backbone,AP,AP50,APM\n"
@@ -80,12 +80,12 @@ def test_a_place_that_can_not_be_written(tmp_path):
     with pytest.raises(OutputError):
         plot_results(tmp_path / "results.csv", tmp_path / "none" / "results.png")
     with pytest.raises(OutputError):
-        training_batch_picture(batch_of(), TRIANGLE, tmp_path / "none" / "batch.png")
+        training_batch_image(batch_of(), TRIANGLE, tmp_path / "none" / "batch.png")
 
 
 @pytest.mark.parametrize(("images", "columns", "rows"), [(1, 1, 1), (5, 3, 2), (20, 4, 4)])
-def test_training_picture_is_a_grid_of_at_most_sixteen(tmp_path, images, columns, rows):
-    training_batch_picture(batch_of(images), TRIANGLE, tmp_path / "batch.png")
+def test_training_image_is_a_grid_of_at_most_sixteen(tmp_path, images, columns, rows):
+    training_batch_image(batch_of(images), TRIANGLE, tmp_path / "batch.png")
     assert size_of(tmp_path / "batch.png") == (rows * 228 + 6, columns * 406 + 6)
 
 
@@ -101,7 +101,7 @@ def changed(tile, x, y):
 
 
 def test_labels_are_where_they_belong(tmp_path):
-    training_batch_picture(batch_of(regions=1), TRIANGLE, tmp_path / "batch.png")
+    training_batch_image(batch_of(regions=1), TRIANGLE, tmp_path / "batch.png")
     tile = drawn_tile(tmp_path / "batch.png")
     assert all(changed(tile, x, y) for x, y in [(40, 50), (120, 50), (80, 20), (80, 80)]), "box"
     assert all(changed(tile, x, y) for x, y in [(50, 30), (110, 70), (80, 50)]), "joints and limb"
@@ -113,13 +113,13 @@ def test_labels_are_where_they_belong(tmp_path):
 def test_a_person_without_keypoints_has_a_box_of_another_colour(tmp_path):
     batch = batch_of()
     batch.keypoints = torch.zeros(1, 1, 3, 3)
-    training_batch_picture(batch, TRIANGLE, tmp_path / "batch.png")
+    training_batch_image(batch, TRIANGLE, tmp_path / "batch.png")
     blue, green, red = drawn_tile(tmp_path / "batch.png")[100, 80]
     assert red > green > blue + 50
 
 
 def test_predictions_lie_on_labels(tmp_path):
-    validation_picture(batch_of(images=2), {"predictions": [people_of(), people_of(0)]}, TRIANGLE, tmp_path / "val.png")
+    validation_image(batch_of(images=2), {"predictions": [people_of(), people_of(0)]}, TRIANGLE, tmp_path / "val.png")
     assert size_of(tmp_path / "val.png") == (2 * 228 + 6, 2 * 406 + 6)
     labels, found = (drawn_tile(tmp_path / "val.png", column) for column in range(2))
     assert changed(found, 110, 70)
@@ -128,15 +128,15 @@ def test_predictions_lie_on_labels(tmp_path):
 
 
 def test_predictions_below_the_threshold_are_left_out(tmp_path):
-    validation_picture(batch_of(), {"predictions": [people_of()]}, TRIANGLE, tmp_path / "val.png", conf_thresh=0.95)
+    validation_image(batch_of(), {"predictions": [people_of()]}, TRIANGLE, tmp_path / "val.png", conf_thresh=0.95)
     assert (drawn_tile(tmp_path / "val.png", 1) == 90).all()
 
 
 def test_nobody_at_all(tmp_path):
     batch = batch_of(people=0)
     batch.keypoints = torch.zeros(1, 0, 17, 3)
-    training_batch_picture(batch, COCO_PERSON, tmp_path / "batch.jpg")
+    training_batch_image(batch, COCO_PERSON, tmp_path / "batch.jpg")
     empty = np.zeros((0, 4), np.float32)
     nobody = People(empty, empty[:, 0], np.zeros((0, 17, 2), np.float32), np.zeros((0, 17), np.float32))
-    validation_picture(batch, {"predictions": [nobody]}, COCO_PERSON, tmp_path / "val.jpg")
+    validation_image(batch, {"predictions": [nobody]}, COCO_PERSON, tmp_path / "val.jpg")
     assert size_of(tmp_path / "val.jpg") == (234, 818)

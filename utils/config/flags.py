@@ -30,7 +30,7 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="train_pose.py",
-        description="Train a multi-person pose estimator on pictures with COCO keypoint annotations.",
+        description="Train a multi-person pose estimator on images with COCO keypoint annotations.",
         epilog="Several processes: torchrun --nproc_per_node=N train_pose.py ... (see docs/training.md).",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         argument_default=argparse.SUPPRESS,

@@ -20,8 +20,8 @@ STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
-PATHS = ("geometry", "appearance", "occlusion")
-"""Ways to change an unlabelled picture (`datasets.augmentation.strong_views`)."""
+AUGMENTATIONS = ("geometry", "appearance", "occlusion")
+"""Ways to change an unlabelled image (`datasets.augmentation.strong_views`)."""
 
 
 def name_list(text: str) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class TrainConfig:
         "keypoints) or sia_pose_decoder_led (lightest and fastest)."
     )  # fmt: skip
     coco_root: Path = _flag(
-        "-COCO_ROOT", _DATA, "Folder of the pictures, or COCO's own layout with train2017/ and val2017/ below it.",
+        "-COCO_ROOT", _DATA, "Folder of the images, or COCO's own layout with train2017/ and val2017/ below it.",
         kind=Path, free=True,
     )  # fmt: skip
     train_ann: Path = _flag("-TRAIN_ANN", _DATA, "COCO keypoint annotations (json) to train on.", kind=Path, free=True)
@@ -85,17 +85,17 @@ class TrainConfig:
         "Without it the backbone of -SIZE, with the start that -INIT chooses.", default=None,
     )  # fmt: skip
     init: str = _flag(
-        "-INIT", _WHAT, "Start of a new training without -BACKBONE and --RESUME. auto: the weights that come along, "
-        "for less than 10000 pictures, where there are some of this -MODEL and -SIZE; of other keypoints, what fits. "
+        "-INIT", _WHAT, "Start of a new training without -BACKBONE and --RESUME. auto: the bundled weights, "
+        "for less than 10000 images, where there are some of this -MODEL and -SIZE; of other keypoints, what fits. "
         "Else random ones, as scratch.",
         default="auto", choices=("auto", "scratch"),
     )  # fmt: skip
     imgsz: tuple[int, int] = _flag(
-        "-IMGSZ", _WHAT, "Input size in pixels, N or HxW; pictures are letterboxed into it.", kind=image_size,
+        "-IMGSZ", _WHAT, "Input size in pixels, N or HxW; images are letterboxed into it.", kind=image_size,
         default=(256, 256),
     )  # fmt: skip
-    square: int | None = _flag(
-        "-SQUARE", _WHAT, "Pixels along the square in which each person is looked at again, a multiple of 16: more "
+    roi_size: int | None = _flag(
+        "-ROI_SIZE", _WHAT, "Pixels along the square in which each person is looked at again, a multiple of 16: more "
         "place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this -SIZE, "
         "else 96 (p32 and n32: 64).", kind=int, default=None,
     )  # fmt: skip
@@ -108,12 +108,12 @@ class TrainConfig:
         "Of weights only (best.pt): starts a new run from them.", kind=Path, default=None, free=True,
     )  # fmt: skip
 
-    epoch: int = _flag("-EPOCH", _LENGTH, "Epochs: passes over the training pictures.", kind=int, default=100)
+    epoch: int = _flag("-EPOCH", _LENGTH, "Epochs: passes over the training images.", kind=int, default=100)
     time: float | None = _flag(
         "-TIME", _LENGTH, "Minutes that the whole command may take, instead of -EPOCH: the speed of this machine is "
         "measured first, and the schedule, its evaluations included, is fitted to it.", kind=float, default=None,
     )  # fmt: skip
-    bs: int = _flag("-BS", _LENGTH, "Batch: pictures per process and forward pass.", kind=int, default=16)
+    bs: int = _flag("-BS", _LENGTH, "Batch: images per process and forward pass.", kind=int, default=16)
     accum: int = _flag(
         "-ACCUM", _LENGTH, "Forward passes per step of the optimiser. Effective batch = BS x ACCUM x processes.",
         kind=int, default=1,
@@ -150,7 +150,7 @@ class TrainConfig:
         default=100.0,
     )
     llrd: float | None = _flag(
-        "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this share of the learning rate of the "
+        "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this fraction of the learning rate of the "
         "block above. auto: 1 from scratch, from a small model of ours and with -LORA, 0.8 with another pretrained "
         "start.", kind=float, default=None,
     )  # fmt: skip
@@ -164,16 +164,16 @@ class TrainConfig:
         "in far less memory; 0 trains all of it. Saved weights have them merged.", kind=int, default=0,
     )  # fmt: skip
 
-    mosaic: float = _flag("-MOSAIC", _AUGMENTATION, "Share of pictures made of four.", kind=float, default=0.5)
+    mosaic: float = _flag("-MOSAIC", _AUGMENTATION, "Fraction of images made of four.", kind=float, default=0.5)
     rotate: float = _flag("-ROTATE", _AUGMENTATION, "Largest rotation in degrees.", kind=float, default=15.0)
     scale_min: float = _flag(
         "-SCALE_MIN", _AUGMENTATION, "Smallest random scale, as a factor.", kind=float, default=0.5
     )
     scale_max: float = _flag("-SCALE_MAX", _AUGMENTATION, "Largest random scale, as a factor.", kind=float, default=1.5)
     shift: float = _flag(
-        "-SHIFT", _AUGMENTATION, "Largest shift, as a share of the input side.", kind=float, default=0.1
+        "-SHIFT", _AUGMENTATION, "Largest shift, as a fraction of the input side.", kind=float, default=0.1
     )
-    flip: float = _flag("-FLIP", _AUGMENTATION, "Share of pictures mirrored, left and right swapped.", kind=float,
+    flip: float = _flag("-FLIP", _AUGMENTATION, "Fraction of images mirrored, left and right swapped.", kind=float,
                         default=0.5)  # fmt: skip
     colour: float = _flag("-COLOUR", _AUGMENTATION, "Strength of the colour changes; 0 is none, 1 the usual.",
                           kind=float, default=1.0)  # fmt: skip
@@ -187,7 +187,7 @@ class TrainConfig:
     )
 
     workers: int | None = _flag(
-        "-WORKERS", _MACHINE, "Processes that load pictures, per training process; 0 loads in the training process. "
+        "-WORKERS", _MACHINE, "Processes that load images, per training process; 0 loads in the training process. "
         "auto: the cores left to each, at most 8.", kind=int, default=None, free=True,
     )  # fmt: skip
     device: str = _flag(
@@ -239,12 +239,12 @@ class TrainConfig:
         kind=Path, default=None, free=True,
     )  # fmt: skip
     calibrate: float = _flag(
-        "-CALIBRATE", _PIPELINE, "Share of the pictures of -TRAIN_ANN to calibrate with; without -VAL_ANN as many "
+        "-CALIBRATE", _PIPELINE, "Fraction of the images of -TRAIN_ANN to calibrate with; without -VAL_ANN as many "
         "again are set aside to prove on.", kind=float, default=0.15,
     )  # fmt: skip
     results_calibrate: Path | None = _flag(
         "-RESULTS_CALIBRATE", _PIPELINE, "COCO results (json) of another program on -TRAIN_ANN, instead of a baseline; "
-        "those of the calibration pictures are used.", kind=Path, default=None, free=True,
+        "those of the calibration images are used.", kind=Path, default=None, free=True,
     )  # fmt: skip
     results_test: Path | None = _flag(
         "-RESULTS_TEST",
@@ -259,26 +259,26 @@ class TrainConfig:
         "the report says so. none takes it back.", kind=name_list, default=(), free=True,
     )  # fmt: skip
     unlabelled: tuple[str, ...] = _flag(
-        "-UNLABELLED", _SSL, "Folders or globs of pictures without labels, separated by commas. Those of the training, "
-        "calibration and test pictures that lie there too are left out.", kind=name_list, default=(),
+        "-UNLABELLED", _SSL, "Folders or globs of images without labels, separated by commas. Those of the training, "
+        "calibration and test images that lie there too are left out.", kind=name_list, default=(),
     )  # fmt: skip
     ssl_epoch: int = _flag(
-        "-SSL_EPOCH", _SSL, "Epochs of the stage: passes over the labelled pictures, each step with -BS "
+        "-SSL_EPOCH", _SSL, "Epochs of the stage: passes over the labelled images, each step with -BS "
         "unlabelled ones beside.", kind=int, default=30,
     )  # fmt: skip
     paths: tuple[str, ...] = _flag(
-        "-PATHS", _SSL, "How an unlabelled picture is changed for the student, once each way: of geometry, appearance "
-        "and occlusion.", kind=name_list, default=PATHS,
+        "-SSL_AUGMENTATIONS", _SSL, "How an unlabelled image is changed for the student, once each way: of geometry, appearance "
+        "and occlusion.", kind=name_list, default=AUGMENTATIONS,
     )  # fmt: skip
     pseudo_precision: float = _flag(
-        "-PSEUDO_PRECISION", _SSL, "Share of the teacher's people, and of their joints, that must be right on the "
-        "calibration pictures for the teacher to be believed.", kind=float, default=0.7,
+        "-PSEUDO_PRECISION", _SSL, "Fraction of the teacher's people, and of their joints, that must be right on the "
+        "calibration images for the teacher to be believed.", kind=float, default=0.7,
     )  # fmt: skip
     ssl_weight: float = _flag(
-        "-SSL_WEIGHT", _SSL, "What the losses of unlabelled pictures count after the ramp.", kind=float, default=1.0
+        "-SSL_WEIGHT", _SSL, "What the losses of unlabelled images count after the ramp.", kind=float, default=1.0
     )
     ssl_ramp: float = _flag(
-        "-SSL_RAMP", _SSL, "Share of the steps in which that weight rises.", kind=float, default=0.3
+        "-SSL_RAMP", _SSL, "Fraction of the steps in which that weight rises.", kind=float, default=0.3
     )
     members: str | None = _flag(
         "-MEMBERS", _ENSEMBLE, "Models beside the pipeline's own, as KIND:PATH,KIND:PATH with the kinds own, vitpose, "
@@ -288,13 +288,13 @@ class TrainConfig:
         "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
         choices=("none", "flip", "flip,scale"),
     )  # fmt: skip
-    corrector_steps: int = _flag(
-        "-CORRECTOR_STEPS", _ENSEMBLE, "Training steps, of 32 people, of each of the two networks that look at the "
-        "picture once more and correct the poses; 0 leaves them out.", kind=int, default=1500,
+    refinement_steps: int = _flag(
+        "-REFINEMENT_STEPS", _ENSEMBLE, "Training steps, of 32 people, of each of the two networks that look at the "
+        "image once more and correct the poses; 0 leaves them out.", kind=int, default=1500,
     )  # fmt: skip
     prior_poses: Path | None = _flag(
         "-PRIOR_POSES", _PRIOR, "More poses to learn from than the labels of the fit part: COCO annotations (json), "
-        "or an npz of image_id, bbox, keypoints and keypoint_names. No pictures needed.", kind=Path, default=None,
+        "or an npz of image_id, bbox, keypoints and keypoint_names. No images needed.", kind=Path, default=None,
     )  # fmt: skip
     prior_steps: int = _flag(
         "-PRIOR_STEPS", _PRIOR, "Most steps, of 512 poses, that each of the two priors is trained; few poses take "
@@ -353,10 +353,10 @@ class TrainConfig:
 
     def _check_paths(self) -> None:
         for name in self.paths:
-            if name not in PATHS:
-                raise ConfigError(unknown("-PATHS", name, PATHS))
+            if name not in AUGMENTATIONS:
+                raise ConfigError(unknown("-SSL_AUGMENTATIONS", name, AUGMENTATIONS))
         if not self.paths or len(set(self.paths)) < len(self.paths):
-            raise ConfigError(f"-PATHS {format_value(self.paths)} must name one to three different paths.")
+            raise ConfigError(f"-SSL_AUGMENTATIONS {format_value(self.paths)} must name one to three different paths.")
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)

@@ -1,6 +1,6 @@
-"""Which predictions are right, found once for each picture, so that the AP of any resample is only arithmetic.
+"""Which predictions are right, found once for each image, so that the AP of any resample is only arithmetic.
 
-I pictures, N predictions of all of them (at most COCO's 20 a picture), T OKS thresholds, R recalls, B resamples.
+I images, N predictions of all of them (at most COCO's 20 an image), T OKS thresholds, R recalls, B resamples.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Matches:
     Attributes:
         image_ids: (I,) int64, ascending.
         people: (I,) int64, labelled people, who count for recall.
-        owners: (N,) int64, index of the picture of each prediction; the best score first.
+        owners: (N,) int64, index of the image of each prediction; the best score first.
         right: (T, N) bool, matched to a labelled person.
         counted: (T, N) bool, right or wrong; the others lie on a crowd or on somebody without keypoints.
         recalls: (R,) at which precision is read.
-        closeness: (I,) mean OKS of a picture's labelled people, 0 for those not found; NaN without people.
+        closeness: (I,) mean OKS of an image's labelled people, 0 for those not found; NaN without people.
         joints: (I,) int64, labelled joints of its people.
     """
 
@@ -53,11 +53,11 @@ class Matches:
     def average_precision(self, weights: NDArray[np.int64]) -> Floats:
         """AP over OKS 0.50:0.05:0.95 of resamples.
 
-        Equal to the AP of a data set in which each picture stands as often as its weight says, as pictures of their
+        Equal to the AP of a data set in which each image stands as often as its weight says, as images of their
         own: copies of a prediction have equal scores and stand together, and precision is read at its best recall.
 
         Args:
-            weights: (B, I) how often each picture is drawn.
+            weights: (B, I) how often each image is drawn.
 
         Returns:
             (B,) in [0, 1]; NaN where nobody labelled is drawn.
@@ -107,15 +107,15 @@ def find_matches(ground_truth: Path | Row, rows: list[Row], skeleton: Skeleton) 
     truth = load_ground_truth(ground_truth, skeleton)
     scored = run_coco("keypoints", truth, check_results(rows, truth, skeleton), skeleton)
     image_ids = np.array(sorted(set(truth.images)), dtype=np.int64)
-    pictures = [_Picture.of(scored, int(image_id)) for image_id in image_ids]
+    images = [_Image.of(scored, int(image_id)) for image_id in image_ids]
     thresholds = [float(threshold) for threshold in scored.params.iouThrs]
-    flags = [picture.flags(thresholds) for picture in pictures]
+    flags = [image.flags(thresholds) for image in images]
     right, counted = (np.concatenate([pair[i] for pair in flags], axis=1) for i in range(2))
-    scores = np.concatenate([picture.scores for picture in pictures])
-    owners = np.repeat(np.arange(len(pictures)), [len(picture.scores) for picture in pictures])
-    order = np.argsort(-scores, kind="stable")  # ties stay in the order of the pictures, as in COCO's code
-    people = np.array([len(picture.labelled) for picture in pictures], dtype=np.int64)
-    closeness = np.array([picture.closeness() for picture in pictures])
+    scores = np.concatenate([image.scores for image in images])
+    owners = np.repeat(np.arange(len(images)), [len(image.scores) for image in images])
+    order = np.argsort(-scores, kind="stable")  # ties stay in the order of the images, as in COCO's code
+    people = np.array([len(image.labelled) for image in images], dtype=np.int64)
+    closeness = np.array([image.closeness() for image in images])
     joints = np.array([_labelled_joints(scored, int(image_id)) for image_id in image_ids], dtype=np.int64)
     recalls = np.asarray(scored.params.recThrs, dtype=np.float64)
     return Matches(image_ids, people, owners[order], right[:, order], counted[:, order], recalls, closeness, joints)
@@ -127,8 +127,8 @@ def _labelled_joints(scored: Any, image_id: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """D predictions, the best first, and G people of one picture.
+class _Image:
+    """D predictions, the best first, and G people of one image.
 
     Attributes:
         oks: (D, G).
@@ -145,7 +145,7 @@ class _Picture:
     others: list[tuple[int, bool]]
 
     @classmethod
-    def of(cls, scored: Any, image_id: int) -> _Picture:
+    def of(cls, scored: Any, image_id: int) -> _Image:
         people = scored.cocoGt.imgToAnns.get(image_id, [])
         found = sorted(scored.cocoDt.imgToAnns.get(image_id, []), key=lambda row: -row["score"])
         found = found[: scored.params.maxDets[-1]]

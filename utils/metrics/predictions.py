@@ -1,4 +1,4 @@
-"""People found in a set of pictures, as arrays: what the stages of the pipeline hand to each other.
+"""People found in a set of images, as arrays: what the stages of the pipeline hand to each other.
 
 On disk: COCO keypoint results (JSON, for every tool there is) and, beside it, an npz of the same name with what that
 format has no place for. The JSON alone is enough: results of another tool can be fed in.
@@ -32,13 +32,13 @@ def digest_of(arrays: Iterable[NDArray[np.generic]]) -> str:
 
 @dataclass(frozen=True)
 class Predictions:
-    """N people with K keypoints, ordered by image, in the pixels of their pictures.
+    """N people with K keypoints, ordered by image, in the pixels of their images.
 
     Attributes:
         image_ids: (N,) int64.
         boxes: (N, 4) x1, y1, x2, y2.
         scores: (N,) in [0, 1].
-        keypoints: (N, K, 2) x, y; may lie outside the picture.
+        keypoints: (N, K, 2) x, y; may lie outside the image.
         confidences: (N, K) in [0, 1].
         variances: (N, K) expected squared error of x, and of y, in pixels^2; NaN where nobody measured it.
     """
@@ -62,7 +62,7 @@ class Predictions:
         return self.map(lambda rows: rows[chosen])
 
     def of_image(self, image_id: int) -> Predictions:
-        """The people of one picture."""
+        """The people of one image."""
         return self.select(self.image_ids == image_id)
 
     def best_first(self) -> Predictions:
@@ -70,7 +70,7 @@ class Predictions:
         return self.select(np.argsort(-self.scores, kind="stable"))
 
     def as_people(self) -> People:
-        """The same people, of one picture; without variances."""
+        """The same people, of one image; without variances."""
         columns = (self.boxes, self.scores, self.keypoints, self.confidences)
         return People(*(column.astype(np.float32) for column in columns))
 
@@ -103,7 +103,7 @@ def predictions_from(rows: object, truth: GroundTruth, skeleton: Skeleton) -> Pr
     A missing ``bbox`` becomes the extent of the keypoints.
 
     Raises:
-        DataError: not results of these pictures and this skeleton.
+        DataError: not results of these images and this skeleton.
     """
     checked = check_results(rows, truth, skeleton)
     triples = np.array([row["keypoints"] for row in checked]).reshape(-1, skeleton.num_keypoints, 3)

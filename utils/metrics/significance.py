@@ -1,8 +1,8 @@
-"""Whether a stage helps: a paired bootstrap over the pictures of ``test``.
+"""Whether a stage helps: a paired bootstrap over the images of ``test``.
 
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13: percentile intervals. Pictures are resampled,
-not people, as the people of one picture are alike; and each resample is scored before and after the stage, so that
-what makes pictures hard cancels out.
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13: percentile intervals. Images are resampled,
+not people, as the people of one image are alike; and each resample is scored before and after the stage, so that
+what makes images hard cancels out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its 95 % bootstrap interval, as shares."""
+    """A figure and its 95 % bootstrap interval, as fractions."""
 
     value: Finite
     low: Finite
@@ -46,12 +46,12 @@ def _percent(value: float, sign: bool) -> str:
 
 @dataclass(frozen=True)
 class Proof:
-    """AP of the same pictures before and after a stage.
+    """AP of the same images before and after a stage.
 
     Attributes:
         before, after: AP.
         difference: after - before, paired.
-        images: number of pictures.
+        images: number of images.
         changed: whether any resample differs: whether there is something to decide at all.
     """
 
@@ -70,10 +70,10 @@ def prove(before: Matches, after: Matches, seed: int, resamples: int = RESAMPLES
     """Scores both on the same resamples.
 
     Raises:
-        DataError: they are of different pictures.
+        DataError: they are of different images.
     """
     if not np.array_equal(before.image_ids, after.image_ids):
-        raise DataError("The two results are of different pictures, so they can't be compared.")
+        raise DataError("The two results are of different images, so they can't be compared.")
     weights = np.concatenate([np.ones((1, len(before.image_ids)), np.int64), _draw(before, seed, resamples)])
     first, second = before.average_precision(weights), after.average_precision(weights)
     difference = second - first
@@ -93,7 +93,7 @@ def measure(matches: Matches, seed: int, resamples: int = RESAMPLES) -> Interval
 
 
 def _draw(matches: Matches, seed: int, resamples: int) -> Any:
-    """(B, I): how often each picture is in each resample; as many draws as there are pictures."""
+    """(B, I): how often each image is in each resample; as many draws as there are images."""
     count = len(matches.image_ids)
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
 

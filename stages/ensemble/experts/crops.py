@@ -37,7 +37,7 @@ class CropStyle:
 
 @dataclass(frozen=True)
 class Windows:
-    """Where N crops are in the picture.
+    """Where N crops are in the image.
 
     Attributes:
         corners: (N, 2) left, top, pixels.
@@ -47,8 +47,8 @@ class Windows:
     corners: Floats
     extents: Floats
 
-    def to_picture(self, shares: Floats) -> Floats:
-        """(N, K, 2) shares of the window's width and height -> pixels of the picture."""
+    def to_image(self, shares: Floats) -> Floats:
+        """(N, K, 2) fractions of the window's width and height -> pixels of the image."""
         return np.asarray(shares * self.extents[:, None] + self.corners[:, None])
 
 
@@ -62,7 +62,7 @@ def windows_of(boxes: Floats, size: tuple[int, int]) -> Windows:
 
 
 def cut(image: NDArray[np.uint8], windows: Windows, style: CropStyle) -> NDArray[np.float32]:
-    """(N, 3, H, W) normalised RGB; black beyond the picture's border, before normalising."""
+    """(N, 3, H, W) normalised RGB; black beyond the image's border, before normalising."""
     height, width = style.size
     last = np.array([width, height], dtype=np.float64) - (1 if style.unbiased else 0)
     crops = np.empty((len(windows.corners), height, width, 3), np.float32)

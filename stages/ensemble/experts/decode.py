@@ -1,4 +1,4 @@
-"""From heat maps and SimCC vectors to places in the crop, as the models' authors do it."""
+"""From heatmaps and SimCC vectors to places in the crop, as the models' authors do it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from stages.ensemble.experts.expert import Floats
 
 BLUR = 11
-"""Side of the Gaussian kernel that smooths a heat map; OpenCV's sigma for it is 2."""
+"""Side of the Gaussian kernel that smooths a heatmap; OpenCV's sigma for it is 2."""
 
 
 def decode_heatmaps(heatmaps: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """DARK for UDP heat maps: a Newton step from the peak of the smoothed logarithm.
+    """DARK for UDP heatmaps: a Newton step from the peak of the smoothed logarithm.
 
     Zhang et al., Distribution-Aware Coordinate Representation, CVPR 2020, section 3; Huang et al., CVPR 2020.
 
@@ -21,7 +21,7 @@ def decode_heatmaps(heatmaps: NDArray[np.float32]) -> tuple[Floats, Floats]:
         heatmaps: (N, K, h, w).
 
     Returns:
-        (N, K, 2) x, y as shares of the crop, whose corners are the centres of the corner cells; (N, K) peaks.
+        (N, K, 2) x, y as fractions of the crop, whose corners are the centres of the corner cells; (N, K) peaks.
     """
     n, k, height, width = heatmaps.shape
     flat = heatmaps.reshape(n * k, height, width)
@@ -75,7 +75,7 @@ def decode_simcc(along_x: NDArray[np.floating], along_y: NDArray[np.floating]) -
         along_y: (N, K, bins) scores over its height.
 
     Returns:
-        (N, K, 2) x, y as shares of the crop; (N, K) the lower of the two best scores, which may exceed 1.
+        (N, K, 2) x, y as fractions of the crop; (N, K) the lower of the two best scores, which may exceed 1.
     """
     places = np.stack([axis.argmax(-1) / axis.shape[-1] for axis in (along_x, along_y)], axis=-1)
     return places, np.minimum(along_x.max(-1), along_y.max(-1)).astype(np.float64)

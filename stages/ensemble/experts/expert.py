@@ -23,7 +23,7 @@ class Poses(NamedTuple):
     """One pose a box.
 
     Attributes:
-        keypoints: (N, 17, 2) x, y in the picture's pixels; NaN where a model of whole pictures found nobody.
+        keypoints: (N, 17, 2) x, y in the image's pixels; NaN where a model of whole images found nobody.
         confidences: (N, 17) in [0, 1]; 0 for these.
     """
 
@@ -31,7 +31,7 @@ class Poses(NamedTuple):
     confidences: Floats
 
 
-class Partner(Protocol):
+class Expert(Protocol):
     """A pose estimator that is told where the people are."""
 
     def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:

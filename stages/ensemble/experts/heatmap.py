@@ -1,4 +1,4 @@
-"""Top-down models in PyTorch that draw a heat map a keypoint: ViTPose, Sapiens, Sapiens2."""
+"""Top-down models in PyTorch that draw a heatmap a keypoint: ViTPose, Sapiens, Sapiens2."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BATCH = 16
 
 
 class HeatmapPartner:
-    """Runs a network on crops and on their mirror images, and decodes the mean of both heat maps.
+    """Runs a network on crops and on their mirror images, and decodes the mean of both heatmaps.
 
     Args:
-        network: (B, 3, H, W) normalised -> (B, C, H/4, W/4) heat maps.
+        network: (B, 3, H, W) normalised -> (B, C, H/4, W/4) heatmaps.
         style: of the crops.
         joints: which 17 of the C channels are COCO's keypoints.
         device: where the network is.
@@ -42,11 +42,11 @@ class HeatmapPartner:
         self.device, self.source = device, source
 
     def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
-        """See `Partner`.
+        """See `Expert`.
 
         Raises:
             ConfigError: the crops don't fit into the GPU's memory.
-            WeightsError: the heat maps are not finite.
+            WeightsError: the heatmaps are not finite.
         """
         windows = windows_of(boxes, self.style.size)
         crops = torch.from_numpy(cut(image, windows, self.style))
@@ -54,7 +54,7 @@ class HeatmapPartner:
             return Poses(np.zeros((0, len(self.joints), 2)), np.zeros((0, len(self.joints))))
         heatmaps = torch.cat([self._heatmaps(part) for part in torch.split(crops, BATCH)]).numpy()
         places, peaks = decode_heatmaps(heatmaps)
-        return Poses(windows.to_picture(places), peaks.clip(0, 1))
+        return Poses(windows.to_image(places), peaks.clip(0, 1))
 
     @torch.inference_mode()
     def _heatmaps(self, crops: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class HeatmapPartner:
             raise ConfigError(f"{self.source} is too large for {self.device}. Use -DEVICE cpu.") from error
         mean = (straight + mirrored) / 2
         if not bool(torch.isfinite(mean).all()):
-            raise WeightsError(f"{self.source} gives heat maps that are not finite. Its weights are broken.")
+            raise WeightsError(f"{self.source} gives heatmaps that are not finite. Its weights are broken.")
         return mean
 
     def _run(self, crops: Tensor) -> Tensor:

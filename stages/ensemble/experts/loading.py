@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sia.errors import ConfigError, unknown
-from stages.ensemble.experts.expert import Partner
-from stages.ensemble.experts.own import OwnPartner
+from stages.ensemble.experts.expert import Expert
+from stages.ensemble.experts.own import OwnExpert
 from stages.ensemble.experts.sapiens import load_sapiens
 from stages.ensemble.experts.sapiens2 import load_sapiens2
 from stages.ensemble.experts.simcc import load_simcc
 from stages.ensemble.experts.vitpose import load_vitpose
 from utils.hub.model_store import check_unchanged
 
-LOADERS: dict[str, Callable[[Path, str], Partner]] = {
-    "own": OwnPartner.load,
+LOADERS: dict[str, Callable[[Path, str], Expert]] = {
+    "own": OwnExpert.load,
     "vitpose": load_vitpose,
     "sapiens": load_sapiens,
     "sapiens2": load_sapiens2,
@@ -51,7 +51,7 @@ def parse_members(text: str | None) -> list[MemberName]:
     return members
 
 
-def load_partner(member: MemberName, device: str) -> Partner:
+def load_expert(member: MemberName, device: str) -> Expert:
     """Opens a member's file.
 
     Raises:

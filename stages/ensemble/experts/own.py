@@ -1,4 +1,4 @@
-"""The project's own models as partners: they see whole pictures, and their people are matched to the boxes."""
+"""The project's own models as partners: they see whole images, and their people are matched to the boxes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAME = 0.3
 
 @dataclass(frozen=True)
 class View:
-    """How a picture is shown to a model.
+    """How an image is shown to a model.
 
     Attributes:
         flip: mirrored.
@@ -34,7 +34,7 @@ class View:
         return f"{'flip' if self.flip else 'plain'}-{self.scale:g}"
 
 
-class OwnPartner:
+class OwnExpert:
     """One view of one model of ours."""
 
     def __init__(self, predictor: Predictor, view: View = View()) -> None:
@@ -43,7 +43,7 @@ class OwnPartner:
         self.predictor, self.view = Predictor(predictor.runtime, size), view
 
     @classmethod
-    def load(cls, path: Path, device: str) -> OwnPartner:
+    def load(cls, path: Path, device: str) -> OwnExpert:
         """Opens any file that `Predictor` takes.
 
         Raises:
@@ -53,14 +53,14 @@ class OwnPartner:
         return cls(Predictor.load(path, device))
 
     def find(self, image: NDArray[np.uint8]) -> People:
-        """Everybody in the picture (H, W, 3) uint8 RGB, best first, in its pixels."""
+        """Everybody in the image (H, W, 3) uint8 RGB, best first, in its pixels."""
         if not self.view.flip:
             return self.predictor.predict([image])[0]
         mirrored = self.predictor.predict([np.ascontiguousarray(image[:, ::-1])])[0]
         return mirror(mirrored, image.shape[1], self.predictor.skeleton.flip_order)
 
     def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
-        """See `Partner`; K is that of the model's skeleton."""
+        """See `Expert`; K is that of the model's skeleton."""
         people = self.find(image)
         count = self.predictor.skeleton.num_keypoints
         keypoints, confidences = np.full((len(boxes), count, 2), np.nan), np.zeros((len(boxes), count))
@@ -73,7 +73,7 @@ class OwnPartner:
 
 
 def mirror(people: People, width: int, flip_order: list[int]) -> People:
-    """The people of a mirrored picture of this width, in the picture as it was."""
+    """The people of a mirrored image of this width, in the image as it was."""
     boxes = people.boxes.copy()
     boxes[:, [0, 2]] = width - people.boxes[:, [2, 0]]
     keypoints = people.keypoints[:, flip_order].copy()

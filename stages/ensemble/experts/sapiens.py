@@ -96,5 +96,5 @@ def _scripted(path: Path, device: torch.device) -> HeatmapPartner:
         except (RuntimeError, AttributeError) as error:
             raise WeightsError(f"{path} takes no crops of (1, 3, 1024, 768): it is no Sapiens for pose.") from error
     if len(shape) != 4 or shape[2:] != (SIZE[0] // 4, SIZE[1] // 4):
-        raise WeightsError(f"{path} must give heat maps of (1, keypoints, 256, 192), but gives {shape}.")
+        raise WeightsError(f"{path} must give heatmaps of (1, keypoints, 256, 192), but gives {shape}.")
     return HeatmapPartner(model, CropStyle(SIZE, True, _SCRIPT_COLOURS), coco_joints(shape[1], path), device, path)

@@ -125,7 +125,7 @@ class _Head(nn.Module):
 
 
 class Sapiens(nn.Module):
-    """Crops (B, 3, H, W), normalised -> heat maps (B, K, H / 4, W / 4)."""
+    """Crops (B, 3, H, W), normalised -> heatmaps (B, K, H / 4, W / 4)."""
 
     def __init__(self, sizes: SapiensSizes) -> None:
         super().__init__()
@@ -133,6 +133,6 @@ class Sapiens(nn.Module):
         self.head = _Head(sizes)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Draws a heat map a keypoint."""
+        """Draws a heatmap a keypoint."""
         heatmaps: Tensor = self.head(self.backbone(crops))
         return heatmaps

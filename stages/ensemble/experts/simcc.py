@@ -25,7 +25,7 @@ BINS = 2
 BATCH = 16
 
 
-class SimccPartner:
+class SimccExpert:
     """Runs on crops and on their mirror images, and decodes the mean of both scores."""
 
     def __init__(self, session: Any, style: CropStyle, joints: list[int], batched: bool, source: object) -> None:
@@ -34,7 +34,7 @@ class SimccPartner:
         self.batch = BATCH if batched else 1
 
     def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
-        """See `Partner`."""
+        """See `Expert`."""
         windows = windows_of(boxes, self.style.size)
         crops = cut(image, windows, self.style)
         if not len(crops):
@@ -47,7 +47,7 @@ class SimccPartner:
         places, scores = decode_simcc(along_x, along_y)
         positive = scores.clip(min=0)
         # The scores have no upper limit, so they are squeezed: cutting them at 1 would make the best ones equal.
-        return Poses(windows.to_picture(places), positive / (1 + positive))
+        return Poses(windows.to_image(places), positive / (1 + positive))
 
     def _run(self, crops: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Scores along x and along y; outputs have other names in other files, but one order."""
@@ -60,7 +60,7 @@ def _split(crops: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
     return [crops[start : start + size] for start in range(0, len(crops), size)]
 
 
-def load_simcc(path: Path, device: str) -> SimccPartner:
+def load_simcc(path: Path, device: str) -> SimccExpert:
     """Opens an .onnx file, or the zip file with ``end2end.onnx`` in it that RTMPose is published as.
 
     Raises:
@@ -80,7 +80,7 @@ def load_simcc(path: Path, device: str) -> SimccPartner:
         raise WeightsError(f"{path} is broken or no ONNX file. Copy or download it again.") from error
     size, count = _check(session, path)
     batched = not isinstance(session.get_inputs()[0].shape[0], int)
-    return SimccPartner(session, CropStyle(size, unbiased=False), coco_joints(count, path), batched, path)
+    return SimccExpert(session, CropStyle(size, unbiased=False), coco_joints(count, path), batched, path)
 
 
 def _unzipped(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures and people move together: markers are painted, warped, found again and compared with the warped points."""
+"""Images and people move together: markers are painted, warped, found again and compared with the warped points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from datasets.augmentation.colour import colour_matrix, jitter_colour
 from datasets.augmentation.geometry import warp_labels, warp_points
-from datasets.augmentation.strong_views import path_view
+from datasets.augmentation.strong_views import strong_view
 from datasets.augmentation.transforms import Augmentation, place, random_placement, training_sample, validation_sample
 from datasets.labels import Labels
 from sia.errors import ConfigError
@@ -31,7 +31,7 @@ from sia.io.letterbox import (
     warp_image,
 )
 from sia.skeletons.skeleton import Skeleton
-from utils.config.train_config import PATHS
+from utils.config.train_config import AUGMENTATIONS
 
 SKELETON = Skeleton.from_category({"name": "person", "keypoints": ["nose", "left_hand", "right_hand"]})
 FLIP = SKELETON.flip_order
@@ -39,7 +39,7 @@ MARKERS = np.array([[[150.25, 90.5, 2], [60.5, 140.0, 1], [230.0, 61.75, 2]]], n
 BOX = [40.0, 45.0, 250.0, 160.0]
 HEIGHT, WIDTH = 201, 303
 TOLERANCE = 0.1
-"""Pixels between a warped point and the marker found in the warped picture."""
+"""Pixels between a warped point and the marker found in the warped image."""
 
 examples = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -60,7 +60,7 @@ def blob(centre: np.ndarray, height: int = HEIGHT, width: int = WIDTH, sigma: fl
     return np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * sigma**2))
 
 
-def marked_picture() -> np.ndarray:
+def marked_image() -> np.ndarray:
     """Each joint is a spot in a colour channel of its own, on the grey that also fills the border."""
     spots = np.stack([blob(point) for point in MARKERS[0, :, :2]], axis=-1)
     return (FILL + 120 * spots).round().astype(np.uint8)
@@ -73,8 +73,8 @@ def centroid(channel: np.ndarray) -> np.ndarray:
     return np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
 
 
-class Pictures:
-    """A data set of one marked picture, decoded from a file as in training."""
+class Images:
+    """A data set of one marked image, decoded from a file as in training."""
 
     skeleton = SKELETON
 
@@ -95,11 +95,11 @@ class Pictures:
 
 
 @pytest.fixture(scope="module", params=["a.png", "a.jpg"])
-def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pictures]:
+def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
     file = tmp_path_factory.mktemp("marked") / request.param
     options = {} if file.suffix == ".png" else {"quality": 100, "subsampling": 0}
-    Image.fromarray(marked_picture()).save(file, **options)
-    yield Pictures(file)
+    Image.fromarray(marked_image()).save(file, **options)
+    yield Images(file)
 
 
 def check_markers(image: np.ndarray, labels: Labels, mirrored: bool, margin: float, tolerance: float) -> int:
@@ -121,30 +121,30 @@ def determinant(matrix: np.ndarray) -> float:
 
 @examples
 @given(seed=seeds, size=sizes, low=st.floats(0.2, 1.0), rotation=st.floats(0, 180))
-def test_points_stay_on_the_picture(
-    pictures: Pictures, seed: int, size: tuple[int, int], low: float, rotation: float
+def test_points_stay_on_the_image(
+    images: Images, seed: int, size: tuple[int, int], low: float, rotation: float
 ) -> None:
     augmentation = Augmentation(scale=(low, 2.0), rotation=rotation, shift=0.2)
     rng = np.random.default_rng(seed)
     matrix = random_placement((HEIGHT, WIDTH), size, size, augmentation, rng, zoom=1.0)
     assume(scale_of(matrix) >= 0.12)  # a smaller spot can't be located so well, however exact the warp is
-    sample = place(pictures, 0, matrix, size)
+    sample = place(images, 0, matrix, size)
     assert sample.image.shape == (*size, 3)
     check_markers(sample.image, sample.labels, determinant(matrix) < 0, 20 * scale_of(matrix) + 3, TOLERANCE)
 
 
 @pytest.mark.parametrize("scale", [0.13, 0.2, 0.25, 0.26, 0.34, 0.5, 0.51, 0.99, 1.0, 1.7])
 @pytest.mark.parametrize("mirror", [1, -1])
-def test_every_reduction_is_exact(pictures: Pictures, scale: float, mirror: int) -> None:
+def test_every_reduction_is_exact(images: Images, scale: float, mirror: int) -> None:
     """Shrunken decoding, block averages and the warp agree; all three joints are checked."""
     size = (int(HEIGHT * scale) + 1, int(WIDTH * scale) + 1)
     matrix = affine([[mirror * scale, 0], [0, scale]], (0 if mirror > 0 else WIDTH * scale, 0))
-    sample = place(pictures, 0, matrix, size)
+    sample = place(images, 0, matrix, size)
     assert check_markers(sample.image, sample.labels, mirror < 0, 0, TOLERANCE) == 3
 
 
 def test_a_mirror_image_is_exact_and_swaps_left_and_right() -> None:
-    image, labels = marked_picture(), labels_of([BOX], MARKERS, [[10, 20, 70, 50]])
+    image, labels = marked_image(), labels_of([BOX], MARKERS, [[10, 20, 70, 50]])
     mirror = affine([[-1, 0], [0, 1]], (WIDTH, 0))
     flipped = warp_labels(labels, mirror, (HEIGHT, WIDTH), FLIP)
     np.testing.assert_array_equal(warp_image(image, mirror, (HEIGHT, WIDTH)), image[:, ::-1])
@@ -221,7 +221,7 @@ def only(labels: Labels, index: int) -> Labels:
 
 
 def check_one_person(before: Labels, after: Labels, matrix: np.ndarray, size: tuple[int, int]) -> None:
-    """Joints that were inside the box are inside the new one; a person is taught, ignored or out of the picture."""
+    """Joints that were inside the box are inside the new one; a person is taught, ignored or out of the image."""
     assert len(after) + len(after.ignored) <= 1
     joints = before.keypoints[0]
     low, high = before.boxes[0, :2], before.boxes[0, 2:]
@@ -299,20 +299,20 @@ def test_letterbox_fits_is_centred_and_can_be_undone(
     assert min(target[0] - source[0] * scale, target[1] - source[1] * scale) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_picture_of_the_right_size_is_not_touched() -> None:
-    image = marked_picture()
+def test_a_image_of_the_right_size_is_not_touched() -> None:
+    image = marked_image()
     result, letterbox = letterbox_image(image, (HEIGHT, WIDTH))
     np.testing.assert_array_equal(result, image)
     assert letterbox == Letterbox(1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("size", [(256, 256), (640, 480), (96, 320), (100, 40)])
-def test_validation_is_a_letterbox(pictures: Pictures, size: tuple[int, int]) -> None:
-    sample, letterbox = validation_sample(pictures, 0, size)
+def test_validation_is_a_letterbox(images: Images, size: tuple[int, int]) -> None:
+    sample, letterbox = validation_sample(images, 0, size)
     expected = MARKERS[0, :, :2] * letterbox.scale + (letterbox.pad_x, letterbox.pad_y)
     np.testing.assert_allclose(sample.labels.keypoints[0, :, :2], expected, rtol=1e-5)
     assert check_markers(sample.image, sample.labels, False, 0, TOLERANCE) == 3
-    again, _ = letterbox_image(pictures.read_image(0), size)
+    again, _ = letterbox_image(images.read_image(0), size)
     np.testing.assert_array_equal(sample.image, again)
 
 
@@ -332,9 +332,9 @@ def test_strong_reduction_does_not_alias() -> None:
 
 @examples
 @given(seed=seeds)
-def test_mosaic_keeps_points_on_their_pictures(pictures: Pictures, seed: int) -> None:
+def test_mosaic_keeps_points_on_their_images(images: Images, seed: int) -> None:
     """Each labelled joint has its bright spot beneath it, in whichever tile it is."""
-    many = Pictures(pictures.file, count=7)
+    many = Images(images.file, count=7)
     augmentation = Augmentation(mosaic=1.0, colour=0.0)
     sample, _ = training_sample(many, 3, (240, 320), augmentation, np.random.default_rng(seed))
     assert sample.sources[0] == 3 and len(sample.sources) == 4
@@ -346,9 +346,9 @@ def test_mosaic_keeps_points_on_their_pictures(pictures: Pictures, seed: int) ->
                 assert patch.max() > FILL + 60
 
 
-def test_the_first_tile_of_a_mosaic_has_the_matrix(pictures: Pictures) -> None:
+def test_the_first_tile_of_a_mosaic_has_the_matrix(images: Images) -> None:
     augmentation = Augmentation(mosaic=1.0, colour=0.0, shift=0.0, rotation=0.0)
-    sample, matrix = training_sample(pictures, 0, (240, 320), augmentation, np.random.default_rng(5))
+    sample, matrix = training_sample(images, 0, (240, 320), augmentation, np.random.default_rng(5))
     spots = warp_points(MARKERS[0, :, :2], matrix)
     order = FLIP if determinant(matrix) < 0 else [0, 1, 2]
     first = sample.labels.keypoints[0]
@@ -359,15 +359,15 @@ def test_the_first_tile_of_a_mosaic_has_the_matrix(pictures: Pictures) -> None:
 
 @examples
 @given(seed=seeds)
-def test_samples_are_decided_by_the_generator(pictures: Pictures, seed: int) -> None:
-    first, _ = training_sample(pictures, 0, (96, 128), Augmentation(), np.random.default_rng(seed))
-    second, _ = training_sample(pictures, 0, (96, 128), Augmentation(), np.random.default_rng(seed))
+def test_samples_are_decided_by_the_generator(images: Images, seed: int) -> None:
+    first, _ = training_sample(images, 0, (96, 128), Augmentation(), np.random.default_rng(seed))
+    second, _ = training_sample(images, 0, (96, 128), Augmentation(), np.random.default_rng(seed))
     np.testing.assert_array_equal(first.image, second.image)
     assert_same(first.labels, second.labels, atol=0)
 
 
 def test_colour_changes_colours_only_and_grey_stays_grey() -> None:
-    image = marked_picture()
+    image = marked_image()
     for seed in range(30):
         result = jitter_colour(image, np.random.default_rng(seed), 1.0)
         assert result.shape == image.shape and result.dtype == np.uint8
@@ -395,7 +395,7 @@ def test_impossible_ranges_are_refused(values: dict[str, object]) -> None:
 
 
 def test_opencv_agrees_about_pixel_centres() -> None:
-    """Doubling a picture of two pixels puts their centres at a quarter and three quarters."""
+    """Doubling an image of two pixels puts their centres at a quarter and three quarters."""
     image = np.zeros((3, 2, 3), np.uint8)
     image[:, 1] = 200
     doubled = warp_image(image, affine(np.eye(2) * 2), (6, 4))
@@ -421,19 +421,19 @@ def test_thin_images_are_letterboxed(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("flip_pairs", "some"), [(None, False), ([], True), ([["paw_2", "paw_3"]], True)])
 def test_nothing_is_mirrored_where_nobody_knows_the_sides(
-    pictures: Pictures, monkeypatch: pytest.MonkeyPatch, flip_pairs: list[list[str]] | None, some: bool
+    images: Images, monkeypatch: pytest.MonkeyPatch, flip_pairs: list[list[str]] | None, some: bool
 ) -> None:
     """Whole samples, tiles of mosaics and the student's views alike."""
     category: dict[str, object] = {"keypoints": ["paw_1", "paw_2", "paw_3"]}
     skeleton = Skeleton.from_category(category if flip_pairs is None else {**category, "flip_pairs": flip_pairs})
-    monkeypatch.setattr(pictures, "skeleton", skeleton, raising=False)
+    monkeypatch.setattr(images, "skeleton", skeleton, raising=False)
     signs = []
     for seed in range(12):
         for mosaic in (0.0, 1.0):
             rng = np.random.default_rng(seed)
-            _, matrix = training_sample(pictures, 0, (64, 64), Augmentation(mosaic=mosaic), rng)
+            _, matrix = training_sample(images, 0, (64, 64), Augmentation(mosaic=mosaic), rng)
             signs.append(determinant(matrix))
-        for path in PATHS:
+        for path in AUGMENTATIONS:
             rng = np.random.default_rng(seed)
-            signs.append(determinant(path_view(marked_picture(), path, (64, 64), skeleton, rng)[1]))
+            signs.append(determinant(strong_view(marked_image(), path, (64, 64), skeleton, rng)[1]))
     assert any(sign < 0 for sign in signs) == some

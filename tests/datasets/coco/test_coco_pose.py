@@ -107,7 +107,7 @@ def test_a_given_skeleton_is_used_when_its_names_agree(make_dataset: Make, conte
 
 
 @pytest.mark.parametrize("layout", ["train2017", "train", "images", "images/train"])
-def test_finds_pictures_in_cocos_layout(make_dataset: Make, layout: str) -> None:
+def test_finds_images_in_cocos_layout(make_dataset: Make, layout: str) -> None:
     flat = make_dataset()
     root = flat.annotation_file.parent / "coco"
     shutil.copytree(flat.image_root, root / layout)
@@ -206,7 +206,7 @@ BAD_FILES: dict[str, tuple[Callable[[Content], Any], str]] = {
         set_in("categories", 0, skeleton=[[1, 2, 3]]),
         "'skeleton' is .* count from 1",
     ),
-    "shares of the image": (shares, "joints lie between 0 and 1, as shares of the image. Give pixels"),
+    "fractions of the image": (shares, "joints lie between 0 and 1, as fractions of the image. Give pixels"),
     "missing image": (
         set_in("images", 1, file_name="nowhere.png"),
         "1 of 4 images of train.json are missing, such as n",
@@ -255,11 +255,11 @@ def test_truncated_images_are_named(make_dataset: Make, content: Content, name: 
     data = (folder / name).read_bytes()
     for size in (len(data) * 2 // 3, 10, 0):
         (folder / name).write_bytes(data[:size])
-        with pytest.raises(DataError, match=rf"Can't read the picture .*{name}: "):
+        with pytest.raises(DataError, match=rf"Can't read the image .*{name}: "):
             dataset.read_image(0)
 
 
-def test_a_picture_that_vanished_or_has_another_size(make_dataset: Make) -> None:
+def test_a_image_that_vanished_or_has_another_size(make_dataset: Make) -> None:
     dataset = make_dataset()
     cv2.imwrite(str(dataset.file(1)), photograph(80, 60))
     with pytest.raises(DataError, match=r"0001\.png: this image is 60x80, but train\.json says 80x60"):
@@ -274,7 +274,7 @@ def test_exif_orientation_is_honoured(make_dataset: Make, content: Content) -> N
     folder = make_dataset().image_root
     upright = photograph()
     exif = Image.Exif()
-    exif[0x0112] = 6  # a viewer turns the stored picture by 90 degrees clockwise
+    exif[0x0112] = 6  # a viewer turns the stored image by 90 degrees clockwise
     Image.fromarray(np.rot90(upright)).save(folder / "turned.jpg", exif=exif, quality=95)
     for shrink in (1, 2):
         image = make_dataset(content).read_image(0, shrink)
@@ -297,8 +297,8 @@ def test_every_colour_mode_becomes_rgb(make_dataset: Make, content: Content, mod
     name = "a.jpg" if mode == "CMYK" else "a.png"
     content["images"][0]["file_name"] = name
     folder = make_dataset().image_root
-    picture = Image.fromarray(photograph())
-    stored = picture.convert("L").convert("I;16") if mode == "I;16" else picture.convert(mode)
+    source = Image.fromarray(photograph())
+    stored = source.convert("L").convert("I;16") if mode == "I;16" else source.convert(mode)
     stored.save(folder / name)
     image = make_dataset(content).read_image(0)
     assert image.shape == (60, 80, 3) and image.dtype == np.uint8

@@ -195,7 +195,7 @@ WRONG = {
     "no joint": (lambda: one('<skeleton label="person"></skeleton>'), "neither a box nor a labelled joint"),
     "flat box": (lambda: one(box({"bbox": [1, 2, 0, 5]}, 0)), "has a box of 0x5 px"),
     "no corner": (lambda: one('<box label="person" xtl="1"/>'), "<box> has ytl None"),
-    "no image": (lambda: document(""), "there is no picture in it"),
+    "no image": (lambda: document(""), "there is no image in it"),
 }
 
 

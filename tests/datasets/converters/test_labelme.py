@@ -45,10 +45,10 @@ def test_round_trip(coco, tmp_path):
         name = image["file_name"]
         write(
             tmp_path / "json" / "deep",
-            labelme(shapes, f"..\\..\\pictures\\{name}".replace("/", "\\"), image["width"], image["height"]),
+            labelme(shapes, f"..\\..\\images\\{name}".replace("/", "\\"), image["width"], image["height"]),
             f"{image['id']}.json",
         )
-    writer = import_labelme(tmp_path / "json", tmp_path / "pictures")
+    writer = import_labelme(tmp_path / "json", tmp_path / "images")
     assert_same(writer.content(), coco, 1e-6)
 
 
@@ -107,5 +107,5 @@ def test_what_is_wrong_is_one_line(tmp_path, case):
 def test_folders(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         import_labelme(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="there is no picture in it"):
+    with pytest.raises(DataError, match="there is no image in it"):
         import_labelme(tmp_path).content()

@@ -32,7 +32,7 @@ def line(row, content, width, height, dims=3):
     return "0 " + " ".join(f"{value:.6f}" if value != int(value) else f"{int(value)}" for value in values)
 
 
-def picture(path, width, height, **options):
+def save_image(path, width, height, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, height)).save(path, **options)
 
@@ -46,9 +46,9 @@ def write_yaml(folder, **changes):
 
 @pytest.fixture
 def files(tmp_path):
-    """One picture of 200x100 with one person of two keypoints."""
+    """One image of 200x100 with one person of two keypoints."""
     write_yaml(tmp_path, kpt_shape=[2, 3], flip_idx=[1, 0], kpt_names={0: ["left_end", "right_end"]})
-    picture(tmp_path / "images" / "train" / "a.jpg", 200, 100)
+    save_image(tmp_path / "images" / "train" / "a.jpg", 200, 100)
     labels = tmp_path / "labels" / "train"
     labels.mkdir(parents=True)
     (labels / "a.txt").write_text("0 0.5 0.5 0.5 0.5 0.3 0.4 2 0.6 0.7 1\n")
@@ -63,7 +63,7 @@ def run(files, **options):
 def test_round_trip(coco, tmp_path, dims):
     for image in coco["images"]:
         width, height = image["width"], image["height"]
-        picture(tmp_path / "images" / image["file_name"], width, height)
+        save_image(tmp_path / "images" / image["file_name"], width, height)
         label = (tmp_path / "labels" / image["file_name"]).with_suffix(".txt")
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("\n".join(line(row, coco, width, height, dims) for row in people_of(coco, image["id"])))
@@ -84,18 +84,18 @@ def test_own_keypoints(files):
     assert content["categories"][0]["flip_pairs"] == [["left_end", "right_end"]]
 
 
-def test_pictures_without_labels_are_background_and_counted(files):
-    picture(files / "images" / "train" / "b.png", 30, 20)
+def test_images_without_labels_are_background_and_counted(files):
+    save_image(files / "images" / "train" / "b.png", 30, 20)
     (files / "images" / "train" / "notes.md").write_text("")
     writer = run(files)
     assert len(writer.content()["images"]) == 2
-    assert "pictures without a label file: taken as background: 1" in writer.describe()
+    assert "images without a label file: taken as background: 1" in writer.describe()
 
 
-def test_pictures_are_taken_as_viewers_show_them(files):
+def test_images_are_taken_as_viewers_show_them(files):
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture(files / "images" / "train" / "a.jpg", 100, 200, exif=exif)
+    save_image(files / "images" / "train" / "a.jpg", 100, 200, exif=exif)
     (image,) = run(files).content()["images"]
     assert (image["width"], image["height"]) == (200, 100)
 
@@ -123,8 +123,8 @@ WRONG_ROWS = {
     "class": ("7" + ROW[1:], "line 1: class 7, but names has 1"),
     "half class": ("0.5" + ROW[1:], "line 1: class 0.5"),
     "visibility": (ROW.replace(" 2 ", " 3 "), "line 1: visibility 3"),
-    "pixels": ("0 100 50 100 50 0.3 0.4 2 0.6 0.7 1", "is not in shares of the picture"),
-    "nan box": (ROW.replace("0.5", "nan", 1), "is not in shares of the picture"),
+    "pixels": ("0 100 50 100 50 0.3 0.4 2 0.6 0.7 1", "is not in fractions of the image"),
+    "nan box": (ROW.replace("0.5", "nan", 1), "is not in fractions of the image"),
     "nan": (ROW.replace("0.3", "nan"), "no finite number"),
     "flat": ("0 0.5 0.5 0 0.5 0.3 0.4 2 0.6 0.7 1", "has a box of 0x50 px"),
     "binary": (b"\xff\xfe\x00", "can't read it"),
@@ -175,15 +175,15 @@ def test_folders_and_files_that_do_not_fit(files):
     with pytest.raises(DataError, match="Give --label_dir"):
         import_yolo(files / "data.yaml", files / "labels" / "train")
     (files / "labels" / "train" / "b.txt").write_text("")
-    with pytest.raises(DataError, match=r"1 label files have no picture .* such as b\.txt"):
+    with pytest.raises(DataError, match=r"1 label files have no image .* such as b\.txt"):
         run(files)
     (files / "labels" / "train" / "b.txt").unlink()
-    picture(files / "images" / "train" / "a.png", 3, 3)
-    with pytest.raises(DataError, match="1 pictures share their name"):
+    save_image(files / "images" / "train" / "a.png", 3, 3)
+    with pytest.raises(DataError, match="1 images share their name"):
         run(files)
 
 
-def test_a_broken_picture_is_named(files):
+def test_a_broken_image_is_named(files):
     (files / "images" / "train" / "a.jpg").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"a\.jpg"):
         run(files)

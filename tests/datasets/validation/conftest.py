@@ -1,4 +1,4 @@
-"""Four pictures with people and faultless annotations, of COCO's photographs and drawn ones, to plant defects in."""
+"""Four images with people and faultless annotations, of COCO's photographs and drawn ones, to plant defects in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from datasets.synthetic import write_dataset
-from datasets.validation import Inspection, Severity, inspect
+from datasets.validation import Severity, ValidationReport, validate
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Sample:
         return self.content["images"][0]
 
     @property
-    def picture(self) -> Path:
+    def image_path(self) -> Path:
         return self.folder / "images" / self.image["file_name"]
 
     def save(self, name: str = "train.json") -> Path:
@@ -43,9 +43,9 @@ class Sample:
         path.write_text(self.content if isinstance(self.content, str) else json.dumps(self.content))
         return path
 
-    def inspect(self, **options: Any) -> Inspection:
+    def validate(self, **options: Any) -> ValidationReport:
         self.save()
-        return inspect(self.file, self.folder / "images", **options)
+        return validate(self.file, self.folder / "images", **options)
 
     def copy(self, folder: Path) -> Sample:
         shutil.copytree(self.folder, folder)
@@ -64,8 +64,8 @@ def faces_us(row: dict[str, Any]) -> bool:
 
 def choose(content: dict[str, Any], folder: Path, file: Path) -> dict[str, Any]:
     """Four images without findings; the first annotation is of a person who faces us."""
-    found = inspect(file, folder)
-    faulty = {finding.image for finding in found.findings if finding.severity is not Severity.NOTE}
+    found = validate(file, folder)
+    faulty = {issue.image for issue in found.issues if issue.severity is not Severity.NOTE}
     clean = [image["id"] for index, image in enumerate(content["images"]) if index not in faulty]
     rows = [row for row in content["annotations"] if row["image_id"] in clean]
     facing = next(row for row in rows if faces_us(row))

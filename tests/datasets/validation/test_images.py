@@ -1,4 +1,4 @@
-"""Fingerprints of pictures and names of videos."""
+"""Fingerprints of images and names of videos."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_video_name(file_name, video):
     assert video_name(file_name) == video
 
 
-def test_fingerprints_of_different_pictures_differ():
+def test_fingerprints_of_different_images_differ():
     rng = np.random.default_rng(0)
     prints = [fingerprint(cv2.blur(rng.integers(0, 255, (120, 160, 3), np.uint8), (9, 9))) for _ in range(2)]
     assert int(np.bitwise_count(prints[0] ^ prints[1]).sum()) > 1.5 * SIMILAR

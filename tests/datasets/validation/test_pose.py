@@ -53,8 +53,8 @@ def test_a_long_limb_of_an_own_skeleton_is_found():
     people = [worm(rng, i) for i in range(2000)]
     assert list(check_poses(data(people))) == []
     people[7].joints[5, 0] += 300
-    (finding,) = check_poses(data(people))
-    assert (finding.check, finding.row, finding.joints) == ("limb", 7, (4, 5))
+    (issue,) = check_poses(data(people))
+    assert (issue.check, issue.row, issue.joints) == ("limb", 7, (4, 5))
 
 
 def test_limbs_that_nobody_has_are_no_problem():

@@ -1,4 +1,4 @@
-"""The report: faulty pictures first, every value escaped, nothing but data from the outside in it."""
+"""The report: faulty images first, every value escaped, nothing but data from the outside in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pytest
 
 from datasets.validation.report import choose, write_report
-from tests.datasets.validation.test_inspection import PLANTS
+from tests.datasets.validation.test_report_data import PLANTS
 
 
 def page_data(folder):
@@ -21,18 +21,18 @@ def test_report(sample, tmp_path):
     PLANTS["joint-outside-image"][0](sample)
     folder = tmp_path / "report"
     folder.mkdir()
-    write_report(sample.inspect(), folder, 3)
+    write_report(sample.validate(), folder, 3)
     data = page_data(folder)
     assert data["totals"]["error"] == 0
     assert [check["count"] for check in data["checks"] if check["name"] == "joint-outside-image"] == [1]
-    assert data["pictures"][0]["image"] == 0
-    assert sorted(path.name for path in (folder / "pictures").iterdir()) == sorted(
-        picture["src"].removeprefix("pictures/") for picture in data["pictures"]
+    assert data["infos"][0]["image"] == 0
+    assert sorted(path.name for path in (folder / "infos").iterdir()) == sorted(
+        image_path["src"].removeprefix("images/") for image_path in data["infos"]
     )
-    assert len(data["pictures"]) == 3
-    findings = json.loads((folder / "findings.json").read_text())["findings"]
-    assert findings[0]["annotation_id"] == sample.person["id"]
-    assert findings[0]["joints"] == [5]
+    assert len(data["infos"]) == 3
+    issues = json.loads((folder / "findings.json").read_text())["issues"]
+    assert issues[0]["annotation_id"] == sample.person["id"]
+    assert issues[0]["joints"] == [5]
 
 
 def test_the_faulty_come_first_in_turn(sample):
@@ -40,11 +40,11 @@ def test_the_faulty_come_first_in_turn(sample):
     PLANTS["num-keypoints"][0](sample)
     other = next(row for row in sample.content["annotations"] if row["image_id"] != sample.image["id"])
     other["bbox"] = []
-    inspection = sample.inspect()
+    report_data = sample.validate()
     place = [image["id"] for image in sample.content["images"]].index(other["image_id"])
-    assert choose(inspection, 2, 0) == [place, 0]
-    assert sorted(choose(inspection, 99, 0)) == [0, 1, 2, 3]
-    assert choose(inspection, 0, 0) == []
+    assert choose(report_data, 2, 0) == [place, 0]
+    assert sorted(choose(report_data, 99, 0)) == [0, 1, 2, 3]
+    assert choose(report_data, 0, 0) == []
 
 
 @pytest.mark.parametrize("name", ["</script><script>alert(1)</script>.jpg", "a'b\"c&amp;.jpg"])
@@ -52,13 +52,13 @@ def test_names_can_not_break_out_of_the_page(sample, tmp_path, name):
     sample.image["file_name"] = name
     folder = tmp_path / "report"
     folder.mkdir()
-    write_report(sample.inspect(), folder, 2)
+    write_report(sample.validate(), folder, 2)
     text = (folder / "index.html").read_text("utf-8")
     assert text.count("<script>") == text.count("</script>") == 1
-    assert page_data(folder)["findings"][0]["file_name"] == name
+    assert page_data(folder)["issues"][0]["file_name"] == name
 
 
 def test_the_page_loads_nothing_from_elsewhere(sample, tmp_path):
-    write_report(sample.inspect(), tmp_path, 1)
+    write_report(sample.validate(), tmp_path, 1)
     addresses = set(re.findall(r"https?://[^\s\"'<)]+", (tmp_path / "index.html").read_text("utf-8")))
     assert addresses <= {"http://www.w3.org/2000/svg"}

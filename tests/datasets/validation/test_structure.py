@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.coco.coco_pose import CocoPose
-from datasets.validation import CHECKS, Severity, inspect
-from datasets.validation.repairs import REPAIRS, repair
+from datasets.validation import CHECKS, Severity, validate
+from datasets.validation.fixes import REPAIRS, fix
 from datasets.validation.report import write_report
 from sia.coco.annotation_file import OF_IMAGES
 from sia.coco.annotation_parser import parse
@@ -58,7 +58,7 @@ def bent(draw):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pictures, and faultless.json."""
+    """Images, and faultless.json."""
     folder = tmp_path_factory.mktemp("junk")
     write_images(folder / "images", coco_content(2, 30, 40))
     (folder / "faultless.json").write_text(json.dumps(coco_content(2)))
@@ -70,14 +70,14 @@ def folder(tmp_path_factory):
 def test_any_junk_ends_in_findings(folder, content):
     file = folder / "bent.json"
     file.write_text(json.dumps(content))
-    inspection = inspect(file, folder / "images", (folder / "faultless.json", folder / "images"))
-    assert all(finding.check in CHECKS for finding in inspection.findings)
+    report_data = validate(file, folder / "images", (folder / "faultless.json", folder / "images"))
+    assert all(issue.check in CHECKS for issue in report_data.issues)
     with tempfile.TemporaryDirectory() as report:
-        write_report(inspection, Path(report), 1)
-    if inspection.data is not None:
-        before = str(inspection.data.content)
-        repair(inspection.data, inspection.pictures, inspection.findings)
-        assert str(inspection.data.content) == before  # as text, since NaN is not equal to itself
+        write_report(report_data, Path(report), 1)
+    if report_data.data is not None:
+        before = str(report_data.data.content)
+        fix(report_data.data, report_data.infos, report_data.issues)
+        assert str(report_data.data.content) == before  # as text, since NaN is not equal to itself
 
 
 OF_PIXELS = {"image-broken", "image-size"}
@@ -98,7 +98,7 @@ def test_training_evaluation_and_validator_agree(folder, content):
     """Training stops exactly where the validator finds an error; evaluation, too, but for names and sizes of images."""
     file = folder / "agree.json"
     file.write_text(json.dumps(content))
-    found = {f.check for f in inspect(file, folder / "images").findings if f.severity is Severity.ERROR} - OF_PIXELS
+    found = {f.check for f in validate(file, folder / "images").issues if f.severity is Severity.ERROR} - OF_PIXELS
     assert refuses(CocoPose, folder / "images", file) == bool(found), found
     parsed = parse(json.loads(file.read_text()))
     if parsed.skeleton is not None:
@@ -111,14 +111,14 @@ def test_what_is_repaired_is_read_as_the_file_itself(folder, content):
     """--fix writes what training takes: the same people, and nothing more to take."""
     file = folder / "repair.json"
     file.write_text(json.dumps(content))
-    inspection = inspect(file, folder / "images")
+    report_data = validate(file, folder / "images")
     if refuses(CocoPose, folder / "images", file):
         return
-    copy, _ = repair(inspection.data, inspection.pictures, inspection.findings)
+    copy, _ = fix(report_data.data, report_data.infos, report_data.issues)
     before = CocoPose(folder / "images", file)
     file.write_text(json.dumps(copy))
     after = CocoPose(folder / "images", file)
-    mended = {finding.check for finding in inspect(file, folder / "images").findings} & set(REPAIRS)
+    mended = {issue.check for issue in validate(file, folder / "images").issues} & set(REPAIRS)
     assert mended <= {"bbox-outside-image", "image-name-foreign", "person-twice"}
     for index in range(len(before)):
         np.testing.assert_array_equal(before.annotation(index).areas, after.annotation(index).areas)
@@ -131,4 +131,4 @@ def test_any_cut_file_ends_in_findings(tmp_path_factory, data):
     text = json.dumps(coco_content(1))
     file = folder / "a.json"
     file.write_text(text[: data.draw(st.integers(0, len(text) - 1))])
-    assert inspect(file, folder).counts() == {"json": 1}
+    assert validate(file, folder).counts() == {"json": 1}

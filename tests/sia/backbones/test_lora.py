@@ -47,8 +47,8 @@ def test_only_adapters_learn_in_the_backbone_and_each_has_a_gradient(make_config
         torch.testing.assert_close(model(images).people.poses, plain)  # B starts at zero
     step(model.train(), batch)
     for name, parameter in model.named_parameters():
-        learns = not name.startswith("backbone.") or ".lora_" in name
-        assert (parameter.grad is not None) == learns, name
+        trainable = not name.startswith("backbone.") or ".lora_" in name
+        assert (parameter.grad is not None) == trainable, name
     blocks = [n for n, m in model.backbone.vit.blocks.named_modules() if isinstance(m, torch.nn.Linear)]
     assert sum("lora_A" in name for name in blocks) * 3 == len(blocks)  # a matrix, its A, its B
     assert {k: v.shape for k, v in plain_weights(model).items()} == {k: v.shape for k, v in before.items()}

@@ -13,7 +13,7 @@ STANDING = {
     "left_wrist": (138, 150), "right_wrist": (62, 150), "left_hip": (115, 150), "right_hip": (85, 150),
     "left_knee": (116, 210), "right_knee": (84, 210), "left_ankle": (117, 270), "right_ankle": (83, 270),
 }  # fmt: skip
-"""Seen from the front, so that the left side is on the picture's right."""
+"""Seen from the front, so that the left side is on the image's right."""
 RAISED = {**STANDING, "left_elbow": (165, 70), "left_wrist": (165, 30)}
 """The left arm at a right angle, the hand above the head's height."""
 SITTING = {

@@ -27,7 +27,7 @@ def test_angles_and_relations_of_a_raised_arm() -> None:
     assert facts["p1.bend.left_elbow"].value == "bent"
     assert facts["p1.bend.right_elbow"].value == "straight"
     assert facts["p1.direction.left_forearm"].value == "up"
-    assert facts["p1.direction.left_upper_arm"].value == "right"  # of the picture, as the person faces it
+    assert facts["p1.direction.left_upper_arm"].value == "right"  # of the image, as the person faces it
     assert "p1.above.left_wrist.left_shoulder" in facts
     assert "p1.above.right_shoulder.right_wrist" in facts
     assert facts["p1.above.left_wrist.left_shoulder"].value == 0.5  # 40 of 80 pixels
@@ -95,10 +95,10 @@ def test_how_many_keypoints_are_in_view_reads_properly(seen: int, text: str) -> 
 
 
 def test_confidence_falls_with_the_expected_error_and_is_a_probability() -> None:
-    sure, doubtful = facts_of(RAISED, error=2.0), facts_of(RAISED, error=15.0)
-    for name in sure.keys() & doubtful.keys():
-        assert 0.5 <= doubtful[name].confidence <= sure[name].confidence <= 1
-    assert "p1.angle.left_elbow" in sure
+    forced, doubtful = facts_of(RAISED, error=2.0), facts_of(RAISED, error=15.0)
+    for name in forced.keys() & doubtful.keys():
+        assert 0.5 <= doubtful[name].confidence <= forced[name].confidence <= 1
+    assert "p1.angle.left_elbow" in forced
     assert "p1.angle.left_elbow" not in facts_of(RAISED, error=60.0)
     rng, right = np.random.default_rng(0), []
     for _ in range(300):  # the relation as it is measured, with errors as they are said to be

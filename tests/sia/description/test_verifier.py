@@ -49,7 +49,7 @@ def problem(text: str, names: tuple[str, ...] = EVERYTHING) -> str:
         "The shoulders are above the hips.",
         "The left and right knees are straight at 170 degrees.",
         "Both knees are straight.",
-        "The right wrist is to the left of the left wrist in the picture.",
+        "The right wrist is to the left of the left wrist in the image.",
         "The left wrist is right of the right wrist.",
         "The right hip is close to the right wrist.",
         "The left forearm points up and to the left.",

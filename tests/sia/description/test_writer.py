@@ -14,7 +14,7 @@ from sia.description.facts import measure
 from sia.description.language_model import BrokenAnswer, LanguageModelError, Message, ask, read_answer
 from sia.description.llm_flags import KEY
 from sia.description.local_model import LocalModel
-from sia.description.writer import Writer
+from sia.description.writer import DescriptionWriter
 from tests.serving import serving
 from tests.sia.description.chat import Chat, sentences
 from tests.sia.description.people import RAISED, body
@@ -40,11 +40,13 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def writer(chat, tmp_path: Path, said: list[str]) -> Writer:
-    return Writer(ChatServer(chat.address, "tiny", pause=0.01, timeout=5.0), tmp_path / "answers", 50, said.append)
+def writer(chat, tmp_path: Path, said: list[str]) -> DescriptionWriter:
+    return DescriptionWriter(
+        ChatServer(chat.address, "tiny", pause=0.01, timeout=5.0), tmp_path / "answers", 50, said.append
+    )
 
 
-def test_true_sentences_are_kept_and_lies_dropped(writer: Writer, chat, facts: list[Fact]) -> None:
+def test_true_sentences_are_kept_and_lies_dropped(writer: DescriptionWriter, chat, facts: list[Fact]) -> None:
     lies = [
         ("The left elbow is bent at 45 degrees.", NAMES),  # wrong number
         ("The right elbow is bent at 90 degrees.", NAMES),  # swapped sides
@@ -63,7 +65,9 @@ def test_true_sentences_are_kept_and_lies_dropped(writer: Writer, chat, facts: l
     assert [sentence.text for sentence in words.templates]  # always there
 
 
-def test_an_answer_of_lies_alone_is_asked_again_and_then_replaced(writer: Writer, chat, facts: list[Fact]) -> None:
+def test_an_answer_of_lies_alone_is_asked_again_and_then_replaced(
+    writer: DescriptionWriter, chat, facts: list[Fact]
+) -> None:
     lie = sentences(("The left elbow is bent at 12 degrees.", NAMES))
     chat.answers += [lie, lie]
     words = writer.describe(facts, 1)
@@ -75,13 +79,13 @@ def test_an_answer_of_lies_alone_is_asked_again_and_then_replaced(writer: Writer
     assert writer.tally.templates == 1
 
 
-def test_a_second_answer_may_be_better(writer: Writer, chat, facts: list[Fact]) -> None:
+def test_a_second_answer_may_be_better(writer: DescriptionWriter, chat, facts: list[Fact]) -> None:
     chat.answers += ["Sure! Here you are: {broken", f"Of course.\n```json\n{sentences((ELBOW, NAMES))}\n```"]
     assert writer.describe(facts, 1).text == ELBOW
     assert (writer.tally.broken, writer.tally.kept) == (1, 1)
 
 
-def test_what_is_asked(writer: Writer, chat, facts: list[Fact], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked(writer: DescriptionWriter, chat, facts: list[Fact], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, "secret-key")
     chat.answers.append(sentences((ELBOW, NAMES)))
     writer.describe(facts, 1)
@@ -97,22 +101,22 @@ def test_what_is_asked(writer: Writer, chat, facts: list[Fact], monkeypatch: pyt
     assert json.loads(logged[0])["messages"] == asked["messages"]
 
 
-def test_answers_are_used_again(writer: Writer, chat, facts: list[Fact], tmp_path: Path) -> None:
+def test_answers_are_used_again(writer: DescriptionWriter, chat, facts: list[Fact], tmp_path: Path) -> None:
     chat.answers.append(sentences((ELBOW, NAMES)))
     first = writer.describe(facts, 1)
-    again = Writer(writer.model, writer.folder, 50)
+    again = DescriptionWriter(writer.model, writer.folder, 50)
     assert again.describe(facts, 1) == first
     assert len(chat.asked) == 1
     assert again.tally.cached == 1
     next(writer.folder.iterdir()).write_text("{")  # a broken file counts as none
     chat.answers.append(sentences((ELBOW, NAMES)))
-    assert Writer(writer.model, writer.folder, 50).describe(facts, 1) == first
+    assert DescriptionWriter(writer.model, writer.folder, 50).describe(facts, 1) == first
     assert len(chat.asked) == 2
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refusal_is_final_and_templates_go_on(
-    writer: Writer, chat, facts: list[Fact], said: list[str], status: int
+    writer: DescriptionWriter, chat, facts: list[Fact], said: list[str], status: int
 ) -> None:
     chat.answers.append(status)
     for person in (1, 2, 3):
@@ -125,7 +129,7 @@ def test_a_refusal_is_final_and_templates_go_on(
 
 
 def test_a_broken_server_is_asked_twice_and_given_up_after_three(
-    writer: Writer, chat, facts: list[Fact], said: list[str]
+    writer: DescriptionWriter, chat, facts: list[Fact], said: list[str]
 ) -> None:
     for person in range(1, 6):
         assert writer.describe(measure(body(RAISED), person), person).text
@@ -134,13 +138,13 @@ def test_a_broken_server_is_asked_twice_and_given_up_after_three(
     assert "500" in said[0]
 
 
-def test_a_busy_server_is_asked_again(writer: Writer, chat, facts: list[Fact]) -> None:
+def test_a_busy_server_is_asked_again(writer: DescriptionWriter, chat, facts: list[Fact]) -> None:
     chat.answers += [503, sentences((ELBOW, NAMES))]
     assert writer.describe(facts, 1).text == ELBOW
     assert writer.tally.failed == 0
 
 
-def test_a_server_without_schemas_is_asked_without(writer: Writer, chat, facts: list[Fact]) -> None:
+def test_a_server_without_schemas_is_asked_without(writer: DescriptionWriter, chat, facts: list[Fact]) -> None:
     chat.answers += [400, sentences((ELBOW, NAMES))]
     assert writer.describe(facts, 1).text == ELBOW
     assert "response_format" not in chat.asked[1]
@@ -148,33 +152,35 @@ def test_a_server_without_schemas_is_asked_without(writer: Writer, chat, facts: 
 
 def test_a_slow_server(chat, facts: list[Fact], tmp_path: Path, said: list[str]) -> None:
     chat.answers += [0.6, 0.6]
-    slow = Writer(ChatServer(chat.address, "tiny", timeout=0.15, pause=0.01), tmp_path, 50, said.append)
+    slow = DescriptionWriter(ChatServer(chat.address, "tiny", timeout=0.15, pause=0.01), tmp_path, 50, said.append)
     assert slow.describe(facts, 1).text
     assert "timed out" in said[0]
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b'{"choices": []}', b'{"choices": [{"message": {}}]}', 302])
-def test_no_chat_completion(writer: Writer, chat, facts: list[Fact], said: list[str], answer: object) -> None:
+def test_no_chat_completion(
+    writer: DescriptionWriter, chat, facts: list[Fact], said: list[str], answer: object
+) -> None:
     chat.answers += [answer, answer]
     assert writer.describe(facts, 1).text
     assert writer.tally.failed == 1
 
 
-def test_a_huge_answer_is_cut_off(writer: Writer, chat, facts: list[Fact], said: list[str]) -> None:
+def test_a_huge_answer_is_cut_off(writer: DescriptionWriter, chat, facts: list[Fact], said: list[str]) -> None:
     chat.answers += [b" " * (2 << 20)] * 2
     assert writer.describe(facts, 1).text
     assert "bytes" in said[0]
 
 
 def test_nobody_listens(facts: list[Fact], tmp_path: Path, said: list[str]) -> None:
-    writer = Writer(ChatServer("http://127.0.0.1:9/v1", "tiny", pause=0.01), tmp_path, 50, said.append)
+    writer = DescriptionWriter(ChatServer("http://127.0.0.1:9/v1", "tiny", pause=0.01), tmp_path, 50, said.append)
     assert writer.describe(facts, 1).text
     assert "refused" in said[0]
 
 
 def test_only_so_many_people_are_asked_for(chat, facts: list[Fact], tmp_path: Path) -> None:
     chat.answers.append(sentences((ELBOW, NAMES)))
-    writer = Writer(ChatServer(chat.address, "tiny"), tmp_path, 1)
+    writer = DescriptionWriter(ChatServer(chat.address, "tiny"), tmp_path, 1)
     assert writer.describe(facts, 1).model
     assert not writer.describe(measure(body(RAISED), 2), 2).model
     assert len(chat.asked) == 1
@@ -221,7 +227,7 @@ def test_a_local_model_that_has_learned_to_answer(tmp_path: Path, facts: list[Fa
     prompt = "\n\n".join(f"{m.role}: {m.content}" for m in ask(facts, 1)) + "\n\nassistant: "
     lie = ("The right elbow is bent at 90 degrees.", NAMES)
     save_tiny_model(tmp_path / "model", [sentences((ELBOW, NAMES), lie), "junk"], prompt, steps=30)
-    writer = Writer(LocalModel(str(tmp_path / "model")), tmp_path / "answers", 50)
+    writer = DescriptionWriter(LocalModel(str(tmp_path / "model")), tmp_path / "answers", 50)
     words = writer.describe(facts, 1)
     assert words.text == ELBOW
     assert [text for text, _ in words.dropped] == [lie[0]]
@@ -230,7 +236,7 @@ def test_a_local_model_that_has_learned_to_answer(tmp_path: Path, facts: list[Fa
 
 def test_a_local_model_of_random_weights_says_nothing_true(tmp_path: Path, facts: list[Fact]) -> None:
     model = LocalModel(str(save_tiny_model(tmp_path / "model", ["{", "elbow", "bent", "85"])))
-    writer = Writer(model, tmp_path / "answers", 50)
+    writer = DescriptionWriter(model, tmp_path / "answers", 50)
     words = writer.describe(facts, 1)
     assert words.model == ()
     assert words.text == " ".join(sentence.text for sentence in words.templates)

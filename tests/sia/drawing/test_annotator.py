@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sia.drawing.annotator import Palette, PoseArtist, sides_of
+from sia.drawing.annotator import Palette, PoseAnnotator, sides_of
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
@@ -24,7 +24,7 @@ def blank(height: int = 100, width: int = 120) -> np.ndarray:
 
 def test_leaves_the_input_alone_and_draws_on_a_copy() -> None:
     image = blank()
-    drawn = PoseArtist(COCO_PERSON).draw(image, people(2))
+    drawn = PoseAnnotator(COCO_PERSON).draw(image, people(2))
     assert (image == 90).all()
     assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
@@ -32,27 +32,27 @@ def test_leaves_the_input_alone_and_draws_on_a_copy() -> None:
 
 
 def test_nobody_changes_nothing() -> None:
-    assert (PoseArtist(COCO_PERSON).draw(blank(), people(0)) == 90).all()
+    assert (PoseAnnotator(COCO_PERSON).draw(blank(), people(0)) == 90).all()
 
 
-def test_a_read_only_picture_can_be_drawn_on() -> None:
+def test_a_read_only_image_can_be_drawn_on() -> None:
     image = blank()
     image.flags.writeable = False
-    PoseArtist(COCO_PERSON).draw(image, people(1))
+    PoseAnnotator(COCO_PERSON).draw(image, people(1))
 
 
 def test_keypoints_below_the_threshold_are_not_drawn() -> None:
     found = people(1)
     unsure = People(found.boxes, found.scores, found.keypoints, np.full((1, K), 0.2, np.float32))
-    assert (PoseArtist(COCO_PERSON, 0.3, boxes=False).draw(blank(), unsure) == 90).all()
-    assert (PoseArtist(COCO_PERSON, 0.1, boxes=False).draw(blank(), unsure) != 90).any()
+    assert (PoseAnnotator(COCO_PERSON, 0.3, boxes=False).draw(blank(), unsure) == 90).all()
+    assert (PoseAnnotator(COCO_PERSON, 0.1, boxes=False).draw(blank(), unsure) != 90).any()
 
 
 @pytest.mark.parametrize("wild", [-1e9, -50.0, 500.0, 1e9, np.inf, np.nan])
-def test_joints_outside_of_the_picture_and_wild_ones(wild: float) -> None:
+def test_joints_outside_of_the_image_and_wild_ones(wild: float) -> None:
     found = people(1)
     found.keypoints[0, 5:9] = wild
-    assert (PoseArtist(COCO_PERSON).draw(blank(), found) != 90).any()
+    assert (PoseAnnotator(COCO_PERSON).draw(blank(), found) != 90).any()
 
 
 def test_a_joint_is_drawn_where_it_is() -> None:
@@ -63,7 +63,7 @@ def test_a_joint_is_drawn_where_it_is() -> None:
         np.array([[[40.5, 30.5]]], np.float32),  # the centre of pixel (40, 30)
         np.ones((1, 1), np.float32),
     )
-    drawn = PoseArtist(dot, boxes=False).draw(blank(), found)
+    drawn = PoseAnnotator(dot, boxes=False).draw(blank(), found)
     rows, columns = np.nonzero((drawn != 90).any(axis=2))
     assert (rows.mean(), columns.mean()) == pytest.approx((30, 40), abs=0.25)  # a slip of the frame would be 0.5
 
@@ -92,17 +92,17 @@ def test_sides_of_other_skeletons(names: tuple[str, ...], sides: list[str]) -> N
 @pytest.mark.parametrize("k", [1, 2, 40])
 def test_any_skeleton(k: int) -> None:
     skeleton = Skeleton(tuple(f"p{i}" for i in range(k)), tuple((i, i + 1) for i in range(k - 1)), (), (0.05,) * k)
-    assert (PoseArtist(skeleton).draw(blank(), people(3, k)) != 90).any()
+    assert (PoseAnnotator(skeleton).draw(blank(), people(3, k)) != 90).any()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (8, 8), (1500, 2000)])
-def test_any_size_of_picture(size: tuple[int, int]) -> None:
-    assert PoseArtist(COCO_PERSON).draw(blank(*size), people(2)).shape == (*size, 3)
+def test_any_size_of_image(size: tuple[int, int]) -> None:
+    assert PoseAnnotator(COCO_PERSON).draw(blank(*size), people(2)).shape == (*size, 3)
 
 
 def test_limbs_grow_with_the_person() -> None:
     def painted(span: float) -> int:
-        artist = PoseArtist(COCO_PERSON, boxes=False)
-        return int((artist.draw(blank(1000, 1000), people(1, span=span)) != 90).any(axis=2).sum())
+        annotator = PoseAnnotator(COCO_PERSON, boxes=False)
+        return int((annotator.draw(blank(1000, 1000), people(1, span=span)) != 90).any(axis=2).sum())
 
     assert painted(900) > 30 * painted(90)  # longer and thicker: more than ten times

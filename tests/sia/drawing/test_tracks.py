@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from sia.drawing.captions import with_caption
-from sia.drawing.tracks import TrackArtist, colour_of
+from sia.drawing.tracks import TrackAnnotator, colour_of
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON
 
@@ -27,31 +27,33 @@ def test_ids_keep_their_colours_and_differ() -> None:
 
 
 def test_a_trail_follows_a_person_and_fades() -> None:
-    artist = TrackArtist(COCO_PERSON, 0.3, seconds=1.0)
+    annotator = TrackAnnotator(COCO_PERSON, 0.3, seconds=1.0)
     for step in range(10):
-        drawn = artist.draw(blank(), person(10 + 15 * step), [4], [False], step / 20)
+        drawn = annotator.draw(blank(), person(10 + 15 * step), [4], [False], step / 20)
     way = drawn[78:83, 30:130]  # where only the trail is
     assert (way != 90).any()
     nobody = person(0).above(1.0)
-    assert (artist.draw(blank(), nobody, [], [], 0.6) != 90).any()
-    assert (artist.draw(blank(), nobody, [], [], 9.0) == 90).all()
+    assert (annotator.draw(blank(), nobody, [], [], 0.6) != 90).any()
+    assert (annotator.draw(blank(), nobody, [], [], 9.0) == 90).all()
 
 
 def test_people_without_an_id_leave_no_trail() -> None:
-    artist = TrackArtist(COCO_PERSON, 0.3)
+    annotator = TrackAnnotator(COCO_PERSON, 0.3)
     for step in range(5):
-        artist.draw(blank(), person(10 + 15 * step), [0], [False], step / 20)
-    assert (artist.draw(blank(), person(0).above(1.0), [], [], 0.3) == 90).all()
+        annotator.draw(blank(), person(10 + 15 * step), [0], [False], step / 20)
+    assert (annotator.draw(blank(), person(0).above(1.0), [], [], 0.3) == 90).all()
 
 
 def test_less_confidence_is_darker_and_bridged_is_said() -> None:
-    sure, doubtful = (TrackArtist(COCO_PERSON, 0.3).draw(blank(), person(50, c), [1], [False], 0.0) for c in (1.0, 0.4))
-    assert sure.astype(int).sum() > doubtful.astype(int).sum()
-    bridged = TrackArtist(COCO_PERSON, 0.3).draw(blank(), person(50, 1.0), [1], [True], 0.0)
-    assert (bridged != sure).any()
+    forced, doubtful = (
+        TrackAnnotator(COCO_PERSON, 0.3).draw(blank(), person(50, c), [1], [False], 0.0) for c in (1.0, 0.4)
+    )
+    assert forced.astype(int).sum() > doubtful.astype(int).sum()
+    interpolated = TrackAnnotator(COCO_PERSON, 0.3).draw(blank(), person(50, 1.0), [1], [True], 0.0)
+    assert (interpolated != forced).any()
 
 
-def test_captions_stand_below_the_picture_and_are_cut() -> None:
+def test_captions_stand_below_the_image_and_are_cut() -> None:
     short, long = with_caption(blank(), ["Person 1 is standing."]), with_caption(blank(), ["word " * 900], most=5)
     assert (short[:120, :200] == 90).all()
     assert short.shape[1] == long.shape[1] == 320

@@ -23,17 +23,17 @@ from sia.io.checkpoint import load_checkpoint
     ],
 )
 def test_the_files_that_come_along(model: str, size: str, file: str) -> None:
-    path, reason = shipped.shipped_start(model, size, 1000)
+    path, reason = shipped.bundled_start(model, size, 1000)
     assert path == shipped.FOLDER / file
     assert "COCO val2017" in reason
 
 
 @pytest.mark.parametrize(
-    ("size", "pictures", "reason"),
-    [("n16", shipped.FEW, "10000 pictures"), ("b16", 5, "no weights of sia_pose_simple b16")],
+    ("size", "images", "reason"),
+    [("n16", shipped.FEW, "10000 images"), ("b16", 5, "no weights of sia_pose_simple b16")],
 )
-def test_random_weights_and_why(size: str, pictures: int, reason: str) -> None:
-    path, said = shipped.shipped_start("sia_pose_simple", size, pictures)
+def test_random_weights_and_why(size: str, images: int, reason: str) -> None:
+    path, said = shipped.bundled_start("sia_pose_simple", size, images)
     assert path is None
     assert said.startswith("random (")
     assert reason in said
@@ -43,12 +43,12 @@ def test_the_weights_of_the_very_size_come_first(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     for size in ("n16", "n32"):
         (tmp_path / f"sia_pose_simple-{size}.pt").write_bytes(shipped.DEFAULT.read_bytes())
-    path, _ = shipped.shipped_start("sia_pose_simple", "n16", 5)
+    path, _ = shipped.bundled_start("sia_pose_simple", "n16", 5)
     assert path == tmp_path / "sia_pose_simple-n16.pt"
 
 
 def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A step that moves nothing ends where it began: with the weights that come along, or with others."""
+    """A step that moves nothing ends where it began: with the bundled weights, or with others."""
     write_dataset(tmp_path / "people", 2, 2, 64, 0, 0)
     people = tmp_path / "people"
     flags = (
@@ -60,7 +60,7 @@ def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert "sia_pose_simple-n16.pt, which comes along" in said
     assert "random (-INIT scratch)" in said
-    key = "glimpse.heat.weight"
+    key = "roi_head.heat.weight"
     known = load_checkpoint(shipped.DEFAULT)["weights"][key].float()
     of_run = {name: load_checkpoint(tmp_path / name / "weights" / "best.pt") for name in ("shipped", "scratch")}
     assert torch.allclose(of_run["shipped"]["weights"][key], known, atol=1e-4)

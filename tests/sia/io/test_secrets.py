@@ -88,13 +88,13 @@ def test_no_password_of_an_address_is_shown(address: str, tmp_path: Path, monkey
     monkeypatch.setenv("HF_ENDPOINT", value)
     exit_status(lambda: fail(value))
     records(tmp_path, value)
-    picture, common = ["--image_path", value], ["--output_dir", str(tmp_path / "out")]
-    assert inference_image_pose.main([*picture, *common]) == 1
-    assert inference_image_pose.main([*picture, *common, "--describe", "-LLM", "m", "-LLM_URL", value]) == 1
+    image, common = ["--image_path", value], ["--output_dir", str(tmp_path / "out")]
+    assert inference_image_pose.main([*image, *common]) == 1
+    assert inference_image_pose.main([*image, *common, "--describe", "-LLM", "m", "-LLM_URL", value]) == 1
     assert train_pose.main(["-MODEL", "sia_pose", "-COCO_ROOT", value, "-TRAIN_ANN", value, "-VAL_ANN", value]) == 1
     assert train_pose.main(["-BS", value]) == 1
     with pytest.raises(SystemExit):
-        inference_image_pose.main([*picture, value])
+        inference_image_pose.main([*image, value])
     for mirror in ([], ["--mirror", value]):
         assert scripts.download_models.main(["--model", "vitpose", "--output_dir", str(tmp_path / "w"), *mirror]) == 1
     assert_hidden(capsys, tmp_path)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sia.losses.criterion import DOUBLE, QUALITY_POWER, LossWeights, PoseCriterion
-from sia.losses.matcher import NO_ONE, PATCHES_PER_PERSON, match_patches, match_tokens, targets_from
-from sia.modules.roi_keypoint_head import Places, Squares
+from sia.losses.matcher import PATCHES_PER_PERSON, UNMATCHED, match_patches, match_tokens, targets_from
+from sia.modules.roi_keypoint_head import Heatmaps, RoIs
 from sia.outputs import PoseOutput, Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])
@@ -34,7 +34,7 @@ scenes = st.fixed_dictionaries(
 NOBODY = {"people": [0, 0], "keypoints": 3, "padding": 0, "labelled": 1.0, "ignored": 1, "size": (64, 64), "seed": 0}
 
 
-def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, placed=1, seed=0) -> PoseOutput:
+def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, refined=1, seed=0) -> PoseOutput:
     """A training output whose candidates are leaves; matched as a model matches them."""
     count, sigmas = len(batch.images), SIGMAS[: batch.keypoints.shape[2]]
     targets = targets_from(batch, float(max(batch.images.shape[-2:])))
@@ -51,19 +51,19 @@ def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, placed=1, 
         people=stages[-1],
         layers=stages,
         proposals=proposals,
-        stands_for=match_patches(proposals, centres, targets, sigmas).person,
+        patch_person=match_patches(proposals, centres, targets, sigmas).person,
         matched=match_tokens(stages[-1], targets, sigmas, groups),
-        chosen=torch.stack([torch.randperm(tokens)[:rows] for _ in range(count)]),
-        placed=[leaves(rows, 50 + i) for i in range(placed)],
-        places=make_places(count, rows, len(sigmas)),
+        selected=torch.stack([torch.randperm(tokens)[:rows] for _ in range(count)]),
+        refined=[leaves(rows, 50 + i) for i in range(refined)],
+        heatmaps=make_places(count, rows, len(sigmas)),
     )
 
 
-def make_places(count: int, rows: int, keypoints: int) -> Places:
+def make_places(count: int, rows: int, keypoints: int) -> Heatmaps:
     """A square around the middle for every person but the first of the first image."""
     image, row = (part[1:] for part in torch.ones(count, rows).nonzero(as_tuple=True))
-    squares = Squares(image, row, 0.3 + 0.4 * torch.rand(len(image), 2), 0.5 + 0.5 * torch.rand(len(image)))
-    return Places((-5 * torch.rand(len(image), keypoints, CELLS**2)).requires_grad_(), squares)
+    rois = RoIs(image, row, 0.3 + 0.4 * torch.rand(len(image), 2), 0.5 + 0.5 * torch.rand(len(image)))
+    return Heatmaps((-5 * torch.rand(len(image), keypoints, CELLS**2)).requires_grad_(), rois)
 
 
 def bce(logit: Tensor, target: float) -> Tensor:
@@ -117,7 +117,7 @@ def slow_losses(
         people = (batch.boxes[b, batch.people[b]].double() / length).tolist()
         for q, p in enumerate(owners[b].tolist()):
             score, box = prediction.scores[b, q].double(), prediction.boxes[b, q].double()
-            if p == NO_ONE:
+            if p == UNMATCHED:
                 cx, cy = float(box[0].detach()), float(box[1].detach())
                 double = any(float(slow_overlap(box, person)[0].detach()) >= DOUBLE for person in people)
                 if double or not any(x1 < cx < x2 and y1 < cy < y2 for x1, y1, x2, y2 in regions):
@@ -146,15 +146,15 @@ def slow_losses(
     return total
 
 
-def slow_place(places: Places, chosen: Tensor, batch) -> Tensor:
+def slow_heatmap(heatmaps: Heatmaps, selected: Tensor, batch) -> Tensor:
     """Cross-entropy from a Gaussian of 0.7 cells around the label, over the labelled keypoints inside each square."""
     length, total = float(max(batch.images.shape[-2:])), torch.zeros(()).double()
-    for n, (b, r) in enumerate(zip(places.squares.image.tolist(), places.squares.row.tolist(), strict=True)):
-        if chosen[b, r] == NO_ONE:
+    for n, (b, r) in enumerate(zip(heatmaps.rois.image.tolist(), heatmaps.rois.row.tolist(), strict=True)):
+        if selected[b, r] == UNMATCHED:
             continue
-        (x0, y0), side = places.squares.centre[n].tolist(), float(places.squares.side[n])
+        (x0, y0), side = heatmaps.rois.centre[n].tolist(), float(heatmaps.rois.side[n])
         terms = []
-        for k, (x, y, v) in enumerate(batch.keypoints[b, chosen[b, r]].double().tolist()):
+        for k, (x, y, v) in enumerate(batch.keypoints[b, selected[b, r]].double().tolist()):
             u, w = ((p / length - p0) / side * CELLS + CELLS / 2 for p, p0 in ((x, x0), (y, y0)))
             if v > 0 and 0 < u < CELLS and 0 < w < CELLS:
                 near = [
@@ -162,7 +162,7 @@ def slow_place(places: Places, chosen: Tensor, batch) -> Tensor:
                     for j in range(CELLS)
                     for i in range(CELLS)
                 ]
-                shares = zip(near, places.log_shares[n, k].double(), strict=True)
+                shares = zip(near, heatmaps.log_probabilities[n, k].double(), strict=True)
                 terms.append(-sum(share / sum(near) * found for share, found in shares))
         total = total + sum(terms) / max(1, len(terms))
     return total
@@ -170,31 +170,31 @@ def slow_place(places: Places, chosen: Tensor, batch) -> Tensor:
 
 def slow_criterion(output: PoseOutput, batch, num_people: float) -> dict[str, Tensor]:
     groups, rows = output.matched.shape[1], output.layers[0].scores.shape[1]
-    owners = torch.full((len(output.matched), rows), NO_ONE)
-    for b, g, p in torch.nonzero(output.matched != NO_ONE).tolist():
+    owners = torch.full((len(output.matched), rows), UNMATCHED)
+    for b, g, p in torch.nonzero(output.matched != UNMATCHED).tolist():
         owners[b, output.matched[b, g, p]] = p
     total = {name: torch.zeros((), dtype=torch.float64) for name in TERMS}
-    placed = output.placed[0].poses
-    shown = {(b, q): placed[b, r] for b, row in enumerate(output.chosen.tolist()) for r, q in enumerate(row)}
+    refined = output.refined[0].poses
+    shown = {(b, q): refined[b, r] for b, row in enumerate(output.selected.tolist()) for r, q in enumerate(row)}
     stages = [(layer, owners, groups, {}, 0.5) for layer in output.layers]
     stages[-1] = (*stages[-1][:3], shown, 0.5)
-    chosen = torch.tensor([[owners[b, q] for q in row] for b, row in enumerate(output.chosen.tolist())])
-    stages += [(layer, chosen, 1, {}, 0.0) for layer in output.placed]
+    selected = torch.tensor([[owners[b, q] for q in row] for b, row in enumerate(output.selected.tolist())])
+    stages += [(layer, selected, 1, {}, 0.0) for layer in output.refined]
     for layer, owner, share, shown, iou_share in stages:
         for name, value in slow_losses(layer, owner, batch, {}, shown, iou_share).items():
             total[name] = total[name] + value / share / num_people
     shares: dict[tuple[int, int], float] = {}
-    for b, row in enumerate(output.stands_for.tolist()):
-        shares |= {(b, p): 1 / row.count(p) for p in set(row) - {NO_ONE}}
-    dense = slow_losses(output.proposals, output.stands_for, batch, shares)
+    for b, row in enumerate(output.patch_person.tolist()):
+        shares |= {(b, p): 1 / row.count(p) for p in set(row) - {UNMATCHED}}
+    dense = slow_losses(output.proposals, output.patch_person, batch, shares)
     dense["score"] = dense["score"] / PATCHES_PER_PERSON
-    total["place"] = LossWeights().place * slow_place(output.places, chosen, batch) / num_people
+    total["place"] = LossWeights().place * slow_heatmap(output.heatmaps, selected, batch) / num_people
     return total | {"proposals": LossWeights().proposals * sum(dense.values()) / num_people}
 
 
 def leaves_of(output: PoseOutput) -> list[Tensor]:
-    return [output.places.log_shares] + [
-        part for stage in [*output.layers, *output.placed, output.proposals] for part in stage
+    return [output.heatmaps.log_probabilities] + [
+        part for stage in [*output.layers, *output.refined, output.proposals] for part in stage
     ]
 
 
@@ -202,12 +202,12 @@ def leaves_of(output: PoseOutput) -> list[Tensor]:
 @given(scenes, st.integers(1, 3), st.integers(1, 3))
 @example(NOBODY, 2, 1)
 @example(NOBODY | {"people": [4, 4], "labelled": 0.0}, 1, 1)
-def test_losses_and_gradients_equal_the_slow_version(make_batch, make_prediction, scene, groups, placed):
+def test_losses_and_gradients_equal_the_slow_version(make_batch, make_prediction, scene, groups, refined):
     scene = dict(scene)
     people = scene.pop("people")
     batch = make_batch(people, **scene)
     torch.manual_seed(scene["seed"])
-    output = make_output(make_prediction, batch, groups=groups, placed=placed, seed=scene["seed"])
+    output = make_output(make_prediction, batch, groups=groups, refined=refined, seed=scene["seed"])
     num_people = max(1.0, sum(people) * 0.75)
     losses = PoseCriterion(SIGMAS[: scene["keypoints"]])(output, batch, num_people)
     expected = slow_criterion(output, batch, num_people)
@@ -233,7 +233,7 @@ def test_padding_changes_nothing(make_batch, make_prediction):
     for name in ("boxes", "keypoints", "areas"):
         getattr(wider, name)[:, :2] = getattr(batch, name)
         getattr(wider, name)[:, 2:] = 50.0  # what stands in padded rows must not matter
-    fill = torch.full((2, 2, 3), NO_ONE)
+    fill = torch.full((2, 2, 3), UNMATCHED)
     padded = replace(output, matched=torch.cat([output.matched, fill], -1))
     assert total(criterion(padded, wider, 3.0)) == pytest.approx(total(criterion(output, batch, 3.0)), rel=1e-6)
 
@@ -251,7 +251,9 @@ def test_the_order_of_people_changes_nothing(make_batch, make_prediction):
     targets = targets_from(shuffled, 96.0)
     other.matched = match_tokens(other.layers[-1], targets, SIGMAS[:17], 2)
     inverse = torch.argsort(order)
-    other.stands_for = torch.where(output.stands_for == NO_ONE, NO_ONE, inverse[output.stands_for.clamp(min=0)])
+    other.patch_person = torch.where(
+        output.patch_person == UNMATCHED, UNMATCHED, inverse[output.patch_person.clamp(min=0)]
+    )
     criterion = PoseCriterion(SIGMAS[:17])
     expected = criterion(output, batch, 4.0)
     for name, value in criterion(other, shuffled, 4.0).items():
@@ -274,11 +276,11 @@ def test_images_of_two_ranks_count_as_in_one_batch(make_batch, make_prediction):
             people=cut(output.people),
             layers=[cut(layer) for layer in output.layers],
             proposals=cut(output.proposals),
-            stands_for=output.stands_for[row],
+            patch_person=output.patch_person[row],
             matched=output.matched[row],
-            chosen=output.chosen[row],
-            placed=[cut(layer) for layer in output.placed],
-            places=places_of(output.places, b),
+            selected=output.selected[row],
+            refined=[cut(layer) for layer in output.refined],
+            heatmaps=heatmaps_of(output.heatmaps, b),
         )
         names = ("images", "boxes", "keypoints", "areas", "people", "ignored")
         labels = replace(batch, **{name: getattr(batch, name)[row] for name in names})
@@ -286,18 +288,18 @@ def test_images_of_two_ranks_count_as_in_one_batch(make_batch, make_prediction):
     assert sum(parts) / 2 == pytest.approx(total(criterion(output, batch, 4.0)), rel=1e-5)
 
 
-def places_of(places: Places, image: int) -> Places:
+def heatmaps_of(heatmaps: Heatmaps, image: int) -> Heatmaps:
     """Those of one image, alone in its batch."""
-    own = places.squares.image == image
-    squares = Squares(*(part[own] for part in places.squares))
-    return Places(places.log_shares[own], squares._replace(image=torch.zeros_like(squares.image)))
+    own = heatmaps.rois.image == image
+    rois = RoIs(*(part[own] for part in heatmaps.rois))
+    return Heatmaps(heatmaps.log_probabilities[own], rois._replace(image=torch.zeros_like(rois.image)))
 
 
 def test_equal_groups_count_as_one(make_batch, make_prediction):
     batch = make_batch([2])
     one = make_output(make_prediction, batch, groups=1)
     twice = [Prediction(*(torch.cat([part, part], 1) for part in layer)) for layer in one.layers]
-    matched = torch.where(one.matched == NO_ONE, NO_ONE, one.matched + 3)
+    matched = torch.where(one.matched == UNMATCHED, UNMATCHED, one.matched + 3)
     two = replace(one, layers=twice, matched=torch.cat([one.matched, matched], 1))
     criterion = PoseCriterion(SIGMAS[:17])
     expected = criterion(one, batch, 2.0)
@@ -313,7 +315,7 @@ def test_people_without_keypoints_teach_score_and_box_only(make_batch, make_pred
     assert losses["oks"] == losses["pose"] == losses["confidence"] == losses["place"] == 0
     assert losses["box"] > 0
     sum(losses.values()).backward()
-    for stage in [*output.layers, *output.placed, output.proposals]:
+    for stage in [*output.layers, *output.refined, output.proposals]:
         assert not stage.poses.grad.any()
         assert not stage.confidences.grad.any()
 
@@ -348,10 +350,10 @@ def test_doubles_of_labelled_people_are_taught_where_people_may_be_unlabelled(ma
     batch.boxes[0, 0] = torch.tensor([20.0, 16.0, 40.0, 48.0])
     output = make_output(make_prediction, batch, tokens=5, groups=1, layers=2)
     output.matched = torch.zeros_like(output.matched)
-    widths = torch.tensor([20.0, 20.0, 11.0, 9.0, 20.0])  # of the box, which is 20 wide: IoU 1, 1, 0.55, 0.45, ...
+    head_config = torch.tensor([20.0, 20.0, 11.0, 9.0, 20.0])  # of the box, which is 20 wide: IoU 1, 1, 0.55, 0.45, ...
     with torch.no_grad():
         output.layers[0].boxes[0] = torch.tensor([30.0, 32.0, 20.0, 32.0]) / 96
-        output.layers[0].boxes[0, :, 2] = widths / 96
+        output.layers[0].boxes[0, :, 2] = head_config / 96
         output.layers[0].boxes[0, 4, 0] = 70 / 96  # beside the person
     sum(PoseCriterion(SIGMAS[:17])(output, batch, 1.0).values()).backward()
     assert (output.layers[0].scores.grad[0] != 0).tolist() == [True, True, True, False, False]
@@ -376,7 +378,7 @@ def test_a_perfect_candidate_has_no_loss_but_confidence(make_batch, make_predict
         targets.poses,
         torch.full((1, 1, 17), 20.0),
     )
-    output.layers = output.placed = [exact]
+    output.layers = output.refined = [exact]
     losses = PoseCriterion(SIGMAS[:17])(output, batch, 1.0)
     for name in TERMS:
         assert losses[name].item() == pytest.approx(0, abs=1e-3), name

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sia.losses.matcher import (
     AT_A_TIME,
     FAR,
-    NO_ONE,
     PATCHES_PER_PERSON,
     TOKEN_COST,
+    UNMATCHED,
     MatchCost,
     Targets,
     match_patches,
@@ -108,8 +108,8 @@ def test_assignment_is_the_cheapest_of_all(make_batch, make_prediction, scene, t
     for b, g in itertools.product(range(len(matched)), range(groups)):
         people = scene["people"][b]
         rows = matched[b, g].tolist()
-        assert rows[people:] == [NO_ONE] * (len(rows) - people)
-        pairs = [(row, p) for p, row in enumerate(rows) if row != NO_ONE]
+        assert rows[people:] == [UNMATCHED] * (len(rows) - people)
+        pairs = [(row, p) for p, row in enumerate(rows) if row != UNMATCHED]
         assert len(pairs) == min(tokens, people)
         assert len({row for row, _ in pairs}) == len(pairs)
         assert all(g * tokens <= row < (g + 1) * tokens for row, _ in pairs)
@@ -121,7 +121,7 @@ def test_assignment_is_the_cheapest_of_all(make_batch, make_prediction, scene, t
 def slow_patches(costs: torch.Tensor, centres: torch.Tensor, targets: Targets, b: int) -> tuple[list[int], list[int]]:
     """Person of each patch and best patch of each person, person by person."""
     count = len(centres)
-    least, owner, best = [math.inf] * count, [NO_ONE] * count, []
+    least, owner, best = [math.inf] * count, [UNMATCHED] * count, []
     for p in range(int(targets.people[b].sum())):
         x1, y1, x2, y2 = targets.corners[b, p].tolist()
         middle = [math.dist(c, ((x1 + x2) / 2, (y1 + y2) / 2)) for c in centres.tolist()]
@@ -163,7 +163,7 @@ def test_a_person_smaller_than_a_patch_or_outside_has_the_nearest_patch(make_bat
     batch.boxes[0] = torch.tensor([[17.0, 1.0, 18.0, 2.0], [-30.0, -30.0, -10.0, -10.0]])
     centres = (torch.tensor([[x, y] for y in range(4) for x in range(4)]) + 0.5) / 4
     match = match_patches(make_prediction(batch, 16), centres, targets_from(batch, 64.0), SIGMAS[:17])
-    assert match.person[0].tolist() == [1, 0] + [NO_ONE] * 14
+    assert match.person[0].tolist() == [1, 0] + [UNMATCHED] * 14
     assert match.best[0].tolist() == [1, 0]
 
 
@@ -218,7 +218,7 @@ def test_what_is_not_finite_gets_a_finite_cost(make_batch, make_prediction, part
     costs = MatchCost()(prediction, targets, SIGMAS[:17])
     assert costs.isfinite().all()
     assert costs.abs().max() <= FAR
-    assert (match_tokens(prediction, targets, SIGMAS[:17], 2)[0, :, :3] != NO_ONE).all()
+    assert (match_tokens(prediction, targets, SIGMAS[:17], 2)[0, :, :3] != UNMATCHED).all()
     match = match_patches(prediction, torch.rand(6, 2), targets, SIGMAS[:17])
     assert match.person.shape == (2, 6)
 

@@ -40,8 +40,8 @@ def test_the_best_patches_become_tokens_best_first():
 def test_sure_patches_are_tokens_whatever_their_score():
     tokens, head = make(groups=1)
     proposals = proposals_of(torch.tensor([[9.0, 8, 7, 6, 5, -50]]))
-    sure = torch.tensor([[False, False, False, False, False, True]])
-    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, sure)
+    forced = torch.tensor([[False, False, False, False, False, True]])
+    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, forced)
     assert torch.equal(reference.boxes[0], proposals.boxes[0, [5, 0, 1, 2]])
 
 
@@ -68,9 +68,9 @@ def test_sure_patches_are_tokens_even_like_a_better_one():
     tokens, head = make(groups=1)
     proposals = proposals_of(torch.tensor([[9.0, 8, 7, 6, 5, 4]]))
     proposals.boxes[0] = torch.tensor([0.5, 0.5, 0.1, 0.1])
-    sure = torch.tensor([[False, False, False, False, True, False]])
+    forced = torch.tensor([[False, False, False, False, True, False]])
     proposals.poses[0, :, 0, 0] = torch.arange(6)  # to tell them apart
-    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, sure)
+    _, reference = tokens.train()(torch.randn(1, 6, DIM), head, proposals, forced)
     numbers = reference.poses[0, :, 0, 0] * 0.1 + 0.5
     assert numbers.round().int().tolist() == [4, 0, 1, 2]
 
@@ -126,13 +126,13 @@ def test_scores_that_are_no_numbers_break_nothing():
 
 
 def test_places_have_embeddings_of_their_own():
-    places = torch.rand(50, 4)
-    embedded = sine_embedding(places, 96)
+    heatmaps = torch.rand(50, 4)
+    embedded = sine_embedding(heatmaps, 96)
     assert embedded.shape == (50, 96)
     assert embedded.abs().max() <= 1
     distances = torch.cdist(embedded, embedded) + 10 * torch.eye(50)
     assert distances.min() > 0.1
-    near = sine_embedding(places + 1e-3, 96)
+    near = sine_embedding(heatmaps + 1e-3, 96)
     assert (near - embedded).norm(dim=-1).max() < distances.min()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sia.modules.duplicate_suppression import PENALTY, Rivalry, overlap_with_better
+from sia.modules.duplicate_suppression import PENALTY, DuplicateSuppression, overlap_with_better
 from sia.outputs import Prediction
 
 HERE, NEAR, AWAY = [0.5, 0.5, 0.2, 0.4], [0.5, 0.6, 0.2, 0.4], [0.1, 0.5, 0.1, 0.1]
@@ -20,7 +20,7 @@ def predicted(boxes: list[list[float]], scores: list[float]) -> Prediction:
 def lost(boxes: list[list[float]], scores: list[float], groups: int = 1) -> list[float]:
     before = predicted(boxes, scores)
     tokens = torch.zeros(1, len(boxes), 8)
-    after = Rivalry(8)(tokens, before, groups)
+    after = DuplicateSuppression(8)(tokens, before, groups)
     assert after.boxes is before.boxes
     return (before.scores - after.scores)[0].tolist()
 
@@ -53,7 +53,7 @@ def test_overlap_is_with_the_better_ones_only():
 def test_the_penalty_learns_and_boxes_feel_nothing():
     prediction = predicted([HERE, NEAR], [2.0, 1.0])
     prediction.boxes.requires_grad_()
-    rivalry = Rivalry(8)
-    rivalry(torch.ones(1, 2, 8), prediction, 1).scores.sum().backward()
-    assert rivalry.penalty.weight.grad.any()
+    duplicate_suppression = DuplicateSuppression(8)
+    duplicate_suppression(torch.ones(1, 2, 8), prediction, 1).scores.sum().backward()
+    assert duplicate_suppression.penalty.weight.grad.any()
     assert prediction.boxes.grad is None

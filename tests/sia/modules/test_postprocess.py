@@ -82,7 +82,7 @@ def test_the_way_back_is_the_inverse_of_the_letterbox(scale, pad, size, seed):
     np.testing.assert_array_equal(people.scores, decoded.scores[0].numpy())
 
 
-def test_boxes_are_clipped_to_the_picture_and_keypoints_are_not():
+def test_boxes_are_clipped_to_the_image_and_keypoints_are_not():
     decoded = Decoded(
         torch.tensor([[0.9, 0.8]]),
         torch.tensor([[[-5.0, 10, 70, 40], [20, -8, 30, 500]]]),
@@ -94,7 +94,7 @@ def test_boxes_are_clipped_to_the_picture_and_keypoints_are_not():
     assert people.keypoints.tolist() == [[[-50, 900]], [[70, -3]]]
 
 
-def test_people_of_whom_no_box_is_in_the_picture_are_left_out():
+def test_people_of_whom_no_box_is_in_the_image_are_left_out():
     boxes = torch.tensor([[[1.0, 1, 2, 2], [-9, 1, -2, 2], [70, 1, 90, 9], [5, 5, 5, 9], [3, 3, 9, 9]]])
     decoded = Decoded(torch.tensor([[0.9, 0.8, 0.7, 0.6, 0.5]]), boxes, torch.zeros(1, 5, 2, 2), torch.ones(1, 5, 2))
     (people,) = to_original(decoded, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[48, 64]]))

@@ -1,4 +1,4 @@
-"""The glimpse looks where it is told to, at one scale, and speaks the coordinates of the model."""
+"""The RoI keypoint head looks where it is told to, at one scale, and speaks the coordinates of the model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sia.modules.roi_keypoint_head import WINDOW, Glimpse, Squares, peaks, place_target, sample, squares_around
+from sia.modules.roi_keypoint_head import WINDOW, RoIKeypointHead, RoIs, heatmap_target, peaks, rois_around, sample
 
 EXTENT = torch.tensor([1.0, 0.5])
 SIDE, CELLS = 64, 16
 
 
-def squares_at(*rows: tuple[int, float, float, float]) -> Squares:
+def squares_at(*rows: tuple[int, float, float, float]) -> RoIs:
     """Rows of image, centre x, centre y, side."""
     image, x, y, side = (torch.tensor(column) for column in zip(*rows, strict=True))
-    return Squares(image, torch.zeros_like(image), torch.stack([x, y], -1), side)
+    return RoIs(image, torch.zeros_like(image), torch.stack([x, y], -1), side)
 
 
 def ramps(height: int = 100, width: int = 200) -> Tensor:
@@ -27,24 +27,24 @@ def ramps(height: int = 100, width: int = 200) -> Tensor:
 
 
 def test_a_square_surrounds_its_box():
-    squares = squares_around(torch.tensor([[0.4, 0.3, 0.1, 0.2]]), torch.tensor([0]), torch.tensor([3]))
-    torch.testing.assert_close(squares.side, torch.tensor([0.25]))
-    torch.testing.assert_close(squares.centre, torch.tensor([[0.4, 0.3]]))
+    rois = rois_around(torch.tensor([[0.4, 0.3, 0.1, 0.2]]), torch.tensor([0]), torch.tensor([3]))
+    torch.testing.assert_close(rois.side, torch.tensor([0.25]))
+    torch.testing.assert_close(rois.centre, torch.tensor([[0.4, 0.3]]))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.0, 1.0), st.floats(0.0, 0.5), st.floats(0.02, 1.5))
 def test_inside_and_outside_are_inverse(x: float, y: float, side: float):
-    squares, points = squares_at((0, x, y, side)), torch.rand(1, 5, 2) * 3 - 1
-    torch.testing.assert_close(squares.outside(squares.inside(points)), points, rtol=1e-4, atol=1e-5)
+    rois, points = squares_at((0, x, y, side)), torch.rand(1, 5, 2) * 3 - 1
+    torch.testing.assert_close(rois.outside(rois.inside(points)), points, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.3, 0.7), st.floats(0.2, 0.3), st.floats(0.05, 0.35), st.sampled_from((32, 64, 96)))
 def test_samples_are_the_pixels_of_the_square(x: float, y: float, side: float, pixels: int):
     """The image holds its own coordinates, so each sample tells where it was taken."""
-    squares = squares_at((0, x, y, side))
-    found = sample(ramps(), EXTENT, squares, pixels)[0]
+    rois = squares_at((0, x, y, side))
+    found = sample(ramps(), EXTENT, rois, pixels)[0]
     assert found.shape == (3, pixels, pixels)
     at = (torch.arange(pixels) + 0.5) / pixels - 0.5
     torch.testing.assert_close(found[0], (x + at * side).expand(pixels, pixels), atol=2e-4, rtol=0)
@@ -72,13 +72,13 @@ def test_a_square_over_the_edge_sees_nothing_of_the_image_below(x: float, y: flo
 @settings(max_examples=30, deadline=None)
 @given(st.floats(2.5, CELLS - 2.5), st.floats(2.5, CELLS - 2.5))
 def test_a_peak_is_found_to_a_fraction_of_a_cell(x: float, y: float):
-    points, mass = peaks(place_target(torch.tensor([[[x, y]]]), CELLS).log())
+    points, mass = peaks(heatmap_target(torch.tensor([[[x, y]]]), CELLS).log())
     torch.testing.assert_close(points[0, 0], torch.tensor([x, y]), atol=0.05, rtol=0)
     assert float(mass[0, 0]) > 0.99
 
 
 def test_a_second_peak_far_away_does_not_move_the_keypoint():
-    near, far = place_target(torch.tensor([[[4.5, 4.5]], [[12.5, 9.5]]]), CELLS)
+    near, far = heatmap_target(torch.tensor([[[4.5, 4.5]], [[12.5, 9.5]]]), CELLS)
     points, mass = peaks((0.7 * near + 0.3 * far).log()[None])
     torch.testing.assert_close(points[0, 0], torch.tensor([4.5, 4.5]), atol=0.01, rtol=0)
     assert float(mass[0, 0]) == pytest.approx(0.7, abs=0.01)
@@ -86,45 +86,48 @@ def test_a_second_peak_far_away_does_not_move_the_keypoint():
 
 @pytest.mark.parametrize("side", [SIDE, 96])
 def test_people_of_one_look_and_different_sizes_are_read_alike(side: int):
-    """The same picture at twice the size, in a square of twice the size: the same heat map."""
+    """The same image at twice the size, in a square of twice the size: the same heatmap."""
     torch.manual_seed(0)
-    glimpse = Glimpse(8, 3, 8, side).eval()
+    roi_head = RoIKeypointHead(8, 3, 8, side).eval()
     small = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 32), scale_factor=4, mode="bicubic")
     large = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
     canvas = torch.zeros(2, 3, 128, 256)
     canvas[0, :, :64, :128], canvas[1] = small[0], large[0]
-    squares = squares_at((0, 0.25, 0.125, 0.25), (1, 0.5, 0.25, 0.5))
-    found = glimpse(canvas, EXTENT, torch.zeros(2, 8), torch.zeros(2), squares)
-    shares = found.places.log_shares.exp()
+    rois = squares_at((0, 0.25, 0.125, 0.25), (1, 0.5, 0.25, 0.5))
+    found = roi_head(canvas, EXTENT, torch.zeros(2, 8), torch.zeros(2), rois)
+    shares = found.heatmaps.log_probabilities.exp()
     torch.testing.assert_close(shares[0], shares[1], atol=2e-3, rtol=0.1)
-    middle, side = squares.centre[:, None], squares.side[:, None, None]
+    middle, side = rois.centre[:, None], rois.side[:, None, None]
     relative = (found.poses - middle) / side
     torch.testing.assert_close(relative[0], relative[1], atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("side", [32, SIDE, 96])
 def test_a_keypoint_is_where_its_heat_map_is_highest(side: int):
-    """Whatever the number of cells: the poses agree with the heat maps they were read from."""
-    glimpse = Glimpse(8, 3, 8, side).eval()
-    squares = squares_at((0, 0.4, 0.2, 0.3))
-    found = glimpse(ramps(), EXTENT, torch.rand(1, 8), torch.zeros(1), squares)
+    """Whatever the number of cells: the poses agree with the heatmaps they were read from."""
+    roi_head = RoIKeypointHead(8, 3, 8, side).eval()
+    rois = squares_at((0, 0.4, 0.2, 0.3))
+    found = roi_head(ramps(), EXTENT, torch.rand(1, 8), torch.zeros(1), rois)
     cells = side // 4
-    assert found.places.cells == cells
-    highest = found.places.log_shares.argmax(-1)
-    places = torch.stack([highest % cells, highest.div(cells, rounding_mode="floor")], -1) + 0.5
-    assert ((squares.inside(found.poses) * cells - places).abs() <= WINDOW).all()
+    assert found.heatmaps.cells == cells
+    highest = found.heatmaps.log_probabilities.argmax(-1)
+    heatmaps = torch.stack([highest % cells, highest.div(cells, rounding_mode="floor")], -1) + 0.5
+    assert ((rois.inside(found.poses) * cells - heatmaps).abs() <= WINDOW).all()
 
 
 @pytest.mark.parametrize("side", [SIDE, 96])
 def test_gradients_reach_every_parameter(side: int):
-    glimpse = Glimpse(8, 3, 8, side)
-    torch.nn.init.normal_(glimpse.score[2].weight)
-    for residual in (module for module in glimpse.modules() if hasattr(module, "norm2")):
+    roi_head = RoIKeypointHead(8, 3, 8, side)
+    torch.nn.init.normal_(roi_head.score[2].weight)
+    for residual in (module for module in roi_head.modules() if hasattr(module, "norm2")):
         torch.nn.init.ones_(residual.norm2.weight)
-    found = glimpse(
+    found = roi_head(
         ramps(), EXTENT, torch.rand(2, 8), torch.zeros(2), squares_at((0, 0.3, 0.2, 0.2), (0, 0.6, 0.3, 0.3))
     )
     (
-        found.scores.sum() + found.confidences.sum() + found.poses.sum() + found.places.log_shares[..., 5].sum()
+        found.scores.sum()
+        + found.confidences.sum()
+        + found.poses.sum()
+        + found.heatmaps.log_probabilities[..., 5].sum()
     ).backward()
-    assert all(p.grad is not None and p.grad.any() for p in glimpse.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in roi_head.parameters())

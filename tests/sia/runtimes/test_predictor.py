@@ -26,7 +26,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
 
 
-def test_people_of_pictures_of_any_size(weights: Path) -> None:
+def test_people_of_images_of_any_size(weights: Path) -> None:
     predictor = Predictor.load(weights, "cpu")
     rng = np.random.default_rng(0)
     sizes = [(48, 200), (64, 64), (1, 1), (300, 7), (90, 50)]
@@ -42,7 +42,7 @@ def test_people_of_pictures_of_any_size(weights: Path) -> None:
     assert predictor.predict([]) == []
 
 
-def test_a_picture_has_the_same_people_in_any_batch(weights: Path) -> None:
+def test_a_image_has_the_same_people_in_any_batch(weights: Path) -> None:
     predictor = Predictor.load(weights, "cpu")
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (50 + 9 * i, 80, 3), dtype=np.uint8) for i in range(3)]
@@ -67,7 +67,7 @@ def test_one_image_of_any_kind(weights: Path, tmp_path: Path) -> None:
 
 
 def test_maps_input_pixels_back_through_the_letterbox(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture of 128x32 fills the middle quarter of the 64x64 input at half its size."""
+    """An image of 128x32 fills the middle quarter of the 64x64 input at half its size."""
     at = torch.tensor([[[[10.0, 28.0]] * 17]])
     decoded = Decoded(torch.ones(1, 1), torch.tensor([[[10.0, 28.0, 20.0, 36.0]]]), at, torch.ones(1, 1, 17))
     monkeypatch.setattr(sia.runtimes.runtime, "decode", lambda output, size: decoded)
@@ -92,20 +92,20 @@ def test_says_what_runs_where_and_why(weights: Path) -> None:
 def test_fewer_people_are_looked_at_again(weights: Path) -> None:
     looks, lines = [], []
     for score in (0.0, None, 1.0):
-        predictor = Predictor.load(weights, "cpu", look_thresh=score)
+        predictor = Predictor.load(weights, "cpu", roi_score_thresh=score)
         assert isinstance(predictor.runtime, TorchRuntime)
-        glimpse = predictor.runtime.model.glimpse
-        glimpse.register_forward_hook(lambda module, given, made: looks.append(len(made.scores)))
+        roi_head = predictor.runtime.model.roi_head
+        roi_head.register_forward_hook(lambda module, given, made: looks.append(len(made.scores)))
         (people,) = predictor.predict([np.zeros((64, 64, 3), np.uint8)])
         lines.append(predictor.describe())
         assert len(people) == 4  # nobody is lost
     assert looks[0] == 4
     assert looks[2] == 1
-    assert ["second looks from" in line for line in lines] == [True, False, True]
+    assert ["RoI refinement from" in line for line in lines] == [True, False, True]
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
-def test_arrays_that_are_no_pictures(weights: Path, image: np.ndarray) -> None:
+def test_arrays_that_are_no_images(weights: Path, image: np.ndarray) -> None:
     with pytest.raises(DataError, match="uint8"):
         Predictor.load(weights, "cpu").predict([image])
 

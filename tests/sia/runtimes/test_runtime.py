@@ -17,13 +17,19 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
 
 
 def test_a_description_comes_back(description: Description) -> None:
-    for changed in (description, replace(description, precision="int8", fixed_size=(64, 96), look_thresh=0.3)):
+    for changed in (description, replace(description, precision="int8", fixed_size=(64, 96), roi_score_thresh=0.3)):
         assert Description.from_json(changed.to_json(), "a.onnx") == changed
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": "sia_pose_export/9"}, {"model_config": {}}, {"patch": "x"}, {"fixed_size": 3}, {"look_thresh": None}],
+    [
+        {"format": "sia_pose_export/9"},
+        {"model_config": {}},
+        {"patch": "x"},
+        {"fixed_size": 3},
+        {"roi_score_thresh": None},
+    ],
 )
 def test_another_description(description: Description, change: dict) -> None:
     text = json.dumps({**json.loads(description.to_json()), **change})

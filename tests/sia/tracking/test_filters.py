@@ -22,9 +22,9 @@ def everywhere(points: np.ndarray) -> np.ndarray:
 def test_offline_keeps_parabolas_exactly() -> None:
     t = np.arange(30.0)[:, None, None]
     points = 3 + 2 * t - 0.1 * t**2 + np.zeros((1, 4, 2))
-    smooth, bridged = smooth_track(points, everywhere(points), 1e6, 9, 5)
+    smooth, interpolated = smooth_track(points, everywhere(points), 1e6, 9, 5)
     np.testing.assert_allclose(smooth, points, atol=1e-9)
-    assert not bridged.any()
+    assert not interpolated.any()
 
 
 def test_offline_takes_noise_out() -> None:
@@ -40,10 +40,10 @@ def test_short_gaps_are_bridged_and_long_ones_left() -> None:
     present = everywhere(truth)
     present[10:14] = present[30:40] = False
     holes = np.where(present[:, None, None], truth, 9e9)
-    smooth, bridged = smooth_track(holes, present, 100, 9, 6)
-    assert np.flatnonzero(bridged).tolist() == [10, 11, 12, 13]
+    smooth, interpolated = smooth_track(holes, present, 100, 9, 6)
+    assert np.flatnonzero(interpolated).tolist() == [10, 11, 12, 13]
     assert np.isnan(smooth[30:40]).all()
-    known = present | bridged
+    known = present | interpolated
     np.testing.assert_allclose(smooth[known], truth[known], atol=2)
 
 

@@ -44,12 +44,12 @@ def test_offline_with_a_delay_is_offline_over_the_whole_track() -> None:
     assert [t for t, _, _ in done] == list(range(len(points)))
     assert [time for _, time, _ in done] == [t / 25 for t in range(len(points))]
     for person in range(2):
-        whole, bridged = smooth_track(points[:, person], present[:, person], 100.0, smoother.window, smoother.gap)
+        whole, interpolated = smooth_track(points[:, person], present[:, person], 100.0, smoother.window, smoother.gap)
         for t, _, tracked in done:
             rows = np.flatnonzero(tracked.ids == person + 1)
-            assert len(rows) == int(present[t, person] or bridged[t])
+            assert len(rows) == int(present[t, person] or interpolated[t])
             for row in rows:
-                assert tracked.bridged[row] == bridged[t]
+                assert tracked.interpolated[row] == interpolated[t]
                 np.testing.assert_allclose(tracked.people.keypoints[row], whole[t], atol=1e-3)
 
 
@@ -66,10 +66,10 @@ def test_bridged_people_take_the_lower_score() -> None:
     points = np.zeros((1, 4, 2))
     frames = [frame(points, [7], 0.9), frame(points[:0], []), frame(points, [7], 0.5)]
     done = [entry for t, tracked in enumerate(frames) for entry in smoother.push(t, tracked, t / 25)]
-    bridged = [*done, *smoother.finish()][1][2]
-    assert bridged.ids.tolist() == [7]
-    assert bridged.bridged.tolist() == [True]
-    assert bridged.people.scores.tolist() == [0.5]
+    interpolated = [*done, *smoother.finish()][1][2]
+    assert interpolated.ids.tolist() == [7]
+    assert interpolated.interpolated.tolist() == [True]
+    assert interpolated.people.scores.tolist() == [0.5]
 
 
 def test_online_has_no_delay_and_keeps_people_apart() -> None:

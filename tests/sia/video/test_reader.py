@@ -62,9 +62,9 @@ def test_a_late_start_becomes_zero_and_lips_stay_in_step(tmp_path: Path) -> None
         gap = container.streams.video[0].start_time - container.streams.audio[0].start_time
         gap *= container.streams.video[0].time_base
     copy_video(source, tmp_path / "b.mp4")
-    first_picture, first_sound = frame_times(tmp_path / "b.mp4")[0], sound_packets(tmp_path / "b.mp4")[0][1]
-    assert min(first_picture, first_sound) == 0
-    assert first_picture - first_sound == gap
+    first_image, first_sound = frame_times(tmp_path / "b.mp4")[0], sound_packets(tmp_path / "b.mp4")[0][1]
+    assert min(first_image, first_sound) == 0
+    assert first_image - first_sound == gap
 
 
 def test_the_index_is_in_front(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_no_video(tmp_path: Path, content: bytes | None, message: str) -> None:
         VideoReader(str(tmp_path / "a.mp4"))
 
 
-def test_folders_pictures_and_sound_are_no_videos(tmp_path: Path) -> None:
+def test_folders_images_and_sound_are_no_videos(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
@@ -157,7 +157,7 @@ def test_folders_pictures_and_sound_are_no_videos(tmp_path: Path) -> None:
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
-    for name, message in ((".", "folder"), ("a.png", "is a picture"), ("a.wav", "no video stream")):
+    for name, message in ((".", "folder"), ("a.png", "is an image"), ("a.wav", "no video stream")):
         with pytest.raises(DataError, match=message):
             VideoReader(str(tmp_path / name))
 

@@ -89,8 +89,8 @@ def test_repeated_stamps_are_moved_by_next_to_nothing(tmp_path: Path, name: str)
     assert all(abs(time - Fraction(i // 2 * 2, 25)) <= Fraction(2, 1000) for i, time in enumerate(times))
     copy = tmp_path / "copy.mp4"
     with VideoReader(str(source)) as video, VideoWriter(copy, video.info, (64, 96)) as writer:
-        for picture in video:
-            writer.write(picture.image, picture.pts, picture.duration)
+        for image in video:
+            writer.write(image.image, image.pts, image.duration)
         writer.finish(complete=True)
     assert frame_times(copy) == times
 

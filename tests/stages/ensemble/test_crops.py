@@ -1,4 +1,4 @@
-"""What is seen at a place of a crop is what the picture shows there."""
+"""What is seen at a place of a crop is what the image shows there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.ensemble.refinement_network import MARGIN
 
 
 def with_spot(x: float, y: float, height: int = 200, width: int = 300) -> np.ndarray:
-    """A grey picture with a bright spot around a point."""
+    """A grey image with a bright spot around a point."""
     rows, columns = np.mgrid[:height, :width] + 0.5
     spot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 4.0**2)) * 140
     return np.repeat((FILL + spot).astype(np.uint8)[..., None], 3, axis=2)
@@ -34,7 +34,7 @@ def test_a_spot_stays_in_its_place(box: tuple[int, int, int, int]) -> None:
     np.testing.assert_allclose(spot_of(view[0]), (np.array([118.0, 101.0]) - centre) / side, atol=0.01)
 
 
-def test_another_box_in_a_turned_picture() -> None:
+def test_another_box_in_a_turned_image() -> None:
     point, box, other = np.array([118.0, 101.0]), np.array([[80.0, 60, 140, 160]]), np.array([[74.0, 66, 138, 156]])
     angle, pivot = 0.4, np.array([110.0, 110.0])
     turn = np.array([[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # mirrors, too
@@ -43,7 +43,7 @@ def test_another_box_in_a_turned_picture() -> None:
     np.testing.assert_allclose(spot_of(view[0]), (moved - (106.0, 111.0)) / 90.0, atol=0.01)
 
 
-def test_beyond_the_picture_is_grey() -> None:
+def test_beyond_the_image_is_grey() -> None:
     image = np.full((60, 80, 3), 255, np.uint8)
     boxes = np.array([[-20, 10, 20, 50], [500, 500, 540, 600], [-1e7, -1e7, 1e7, 1e7], [5, 5, 5, 5]], np.float64)
     views = view_crops(crop_people(image, boxes), boxes)

@@ -86,7 +86,7 @@ def shuffled(people: Predictions, seed: int) -> Predictions:
 
 
 def test_people_are_grouped_whatever_their_order_and_whoever_is_missing() -> None:
-    truth = labels(pictures=1, people=3)
+    truth = labels(images=1, people=3)
     first, second = member(truth, 0.3, 1), shuffled(member(truth, 0.3, 2), 3)
     third = member(truth, 0.3, 4).select(slice(1))
     groups = group_people([first, second, third], COCO_PERSON)
@@ -97,7 +97,7 @@ def test_people_are_grouped_whatever_their_order_and_whoever_is_missing() -> Non
 
 
 def test_nobody_is_taken_twice_and_strangers_stand_alone() -> None:
-    truth = labels(pictures=1, people=4)
+    truth = labels(images=1, people=4)
     first = member(truth, 0.3, 1).select(slice(2))
     second = member(truth, 0.3, 2).select(slice(2, None))
     groups = group_people([first, second], COCO_PERSON)
@@ -108,7 +108,7 @@ def test_nobody_is_taken_twice_and_strangers_stand_alone() -> None:
 
 
 def test_soft_suppression_equals_the_slow_version() -> None:
-    truth = labels(pictures=1, people=3)
+    truth = labels(images=1, people=3)
     points = np.concatenate([truth.keypoints, truth.keypoints + 1.0])
     boxes = np.concatenate([truth.boxes, truth.boxes])
     similarity = person_similarity(points, boxes, COCO_PERSON)

@@ -1,4 +1,4 @@
-"""The corrector is kept where its moves raise AP in pictures that it wasn't measured on, and left out elsewhere."""
+"""The refinement network is kept where its moves raise AP in images that it wasn't measured on, and left out elsewhere."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sia.coco.coco_files import load_ground_truth, read_skeleton
 from sia.errors import WeightsError
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.refinement import choose, correct
-from stages.ensemble.refinement_training import Lessons, moves_in, train_corrector
+from stages.ensemble.refinement_training import TrainingCrops, moves_in, train_refinement_network
 from stages.ensemble.stage import run
-from stages.error_model.folds import Calibrate
+from stages.error_model.folds import CalibrationSet
 from stages.error_model.labels import LabelledPeople, labelled_people
 from stages.error_model.pose_errors import errors_of_pairs
 from stages.error_model.pose_input import confidence_scale
@@ -32,7 +32,7 @@ SIDE = 96
 
 
 def write_part(root: Path, name: str, count: int, seed: int, keypoints: int = 3) -> Path:
-    """Pictures of one triangle each, with a dot of its own colour at each corner; one keypoint: only the first."""
+    """Images of one triangle each, with a dot of its own colour at each corner; one keypoint: only the first."""
     rng = np.random.default_rng(seed)
     images, people = [], []
     for number in range(1, count + 1):
@@ -60,7 +60,7 @@ def spoilt(labels: LabelledPeople, skeleton: Skeleton, seed: int, spread: float 
 
 
 def make_work(root: Path, keypoints: int = 3, steps: int = 2, count: int = 30, spread: float = 1.0) -> StageWork:
-    """Three parts with pictures, and predictions of two."""
+    """Three parts with images, and predictions of two."""
     sizes = {"fit": 40, "calibrate": count, "test": 12}
     parts = {name: write_part(root, name, size, seed, keypoints) for seed, (name, size) in enumerate(sizes.items())}
     before = {}
@@ -68,7 +68,7 @@ def make_work(root: Path, keypoints: int = 3, steps: int = 2, count: int = 30, s
         skeleton, truth = open_part(parts[part])
         before[part] = root / f"before-{part}.json"
         spoilt(labelled_people(truth), skeleton, seed, spread).save(before[part], truth.category)
-    config = TrainConfig("sia_pose_simple", root, parts["fit"], parts["test"], corrector_steps=steps, tta="none")
+    config = TrainConfig("sia_pose_simple", root, parts["fit"], parts["test"], refinement_steps=steps, tta="none")
     (root / "stage").mkdir()
     return StageWork(root / "stage", config, root, parts, before, None, lambda line: None)
 
@@ -78,13 +78,13 @@ def open_part(path: Path):
     return skeleton, load_ground_truth(path, skeleton)
 
 
-def people_of(work: StageWork) -> tuple[dict[str, Predictions], Calibrate]:
+def people_of(work: StageWork) -> tuple[dict[str, Predictions], CalibrationSet]:
     skeleton, _ = open_part(work.parts["calibrate"])
     found = {
         part: read_predictions(path, load_ground_truth(work.parts[part], skeleton), skeleton)
         for part, path in work.before.items()
     }
-    return found, Calibrate.open(work.parts["calibrate"], skeleton, 0)
+    return found, CalibrationSet.open(work.parts["calibrate"], skeleton, 0)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def work(tmp_path: Path) -> StageWork:
 
 
 def true_moves(people: Predictions, path: Path) -> np.ndarray:
-    """Everybody's way to the labels; one person a picture."""
+    """Everybody's way to the labels; one person an image."""
     return labelled_people(open_part(path)[1]).keypoints - people.keypoints
 
 
@@ -101,11 +101,11 @@ def test_moves_towards_the_truth_are_kept(work: StageWork) -> None:
     people, calibrate = people_of(work)
     moves = {part: true_moves(found, work.parts[part]) for part, found in people.items()}
     kept = choose(people, moves, calibrate)
-    assert not kept.refused and kept.figures["share of its moves"] == 1.0
+    assert not kept.refused and kept.figures["fraction of its moves"] == 1.0
     assert kept.figures["AP after"] == pytest.approx(1.0) and kept.figures["AP before"] < 0.9
     np.testing.assert_allclose(kept.people["test"].keypoints - people["test"].keypoints, moves["test"])
     double = choose(people, {part: 2 * way for part, way in moves.items()}, calibrate)
-    assert double.figures["share of its moves"] == 0.5
+    assert double.figures["fraction of its moves"] == 0.5
 
 
 def test_moves_anywhere_are_left_out(work: StageWork) -> None:
@@ -117,7 +117,7 @@ def test_moves_anywhere_are_left_out(work: StageWork) -> None:
 
 
 def test_an_untrained_corrector_moves_nothing_and_is_left_out(work: StageWork) -> None:
-    work = replace(work, config=replace(work.config, corrector_steps=1))
+    work = replace(work, config=replace(work.config, refinement_steps=1))
     people, calibrate = people_of(work)
     correction = correct(work, people, calibrate, "")
     assert correction.refused and correction.people is people
@@ -127,13 +127,13 @@ def test_a_short_training_brings_keypoints_nearer(tmp_path: Path) -> None:
     path, other = write_part(tmp_path, "fit", 100, 0), write_part(tmp_path, "other", 40, 1)
     skeleton, truth = open_part(path)
     labels = labelled_people(truth)
-    lessons = Lessons.read(CocoPose(tmp_path, path), labels, 0)
+    training_crops = TrainingCrops.read(CocoPose(tmp_path, path), labels, 0)
     found = spoilt(labels, skeleton, 0)
     errors, scale = errors_of_pairs(found, labels, skeleton), confidence_scale(found)
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    trained = train_corrector(lessons, errors, scale, skeleton, 0, 40)
+    trained = train_refinement_network(training_crops, errors, scale, skeleton, 0, 40)
     assert torch.equal(torch.rand(2), expected)  # others' random numbers are left alone
     unseen = labelled_people(open_part(other)[1])
     people = spoilt(unseen, skeleton, 5)
@@ -147,8 +147,8 @@ def test_a_short_training_brings_keypoints_nearer(tmp_path: Path) -> None:
 def test_the_stage_uses_it_on_its_input_where_there_is_one_member(work: StageWork) -> None:
     """Here nothing was learnt, so everything is declined, with both reasons."""
     result = run(work)
-    assert "one member only" in result.declined and "the corrector does not raise AP" in result.declined
-    assert set(result.figures["corrector"]) == {"AP before", "AP after", "share of its moves", "decision"}
+    assert "one member only" in result.declined and "the refinement network does not raise AP" in result.declined
+    assert set(result.figures["refinement_network"]) == {"AP before", "AP after", "fraction of its moves", "decision"}
     assert result.after["test"] == work.before["test"]
 
 
@@ -158,9 +158,9 @@ def test_a_second_call_takes_the_trained_weights_from_the_folder(
     lines: list[str] = []
     work = replace(work, say=lines.append)
     first = run(work)
-    files = sorted(work.folder.glob("corrector-*.pt"))
+    files = sorted(work.folder.glob("refinement network-*.pt"))
     assert len(files) == 2 and sum("steps on 40 people" in line for line in lines) == 2
-    monkeypatch.setattr("stages.ensemble.refinement.train_corrector", None)
+    monkeypatch.setattr("stages.ensemble.refinement.train_refinement_network", None)
     again = run(work)
     assert again.figures == first.figures
     files[0].write_bytes(b"broken")
@@ -174,7 +174,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: P
         (tmp_path / name).mkdir()
         work = make_work(tmp_path / name)
         run(replace(work, config=replace(work.config, seed=seed)))
-        weights.append([torch.load(path, weights_only=True) for path in sorted(work.folder.glob("corrector-*.pt"))])
+        weights.append(
+            [torch.load(path, weights_only=True) for path in sorted(work.folder.glob("refinement network-*.pt"))]
+        )
     for first, second, third in zip(*weights, strict=True):
         assert all(torch.equal(first[key], second[key]) for key in first)
         assert not all(torch.equal(first[key], third[key]) for key in first)
@@ -193,8 +195,8 @@ def test_nobody_found_too_few_or_switched_off_are_reasons(work: StageWork) -> No
     nobody = {part: found.select(slice(0)) for part, found in people.items()}
     few = {part: found.select(slice(15)) for part, found in people.items()}
     assert "only 0 labelled people" in correct(work, nobody, calibrate, "").refused
-    assert "too few for a corrector" in correct(work, few, calibrate, "").refused
-    off = replace(work, config=replace(work.config, corrector_steps=0))
-    assert "-CORRECTOR_STEPS 0" in correct(off, people, calibrate, "").refused
+    assert "too few for a refinement network" in correct(work, few, calibrate, "").refused
+    off = replace(work, config=replace(work.config, refinement_steps=0))
+    assert "-REFINEMENT_STEPS 0" in correct(off, people, calibrate, "").refused
     only_test = {**people, "test": nobody["test"]}
     assert len(correct(work, only_test, calibrate, "").people["test"]) == 0

@@ -1,4 +1,4 @@
-"""The corrector changes nothing before it has learnt, then finds what the picture shows near a keypoint."""
+"""The refinement network changes nothing before it has learnt, then finds what the image shows near a keypoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.ensemble.refinement_network import (
     LOOKS,
     SIDE,
     Corrected,
-    PoseCorrector,
+    PoseRefinementNetwork,
     SqueezeExcitation,
     correction_loss,
 )
@@ -23,9 +23,9 @@ def inputs(people: int, keypoints: int) -> tuple[torch.Tensor, torch.Tensor, tor
     return pixels, poses, torch.full((people, keypoints), 0.05)
 
 
-def stirred(keypoints: int) -> PoseCorrector:
+def stirred(keypoints: int) -> PoseRefinementNetwork:
     """As if trained: no parameter is zero."""
-    network = PoseCorrector(keypoints, width=16, dim=16)
+    network = PoseRefinementNetwork(keypoints, width=16, dim=16)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -35,7 +35,7 @@ def stirred(keypoints: int) -> PoseCorrector:
 @pytest.mark.parametrize("keypoints", [1, 5, 17])
 def test_untrained_it_changes_nothing(keypoints: int) -> None:
     pixels, poses, units = inputs(3, keypoints)
-    stages = PoseCorrector(keypoints)(pixels, poses, units).stages
+    stages = PoseRefinementNetwork(keypoints)(pixels, poses, units).stages
     assert len(stages) == LOOKS == 3
     assert all(torch.equal(points, poses[..., :2]) for points in stages)
 
@@ -55,7 +55,7 @@ def test_all_looks_share_their_weights_but_not_what_they_see(monkeypatch: pytest
     three = network(*given).stages
     monkeypatch.setattr(pose_corrector, "LOOKS", 1)
     assert {name: p.shape for name, p in network.named_parameters()} == {
-        name: p.shape for name, p in PoseCorrector(5, width=16, dim=16).named_parameters()
+        name: p.shape for name, p in PoseRefinementNetwork(5, width=16, dim=16).named_parameters()
     }
     assert torch.equal(network(*given).stages[0], three[0])
     first, second = three[0] - given[1][..., :2], three[1] - three[0]
@@ -109,7 +109,7 @@ def dots(people: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_it_learns_to_go_where_the_dots_are() -> None:
     torch.manual_seed(0)
-    network, units = PoseCorrector(3, width=16, dim=32), torch.full((32, 3), 0.05)
+    network, units = PoseRefinementNetwork(3, width=16, dim=32), torch.full((32, 3), 0.05)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
 
     def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,10 +10,10 @@ from datasets.synthetic.dataset import write_dataset
 from sia.errors import ConfigError, WeightsError
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.experts.loading import parse_members
-from stages.ensemble.member_predictions import INPUT, Gathering, fingerprint
+from stages.ensemble.member_predictions import INPUT, MemberPredictions, fingerprint
 from stages.ensemble.members import as_predictions, shared_boxes
 from stages.ensemble.stage import choose, fused_test, run
-from stages.error_model.folds import Calibrate
+from stages.error_model.folds import CalibrationSet
 from stages.stage import StageWork
 from tests.inference_helpers import save_weights
 from tests.stages.simulated import annotations, labels, member
@@ -24,7 +24,7 @@ from utils.metrics.predictions import Predictions
 
 def config(root: Path, **changes: object) -> TrainConfig:
     paths = {"coco_root": root, "train_ann": root / "train.json", "val_ann": root / "val.json"}
-    return TrainConfig(model="sia_pose_simple", device="cpu", corrector_steps=1, **{**paths, **changes})
+    return TrainConfig(model="sia_pose_simple", device="cpu", refinement_steps=1, **{**paths, **changes})
 
 
 def work(folder: Path, root: Path, say: Callable[[str], None], **changes: object) -> StageWork:
@@ -40,7 +40,7 @@ def swapped(people: Predictions, share: float, seed: int) -> Predictions:
     return replace(people, keypoints=np.where(chosen[:, None, None], people.keypoints[:, order], people.keypoints))
 
 
-def simulated(tmp_path: Path, count: int, spread: float) -> tuple[Calibrate, Gathering, dict]:
+def simulated(tmp_path: Path, count: int, spread: float) -> tuple[CalibrationSet, MemberPredictions, dict]:
     parts = {name: labels(30, seed=seed) for name, seed in (("calibrate", 0), ("test", 1))}
     (tmp_path / "calibrate.json").write_text(json.dumps(annotations(parts["calibrate"])))
     found = {
@@ -50,8 +50,8 @@ def simulated(tmp_path: Path, count: int, spread: float) -> tuple[Calibrate, Gat
         }
         for seed, (name, truth) in enumerate(parts.items())
     }
-    calibrate = Calibrate.open(tmp_path / "calibrate.json", COCO_PERSON, 0)
-    return calibrate, Gathering(found["calibrate"], found["test"], {}), annotations(parts["test"])
+    calibrate = CalibrationSet.open(tmp_path / "calibrate.json", COCO_PERSON, 0)
+    return calibrate, MemberPredictions(found["calibrate"], found["test"], {}), annotations(parts["test"])
 
 
 def test_three_independent_members_are_better_than_each(tmp_path: Path) -> None:
@@ -75,36 +75,36 @@ def test_a_member_that_is_no_use_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("people")
     write_dataset(root, 12, 3, 96, seed=1)
     save_weights(root / "model.pt")
     return root
 
 
-def test_the_stage_declines_with_an_untrained_model_and_reuses_what_it_found(pictures: Path, tmp_path: Path) -> None:
+def test_the_stage_declines_with_an_untrained_model_and_reuses_what_it_found(images: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    first = run(work(tmp_path / "stage", pictures, lines.append, tta="flip"))
+    first = run(work(tmp_path / "stage", images, lines.append, tta="flip"))
     assert "no fusion is better" in first.declined
     assert first.after["test"].is_file() and set(first.figures["AP of each member"]) == {INPUT, "flip-1"}
     assert sum("looks at" in line for line in lines) == 4
     lines.clear()
-    again = run(work(tmp_path / "stage", pictures, lines.append, tta="flip"))
+    again = run(work(tmp_path / "stage", images, lines.append, tta="flip"))
     assert not any("looks at" in line for line in lines)
     assert again.figures == first.figures and again.after == first.after
 
 
-def test_one_member_alone_is_declined(pictures: Path, tmp_path: Path) -> None:
-    result = run(work(tmp_path / "stage", pictures, print, tta="none"))
+def test_one_member_alone_is_declined(images: Path, tmp_path: Path) -> None:
+    result = run(work(tmp_path / "stage", images, print, tta="none"))
     assert "one member only" in result.declined
 
 
-def test_other_weights_of_ours_join_in_two_views(pictures: Path, tmp_path: Path) -> None:
-    result = run(work(tmp_path / "stage", pictures, print, tta="flip", members=f"own:{pictures / 'model.pt'}"))
+def test_other_weights_of_ours_join_in_two_views(images: Path, tmp_path: Path) -> None:
+    result = run(work(tmp_path / "stage", images, print, tta="flip", members=f"own:{images / 'model.pt'}"))
     assert set(result.figures["AP of each member"]) == {INPUT, "flip-1", "own1-plain-1", "own1-flip-1"}
 
 
-def test_members_that_can_not_be_used_are_refused(pictures: Path, tmp_path: Path) -> None:
+def test_members_that_can_not_be_used_are_refused(images: Path, tmp_path: Path) -> None:
     for text, message in (("vitpos:a", "Did you mean vitpose"), ("vitpose", "names no file")):
         with pytest.raises(ConfigError, match=message):
             parse_members(text)
@@ -115,7 +115,7 @@ def test_members_that_can_not_be_used_are_refused(pictures: Path, tmp_path: Path
     with pytest.raises(WeightsError, match="no such file"):
         fingerprint(tmp_path / "missing.pt")
     with pytest.raises(WeightsError, match="no such file"):
-        run(work(tmp_path / "stage", pictures, print, members="vitpose:missing"))
+        run(work(tmp_path / "stage", images, print, members="vitpose:missing"))
 
 
 def test_boxes_that_overlap_are_one() -> None:
@@ -128,10 +128,10 @@ def test_boxes_that_overlap_are_one() -> None:
     assert len(as_predictions([], [], 17)) == 0
 
 
-def test_a_partner_poses_the_people_in_the_boxes_of_the_others(pictures: Path, tmp_path: Path) -> None:
+def test_a_partner_poses_the_people_in_the_boxes_of_the_others(images: Path, tmp_path: Path) -> None:
     write_model = pytest.importorskip("tests.stages.ensemble.experts.test_simcc").write_model
     text = f"rtmpose:{write_model(tmp_path / 'end2end.onnx')}"
     lines: list[str] = []
-    result = run(work(tmp_path / "stage", pictures, lines.append, tta="none", members=text))
+    result = run(work(tmp_path / "stage", images, lines.append, tta="none", members=text))
     assert set(result.figures["AP of each member"]) == {INPUT, "rtmpose1"}
-    assert "ensemble: rtmpose1 looks at 3 pictures of test" in lines
+    assert "ensemble: rtmpose1 looks at 3 images of test" in lines

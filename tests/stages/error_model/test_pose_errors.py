@@ -12,7 +12,7 @@ from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.error_model.labels import LabelledPeople
 from stages.error_model.pose_errors import PoseErrors, errors_of_pairs, measure_errors
-from stages.error_model.sampling import draw_errors
+from stages.error_model.sampling import sample_errors
 from tests.stages.pose_helpers import people, predictions
 from utils.metrics.predictions import Predictions
 
@@ -32,9 +32,9 @@ def known_errors(seed: int, spread: float) -> PoseErrors:
 
 
 def imagined(errors: PoseErrors, labels: LabelledPeople, seed: int = 1) -> Predictions:
-    drawn = draw_errors(errors, labels, COCO_PERSON, np.random.default_rng(seed))
-    people = predictions(labels, drawn.keypoints, drawn.confidences)
-    return replace(people, boxes=drawn.boxes)
+    corrupted = sample_errors(errors, labels, COCO_PERSON, np.random.default_rng(seed))
+    people = predictions(labels, corrupted.keypoints, corrupted.confidences)
+    return replace(people, boxes=corrupted.boxes)
 
 
 @pytest.mark.parametrize(("seed", "spread"), [(0, 0.3), (1, 0.5), (2, 0.8)])
@@ -91,17 +91,17 @@ def test_any_skeleton() -> None:
     noisy = labels.keypoints + np.random.default_rng(0).normal(0, 3, labels.keypoints.shape)
     errors = errors_of_pairs(predictions(labels, noisy), labels, stick)
     assert errors.inverted.max() == 0
-    assert draw_errors(errors, labels, stick, np.random.default_rng(0)).keypoints.shape == (60, 2, 2)
+    assert sample_errors(errors, labels, stick, np.random.default_rng(0)).keypoints.shape == (60, 2, 2)
 
 
 def test_it_is_plain_and_repeatable() -> None:
     labels = people(40)
-    drawn = [imagined(known_errors(0, 0.4), labels, seed).keypoints for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(drawn[0], drawn[1])
-    assert (drawn[0] != drawn[2]).any()
+    corrupted = [imagined(known_errors(0, 0.4), labels, seed).keypoints for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(corrupted[0], corrupted[1])
+    assert (corrupted[0] != corrupted[2]).any()
     errors = measure_errors(imagined(known_errors(0, 0.4), labels), labels, COCO_PERSON)
     assert set(json.loads(json.dumps(errors.to_dict()))) == set(vars(errors))
-    assert np.isfinite(drawn[0]).all()
+    assert np.isfinite(corrupted[0]).all()
 
 
 def test_too_few() -> None:

@@ -70,7 +70,7 @@ def own_labels(images, results):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """(folder, annotation file) of seven pictures, the last two without people."""
+    """(folder, annotation file) of seven images, the last two without people."""
     folder = tmp_path_factory.mktemp("evaluated")
     file = folder / "val.json"
     images = write_images(folder)
@@ -144,7 +144,7 @@ def test_a_rank_without_images(tmp_path):
 
 
 def failing_rank(rank, world_size, folder, file):
-    """The second rank's share has a picture that is gone."""
+    """The second rank's share has an image that is gone."""
     try:
         run(folder, file, evaluate_model, rank=rank, world_size=world_size)
     except SiaError as error:

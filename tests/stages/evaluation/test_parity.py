@@ -8,7 +8,7 @@ import pytest
 from sia.people import People
 from stages.evaluation.parity import compare, match
 
-PICTURE = np.zeros((100, 100, 3), np.uint8)
+IMAGE = np.zeros((100, 100, 3), np.uint8)
 
 
 def people(*corners, moved=0.0, score=0.5):
@@ -37,8 +37,8 @@ def test_a_box_clipped_to_nothing():
 def test_what_is_reported():
     first = finds(people((0, 0), (50, 50)), people((5, 5)))
     second = finds(people((0, 0), (50, 50), moved=0.3, score=0.6), people((90, 5)))
-    found = compare(first, second, [PICTURE, PICTURE])
-    assert (found.pictures, found.people, found.matched) == (2, 3, 2)
+    found = compare(first, second, [IMAGE, IMAGE])
+    assert (found.images, found.people, found.matched) == (2, 3, 2)
     assert found.largest == pytest.approx(0.3 * 2**0.5, rel=1e-4)
     assert found.median == pytest.approx(found.largest, rel=1e-4)
     assert found.moved == 1.0
@@ -48,12 +48,12 @@ def test_what_is_reported():
 def test_only_a_person_that_is_sure_can_be_missed():
     for score, missed in ((0.5, 1), (0.09, 0)):
         for other in (people((90, 0)), people()):
-            found = compare(finds(people((0, 0), score=score)), finds(other), [PICTURE])
+            found = compare(finds(people((0, 0), score=score)), finds(other), [IMAGE])
             assert (found.matched, found.missed) == (0, missed)
 
 
-def test_pictures_without_people():
-    found = compare(finds(people()), finds(people()), [PICTURE])
+def test_images_without_people():
+    found = compare(finds(people()), finds(people()), [IMAGE])
     assert (found.people, found.matched, found.largest, found.median, found.moved, found.score) == (
         0,
         0,

@@ -46,7 +46,7 @@ def test_it_comes_back(tmp_path: Path) -> None:
         (["stages", "baseline", "seconds"], "3", "$.stages[...].seconds"),
         (["stages", "baseline", "folder"], "../elsewhere", "$.stages[...].folder"),
         (["stages", "baseline", "folder"], "..", "is not in the pipeline's folder"),
-        (["stages", "baseline", "pictures"], ["/etc/passwd"], "/etc/passwd of the stage baseline is not in"),
+        (["stages", "baseline", "images"], ["/etc/passwd"], "/etc/passwd of the stage baseline is not in"),
         (["stages", "baseline", "after"], {"test": "a.json"}, "its results of calibrate or test are not in it"),
         (["stages", "baseline", "after"], {"test": "a\0.json"}, "$.stages[...].after[...]"),
         (["stages", "baseline", "measured", "low"], None, "$.stages[...].measured.low"),
@@ -78,8 +78,8 @@ def test_a_manifest_that_can_not_be(tmp_path: Path, keys: list[str], value: Any,
 )
 def test_splits_that_can_not_be(tmp_path: Path, change: dict) -> None:
     row = {"image_id": 1, "file": "a.jpg", "sha256": DIGEST, "size": 9, "group": 2**40, "part": "fit"}
-    (tmp_path / SPLITS).write_text(json.dumps({"seed": 0, "pictures": [row]}))
+    (tmp_path / SPLITS).write_text(json.dumps({"seed": 0, "images": [row]}))
     assert describe(read_splits(tmp_path)).startswith("fit 1, calibrate 0, test 0")  # and no array of 2^40 groups
-    (tmp_path / SPLITS).write_text(json.dumps({"seed": 0, "pictures": [{**row, **change}]}))
-    with pytest.raises(DataError, match=rf"\$\.pictures\[0\]\.{next(iter(change))}"):
+    (tmp_path / SPLITS).write_text(json.dumps({"seed": 0, "images": [{**row, **change}]}))
+    with pytest.raises(DataError, match=rf"\$\.images\[0\]\.{next(iter(change))}"):
         read_splits(tmp_path)

@@ -1,4 +1,4 @@
-"""A finished pipeline on new pictures: on its own test part it finds again what it found there."""
+"""A finished pipeline on new images: on its own test part it finds again what it found there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shifts(work: StageWork) -> StageResult:
     after = {part: work.folder / f"{part}.json" for part in PARTS[1:]}
     for part, path in after.items():
         people = read_predictions(work.before[part], work.truth(part, COCO_PERSON), COCO_PERSON)
-        assert len(work.pictures(part, COCO_PERSON)) == len(work.truth(part, COCO_PERSON).images)
+        assert len(work.images(part, COCO_PERSON)) == len(work.truth(part, COCO_PERSON).images)
         replace(people, keypoints=people.keypoints + json.loads(learned.read_text())).save(path, 1)
     return StageResult(after)
 
@@ -79,7 +79,7 @@ def rows(path: Path, image_id: int) -> np.ndarray:
     return table[np.lexsort(table.T.round(2))]
 
 
-def test_it_finds_in_its_test_pictures_what_it_found_there(finished: Path, tmp_path: Path) -> None:
+def test_it_finds_in_its_test_images_what_it_found_there(finished: Path, tmp_path: Path) -> None:
     """Read from another place, beside a broken file."""
     test = json.loads((finished / "p" / "splits" / "test.json").read_text())
     (tmp_path / "new").mkdir()
@@ -101,8 +101,8 @@ def test_it_finds_in_its_test_pictures_what_it_found_there(finished: Path, tmp_p
 
 
 def test_thresholds_are_those_that_suit_its_labels(finished: Path, tmp_path: Path) -> None:
-    picture = next((finished / "images").rglob("*.jpg"))
-    flags = (finished / "p", "--image_path", picture, "--output_dir")
+    image = next((finished / "images").rglob("*.jpg"))
+    flags = (finished / "p", "--image_path", image, "--output_dir")
     assert run(*flags, tmp_path / "own") == run(*flags, tmp_path / "given", "--kpt_thresh", 0.25) == 0
     own, given = (json.loads((tmp_path / name / "run.json").read_text())["flags"] for name in ("own", "given"))
     assert 0 <= own["conf_thresh"] == given["conf_thresh"] < 0.5
@@ -117,11 +117,13 @@ def error_of(capsys: pytest.CaptureFixture[str], *flags: object) -> str:
 
 
 def test_what_can_not_be_used_is_one_line(finished: Path, tmp_path: Path, capsys: Any) -> None:
-    picture = next((finished / "images").rglob("*.jpg"))
-    rest = ("--image_path", picture, "--output_dir", tmp_path / "out")
+    image = next((finished / "images").rglob("*.jpg"))
+    rest = ("--image_path", image, "--output_dir", tmp_path / "out")
     assert "is no pipeline" in error_of(capsys, tmp_path, *rest)
     assert "--imgsz is not for --pipeline" in error_of(capsys, finished / "p", *rest, "--imgsz", 64)
-    assert "--look_thresh is not for --pipeline" in error_of(capsys, finished / "p", *rest, "--look_thresh", 0.2)
+    assert "--roi_score_thresh is not for --pipeline" in error_of(
+        capsys, finished / "p", *rest, "--roi_score_thresh", 0.2
+    )
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     assert "broken.jpg" in error_of(capsys, finished / "p", "--image_path", tmp_path / "broken.jpg")
     for number, name in enumerate(("4-prior/calibrate.json", "splits/fit.json")):
@@ -134,24 +136,24 @@ def test_what_can_not_be_used_is_one_line(finished: Path, tmp_path: Path, capsys
 def test_stages_of_other_flags_are_named(finished: Path, tmp_path: Path, capsys: Any) -> None:
     copy = shutil.copytree(finished / "p", tmp_path / "p")
     assert train_pose.main(f"-STAGE baseline -PIPELINE {copy} -PRIOR_STEPS 7".split()) == 0
-    assert "new pictures  python inference_image_pose.py --pipeline" in capsys.readouterr().out
-    picture = next((finished / "images").rglob("*.jpg"))
-    error = error_of(capsys, copy, "--image_path", picture, "--output_dir", tmp_path / "out")
+    assert "new images  python inference_image_pose.py --pipeline" in capsys.readouterr().out
+    image = next((finished / "images").rglob("*.jpg"))
+    error = error_of(capsys, copy, "--image_path", image, "--output_dir", tmp_path / "out")
     assert "prior was made with other flags (-PRIOR_STEPS" in error
 
 
-def test_pictures_of_several_folders_and_odd_names(finished: Path, tmp_path: Path) -> None:
-    pictures = sorted((finished / "images").rglob("*.jpg"))[:3]
-    for name, picture in zip(("a/x.jpg", "b/x.jpg", "b/c:1 .jpg"), pictures, strict=True):
+def test_images_of_several_folders_and_odd_names(finished: Path, tmp_path: Path) -> None:
+    images = sorted((finished / "images").rglob("*.jpg"))[:3]
+    for name, image in zip(("a/x.jpg", "b/x.jpg", "b/c:1 .jpg"), images, strict=True):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, tmp_path / "in" / name)
+        shutil.copy(image, tmp_path / "in" / name)
     out = tmp_path / "out"
     assert run(finished / "p", "--image_path", f"{tmp_path}/in/*/*.jpg", "--output_dir", out, "--describe") == 0
     assert len(json.loads((out / "run.json").read_text())["images"]) == 3
     assert (out / "facts.json").is_file()
 
 
-def test_a_network_is_kept_and_never_trained_for_new_pictures(tmp_path: Path) -> None:
+def test_a_network_is_kept_and_never_trained_for_new_images(tmp_path: Path) -> None:
     work: Any = SimpleNamespace(folder=tmp_path, test_root=None)
     first = kept(work, "net", ["digest", 1], nn.Linear(2, 1), lambda: nn.Linear(2, 1))
     again = kept(work, "net", ["digest", 1], nn.Linear(2, 1), lambda: pytest.fail("trained again"))
@@ -166,5 +168,5 @@ def test_results_of_another_program_have_no_model(finished: Path, tmp_path: Path
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["stages"]["baseline"]["weights"] = None
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    picture = next((finished / "images").rglob("*.jpg"))
-    assert "has no model of its own" in error_of(capsys, copy, "--image_path", picture)
+    image = next((finished / "images").rglob("*.jpg"))
+    assert "has no model of its own" in error_of(capsys, copy, "--image_path", image)

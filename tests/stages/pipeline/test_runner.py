@@ -23,7 +23,7 @@ from stages.pipeline.manifest import Manifest
 from stages.pipeline.report_data import write_report
 from stages.pipeline.state import stage_flags
 from stages.stage import StageResult, StageWork
-from stages.training import visualizer as pictures
+from stages.training import visualizer as images
 from tests import processes
 from utils.config.builder import pipeline_config
 from utils.config.train_config import STAGES
@@ -45,7 +45,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def noisy(truth: dict[str, Any], share: float) -> list[dict[str, Any]]:
-    """A prediction of each labelled person, joints off by a share of the box."""
+    """A prediction of each labelled person, joints off by a fraction of the box."""
     rng, rows = RNG(0), []
     for entry in truth["annotations"]:
         points = np.array(entry["keypoints"]).reshape(-1, 3)
@@ -57,7 +57,7 @@ def noisy(truth: dict[str, Any], share: float) -> list[dict[str, Any]]:
 
 
 def moved(work: StageWork, share: float, **result: Any) -> StageResult:
-    """Moves all joints towards their labels by a share of the way: no real stage could do that on test."""
+    """Moves all joints towards their labels by a fraction of the way: no real stage could do that on test."""
     after = {}
     for part, path in work.before.items():
         truth = json.loads(work.parts[part].read_text())
@@ -163,8 +163,8 @@ def test_the_report_tells_it_and_needs_no_other_file(reported: Callable[..., int
     assert page.count("data:image/") > 8 and 'src="report' not in page and "http" not in page
     for line in text.splitlines():
         if line.startswith("!["):
-            picture = cv2.imread(str(tmp_path / "p" / line.split("](")[1].rstrip(")")))
-            assert picture.std() > 5
+            image = cv2.imread(str(tmp_path / "p" / line.split("](")[1].rstrip(")")))
+            assert image.std() > 5
     assert "better: mean OKS" in text and "worse: mean OKS" in text
 
 
@@ -398,8 +398,8 @@ def ranked(rank: int, argv: str) -> int:
     """One of torchrun's processes; it draws nothing, and its second stage does nothing."""
     import sys
 
-    pictures.Pictures.epoch = lambda *_: None  # type: ignore[method-assign]
-    pictures.Pictures.training_batch = lambda *_: None  # type: ignore[method-assign]
+    images.Images.epoch = lambda *_: None  # type: ignore[method-assign]
+    images.Images.training_batch = lambda *_: None  # type: ignore[method-assign]
     pipeline.MODULES["ssl"] = "fake"
     sys.modules["fake"] = SimpleNamespace(run=alone)  # type: ignore[assignment]
     return train_pose.main(argv.split())
@@ -407,7 +407,7 @@ def ranked(rank: int, argv: str) -> int:
 
 def alone(work: StageWork) -> StageResult:
     """Joins the ranks, as a stage that trains would: there must be one."""
-    with pipeline.start_ranks("cpu") as ranks:
+    with pipeline.init_distributed("cpu") as ranks:
         return StageResult({}, declined=f"{ranks.world_size} process")
 
 

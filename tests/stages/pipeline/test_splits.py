@@ -1,4 +1,4 @@
-"""Splits: what is alike stays together, nothing is lost, the seed decides, and altered pictures are noticed."""
+"""Splits: what is alike stays together, nothing is lost, the seed decides, and altered images are noticed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from datasets.synthetic import write_dataset
 from sia.errors import DataError
-from stages.pipeline.splits import check_pictures, describe, make_splits, read_splits
+from stages.pipeline.splits import check_images, describe, make_splits, read_splits
 from stages.stage import PARTS
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 pictures; 1 to 3 are one picture at other sizes and qualities, 4 to 7 are of one video."""
+    """30 images; 1 to 3 are one image at other sizes and qualities, 4 to 7 are of one video."""
     folder = tmp_path_factory.mktemp("people")
     write_dataset(folder, 30, 8, 64, 0, 0)
     content = json.loads((folder / "train.json").read_text())
@@ -43,22 +43,22 @@ def ids(folder: Path, part: str) -> set[int]:
     return {image["id"] for image in json.loads((folder / f"{part}.json").read_text())["images"]}
 
 
-def test_every_picture_is_in_one_part(people: Path, tmp_path: Path) -> None:
-    pictures = split(people, tmp_path)
+def test_every_image_is_in_one_part(people: Path, tmp_path: Path) -> None:
+    images = split(people, tmp_path)
     parts = [ids(tmp_path, part) for part in PARTS]
-    assert sum(map(len, parts)) == len(set.union(*parts)) == len(pictures) == 30
+    assert sum(map(len, parts)) == len(set.union(*parts)) == len(images) == 30
     assert [len(part) for part in parts] == [18, 6, 6]
-    assert read_splits(tmp_path) == pictures
+    assert read_splits(tmp_path) == images
 
 
 def test_what_is_alike_stays_together(people: Path, tmp_path: Path) -> None:
     for seed in range(6):
-        pictures = split(people, tmp_path / str(seed), seed=seed)
-        groups = {number: pictures[number].group for number in range(30)}
+        images = split(people, tmp_path / str(seed), seed=seed)
+        groups = {number: images[number].group for number in range(30)}
         assert groups[0] == groups[1] == groups[2] != groups[3] == groups[4] == groups[5] == groups[6]
-        parts = [pictures[number].part for number in range(7)]
+        parts = [images[number].part for number in range(7)]
         assert len(set(parts[:3])) == len(set(parts[3:])) == 1
-    assert "7 pictures in 2 groups of near-duplicates or videos" in describe(pictures)
+    assert "7 images in 2 groups of near-duplicates or videos" in describe(images)
 
 
 def test_the_seed_decides_and_the_order_does_not(people: Path, tmp_path: Path) -> None:
@@ -94,32 +94,32 @@ def test_a_given_test_part_is_taken_whole_and_its_doubles_are_left_out(people: P
     double = people / "images" / "val" / content["images"][0]["file_name"]
     image = cv2.imread(str(people / "images" / "train" / "000000.jpg"))
     cv2.imwrite(str(double), cv2.resize(cv2.resize(image, (50, 50)), (64, 64)))
-    pictures = split(people, tmp_path, "val.json")
+    images = split(people, tmp_path, "val.json")
     assert ids(tmp_path, "test") == {image["id"] for image in content["images"]}
     assert len(ids(tmp_path, "fit")) + len(ids(tmp_path, "calibrate")) == 27
-    assert "3 left out, as they are nearly the same as pictures of -VAL_ANN" in describe(pictures)
+    assert "3 left out, as they are nearly the same as images of -VAL_ANN" in describe(images)
 
 
-def test_too_few_pictures_are_an_error(people: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="The part 'calibrate' has 0 pictures"):
+def test_too_few_images_are_an_error(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="The part 'calibrate' has 0 images"):
         split(people, tmp_path, share=0.01)
 
 
-def test_altered_pictures_are_noticed(people: Path, tmp_path: Path) -> None:
-    pictures = split(people, tmp_path)
+def test_altered_images_are_noticed(people: Path, tmp_path: Path) -> None:
+    images = split(people, tmp_path)
     root, made = people / "images", 2e9
-    check_pictures(root, pictures, made)
-    file = root / pictures[20].file
+    check_images(root, images, made)
+    file = root / images[20].file
     good = file.read_bytes()
     os.utime(file)
-    check_pictures(root, pictures, 0.0)  # touched, but the same
+    check_images(root, images, 0.0)  # touched, but the same
     try:
         file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         with pytest.raises(DataError, match=f"{file.name} was altered"):
-            check_pictures(root, pictures, 0.0)
+            check_images(root, images, 0.0)
         file.unlink()
-        with pytest.raises(DataError, match="Can't read the picture"):
-            check_pictures(root, pictures, made)
+        with pytest.raises(DataError, match="Can't read the image"):
+            check_images(root, images, made)
     finally:
         file.write_bytes(good)
 
@@ -131,5 +131,5 @@ def test_real_photographs(photographs: Path, tmp_path: Path) -> None:
     known = {image["id"] for image in chosen["images"]}
     chosen["annotations"] = [row for row in content["annotations"] if row["image_id"] in known]
     (tmp_path / "val60.json").write_text(json.dumps(chosen))
-    pictures = make_splits(tmp_path, photographs / "coco_person", tmp_path / "val60.json", None, 0.2, 0)
-    assert len(np.unique([picture.group for picture in pictures])) == 60
+    images = make_splits(tmp_path, photographs / "coco_person", tmp_path / "val60.json", None, 0.2, 0)
+    assert len(np.unique([image.group for image in images])) == 60

@@ -55,6 +55,6 @@ def test_nothing_to_gain_changes_nothing() -> None:
     assert (rule.apply(people, COCO_PERSON).scores == people.scores).all()
 
 
-def test_one_picture_is_too_little_to_choose_on() -> None:
+def test_one_image_is_too_little_to_choose_on() -> None:
     truth = truth_of(1)
     assert choose_rule(predict(truth), load_ground_truth(truth, COCO_PERSON), COCO_PERSON) == (Rule(), 0.0)

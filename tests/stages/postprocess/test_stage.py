@@ -49,23 +49,21 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_results_words_and_pictures(work: StageWork) -> None:
+def test_results_words_and_images(work: StageWork) -> None:
     result = postprocess.run(work)
     before, after = (evaluate(work.parts["test"], json.loads(p.read_text()), COCO_PERSON).AP
                      for p in (work.before["test"], result.after["test"]))  # fmt: skip
     assert after > 0
     assert (result.figures["ap_calibrate_change"] > 0) == (not result.declined)
     assert before >= 0
-    pictures = json.loads((work.folder / "facts.json").read_text())
-    assert len(pictures) == 8
+    images = json.loads((work.folder / "facts.json").read_text())
+    assert len(images) == 8
     texts = {path.stem: path.read_text() for path in (work.folder / "text").iterdir()}
-    assert set(texts) == {picture["name"] for picture in pictures}
-    told = [person for picture in pictures for person in picture["people"]]
-    assert all(
-        person["words"]["text"] in texts[picture["name"]] for picture in pictures for person in picture["people"]
-    )
+    assert set(texts) == {image["name"] for image in images}
+    told = [person for image in images for person in image["people"]]
+    assert all(person["words"]["text"] in texts[image["name"]] for image in images for person in image["people"])
     assert all(person["score"] >= result.figures["display"]["score"] - 1e-3 for person in told)
-    assert result.pictures and all(path.is_file() for path in result.pictures)
+    assert result.images and all(path.is_file() for path in result.images)
     assert result.figures["faithfulness"] is None
 
 
@@ -98,8 +96,8 @@ def test_words_change_no_prediction(work: StageWork, tmp_path: Path) -> None:
     assert 0 <= figures["faithfulness"] < 1
     assert figures["llm_given"] > figures["llm_kept"]
     assert len(list((worded.folder / "answers").iterdir())) == figures["llm_answers"] - figures["llm_cached"]
-    pictures = json.loads((worded.folder / "facts.json").read_text())
-    dropped = [d for picture in pictures for person in picture["people"] for d in person["words"]["dropped"]]
+    images = json.loads((worded.folder / "facts.json").read_text())
+    dropped = [d for image in images for person in image["people"] for d in person["words"]["dropped"]]
     assert len(dropped) == figures["llm_given"] - figures["llm_kept"]
 
 
@@ -112,7 +110,7 @@ def test_without_predictions(work: StageWork) -> None:
         postprocess.run(replace(work, before={}))
 
 
-def test_keypoints_end_inside_their_pictures(work: StageWork) -> None:
+def test_keypoints_end_inside_their_images(work: StageWork) -> None:
     result = postprocess.run(work)
     for row in json.loads(result.after["test"].read_text()):
         points = np.array(row["keypoints"]).reshape(-1, 3)[:, :2]

@@ -7,7 +7,7 @@ import pytest
 
 from sia.coco.coco_files import load_ground_truth
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.postprocess.thresholds import choose_display, matches
+from stages.postprocess.thresholds import choose_display_thresholds, matches
 from tests.stages.crowd import predict, truth_of
 from utils.metrics.coco_eval import evaluate
 
@@ -16,7 +16,7 @@ def test_the_threshold_has_the_best_f1_of_all() -> None:
     annotations = truth_of(20)
     truth = load_ground_truth(annotations, COCO_PERSON)
     people = predict(annotations, jitter=0.9, ghosts=1.0)
-    display = choose_display(people, truth, COCO_PERSON)
+    display = choose_display_thresholds(people, truth, COCO_PERSON)
     right = np.zeros(len(people), dtype=bool)
     right[[row for row, _ in matches(people, truth, COCO_PERSON)]] = True
 
@@ -43,7 +43,7 @@ def test_people_found_are_those_of_the_evaluation() -> None:
 def test_nobody_found() -> None:
     annotations = truth_of(3)
     nobody = predict(annotations).select(slice(0))
-    display = choose_display(nobody, load_ground_truth(annotations, COCO_PERSON), COCO_PERSON)
+    display = choose_display_thresholds(nobody, load_ground_truth(annotations, COCO_PERSON), COCO_PERSON)
     assert display.precision == display.recall == 0
 
 
@@ -58,5 +58,5 @@ def test_keypoints_that_the_label_has_not_are_wrong_to_show() -> None:
         for ankle in ankles:
             person["keypoints"][3 * ankle : 3 * ankle + 3] = [0, 0, 0]
         person["num_keypoints"] = sum(v > 0 for v in person["keypoints"][2::3])
-    display = choose_display(people, load_ground_truth(annotations, COCO_PERSON), COCO_PERSON)
+    display = choose_display_thresholds(people, load_ground_truth(annotations, COCO_PERSON), COCO_PERSON)
     assert display.keypoint == pytest.approx(0.8)

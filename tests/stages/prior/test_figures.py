@@ -1,4 +1,4 @@
-"""Sheets show whom the moves helped and whom they harmed, cut out of their pictures, also at the edge."""
+"""Sheets show whom the moves helped and whom they harmed, cut out of their images, also at the edge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from datasets.coco.coco_pose import CocoPose
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.prior.figures import COLUMNS, SHOWN, TILE, Moved, draw_sheets
-from stages.prior.parts import Truth
+from stages.prior.parts import MatchedLabels
 from tests.stages.pose_helpers import people, predictions, write_annotations
 
 LABELS = people(12, unlabelled=0)
@@ -24,7 +24,7 @@ def moved(shift: float) -> Moved:
     after[[2, 5]] -= [[[0.5 * shift]], [[shift]]]
     after[7] += shift
     found = predictions(LABELS, before)
-    return Moved("x", "t", found, replace(found, keypoints=after), Truth.of(found, LABELS, COCO_PERSON))
+    return Moved("x", "t", found, replace(found, keypoints=after), MatchedLabels.of(found, LABELS, COCO_PERSON))
 
 
 def test_the_extremes_are_in_order() -> None:
@@ -36,7 +36,7 @@ def test_the_extremes_are_in_order() -> None:
 def test_people_with_few_labels_are_not_shown() -> None:
     one = moved(4)
     few = replace(LABELS, labelled=LABELS.labelled & (np.arange(17) < 8))
-    unclear = replace(one, truth=Truth.of(one.before, few, COCO_PERSON))
+    unclear = replace(one, truth=MatchedLabels.of(one.before, few, COCO_PERSON))
     assert not any(len(rows) for rows in unclear.extremes())
 
 

@@ -11,10 +11,10 @@ from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.error_model.labels import LabelledPeople
 from stages.prior.kinematics import learn_anatomy
 from stages.prior.moves import Moves
-from stages.prior.parts import Scene, Truth, best_choice, cross_fitted
+from stages.prior.parts import MatchedLabels, PriorContext, best_choice, cross_fitted
 from stages.prior.rescoring import Rescoring
 from stages.prior.swaps import Swaps, proposals
-from stages.prior.training import Advice
+from stages.prior.training import PriorOutput
 from tests.stages.pose_helpers import STANDING, people, predictions
 from utils.metrics.predictions import Predictions
 
@@ -22,26 +22,26 @@ EVERYTHING = learn_anatomy(people(3000, seed=9), COCO_PERSON)
 
 
 @dataclass(frozen=True)
-class KnowingScene(Scene):
+class KnowingScene(PriorContext):
     """Its prior knows the labels, and some noise."""
 
     labels: LabelledPeople | None = None
     knowledge: float = 1.0
 
-    def advise(self, people: Predictions) -> Advice:
+    def advise(self, people: Predictions) -> PriorOutput:
         assert self.labels is not None
         way = self.labels.keypoints - people.keypoints
         noise = np.random.default_rng(0).normal(0, 30, way.shape) * (1 - self.knowledge)
         distance = np.linalg.norm(way, axis=-1)
         gaps = self.knowledge * distance / 10
-        return Advice(self.knowledge * way + noise, np.zeros(distance.shape), gaps, gaps.mean(1))
+        return PriorOutput(self.knowledge * way + noise, np.zeros(distance.shape), gaps, gaps.mean(1))
 
 
-def scene(labels: LabelledPeople, found: Predictions, knowledge: float = 1.0) -> tuple[KnowingScene, Truth]:
+def scene(labels: LabelledPeople, found: Predictions, knowledge: float = 1.0) -> tuple[KnowingScene, MatchedLabels]:
     excluded = np.full(len(found), -1)
     return (
         KnowingScene(found, excluded, (), EVERYTHING, COCO_PERSON, labels, knowledge),
-        Truth.of(found, labels, COCO_PERSON),
+        MatchedLabels.of(found, labels, COCO_PERSON),
     )
 
 
@@ -153,7 +153,7 @@ def test_new_scores_follow_what_tells_quality() -> None:
     folds = np.arange(120) // 2 % 4
     scores = cross_fitted(part, truth, folds).scores
     assert np.corrcoef(scores, truth.qualities(here.people))[0, 1] > 0.7
-    assert part.describe(part.fit(truth, ALL))["surprise"] < 0
+    assert part.describe(part.fit(truth, ALL))["anomaly_score"] < 0
 
 
 def test_bones_and_angles() -> None:

@@ -17,7 +17,7 @@ from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ensemble.member_predictions import views_of
 from stages.error_model.labels import LabelledPeople
 from stages.error_model.pose_input import augment, confidence_scale, draw_turns
-from stages.error_model.sampling import draw_errors
+from stages.error_model.sampling import sample_errors
 from stages.prior.stage import run
 from stages.prior.training import train_prior
 from stages.stage import StageResult, StageWork
@@ -30,9 +30,9 @@ from utils.metrics.predictions import Predictions, read_predictions
 
 def spoilt(labels: LabelledPeople, seed: int, spread: float) -> Predictions:
     rng = np.random.default_rng(seed)
-    drawn = draw_errors(known_errors(0, spread), labels, COCO_PERSON, rng)
-    people = predictions(labels, drawn.keypoints, drawn.confidences)
-    return replace(people, boxes=drawn.boxes, scores=rng.uniform(0.3, 0.9, len(labels)))
+    corrupted = sample_errors(known_errors(0, spread), labels, COCO_PERSON, rng)
+    people = predictions(labels, corrupted.keypoints, corrupted.confidences)
+    return replace(people, boxes=corrupted.boxes, scores=rng.uniform(0.3, 0.9, len(labels)))
 
 
 OTHER = 7
@@ -59,9 +59,9 @@ def work_of(folder: Path, spread: float, count: int = 160, steps: int = 10) -> S
             found = spoilt(labels, seed, spread) if spread else predictions(labels, labels.keypoints)
             before[part] = folder / f"{part}-before.json"
             found.save(before[part], OTHER)
-    picture = cv2.imencode(".jpg", np.full((512, 512, 3), 90, np.uint8))[1].tobytes()
+    image = cv2.imencode(".jpg", np.full((512, 512, 3), 90, np.uint8))[1].tobytes()
     for number in range(1, count // 2 + 1):
-        (folder / f"{number}.jpg").write_bytes(picture)
+        (folder / f"{number}.jpg").write_bytes(image)
     config = TrainConfig("sia_pose_simple", folder, parts["fit"], parts["test"], prior_steps=steps)
     (folder / "out").mkdir()
     return StageWork(folder / "out", config, folder, parts, before, None, lambda line: None)
@@ -90,9 +90,9 @@ def test_ap_of_poor_predictions_rises(improved: tuple[StageWork, StageResult]) -
 
 def test_what_moved_is_shown(improved: tuple[StageWork, StageResult]) -> None:
     work, result = improved
-    assert "moved-better.jpg" in {path.name for path in result.pictures}
-    assert all(path.is_file() and path.parent == work.folder for path in result.pictures)
-    worth = result.figures["mean OKS term by share of the advised move"]
+    assert "moved-better.jpg" in {path.name for path in result.images}
+    assert all(path.is_file() and path.parent == work.folder for path in result.images)
+    worth = result.figures["mean OKS term by fraction of the advised move"]
     assert list(worth) == ["0", "0.25", "0.5", "0.75", "1"]
     assert worth["0.5"] > worth["0"]
 
@@ -118,7 +118,7 @@ def test_perfect_predictions_are_left_alone(tmp_path: Path) -> None:
     result = run(work)
     assert "no part raises AP" in result.declined
     assert ap(work, result.after["test"]) > 0.9  # even when forced
-    assert all(path.name.startswith("advice-") for path in result.pictures)
+    assert all(path.name.startswith("advice-") for path in result.images)
 
 
 def test_too_few_people_are_a_reason_not_an_error(tmp_path: Path) -> None:

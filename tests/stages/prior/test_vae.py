@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.prior.vae import PosePrior, Repaired, negative_log_likelihood, prior_loss, surprise
+from stages.prior.vae import DenoisedPoses, PosePrior, anomaly_score, negative_log_likelihood, prior_loss
 
 
 @pytest.mark.parametrize("keypoints", [1, 5, 17])
@@ -19,7 +19,7 @@ def test_untrained_it_changes_nothing(keypoints: int) -> None:
 
 def test_divergence_is_that_of_two_normals() -> None:
     mean, log_variance = torch.randn(4, 6), torch.randn(4, 6)
-    repaired = Repaired(torch.zeros(4, 1, 2), torch.zeros(4, 1, 2), torch.zeros(4, 1), mean, log_variance)
+    repaired = DenoisedPoses(torch.zeros(4, 1, 2), torch.zeros(4, 1, 2), torch.zeros(4, 1), mean, log_variance)
     normal = torch.distributions.Normal
     expected = torch.distributions.kl_divergence(normal(mean, (log_variance / 2).exp()), normal(0.0, 1.0))
     torch.testing.assert_close(repaired.divergence(), expected)
@@ -73,4 +73,4 @@ def test_it_learns_that_one_keypoint_follows_the_others() -> None:
     assert after[3] < 0.5 * before[3]
     assert (after[:3] < 0.05).all()
     whole = torch.cat([truth, torch.zeros(256, 4, 1)], dim=-1)
-    assert surprise(prior(whole, units), whole, units).mean() < surprise(repaired, poses, units).mean() - 0.1
+    assert anomaly_score(prior(whole, units), whole, units).mean() < anomaly_score(repaired, poses, units).mean() - 0.1

@@ -9,18 +9,18 @@ import pytest
 
 from datasets.labels import Labels
 from stages.ssl.pseudo_labels import LEAST_JOINTS, passing, pseudo_labels
-from stages.ssl.teacher import Opinion
-from stages.ssl.thresholds import Gate, Gates
+from stages.ssl.teacher import TeacherPrediction
+from stages.ssl.thresholds import ConfidenceThresholds, Gates
 
-GATES = Gates(Gate(0.6, 0.8, 1, 1, 1), Gate(0.5, 0.7, 1, 1, 1), 0.2)
+GATES = Gates(ConfidenceThresholds(0.6, 0.8, 1, 1, 1), ConfidenceThresholds(0.5, 0.7, 1, 1, 1), 0.2)
 K = 8
 
 
-def random_opinion(seed: int, count: int = 12) -> Opinion:
+def random_opinion(seed: int, count: int = 12) -> TeacherPrediction:
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 60, (count, 2))
     boxes = np.concatenate([low, low + rng.uniform(10, 60, (count, 2))], 1)
-    return Opinion(
+    return TeacherPrediction(
         boxes, np.sort(rng.random(count))[::-1], rng.uniform(0, 100, (count, K, 2)), rng.random((count, K)) ** 0.5,
         rng.random(count) ** 0.3, rng.random((count, K)) ** 0.3,
     )  # fmt: skip
@@ -32,7 +32,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
 
 
-def slow_labels(opinion: Opinion) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+def slow_labels(opinion: TeacherPrediction) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """Person by person: boxes, keypoints, ignored."""
     boxes, keypoints, rest = [], [], []
     for i in range(len(opinion)):
@@ -71,7 +71,7 @@ def test_all_cases_occur() -> None:
 @pytest.mark.parametrize("part", ["scores", "agreement", "confidences", "joint_agreement"])
 def test_each_gate_alone_closes(part: str) -> None:
     one = np.ones((1, K))
-    sure = Opinion(np.array([[0.0, 0, 50, 80]]), np.ones(1), 20 * np.ones((1, K, 2)), one, np.ones(1), one)
+    sure = TeacherPrediction(np.array([[0.0, 0, 50, 80]]), np.ones(1), 20 * np.ones((1, K, 2)), one, np.ones(1), one)
     assert passing(sure, GATES)[0].all()
     assert len(pseudo_labels(sure, GATES)) == 1
     unsure = replace(sure, **{part: 0.45 * getattr(sure, part)})
@@ -83,7 +83,7 @@ def test_each_gate_alone_closes(part: str) -> None:
 def test_known_people_stay_and_only_bare_ones_get_keypoints() -> None:
     one = np.ones((3, K))
     boxes = np.array([[0.0, 0, 50, 80], [100, 0, 150, 80], [200, 0, 250, 80]])
-    opinion = Opinion(boxes, np.ones(3), np.arange(3 * K * 2.0).reshape(3, K, 2), one, np.ones(3), one)
+    opinion = TeacherPrediction(boxes, np.ones(3), np.arange(3 * K * 2.0).reshape(3, K, 2), one, np.ones(3), one)
     posed = np.full((K, 3), 2.0)
     bare = np.zeros((K, 3))
     known = Labels(

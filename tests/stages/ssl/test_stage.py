@@ -22,23 +22,23 @@ from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
 from stages.ssl import stage as ssl
 from stages.ssl.pseudo_batches import PseudoBatches
-from stages.ssl.thresholds import Gate, Gates, NoGateError
+from stages.ssl.thresholds import ConfidenceThresholds, Gates, NoThresholdError
 from stages.stage import StageResult, StageWork
-from stages.training import visualizer as pictures
+from stages.training import visualizer as images
 from stages.training.trainer import Trainer
 from tests.processes import together
 from tests.stages.training.test_train import assert_same, stop_after
-from utils.config.train_config import PATHS, TrainConfig
+from utils.config.train_config import AUGMENTATIONS, TrainConfig
 from utils.metrics.coco_eval import Metrics
 from utils.metrics.predictions import read_predictions
 
-OPEN = Gates(Gate(0.0, 0.0, 1.0, 1, 1), Gate(0.0, 0.0, 1.0, 1, 1), 0.0)
+OPEN = Gates(ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), 0.0)
 """Lets everybody pass: a model with random weights is sure of nobody."""
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """14 pictures: 8 with labels, 6 without; 3 of others; and a model with random weights."""
+    """14 images: 8 with labels, 6 without; 3 of others; and a model with random weights."""
     folder = tmp_path_factory.mktemp("people")
     write_dataset(folder, 14, 3, 64, 0, 0)
     content = json.loads((folder / "train.json").read_text())
@@ -58,14 +58,14 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pictures are drawn in tests of their own; here they would take most of the time."""
+    """The images are drawn in tests of their own; here they would take most of the time."""
     prepare(monkeypatch.setattr)
 
 
 def prepare(change: Callable[..., None]) -> None:
-    change(pictures.Pictures, "epoch", lambda *_: None)
-    change(pictures.Pictures, "training_batch", lambda *_: None)
-    change(ssl, "training_batch_picture", lambda *_, **__: None)
+    change(images.Images, "epoch", lambda *_: None)
+    change(images.Images, "training_batch", lambda *_: None)
+    change(ssl, "training_batch_image", lambda *_, **__: None)
     change(ssl, "_gates", lambda _: OPEN)
 
 
@@ -82,7 +82,7 @@ def work_of(people: Path, folder: Path, **flags: Any) -> StageWork:
 
 
 def parts_in(people: Path, parts: dict[str, Path]) -> dict[str, Path]:
-    """The same with paths relative to the folder of all pictures."""
+    """The same with paths relative to the folder of all images."""
     moved = {}
     for name, path in parts.items():
         content = json.loads(path.read_text())
@@ -125,7 +125,7 @@ def test_it_trains_and_predicts(
     monkeypatch.setattr(PoseModel, "forward", watched)
     work = work_of(people, tmp_path / "ssl")
     result = ssl.run(work)
-    # in each step; the calls with 3 pictures are evaluations, the very first is the picture of the first batch
+    # in each step; the calls with 3 images are evaluations, the very first is the image of the first batch
     steps = [call for call in calls if call[1] != 3][1:]
     assert steps == [(False, 8), (True, 4), (True, 12)] * 4
     assert result.declined == ""
@@ -133,8 +133,8 @@ def test_it_trains_and_predicts(
     assert load_checkpoint(result.weights)["metrics"]["epoch"] == 2
     assert result.figures["AP on calibrate before"] == 0.1
     assert result.figures["AP on calibrate after"] == 0.3
-    assert result.figures["unlabelled pictures"] == 6
-    assert "4.00 people a picture were taught, and 0.00 regions ignored" in capsys.readouterr().out
+    assert result.figures["unlabelled images"] == 6
+    assert "4.00 people an image were taught, and 0.00 regions ignored" in capsys.readouterr().out
     skeleton = CocoPose(people / "images", work.parts["test"]).skeleton
     for part in ("calibrate", "test"):
         found = read_predictions(result.after[part], load_ground_truth(work.parts[part], skeleton), skeleton)
@@ -207,7 +207,7 @@ def test_other_flags_are_another_training(people: Path, tmp_path: Path, monkeypa
 
 
 def test_the_ramp() -> None:
-    source = PseudoBatches(None, None, OPEN, None, PATHS, device=None, dtype=None, highest=2.0, ramp=10)  # type: ignore[arg-type]
+    source = PseudoBatches(None, None, OPEN, None, AUGMENTATIONS, device=None, dtype=None, highest=2.0, ramp=10)  # type: ignore[arg-type]
     assert source.weight(0) == pytest.approx(2 * math.exp(-5))
     assert [source.weight(step) for step in (10, 11, 500)] == [2.0] * 3
     weights = [source.weight(step) for step in range(12)]
@@ -218,7 +218,7 @@ def test_the_ramp() -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_weight_and_share(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The unlabelled losses are those of the criterion, times the weight, over the labelled people a picture."""
+    """The unlabelled losses are those of the criterion, times the weight, over the labelled people an image."""
     shares: list[Any] = []
     losses = Trainer._losses
 
@@ -233,8 +233,8 @@ def test_weight_and_share(people: Path, tmp_path: Path, monkeypatch: pytest.Monk
     ssl.run(work_of(people, tmp_path / "ssl", ssl_epoch=1, ssl_ramp=0.0, ssl_weight=0.5))
     for (labelled, _), (unlabelled, changed) in zip(shares[::2], shares[1::2], strict=True):
         assert (labelled.weight, unlabelled.weight) == (1.0, 0.5)
-        people_a_picture = labelled.batch.people.sum().item() / 4
-        assert unlabelled.people == pytest.approx(12 * people_a_picture)
+        people_a_image = labelled.batch.people.sum().item() / 4
+        assert unlabelled.people == pytest.approx(12 * people_a_image)
         assert not changed
 
 
@@ -262,7 +262,7 @@ def test_two_processes(people: Path, tmp_path: Path) -> None:
     assert first == second
     assert len(losses) == len(other_losses) == 2
     assert all(map(math.isfinite, losses + other_losses))
-    assert losses != other_losses  # each sees pictures of its own
+    assert losses != other_losses  # each sees images of its own
     assert weights == other_weights  # and all move together
     assert json.loads(first.after["test"].read_text())
 
@@ -271,10 +271,10 @@ def test_two_processes(people: Path, tmp_path: Path) -> None:
 def test_what_it_declines(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = work_of(people, tmp_path / "ssl")
     assert "no weights" in ssl.run(replace(work, weights=None)).declined
-    assert "no unlabelled pictures (-UNLABELLED)" in ssl.run(work_of(people, work.folder, unlabelled=())).declined
+    assert "no unlabelled images (-UNLABELLED)" in ssl.run(work_of(people, work.folder, unlabelled=())).declined
 
     def unsure(_: object) -> Gates:
-        raise NoGateError("of the 5 people that the teacher sees")
+        raise NoThresholdError("of the 5 people that the teacher sees")
 
     monkeypatch.setattr(ssl, "_gates", unsure)
     assert ssl.run(work).declined == "of the 5 people that the teacher sees"
@@ -286,5 +286,5 @@ def test_what_it_declines(people: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_random_model_is_believed_in_nothing(people: Path, tmp_path: Path) -> None:
     """The gates are really chosen."""
     reason = ssl.run(work_of(people, tmp_path / "ssl")).declined
-    assert "people that the teacher sees in the calibration pictures" in reason
+    assert "people that the teacher sees in the calibration images" in reason
     assert "70 % (-PSEUDO_PRECISION)" in reason

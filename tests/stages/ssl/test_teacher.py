@@ -9,7 +9,7 @@ from sia.modules.postprocess import Decoded
 from sia.people import People
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from stages.ssl.teacher import SAME_PERSON, SHIFT, Opinion, ask, compare, distinct, mirror
+from stages.ssl.teacher import SAME_PERSON, SHIFT, TeacherPrediction, ask, compare, distinct, mirror
 from utils.metrics.keypoint_scores import match_people
 
 SIGMAS = np.array(COCO_PERSON.sigmas)
@@ -85,7 +85,7 @@ def test_without_known_sides_the_second_view_is_moved_not_mirrored() -> None:
     np.testing.assert_allclose(opinion.agreement[0], 1.0, atol=1e-6)
 
 
-def slow_compare(a: People, b: People) -> Opinion:
+def slow_compare(a: People, b: People) -> TeacherPrediction:
     """Pair by pair, number by number."""
     oks = np.zeros((len(a), len(b)))
     terms = np.zeros((len(a), len(b), 17))
@@ -97,20 +97,20 @@ def slow_compare(a: People, b: People) -> Opinion:
                 distance = np.hypot(*(a.keypoints[i, k].astype(float) - b.keypoints[j, k]))
                 terms[i, j, k] = np.exp(-(distance**2) / (2 * (2 * SIGMAS[k]) ** 2 * area))
             oks[i, j] = terms[i, j].mean()
-    partner = dict(match_people(oks, SAME_PERSON))
+    expert = dict(match_people(oks, SAME_PERSON))
     rows = []
     for i in range(len(a)):
         box, score, points, trust = (part[i].astype(float) for part in (a.boxes, a.scores, a.keypoints, a.confidences))
         near = np.zeros(17)
-        if i in partner:
-            j = partner[i]
+        if i in expert:
+            j = expert[i]
             near = terms[i, j]
             mine, theirs = trust[:, None] + 1e-6, b.confidences[j][:, None] + 1e-6
             points = (mine * points + theirs * b.keypoints[j]) / (mine + theirs)
             box, score, trust = (box + b.boxes[j]) / 2, (score + b.scores[j]) / 2, (trust + b.confidences[j]) / 2
         rows.append((box, score, points, trust, near.mean(), near))
     rows.sort(key=lambda row: -row[1])
-    return Opinion(*(np.array(column) for column in zip(*rows, strict=True)))
+    return TeacherPrediction(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def test_pairs_and_means() -> None:
@@ -150,7 +150,7 @@ def test_who_is_found_twice_is_one_person() -> None:
     pose = rng.uniform((0, 0), (40, 80), (17, 2))
     points = np.stack([pose, pose[::-1], pose, pose + np.array([30.0, 0.0])])
     scores = np.array([0.9, 0.8, 0.7, 0.6])
-    opinion = Opinion(boxes, scores, points, np.ones((4, 17)), np.ones(4), np.ones((4, 17)))
+    opinion = TeacherPrediction(boxes, scores, points, np.ones((4, 17)), np.ones(4), np.ones((4, 17)))
     assert distinct(opinion, COCO_PERSON).scores.tolist() == [0.9, 0.6]
-    nobody = Opinion(*(part[:0] for part in vars(opinion).values()))
+    nobody = TeacherPrediction(*(part[:0] for part in vars(opinion).values()))
     assert len(distinct(nobody, COCO_PERSON)) == 0

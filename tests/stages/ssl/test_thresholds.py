@@ -10,8 +10,16 @@ import pytest
 
 from datasets.labels import Labels
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.ssl.teacher import Opinion
-from stages.ssl.thresholds import AGREEMENTS, Gate, Gates, NoGateError, choose_gate, choose_gates, judge
+from stages.ssl.teacher import TeacherPrediction
+from stages.ssl.thresholds import (
+    AGREEMENTS,
+    ConfidenceThresholds,
+    Gates,
+    NoThresholdError,
+    choose_gate,
+    choose_thresholds,
+    judge,
+)
 
 SIGMAS = np.array(COCO_PERSON.sigmas)
 
@@ -37,20 +45,20 @@ def test_the_gate_that_lets_most_pass(wanted: float) -> None:
         right[rng.random(60) < 0.2] = np.nan
         most = best_by_search(scores, agreement, right, wanted)
         if not most:
-            with pytest.raises(NoGateError, match=r"people .* the surest are to"):
+            with pytest.raises(NoThresholdError, match=r"people .* the surest are to"):
                 choose_gate(scores, agreement, right, wanted, "people")
             continue
-        gate = choose_gate(scores, agreement, right, wanted, "people")
-        passing = gate(scores, agreement) & ~np.isnan(right)
-        assert gate.passed == most == passing.sum()
-        assert gate.precision == pytest.approx(right[passing].mean())
-        assert gate.tried == (~np.isnan(right)).sum()
+        threshold = choose_gate(scores, agreement, right, wanted, "people")
+        passing = threshold(scores, agreement) & ~np.isnan(right)
+        assert threshold.passed == most == passing.sum()
+        assert threshold.precision == pytest.approx(right[passing].mean())
+        assert threshold.tried == (~np.isnan(right)).sum()
 
 
 def test_few_lucky_ones_open_nothing() -> None:
-    with pytest.raises(NoGateError):
+    with pytest.raises(NoThresholdError):
         choose_gate(np.array([0.9]), np.ones(1), np.ones(1), 0.9, "people")
-    with pytest.raises(NoGateError, match="of the 0 joints"):
+    with pytest.raises(NoThresholdError, match="of the 0 joints"):
         choose_gate(np.zeros(0), np.zeros(0), np.zeros(0), 0.5, "joints")
 
 
@@ -68,12 +76,12 @@ def truth_of(*poses: np.ndarray, bare: int = 0, ignored: tuple[tuple[float, ...]
     return Labels(boxes, keypoints, areas, np.array(ignored, np.float32).reshape(-1, 4))
 
 
-def opinion_of(*poses: np.ndarray) -> Opinion:
+def opinion_of(*poses: np.ndarray) -> TeacherPrediction:
     """The teacher sees these, in this order of scores."""
     count = len(poses)
     boxes = np.array([[*pose.min(0), *pose.max(0)] for pose in poses])
     one = np.ones((count, 17))
-    return Opinion(boxes, np.linspace(0.9, 0.5, count), np.array(poses), one, np.ones(count), one)
+    return TeacherPrediction(boxes, np.linspace(0.9, 0.5, count), np.array(poses), one, np.ones(count), one)
 
 
 def test_judgement() -> None:
@@ -98,7 +106,7 @@ def test_judgement() -> None:
 
 def test_nobody_seen_and_nobody_there() -> None:
     seen = opinion_of(standing(0, 0, 40))
-    empty = Opinion(*(np.asarray(part)[:0] for part in vars(seen).values()))
+    empty = TeacherPrediction(*(np.asarray(part)[:0] for part in vars(seen).values()))
     assert judge(seen, Labels.empty(17), SIGMAS).right.tolist() == [0]
     assert len(judge(empty, truth_of(standing(0, 0, 40)), SIGMAS).right) == 0
 
@@ -113,21 +121,21 @@ def test_gates_of_people_and_of_their_joints() -> None:
         seen = opinion_of(pose if good else pose + 80, pose + 200)
         trust = rng.random((2, 17))
         near = (rng.random(17) < trust[0]).astype(float)
-        seen = Opinion(
+        seen = TeacherPrediction(
             seen.boxes, np.array([0.5 + 0.3 * good, 0.1]), seen.keypoints, trust, seen.agreement, near + 0 * trust
         )
         opinions.append(seen)
         verdicts.append(judge(seen, truth_of(pose), SIGMAS))
         verdicts[-1].joints[0] = near
-    gates = choose_gates(opinions, verdicts, 0.8)
-    assert gates.person.passed == 40
-    assert gates.person.precision == 1.0
-    assert gates.joint.tried == 40 * 17
-    assert gates.doubt == pytest.approx(0.8)
-    assert msgspec.json.decode(json.dumps(gates.to_dict()), type=Gates) == gates
+    thresholds = choose_thresholds(opinions, verdicts, 0.8)
+    assert thresholds.person.passed == 40
+    assert thresholds.person.precision == 1.0
+    assert thresholds.joint.tried == 40 * 17
+    assert thresholds.doubt == pytest.approx(0.8)
+    assert msgspec.json.decode(json.dumps(thresholds.to_dict()), type=Gates) == thresholds
 
 
 def test_doubt_is_never_above_the_gate() -> None:
-    gate = Gate(0.2, 0.5, 1.0, 1, 1)
-    assert gate(np.array([0.2, 0.1, 0.9]), np.array([0.5, 0.9, 0.4])).tolist() == [True, False, False]
-    assert Gates(gate, gate, 0.1).to_dict()["person"]["score"] == 0.2
+    threshold = ConfidenceThresholds(0.2, 0.5, 1.0, 1, 1)
+    assert threshold(np.array([0.2, 0.1, 0.9]), np.array([0.5, 0.9, 0.4])).tolist() == [True, False, False]
+    assert Gates(threshold, threshold, 0.1).to_dict()["person"]["score"] == 0.2

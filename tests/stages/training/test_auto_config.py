@@ -14,7 +14,7 @@ from stages.training.phases import freeze_epochs_of, phase_at
 from stages.training.pretrained import Pretrained
 from utils.config.builder import build_config
 from utils.config.train_config import TrainConfig
-from utils.distributed.ranks import Ranks
+from utils.distributed.context import DistributedContext
 
 RANDOM, BACKBONE, WHOLE = Pretrained(), Pretrained(is_trained=True), Pretrained(is_trained=True, is_whole=True)
 
@@ -26,7 +26,7 @@ def config() -> TrainConfig:
 
 
 def test_only_a_pretrained_backbone_under_random_heads_is_frozen_by_itself(config: TrainConfig) -> None:
-    kinds = {start: [p.learns for p in plan_phases(config, 60, 16, start)[0]] for start in (RANDOM, BACKBONE, WHOLE)}
+    kinds = {start: [p.trainable for p in plan_phases(config, 60, 16, start)[0]] for start in (RANDOM, BACKBONE, WHOLE)}
     assert kinds == {RANDOM: ["all"], BACKBONE: ["nothing", "all"], WHOLE: ["all"]}
 
 
@@ -41,7 +41,7 @@ def test_phases_fill_the_run_each_with_its_own_schedule(config: TrainConfig) -> 
 
 def test_a_run_may_be_frozen_to_its_end(config: TrainConfig) -> None:
     (only,) = plan_phases(replace(config, freeze_epochs=100), 60, 16, WHOLE)[0]
-    assert (only.learns, only.end) == ("nothing", 100)
+    assert (only.trainable, only.end) == ("nothing", 100)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_the_frozen_phase_is_a_tenth_but_at_most_a_thousand_steps(epochs: int, s
 
 def test_adapters_have_no_layer_decay_and_need_trained_weights(config: TrainConfig) -> None:
     first, second = plan_phases(replace(config, lora=8), 60, 16, BACKBONE)[0]
-    assert (first.learns, second.learns, second.llrd) == ("nothing", "adapters", 1.0)
+    assert (first.trainable, second.trainable, second.llrd) == ("nothing", "adapters", 1.0)
     with pytest.raises(ConfigError, match=r"-LORA 8 would keep random weights.*-BACKBONE"):
         plan_phases(replace(config, lora=8), 60, 16, RANDOM)
 
 
 def test_few_steps_are_called_few(config: TrainConfig) -> None:
-    """150 pictures in batches of 16 are 9 steps an epoch."""
-    alone = Ranks(0, 1, 1, choose_device("cpu"))
+    """150 images in batches of 16 are 9 steps an epoch."""
+    alone = DistributedContext(0, 1, 1, choose_device("cpu"))
     said = {start: dict(make_plan(config, alone, 9, 0, start).lines)["steps"] for start in (RANDOM, BACKBONE, WHOLE)}
     assert said[WHOLE] == "900 = 100 epochs x 9"
     assert said[RANDOM] == said[BACKBONE] == "900 = 100 epochs x 9; few: heads from nothing want 3000 (-EPOCH 334)"

@@ -29,7 +29,7 @@ def limbs_only(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with drawn people, and a model of all their keypoints after one step."""
+    """A folder with synthetic people, and a model of all their keypoints after one step."""
     folder = tmp_path_factory.mktemp("start")
     write_dataset(folder, 4, 2, 64, 0, 0)
     for split in ("train", "val"):
@@ -55,7 +55,7 @@ def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     ("flags", "prefix", "said", "new"),
     [
         ("-MODEL sia_pose", "", "of sia_pose_simple: what fits is taken over", "refiner."),
-        ("", "limbs-", "of other keypoints (17): what fits is taken over", "glimpse.heat."),
+        ("", "limbs-", "of other keypoints (17): what fits is taken over", "roi_head.heat."),
     ],
 )
 def test_what_fits_is_taken_over(
@@ -67,7 +67,7 @@ def test_what_fits_is_taken_over(
     assert said in capsys.readouterr().out
     old, found = weights(first, "first"), weights(first, name)
     shared = [key for key in found if key in old and found[key].shape == old[key].shape]
-    learned = [key for key in shared if key.startswith(("backbone.vit.blocks.", "glimpse.body.to8", "head.box."))]
+    learned = [key for key in shared if key.startswith(("backbone.vit.blocks.", "roi_head.body.to8", "head.box."))]
     learned = [key for key in learned if "running_" not in key and "num_batches" not in key]
     moved = [key for key in learned if not torch.allclose(found[key].float(), old[key].float(), atol=1e-6)]
     assert moved == []
@@ -78,40 +78,40 @@ def test_what_fits_is_taken_over(
 @pytest.fixture(scope="module")
 def wide(first: Path) -> Path:
     """Weights of the same model with squares of 96 px, and units that see across them."""
-    assert train(first, "-EXP wide -SQUARE 96") == 0
+    assert train(first, "-EXP wide -ROI_SIZE 96") == 0
     return first / "wide" / "weights" / "best.pt"
 
 
 def square_of(folder: Path, name: str) -> int:
-    square = load_checkpoint(folder / name / "weights" / "best.pt")["model_config"]["square"]
-    assert isinstance(square, int)
-    return square
+    roi_size = load_checkpoint(folder / name / "weights" / "best.pt")["model_config"]["roi_size"]
+    assert isinstance(roi_size, int)
+    return roi_size
 
 
 def test_weights_keep_their_squares(first: Path, wide: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a new run of their size, and in one that goes on; the size's own is 64."""
     assert train(first, f"-EXP again -LR 1e-12 --RESUME {wide}") == 0
-    assert "squares" not in capsys.readouterr().out
+    assert "rois" not in capsys.readouterr().out
     assert square_of(first, "again") == 96
-    key = "glimpse.body.across.1.norm1.weight"
+    key = "roi_head.body.across.1.norm1.weight"
     assert torch.equal(weights(first, "again")[key], weights(first, "wide")[key])
     assert train_pose.main(["--RESUME", str(wide.with_name("last.pt"))]) == 0
     assert square_of(first, "wide") == 96
 
 
-@pytest.mark.parametrize(("source", "square", "units"), [("first", 96, 2), ("wide", 64, 0), ("wide", 128, 4)])
+@pytest.mark.parametrize(("source", "roi_size", "units"), [("first", 96, 2), ("wide", 64, 0), ("wide", 128, 4)])
 def test_other_squares_take_all_that_fits_and_say_so(
-    first: Path, wide: Path, capsys: pytest.CaptureFixture[str], source: str, square: int, units: int
+    first: Path, wide: Path, capsys: pytest.CaptureFixture[str], source: str, roi_size: int, units: int
 ) -> None:
     """But for the units that see across the square, every weight has to fit."""
-    name = f"{source}-{square}"
-    flags = f"-EXP {name} -LR 1e-12 -SQUARE {square} --RESUME {first}/{source}/weights/best.pt"
+    name = f"{source}-{roi_size}"
+    flags = f"-EXP {name} -LR 1e-12 -ROI_SIZE {roi_size} --RESUME {first}/{source}/weights/best.pt"
     assert train(first, flags) == 0
-    assert f"looks at people in squares of {square} px, not" in capsys.readouterr().out
-    assert square_of(first, name) == square
+    assert f"looks at people in squares of {roi_size} px, not" in capsys.readouterr().out
+    assert square_of(first, name) == roi_size
     old, found = weights(first, source), weights(first, name)
-    assert len({key.split(".")[3] for key in found if key.startswith("glimpse.body.across")}) == units
-    for key in ("glimpse.heat.weight", "head.box.2.weight", "glimpse.body.deep.0.first.weight"):
+    assert len({key.split(".")[3] for key in found if key.startswith("roi_head.body.across")}) == units
+    for key in ("roi_head.heat.weight", "head.box.2.weight", "roi_head.body.deep.0.first.weight"):
         torch.testing.assert_close(found[key], old[key], atol=1e-6, rtol=0)
 
 
@@ -119,12 +119,12 @@ def test_other_squares_are_no_excuse_for_missing_weights(first: Path, capsys: py
     content = torch.load(first / "first" / "weights" / "best.pt", weights_only=True)
     del content["weights"]["head.box.2.weight"]
     torch.save(content, first / "holes.pt")
-    assert train(first, f"-EXP holes -SQUARE 96 --RESUME {first}/holes.pt") == 1
+    assert train(first, f"-EXP holes -ROI_SIZE 96 --RESUME {first}/holes.pt") == 1
     assert "missing: head.box.2.weight" in capsys.readouterr().err
 
 
 def test_a_square_that_cannot_be_is_refused(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(first, "-EXP odd -SQUARE 70") == 1
+    assert train(first, "-EXP odd -ROI_SIZE 70") == 1
     assert "Squares of 70 px" in capsys.readouterr().err
 
 
@@ -133,7 +133,7 @@ def test_another_head_starts_anew_behind_the_same_blocks(first: Path, capsys: py
     assert train(first, f"-EXP led -LR 1e-12 --RESUME {first}/first/weights/best.pt {model}") == 0
     assert "layer decay" in capsys.readouterr().out
     old, found = weights(first, "first"), weights(first, "led")
-    for key in ("backbone.vit.blocks.1.attn.qkv.weight", "glimpse.body.to4.0.0.weight"):
+    for key in ("backbone.vit.blocks.1.attn.qkv.weight", "roi_head.body.to4.0.0.weight"):
         torch.testing.assert_close(found[key], old[key], atol=1e-6, rtol=0)
     assert found["head.score.0.weight"].shape != old["head.score.0.weight"].shape
     assert train(first, f"-EXP back --RESUME {first}/led/weights/best.pt") == 1

@@ -14,10 +14,10 @@ from sia.runtimes.device import Device
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.training.phases import Phase, start_phase
 from stages.training.state import TrainingState, read_training
-from utils.distributed.ranks import Ranks
+from utils.distributed.context import DistributedContext
 from utils.ema import make_ema
 
-RANKS = Ranks(0, 1, 1, Device(torch.device("cpu"), "for a test"))
+RANKS = DistributedContext(0, 1, 1, Device(torch.device("cpu"), "for a test"))
 
 
 def state(muon: bool = True) -> TrainingState:
@@ -41,7 +41,7 @@ def step(one: TrainingState) -> None:
 def saved() -> dict[str, Any]:
     one = state()
     step(one)
-    start = {"config": {}, "identity": {"pictures": 3}, "pretrained": {"is_trained": False, "is_whole": False}}
+    start = {"config": {}, "identity": {"images": 3}, "pretrained": {"is_trained": False, "is_whole": False}}
     return {"training": {**start, **one.to_dict(RANKS)}}
 
 
@@ -73,7 +73,7 @@ ODD: list[tuple[str, Any, str]] = [
     ("cursor.seconds", float("nan"), "$.cursor.seconds"),
     ("cursor.sums", [], "random states of 1 processes"),
     ("cursor.sums", [{"loss": float("inf")}], "$.cursor.sums[0]"),
-    ("identity", {"pictures": torch.ones(2)}, "$.identity"),
+    ("identity", {"images": torch.ones(2)}, "$.identity"),
     ("model", {}, "missing: "),
     ("averaged_steps", -1, "$.averaged_steps"),
     ("random", [], "random states of 0 processes"),

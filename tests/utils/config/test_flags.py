@@ -14,13 +14,13 @@ from utils.config.train_config import flag_fields, format_value
 ROOT = Path(__file__).resolve().parents[2]
 
 FLAGS = (
-    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-SQUARE",
+    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-ROI_SIZE",
     "-STAGE", "--RESUME", "-EPOCH", "-TIME", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD",
     "-CLIP", "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR",
     "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION", "--RECOMPUTE", "--COMPILE", "-SEED", "-OUTPUT", "-EXP",
     "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE",
-    "-RESULTS_CALIBRATE", "-RESULTS_TEST", "--FORCE_STAGE", "-UNLABELLED", "-SSL_EPOCH", "-PATHS",
-    "-PSEUDO_PRECISION", "-SSL_WEIGHT", "-SSL_RAMP", "-MEMBERS", "-TTA", "-CORRECTOR_STEPS", "-PRIOR_POSES",
+    "-RESULTS_CALIBRATE", "-RESULTS_TEST", "--FORCE_STAGE", "-UNLABELLED", "-SSL_EPOCH", "-SSL_AUGMENTATIONS",
+    "-PSEUDO_PRECISION", "-SSL_WEIGHT", "-SSL_RAMP", "-MEMBERS", "-TTA", "-REFINEMENT_STEPS", "-PRIOR_POSES",
     "-PRIOR_STEPS", "-LLM", "-LLM_URL", "-LLM_PEOPLE",
 )  # fmt: skip
 

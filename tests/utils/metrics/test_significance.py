@@ -1,4 +1,4 @@
-"""The bootstrap's AP against COCO's, on the pictures as they are and on real copies of them, and what it decides."""
+"""The bootstrap's AP against COCO's, on the images as they are and on real copies of them, and what it decides."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_crowds_and_more_than_twenty_people_equal_the_evaluation_exactly(seed):
 
 
 def copied(truth, rows, weights):
-    """A data set in which each picture stands as often as its weight says, with ids of its own."""
+    """A data set in which each image stands as often as its weight says, with ids of its own."""
     new, found = {**truth, "images": [], "annotations": []}, []
     for image, weight in zip(truth["images"], weights, strict=True):
         for _ in range(weight):
@@ -61,13 +61,13 @@ def copied(truth, rows, weights):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_resample_equals_the_evaluation_of_copied_pictures(seed):
+def test_a_resample_equals_the_evaluation_of_copied_images(seed):
     truth, rows = made_up(seed, TRIANGLE, people=6)
     rng = np.random.default_rng(seed)
     for row in rows:
         row["score"] = float(rng.random())
     weights = rng.multinomial(6, np.full(6, 1 / 6), size=3)
-    weights[:, 0] += 1  # the first picture always has somebody
+    weights[:, 0] += 1  # the first image always has somebody
     values = find_matches(truth, rows, TRIANGLE).average_precision(weights)
     for row, value in zip(weights, values, strict=True):
         assert value == evaluate(*copied(truth, rows, row), TRIANGLE).AP
@@ -79,7 +79,7 @@ def test_a_resample_without_people_tells_nothing():
 
 
 def exact(truth, noise, rng):
-    """A prediction of each labelled person, its joints moved by a share of the person's size."""
+    """A prediction of each labelled person, its joints moved by a fraction of the person's size."""
     rows = []
     for entry in truth["annotations"]:
         if entry["num_keypoints"] and not entry["iscrowd"]:
@@ -122,7 +122,7 @@ def test_chance_is_rarely_taken_for_a_gain():
 
 
 def test_the_interval_is_that_of_plain_resampling():
-    """Against a slow bootstrap that scores copies of the pictures with COCO's code."""
+    """Against a slow bootstrap that scores copies of the images with COCO's code."""
     truth, _ = made_up(2, TRIANGLE, images=12)
     rng = np.random.default_rng(0)
     rows = exact(truth, 0.05, rng)
@@ -139,8 +139,8 @@ def test_the_same_seed_gives_the_same_proof_and_it_survives_json():
     assert msgspec.json.decode(json.dumps(proof.to_dict()), type=Proof) == proof
 
 
-def test_other_pictures_are_refused():
-    with pytest.raises(DataError, match="different pictures"):
+def test_other_images_are_refused():
+    with pytest.raises(DataError, match="different images"):
         prove(both(0.1, 0.1)[0], both(0.1, 0.1, images=59)[0], 0)
 
 

@@ -27,10 +27,10 @@ def test_window_and_matrix_are_those_of_transformers(box: list[float]) -> None:
     assert windows.extents[0] == pytest.approx(scale * 200, rel=1e-5)
     assert windows.corners[0] == pytest.approx(centre - scale * 100, rel=1e-4)
     matrix = get_warp_matrix(0, centre * 2, np.array([191, 255]), scale * 200)
-    picture = np.random.default_rng(0).integers(0, 255, (200, 320, 3), np.uint8)
-    expected = cv2.warpAffine(picture, matrix, (192, 256), flags=cv2.INTER_LINEAR)
+    image = np.random.default_rng(0).integers(0, 255, (200, 320, 3), np.uint8)
+    expected = cv2.warpAffine(image, matrix, (192, 256), flags=cv2.INTER_LINEAR)
     mean, deviation = (np.array(part) for part in IMAGENET)
-    found = cut(picture, windows, CropStyle(SIZE, True))[0].transpose(1, 2, 0) * deviation + mean
+    found = cut(image, windows, CropStyle(SIZE, True))[0].transpose(1, 2, 0) * deviation + mean
     assert np.abs(found - expected).mean() < 0.5  # float32 matrices differ by a thousandth of a pixel
 
 
@@ -67,19 +67,19 @@ def test_simcc_reads_the_best_bins_and_the_lower_score() -> None:
 
 def test_a_dot_is_found_where_it_is_also_through_the_mirror() -> None:
     """The network marks what is bright: crop, mirror, decoding and the way back must agree to half a pixel."""
-    picture = np.zeros((200, 320, 3), np.uint8)
-    cv2.circle(picture, (61, 93), 3, (255, 255, 255), -1)
+    image = np.zeros((200, 320, 3), np.uint8)
+    cv2.circle(image, (61, 93), 3, (255, 255, 255), -1)
 
     def network(crops: torch.Tensor) -> torch.Tensor:
         bright = (crops.mean(1, keepdim=True) + 2.1).clamp(min=0) / 5
         shrunk = torch.nn.functional.interpolate(bright, (64, 48), mode="bilinear", align_corners=True, antialias=False)
         return shrunk.repeat(1, 17, 1, 1)
 
-    partner = HeatmapPartner(network, CropStyle(SIZE, True), JOINTS, torch.device("cpu"), "a test")
-    poses = partner.predict(picture, BOX)
+    expert = HeatmapPartner(network, CropStyle(SIZE, True), JOINTS, torch.device("cpu"), "a test")
+    poses = expert.predict(image, BOX)
     assert poses.keypoints.shape == (1, 17, 2)
     assert np.abs(poses.keypoints - (61, 93)).max() < 1.0
-    assert partner.predict(picture, np.zeros((0, 4))).confidences.shape == (0, 17)
+    assert expert.predict(image, np.zeros((0, 4))).confidences.shape == (0, 17)
 
 
 def test_left_and_right_come_back_from_the_mirror() -> None:
@@ -90,7 +90,7 @@ def test_left_and_right_come_back_from_the_mirror() -> None:
         maps[:, 1, 32, 5], maps[:, 2, 32, 5] = 1.0, 0.5
         return maps
 
-    partner = HeatmapPartner(network, CropStyle(SIZE, True), JOINTS, torch.device("cpu"), "a test")
-    mean = partner._heatmaps(torch.zeros(1, 3, *SIZE))[0]
+    expert = HeatmapPartner(network, CropStyle(SIZE, True), JOINTS, torch.device("cpu"), "a test")
+    mean = expert._heatmaps(torch.zeros(1, 3, *SIZE))[0]
     assert mean[1, 32, 5] == 0.5 and mean[1, 32, 47 - 5] == 0.25
     assert mean[2, 32, 5] == 0.25 and mean[2, 32, 47 - 5] == 0.5

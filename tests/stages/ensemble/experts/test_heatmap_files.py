@@ -88,10 +88,10 @@ def test_vitpose_of_every_head_is_read_from_both_formats(tmp_path: Path, simple:
     extra = {"associate_keypoint_heads.0.final_layer.weight": torch.zeros(14, 384, 3, 3)} if experts > 1 else {}
     torch.save({"meta": {"epoch": 210}, "state_dict": official(model) | extra}, tmp_path / "vitpose.pth")
     for path in (tmp_path / "folder", tmp_path / "vitpose.pth"):
-        partner = load_vitpose(path, "cpu")
+        expert = load_vitpose(path, "cpu")
         with torch.inference_mode():
-            assert torch.allclose(partner.network(CROPS), heatmaps(model), atol=1e-5), path
-    poses = partner.predict(np.zeros((64, 48, 3), np.uint8), np.array([[5.0, 5, 40, 60]]))
+            assert torch.allclose(expert.network(CROPS), heatmaps(model), atol=1e-5), path
+    poses = expert.predict(np.zeros((64, 48, 3), np.uint8), np.array([[5.0, 5, 40, 60]]))
     assert poses.keypoints.shape == (1, 17, 2) and np.isfinite(poses.keypoints).all()
 
 
@@ -194,8 +194,8 @@ def test_sapiens_pth_is_read_beside_objects_of_its_framework(tmp_path: Path, mon
     torch.save({"meta": message, "state_dict": weights}, path)
     for name in ("mmengine", "mmengine.config", "mmengine.config.config"):
         monkeypatch.delitem(sys.modules, name)
-    partner = load_sapiens(path, "cpu")
-    found = partner.network.state_dict()
+    expert = load_sapiens(path, "cpu")
+    found = expert.network.state_dict()
     assert all(torch.equal(found[key], weights[key]) for key in weights) and len(found) == len(weights)
 
 
@@ -225,8 +225,8 @@ def test_a_pickle_that_runs_a_program_is_refused(tmp_path: Path) -> None:
 def test_sapiens_torchscript_is_read(tmp_path: Path, joints: int) -> None:
     path = tmp_path / "sapiens_torchscript.pt2"
     torch.jit.trace(nn.Conv2d(3, joints, 4, 4).eval(), torch.zeros(1, 3, 64, 64)).save(str(path))
-    partner = load_sapiens(path, "cpu")
-    assert partner.joints == list(COCO_JOINTS[joints]) and partner.style.colours[0] == (123.5, 116.5, 103.5)
+    expert = load_sapiens(path, "cpu")
+    assert expert.joints == list(COCO_JOINTS[joints]) and expert.style.colours[0] == (123.5, 116.5, 103.5)
     torch.jit.trace(nn.Conv2d(3, joints, 2, 2).eval(), torch.zeros(1, 3, 64, 64)).save(str(path))
     with pytest.raises(WeightsError, match=r"\(1, keypoints, 256, 192\), but gives \(1, \d+, 512, 384\)"):
         load_sapiens(path, "cpu")
@@ -255,9 +255,9 @@ def test_sapiens2_is_read_from_both_formats(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = model(crops).heatmaps
         for source in (path, tmp_path):
-            partner = load_sapiens2(source, "cpu")
-            assert torch.allclose(partner.network(crops), expected, atol=1e-5)
-    assert partner.joints[9:11] == [62, 41] and partner.style.size == (1024, 768)
+            expert = load_sapiens2(source, "cpu")
+            assert torch.allclose(expert.network(crops), expected, atol=1e-5)
+    assert expert.joints[9:11] == [62, 41] and expert.style.size == (1024, 768)
 
 
 def test_sapiens2_that_does_not_fit_is_refused(tmp_path: Path) -> None:

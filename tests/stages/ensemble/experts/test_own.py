@@ -4,34 +4,34 @@ import numpy as np
 
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.ensemble.experts.own import OwnPartner, View, mirror
+from stages.ensemble.experts.own import OwnExpert, View, mirror
 from tests.inference_helpers import quarters, save_weights
 
 
 def test_people_are_matched_to_the_boxes_and_others_are_nan(tmp_path: Path) -> None:
-    partner = OwnPartner.load(save_weights(tmp_path / "model.pt"), "cpu")
+    expert = OwnExpert.load(save_weights(tmp_path / "model.pt"), "cpu")
     image = quarters(64, 96)
-    people = partner.find(image)
+    people = expert.find(image)
     boxes = np.concatenate([people.boxes[[3, 0]], [[-50, -50, -40, -40]]]).astype(np.float64)
-    poses = partner.predict(image, boxes)
+    poses = expert.predict(image, boxes)
     overlap = poses.keypoints[:2] - people.keypoints[[3, 0]]
     assert np.isnan(poses.keypoints[2]).all() and not poses.confidences[2].any()
     assert np.abs(overlap).max() < 1e-6
 
 
 def test_mirroring_twice_changes_nothing(tmp_path: Path) -> None:
-    partner = OwnPartner.load(save_weights(tmp_path / "model.pt"), "cpu")
-    people = partner.find(quarters(64, 96))
+    expert = OwnExpert.load(save_weights(tmp_path / "model.pt"), "cpu")
+    people = expert.find(quarters(64, 96))
     twice = mirror(mirror(people, 96, COCO_PERSON.flip_order), 96, COCO_PERSON.flip_order)
     assert np.allclose(twice.keypoints, people.keypoints, atol=1e-3) and np.allclose(
         twice.boxes, people.boxes, atol=1e-3
     )
 
 
-def test_a_view_shows_the_mirrored_or_scaled_picture(tmp_path: Path) -> None:
+def test_a_view_shows_the_mirrored_or_scaled_image(tmp_path: Path) -> None:
     predictor = Predictor.load(save_weights(tmp_path / "model.pt"), "cpu")
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    flipped = OwnPartner(predictor, View(flip=True)).find(np.ascontiguousarray(image[:, ::-1]))
-    straight = OwnPartner(predictor, View()).find(image)
+    flipped = OwnExpert(predictor, View(flip=True)).find(np.ascontiguousarray(image[:, ::-1]))
+    straight = OwnExpert(predictor, View()).find(image)
     assert np.allclose(mirror(straight, 64, COCO_PERSON.flip_order).keypoints, flipped.keypoints, atol=1e-3)
-    assert OwnPartner(predictor, View(scale=1.25)).predictor.image_size == (80, 80)
+    assert OwnExpert(predictor, View(scale=1.25)).predictor.image_size == (80, 80)

@@ -36,15 +36,15 @@ def write_model(path: Path, joints: int = 17, size: tuple[int, int] = (256, 192)
     return path
 
 
-def picture() -> np.ndarray:
+def dot_image() -> np.ndarray:
     image = np.zeros((200, 320, 3), np.uint8)
     return cv2.circle(image, (61, 93), 2, (255, 255, 255), -1)
 
 
 @pytest.mark.parametrize(("joints", "size"), [(17, (256, 192)), (133, (384, 288))])
 def test_rtmpose_and_dwpose_find_the_dot(tmp_path: Path, joints: int, size: tuple[int, int]) -> None:
-    partner = load_simcc(write_model(tmp_path / "end2end.onnx", joints, size), "cpu")
-    poses = partner.predict(picture(), np.array([[40.0, 30, 90, 170], [20, 20, 100, 180]]))
+    expert = load_simcc(write_model(tmp_path / "end2end.onnx", joints, size), "cpu")
+    poses = expert.predict(dot_image(), np.array([[40.0, 30, 90, 170], [20, 20, 100, 180]]))
     assert poses.keypoints.shape == (2, 17, 2)
     assert np.abs(poses.keypoints - (61, 93)).max() < 3.5
     assert ((poses.confidences > 0) & (poses.confidences < 1)).all()
@@ -54,8 +54,8 @@ def test_the_published_zip_is_read_as_it_is(tmp_path: Path) -> None:
     write_model(tmp_path / "end2end.onnx")
     with zipfile.ZipFile(tmp_path / "rtmpose.zip", "w") as archive:
         archive.write(tmp_path / "end2end.onnx", "20230831/rtmpose_onnx/rtmpose-m/end2end.onnx")
-    plain = load_simcc(tmp_path / "end2end.onnx", "cpu").predict(picture(), np.array([[40.0, 30, 90, 170]]))
-    zipped = load_simcc(tmp_path / "rtmpose.zip", "cpu").predict(picture(), np.array([[40.0, 30, 90, 170]]))
+    plain = load_simcc(tmp_path / "end2end.onnx", "cpu").predict(dot_image(), np.array([[40.0, 30, 90, 170]]))
+    zipped = load_simcc(tmp_path / "rtmpose.zip", "cpu").predict(dot_image(), np.array([[40.0, 30, 90, 170]]))
     assert np.array_equal(plain.keypoints, zipped.keypoints)
 
 

@@ -34,7 +34,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """One defect at one place.
 
     Attributes:
@@ -81,17 +81,17 @@ _ALL = (
     _error("dangling-image", "annotation of an image that is not there", "Add the image or remove the annotation."),
     _error("dangling-category", "annotation of an unknown category", "Add the category or correct category_id."),
     _error("image-name", "file_name can't be used", "Give a path inside the image folder."),
-    _error("image-missing", "picture is missing", "Put the picture there, or remove it from the file."),
-    _error("image-broken", "picture can't be decoded", "Replace the picture, or remove it from the file."),
+    _error("image-missing", "image is missing", "Put the image there, or remove it from the file."),
+    _error("image-broken", "image can't be decoded", "Replace the image, or remove it from the file."),
     _error("image-size-missing", "width or height is missing", "Write the size in pixels into the file.", True),
-    _error("image-size", "picture has another size", "Annotate the picture as a viewer shows it (EXIF applied)."),
+    _error("image-size", "image has another size", "Annotate the image as a viewer shows it (EXIF applied)."),
     _error("flag", "iscrowd or complete is no yes or no", "Write iscrowd as 0 or 1, complete as true or false."),
     _error("keypoints-length", "wrong number of keypoint values", "Give x y v for every keypoint of the category."),
     _error("keypoints-number", "keypoint value is no finite number", "Label the joint again, or set it to 0 0 0."),
     _error("visibility", "visibility is not 0, 1 or 2", "Use 0 (unlabelled), 1 (hidden) or 2 (seen)."),
     _error("bbox-malformed", "box is malformed", "Give x y width height as four numbers, in pixels."),
     _error("area-malformed", "area is no number or below 0", "Give the pixels that the person covers."),
-    _error("split-same-image", "picture is in the other split too", "Remove it from one: figures would be too good."),
+    _error("split-same-image", "image is in the other split too", "Remove it from one: figures would be too good."),
     _warning("flips-unknown", "nothing is mirrored", "Declare flip_pairs ([]: every point is its own mirror image)."),
     _warning("skeleton-order", "COCO's keypoints in another order", "Put names and values into COCO's order."),
     _warning("skeleton-base", "skeleton lines in other words", "COCO has pairs of numbers from 1 on.", True),
@@ -107,14 +107,14 @@ _ALL = (
     _warning("bbox-empty", "box without area", "Taken from the labelled joints.", True),
     _warning("person-empty", "neither a box nor a labelled joint", "Left out; remove the annotation.", True),
     _warning("area-missing", "no area, or 0", "COCO's tools need it; SIA Pose takes 0.53 of the box.", True),
-    _warning("joint-outside-image", "labelled joint outside the picture", "Taken as unlabelled; move it inside."),
-    _warning("image-twice", "picture is in the file twice", "Keep one of the two and merge their annotations."),
+    _warning("joint-outside-image", "labelled joint outside the image", "Taken as unlabelled; move it inside."),
+    _warning("image-twice", "image is in the file twice", "Keep one of the two and merge their annotations."),
     _warning("unlabelled-with-place", "v = 0 with x, y other than 0", "Write 0 0 0, or set v.", True),
     _warning("joint-at-origin", "labelled joint at (0, 0)", "Not labelled, very likely: write 0 0 0.", True),
     _warning("num-keypoints", "num_keypoints is wrong", "Count the joints with v > 0.", True),
     _warning("joint-outside-box", "seen joint outside the box", "Correct the box or the joint."),
     _warning("area-of-box", "area doesn't fit the box", "Area counts the person's pixels: 5 to 100 % of the box."),
-    _warning("bbox-outside-image", "box leaves the picture", "Cut it at the border.", True),
+    _warning("bbox-outside-image", "box leaves the image", "Cut it at the border.", True),
     _warning("person-twice", "person is annotated twice", "Remove one (--fix removes exact copies only).", True),
     _warning("left-right", "left and right are swapped, it seems", "Left is the person's own left; look at it."),
     _warning("limb", "limb is very long for this person", "Look whether both joints belong to this person."),
@@ -122,7 +122,7 @@ _ALL = (
     _warning("crowd-with-keypoints", "crowd region with keypoints", "A crowd has none; or it is a person."),
     _warning("person-missing", "person without annotation, it seems", "Annotate, or say 'complete': false."),
     _warning("flip-pair", "a side has no counterpart", "Declare flip_pairs in the category."),
-    _warning("split-similar-image", "nearly the same picture in the other split", "Look; keep both in one split."),
+    _warning("split-similar-image", "nearly the same image in the other split", "Look; keep both in one split."),
     _warning("split-same-video", "frames of one video in both splits", "Put all frames of a video into one split."),
     _note("flips-inferred", "flip pairs are taken from the names", "Nothing to do if they are right."),
     _note("sigmas-inferred", "sigmas are not declared", "Declare them where OKS matters."),

@@ -1,4 +1,4 @@
-"""All people of one picture in words, and how they are written down."""
+"""All people of one image in words, and how they are written down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sia.description.facts import measure
 from sia.description.language_model import LanguageModel
 from sia.description.llm_flags import check_llm
 from sia.description.local_model import LocalModel
-from sia.description.writer import Writer
+from sia.description.writer import DescriptionWriter
 from sia.io.output_file import write_json, write_text
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
@@ -36,8 +36,8 @@ def make_model(llm: str | None, url: str | None, seed: int = 0, device: str = "c
     return ChatServer(url, llm, seed) if url is not None else LocalModel(llm, device)
 
 
-def describe_picture(
-    writer: Writer,
+def describe_image(
+    writer: DescriptionWriter,
     skeleton: Skeleton,
     people: People,
     threshold: float,
@@ -48,7 +48,7 @@ def describe_picture(
     Args:
         writer: makes the words.
         skeleton: what the keypoints mean.
-        people: of one picture; all of them are described.
+        people: of one image; all of them are described.
         threshold: keypoints of a lower confidence are not spoken of.
         variances: (N, K) expected squared errors in pixels, where they are known.
 
@@ -80,19 +80,19 @@ def text_of(rows: Sequence[Row]) -> str:
     return "\n\n".join(row["words"]["text"] for row in rows) + "\n" if rows else "Nobody.\n"
 
 
-def write_words(folder: Path, pictures: Sequence[Row]) -> list[Path]:
-    """facts.json for all pictures, and text/NAME.txt for each.
+def write_words(folder: Path, images: Sequence[Row]) -> list[Path]:
+    """facts.json for all images, and text/NAME.txt for each.
 
     Args:
         folder: exists.
-        pictures: rows with ``name`` (of the text file), ``people`` (of `describe_picture`) and whatever else.
+        images: rows with ``name`` (of the text file), ``people`` (of `describe_image`) and whatever else.
 
     Raises:
         OutputError: a file can't be written.
     """
     facts, texts = folder / "facts.json", folder / "text"
     texts.mkdir(exist_ok=True)
-    write_json(facts, list(pictures), indent=1)
-    for picture in pictures:
-        write_text(texts / f"{picture['name']}.txt", text_of(picture["people"]))
+    write_json(facts, list(images), indent=1)
+    for image in images:
+        write_text(texts / f"{image['name']}.txt", text_of(image["people"]))
     return [facts, texts]

@@ -14,23 +14,21 @@ import numpy as np
 
 from datasets.coco.image_name import tails_of_name
 from datasets.validation.annotations import Annotations, Row
-from datasets.validation.finding import Finding
-from datasets.validation.images import Picture
+from datasets.validation.images import ImageInfo
+from datasets.validation.issue import Issue
 
 
-def repair(data: Annotations, pictures: list[Picture], findings: list[Finding]) -> tuple[Row, dict[str, int]]:
+def fix(data: Annotations, infos: list[ImageInfo], issues: list[Issue]) -> tuple[Row, dict[str, int]]:
     """A repaired copy of the file's content, and how many repairs were made, by check.
 
     What the reader took for right is written as it took it. Joints with v = 0 and joints at (0, 0) become 0 0 0, boxes
     are cut at the border, exact copies of annotations and those with nothing to see are removed, missing sizes are
     taken from the images, and foreign names become those of the files that were found.
     """
-    sizes = {picture.image: picture.size for picture in pictures if picture.size is not None}
-    files = {picture.image: picture.file for picture in pictures if picture.file is not None}
+    sizes = {info.image: info.size for info in infos if info.size is not None}
+    files = {info.image: info.file for info in infos if info.file is not None}
     work = _Work(data, copy.deepcopy(data.content), sizes, files)
-    made = Counter(
-        finding.check for finding in findings if finding.check in REPAIRS and REPAIRS[finding.check](work, finding)
-    )
+    made = Counter(issue.check for issue in issues if issue.check in REPAIRS and REPAIRS[issue.check](work, issue))
     rows = work.content["annotations"]
     work.content["annotations"] = [row for index, row in enumerate(rows) if index not in work.removed]
     return work.content, dict(made)
@@ -53,46 +51,46 @@ class _Work:
         texts = [json.dumps(row | {"id": 0}, sort_keys=True) for row in self.data.content["annotations"]]
         return {index for index, text in enumerate(texts) if first.setdefault(text, index) != index}
 
-    def row(self, finding: Finding) -> Row:
-        assert finding.row is not None
-        found: Row = self.content["annotations"][finding.row]
+    def row(self, issue: Issue) -> Row:
+        assert issue.row is not None
+        found: Row = self.content["annotations"][issue.row]
         return found
 
 
-def _clear_joints(work: _Work, finding: Finding) -> bool:
-    row = work.row(finding)
-    for joint in finding.joints:
+def _clear_joints(work: _Work, issue: Issue) -> bool:
+    row = work.row(issue)
+    for joint in issue.joints:
         row["keypoints"][3 * joint : 3 * joint + 3] = [0, 0, 0]
     if "num_keypoints" in row:
         row["num_keypoints"] = sum(v > 0 for v in row["keypoints"][2::3])
     return True
 
 
-def _as_taken(work: _Work, finding: Finding) -> bool:
+def _as_taken(work: _Work, issue: Issue) -> bool:
     """The reader has put it right already."""
     return True
 
 
-def _remove(work: _Work, finding: Finding) -> bool:
-    assert finding.row is not None
-    work.removed.add(finding.row)
+def _remove(work: _Work, issue: Issue) -> bool:
+    assert issue.row is not None
+    work.removed.add(issue.row)
     return True
 
 
-def _name_found(work: _Work, finding: Finding) -> bool:
+def _name_found(work: _Work, issue: Issue) -> bool:
     """The longest tail of the name that the found file has, too."""
-    assert finding.image is not None
-    row, file = work.content["images"][finding.image], work.files.get(finding.image)
+    assert issue.image is not None
+    row, file = work.content["images"][issue.image], work.files.get(issue.image)
     tails = [] if file is None else [t for t in tails_of_name(row["file_name"]) if file.as_posix().endswith(f"/{t}")]
     if tails:
         row["file_name"] = tails[0]
     return bool(tails)
 
 
-def _cut_box(work: _Work, finding: Finding) -> bool:
+def _cut_box(work: _Work, issue: Issue) -> bool:
     """Not where nothing would be left of it."""
-    assert finding.image is not None
-    row, size = work.row(finding), work.data.size(finding.image)
+    assert issue.image is not None
+    row, size = work.row(issue), work.data.size(issue.image)
     assert size is not None
     corner = np.array(row["bbox"][:2], float)
     low, high = np.clip(corner, 0, size), np.clip(corner + row["bbox"][2:], 0, size)
@@ -102,38 +100,38 @@ def _cut_box(work: _Work, finding: Finding) -> bool:
     return True
 
 
-def _remove_copy(work: _Work, finding: Finding) -> bool:
+def _remove_copy(work: _Work, issue: Issue) -> bool:
     """Only where an earlier annotation is the same in everything but its id."""
-    assert finding.row is not None
-    if finding.row in work.removed or finding.row not in work.copies:
+    assert issue.row is not None
+    if issue.row in work.removed or issue.row not in work.copies:
         return False
-    work.removed.add(finding.row)
+    work.removed.add(issue.row)
     return True
 
 
-def _number_image(work: _Work, finding: Finding) -> bool:
+def _number_image(work: _Work, issue: Issue) -> bool:
     """A number for an image whose id is a text that no other image has; its annotations get it, too."""
     images, annotations = work.content["images"], work.content["annotations"]
-    old = None if finding.image is None else images[finding.image].get("id")
+    old = None if issue.image is None else images[issue.image].get("id")
     if not isinstance(old, str) or sum(image.get("id") == old for image in images) > 1:
         return False
     new = 1 + max((image["id"] for image in images if type(image.get("id")) is int), default=0)
-    images[finding.image]["id"] = new
+    images[issue.image]["id"] = new
     for row in annotations:
         if row.get("image_id") == old:
             row["image_id"] = new
     return True
 
 
-def _take_size(work: _Work, finding: Finding) -> bool:
-    assert finding.image is not None
-    size = work.sizes.get(finding.image)
+def _take_size(work: _Work, issue: Issue) -> bool:
+    assert issue.image is not None
+    size = work.sizes.get(issue.image)
     if size is not None:
-        work.content["images"][finding.image].update(width=size[0], height=size[1])
+        work.content["images"][issue.image].update(width=size[0], height=size[1])
     return size is not None
 
 
-REPAIRS: dict[str, Callable[[_Work, Finding], bool]] = {
+REPAIRS: dict[str, Callable[[_Work, Issue], bool]] = {
     **dict.fromkeys(
         (
             "skeleton-base", "keypoint-names", "written-otherwise", "annotation-id", "annotation-id-twice",

@@ -24,7 +24,7 @@ class Interrupted(KeyboardInterrupt):
         return int(self.args[0])
 
 
-class Interruption:
+class SignalHandler:
     """A context manager that catches the two signals while it lasts.
 
     Attributes:
@@ -38,7 +38,7 @@ class Interruption:
         self._earlier: dict[int, Any] = {}
         self._earlier_hook = sys.unraisablehook
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> SignalHandler:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._earlier[number] = signal.signal(number, self._note)
         self._earlier_hook, sys.unraisablehook = sys.unraisablehook, self._retry

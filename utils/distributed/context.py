@@ -27,7 +27,7 @@ TIMEOUT = timedelta(minutes=30)
 
 
 @dataclass
-class Ranks:
+class DistributedContext:
     """This process among its peers. A context manager: leaving it destroys the process group.
 
     Attributes:
@@ -41,7 +41,7 @@ class Ranks:
     local_world_size: int
     device: Device
 
-    def __enter__(self) -> Ranks:
+    def __enter__(self) -> DistributedContext:
         return self
 
     def __exit__(
@@ -127,7 +127,7 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
     return [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
 
-def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+def wrap(model: nn.Module, ranks: DistributedContext) -> nn.Module:
     """The model as it is called in training; to be wrapped anew when other parameters are trained.
 
     Parameters without gradient take no part in the exchange, so none is ever waited for in vain.
@@ -158,7 +158,7 @@ def keep_statistics(model: nn.Module) -> Iterator[None]:
             layer.momentum = momentum
 
 
-def start_ranks(wanted_device: str) -> Ranks:
+def init_distributed(wanted_device: str) -> DistributedContext:
     """Joins the process group that torchrun describes in the environment; alone without it.
 
     Raises:
@@ -185,11 +185,11 @@ def start_ranks(wanted_device: str) -> Ranks:
         if lent is not None:
             options |= {"store": meet(lent, rank, world_size, TIMEOUT), "rank": rank, "world_size": world_size}
         dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, **options)
-    return Ranks(rank, world_size, local_world_size, device)
+    return DistributedContext(rank, world_size, local_world_size, device)
 
 
 def leave_ranks() -> None:
-    """This process goes on alone: `start_ranks` gives one process from now on."""
+    """This process goes on alone: `init_distributed` gives one process from now on."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         os.environ.pop(name, None)
 

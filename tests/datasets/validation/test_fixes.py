@@ -8,13 +8,13 @@ import json
 import pytest
 
 from datasets.validation import CHECKS
-from datasets.validation.repairs import REPAIRS, repair
-from tests.datasets.validation.test_inspection import PLANTS
+from datasets.validation.fixes import REPAIRS, fix
+from tests.datasets.validation.test_report_data import PLANTS
 
 
 def repaired(sample):
-    inspection = sample.inspect()
-    return repair(inspection.data, inspection.pictures, inspection.findings)
+    report_data = sample.validate()
+    return fix(report_data.data, report_data.infos, report_data.issues)
 
 
 def test_the_table_says_what_is_repaired():
@@ -29,7 +29,7 @@ def test_repair(sample, check):
     assert json.loads(sample.file.read_text()) == before
     assert made == {check: 1}
     sample.content = content
-    assert check not in sample.inspect().counts()
+    assert check not in sample.validate().counts()
 
 
 def test_nothing_else_changes(sample):
@@ -62,7 +62,7 @@ def test_a_box_wholly_outside_is_left_alone(sample):
     assert content["annotations"][0] == sample.person
 
 
-def test_the_size_of_a_missing_picture_stays_unknown(sample):
+def test_the_size_of_a_missing_image_stays_unknown(sample):
     del sample.image["width"]
-    sample.picture.unlink()
+    sample.image_path.unlink()
     assert repaired(sample)[1] == {}

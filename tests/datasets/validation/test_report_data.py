@@ -133,15 +133,15 @@ def _(sample):
     sample.content["annotations"] = [sample.person]
     sample.person["bbox"] = [x, y, x + width, y + height]
     sample.image["width"], sample.image["height"] = int(x + width) + 1, int(y + height) + 1
-    pixels = cv2.imread(str(sample.picture))
-    cv2.imwrite(str(sample.picture), cv2.resize(pixels, (sample.image["width"], sample.image["height"])))
+    pixels = cv2.imread(str(sample.image_path))
+    cv2.imwrite(str(sample.image_path), cv2.resize(pixels, (sample.image["width"], sample.image["height"])))
 
 
 @plant("units-percent", None, None)
 def _(sample):
     for image in sample.content["images"]:
         image.update(width=300, height=300)
-        cv2.imwrite(str(sample.picture.with_name(image["file_name"])), np.zeros((300, 300, 3), np.uint8))
+        cv2.imwrite(str(sample.image_path.with_name(image["file_name"])), np.zeros((300, 300, 3), np.uint8))
     points = [value for _ in range(17) for value in (60, 60, 2)]
     row = {**sample.person, "keypoints": points, "num_keypoints": 17, "bbox": [10, 10, 80, 85], "area": 4000}
     sample.content["annotations"] = [{**row, "id": key} for key in range(1, 26)]
@@ -189,12 +189,12 @@ def _(sample):
 
 @plant("image-missing", 0, None)
 def _(sample):
-    sample.picture.unlink()
+    sample.image_path.unlink()
 
 
 @plant("image-broken", 0, None)
 def _(sample):
-    sample.picture.write_bytes(sample.picture.read_bytes()[:3000])
+    sample.image_path.write_bytes(sample.image_path.read_bytes()[:3000])
 
 
 @plant("image-size-missing", 0, None)
@@ -254,7 +254,7 @@ def _(sample):
 
 @plant("image-twice", 4, None)
 def _(sample):
-    shutil.copyfile(sample.picture, sample.picture.with_name("again.jpg"))
+    shutil.copyfile(sample.image_path, sample.image_path.with_name("again.jpg"))
     sample.content["images"].append({**sample.image, "id": 999, "file_name": "again.jpg"})
 
 
@@ -349,16 +349,16 @@ def _(sample):
         row["keypoints"][2::3] = [2 * (v > 0) for v in row["keypoints"][2::3]]
 
 
-def found(inspection, check):
-    return [finding for finding in inspection.findings if finding.check == check]
+def found(report_data, check):
+    return [issue for issue in report_data.issues if issue.check == check]
 
 
 def other_split(sample, bend):
-    """A second split beside the first: one picture, turned upside down unless `bend` makes it another."""
+    """A second split beside the first: one image, turned upside down unless `bend` makes it another."""
     folder = sample.folder / "other"
     folder.mkdir()
     image = {**sample.image, "file_name": "other.jpg"}
-    pixels = cv2.imread(str(sample.picture))
+    pixels = cv2.imread(str(sample.image_path))
     cv2.imwrite(str(folder / "other.jpg"), pixels[::-1])
     bend(folder, image, pixels)
     content = {**sample.content, "images": [image], "annotations": []}
@@ -367,14 +367,14 @@ def other_split(sample, bend):
 
 
 SPLITS = {
-    "split-same-image": lambda sample, folder, image, pixels: shutil.copyfile(sample.picture, folder / "other.jpg"),
+    "split-same-image": lambda sample, folder, image, pixels: shutil.copyfile(sample.image_path, folder / "other.jpg"),
     "split-similar-image": lambda sample, folder, image, pixels: cv2.imwrite(
         str(folder / "other.jpg"), cv2.resize(pixels, None, fx=0.7, fy=0.7), [cv2.IMWRITE_JPEG_QUALITY, 60]
     ),
     "split-same-video": lambda sample, folder, image, pixels: (
         (folder / "other.jpg").rename(folder / "walk_0007.jpg"),
         image.update(file_name="walk_0007.jpg"),
-        sample.picture.rename(sample.picture.with_name("walk_0001.jpg")),
+        sample.image_path.rename(sample.image_path.with_name("walk_0001.jpg")),
         sample.image.update(file_name="walk_0001.jpg"),
     ),
 }
@@ -382,7 +382,7 @@ MODEL = {"person-missing", "left-right"}
 
 
 def test_faultless_annotations_are_silent(sample):
-    assert sample.inspect().findings == []
+    assert sample.validate().issues == []
 
 
 def test_every_check_has_a_test():
@@ -393,20 +393,20 @@ def test_every_check_has_a_test():
 def test_planted_defect_is_found(sample, check):
     bend, image, row = PLANTS[check]
     bend(sample)
-    inspection = sample.inspect()
-    hits = found(inspection, check)
-    assert hits, inspection.findings
+    report_data = sample.validate()
+    hits = found(report_data, check)
+    assert hits, report_data.issues
     if check not in STRUCTURAL | {"skeleton-order"}:
         rows = len(sample.content["annotations"])
         assert (image, row % rows if row is not None else None) in [(hit.image, hit.row) for hit in hits]
-    assert inspection.total(CHECKS[check].severity) > 0
+    assert report_data.total(CHECKS[check].severity) > 0
 
 
 @pytest.mark.parametrize("check", [c for c in PLANTS if c not in STRUCTURAL | {"skeleton-order", "skeleton"}])
 def test_a_defect_is_not_taken_for_another_error(sample, check):
     bend, *_ = PLANTS[check]
     bend(sample)
-    errors = {finding.check for finding in sample.inspect().findings if finding.severity is Severity.ERROR}
+    errors = {issue.check for issue in sample.validate().issues if issue.severity is Severity.ERROR}
     allowed = {"image-id-twice": {check, "dangling-image"}, "id": {check, "dangling-image"}}.get(check, {check})
     assert errors <= allowed
 
@@ -416,7 +416,7 @@ def test_training_refuses_what_is_an_error(sample, check):
     """No more, and no less; what is wrong inside of images is found when they are read."""
     bend, *_ = PLANTS[check]
     bend(sample)
-    errors = sample.inspect().total(Severity.ERROR)
+    errors = sample.validate().total(Severity.ERROR)
     try:
         CocoPose(sample.folder / "images", sample.file)
     except DataError:
@@ -428,20 +428,20 @@ def test_training_refuses_what_is_an_error(sample, check):
 @pytest.mark.parametrize("check", SPLITS)
 def test_what_two_splits_share_is_found(sample, check):
     other = other_split(sample, lambda *place: SPLITS[check](sample, *place))
-    hits = found(sample.inspect(other=other), check)
+    hits = found(sample.validate(other=other), check)
     assert [hit.image for hit in hits] == [0]
     assert other[0].name in hits[0].message
 
 
 def test_different_splits_are_silent(sample):
     other = other_split(sample, lambda *place: None)
-    assert sample.inspect(other=other).findings == []
+    assert sample.validate(other=other).issues == []
 
 
 def test_a_faulty_other_split_is_named(sample):
     (sample.folder / "val.json").write_text("{}")
     with pytest.raises(DataError, match=r"val\.json: section 'images' is missing"):
-        sample.inspect(other=(sample.folder / "val.json", sample.folder / "images"))
+        sample.validate(other=(sample.folder / "val.json", sample.folder / "images"))
 
 
 def predictions(sample, order=None, move=0.0):
@@ -454,41 +454,41 @@ def predictions(sample, order=None, move=0.0):
 
 
 def test_a_model_that_agrees_is_silent(sample):
-    assert sample.inspect(predict=predictions(sample)).findings == []
+    assert sample.validate(predict=predictions(sample)).issues == []
 
 
 def test_a_model_finds_people_without_annotation(sample):
     sample.content["annotations"] = [r for r in sample.content["annotations"] if r["image_id"] != sample.image["id"]]
     person = copy.deepcopy(sample.person)
     sample.content["annotations"].append({**person, "image_id": sample.content["images"][1]["id"]})
-    (hit,) = found(sample.inspect(predict=predictions(sample)), "person-missing")
+    (hit,) = found(sample.validate(predict=predictions(sample)), "person-missing")
     assert hit.image == 0
 
 
 def test_people_in_a_crowd_need_no_annotation(sample):
     predict = predictions(sample)
     sample.person.update(iscrowd=1, keypoints=[0] * 51, num_keypoints=0)
-    assert found(sample.inspect(predict=predict), "person-missing") == []
+    assert found(sample.validate(predict=predict), "person-missing") == []
 
 
 def test_a_model_finds_swapped_sides(sample):
     swapped = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
-    hits = found(sample.inspect(predict=predictions(sample, swapped)), "left-right")
+    hits = found(sample.validate(predict=predictions(sample, swapped)), "left-right")
     assert [hit.row for hit in hits] == [0]
     assert "A model agrees" in hits[0].message
 
 
 def test_exif_explains_another_size(sample):
-    with Image.open(sample.picture) as image:
+    with Image.open(sample.image_path) as image:
         exif = image.getexif()
         exif[0x0112] = 6
-        image.save(sample.picture, exif=exif, quality=95)
-    (hit,) = found(sample.inspect(), "image-size") if sample.image["width"] != sample.image["height"] else (None,)
+        image.save(sample.image_path, exif=exif, quality=95)
+    (hit,) = found(sample.validate(), "image-size") if sample.image["width"] != sample.image["height"] else (None,)
     assert hit is None or "EXIF turns it" in hit.message
 
 
 def test_people_without_keypoints_are_twice_by_their_boxes(sample):
     sample.person.update(keypoints=[0] * 51, num_keypoints=0)
     sample.content["annotations"].append({**sample.person, "id": 987654321})
-    (hit,) = found(sample.inspect(), "person-twice")
+    (hit,) = found(sample.validate(), "person-twice")
     assert "IoU" in hit.message

@@ -11,13 +11,13 @@ from sia.errors import ConfigError, DataError, TrainingError
 from sia.runtimes.device import Device
 from tests.processes import finish, start, together
 from utils.distributed import ranks as distributed
-from utils.distributed.ranks import Ranks, running_statistics, start_ranks
+from utils.distributed.context import DistributedContext, init_distributed, running_statistics
 
 
 def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    with start_ranks("cpu") as ranks:
+    with init_distributed("cpu") as ranks:
         assert ranks.is_main
         assert ranks.sum(1, 2.5) == [1, 2.5]
         assert ranks.any(True)
@@ -35,9 +35,9 @@ def test_a_device_that_is_not_there() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ConfigError, match="-DEVICE cuda can't be used"):
-        start_ranks("cuda")
+        init_distributed("cuda")
     with pytest.raises(ConfigError, match="-DEVICE tpu is unknown"):
-        start_ranks("tpu")
+        init_distributed("tpu")
 
 
 def test_several_processes_on_one_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,13 +45,13 @@ def test_several_processes_on_one_named_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(distributed, "choose_device", lambda wanted: named)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"-DEVICE cuda:1 names one GPU, but there are 2 processes. Use -DEVICE cuda"):
-        start_ranks("cuda:1")
+        init_distributed("cuda:1")
 
 
 def test_a_broken_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(ConfigError, match="RANK is 'first'"):
-        start_ranks("cpu")
+        init_distributed("cpu")
 
 
 def test_running_statistics_are_those_of_batch_normalisation() -> None:
@@ -61,11 +61,11 @@ def test_running_statistics_are_those_of_batch_normalisation() -> None:
 
 
 def _exchange(rank: int) -> dict[str, Any]:
-    with start_ranks("cpu") as ranks:
+    with init_distributed("cpu") as ranks:
         return _exchanges(ranks)
 
 
-def _exchanges(ranks: Ranks) -> dict[str, Any]:
+def _exchanges(ranks: DistributedContext) -> dict[str, Any]:
     value, count = torch.full((2,), float(ranks.rank)), torch.tensor([ranks.rank])
     ranks.average([value])
     caught = ""
@@ -97,7 +97,7 @@ def test_three_ranks_agree() -> None:
 
 def _outlive(rank: int) -> int:
     try:
-        with start_ranks("cpu") as ranks:
+        with init_distributed("cpu") as ranks:
             ranks.sum(1)
             if rank == 1:
                 os._exit(9)

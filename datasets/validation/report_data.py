@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.validation.annotations import Annotations
-from datasets.validation.finding import CHECKS, Finding, Severity
-from datasets.validation.images import Picture, check_pictures, check_splits, read_pictures
+from datasets.validation.images import ImageInfo, check_images, check_splits, read_images
+from datasets.validation.issue import CHECKS, Issue, Severity
 from datasets.validation.labels import check_labels
 from datasets.validation.names import check_names
 from datasets.validation.pose import check_poses
@@ -22,79 +22,79 @@ Predict = Callable[[Annotations], Mapping[int, People]]
 
 
 @dataclass(frozen=True)
-class Inspection:
+class ValidationReport:
     """All that was found in one file.
 
     Attributes:
         data: what could be understood of it; None where nothing could.
-        pictures: one for each image with a usable name.
+        images: one for each image with a usable name.
         statistics: counts; None like ``data``.
         findings: the worst first.
     """
 
     data: Annotations | None
-    pictures: list[Picture]
+    infos: list[ImageInfo]
     statistics: Statistics | None
-    findings: list[Finding]
+    issues: list[Issue]
 
     def counts(self) -> dict[str, int]:
         """Findings by check, the worst first."""
-        found = Counter(finding.check for finding in self.findings)
+        found = Counter(issue.check for issue in self.issues)
         return {name: found[name] for name in CHECKS if name in found}
 
     def total(self, severity: Severity) -> int:
         """Number of findings of one severity."""
-        return sum(finding.severity is severity for finding in self.findings)
+        return sum(issue.severity is severity for issue in self.issues)
 
 
-def inspect(
+def validate(
     file: Path,
     folder: Path,
     other: tuple[Path, Path] | None = None,
     predict: Predict | None = None,
     workers: int = 1,
     progress: Callable[[int], object] = lambda count: None,
-) -> Inspection:
+) -> ValidationReport:
     """Runs all checks.
 
     Args:
         file: COCO keypoint annotations.
-        folder: of its pictures.
+        folder: of its images.
         other: file and folder of another split; its own faults are not reported.
         predict: gives a model's people by index of the image, for the checks that ask a model.
-        workers: threads that decode pictures.
-        progress: called with 1 after each picture.
+        workers: threads that decode images.
+        progress: called with 1 after each image.
 
     Raises:
         DataError: a folder is missing, or the other file can't be read.
     """
-    data, findings = read_annotations(file)
+    data, issues = read_annotations(file)
     if data is None:
-        return Inspection(None, [], None, findings)
-    pictures = read_pictures(data, folder, workers, progress)
+        return ValidationReport(None, [], None, issues)
+    infos = read_images(data, folder, workers, progress)
     statistics = measure(data)
-    findings += [
+    issues += [
         *check_names(data, folder),
-        *check_pictures(data, pictures),
+        *check_images(data, infos),
         *check_labels(data),
         *check_poses(data, predict(data) if predict else None),
         *check_statistics(data, statistics),
     ]
     if other is not None:
-        findings += _against(data, pictures, *other, workers, progress)
+        issues += _against(data, infos, *other, workers, progress)
     order = {name: place for place, name in enumerate(CHECKS)}
-    return Inspection(data, pictures, statistics, sorted(findings, key=lambda finding: order[finding.check]))
+    return ValidationReport(data, infos, statistics, sorted(issues, key=lambda issue: order[issue.check]))
 
 
 def _against(
     data: Annotations,
-    pictures: list[Picture],
+    infos: list[ImageInfo],
     file: Path,
     folder: Path,
     workers: int,
     progress: Callable[[int], object],
-) -> list[Finding]:
+) -> list[Issue]:
     other, faults = read_annotations(file)
     if other is None:
         raise DataError(f"{file}: {faults[0].message} Check it by itself first.")
-    return list(check_splits(data, pictures, other, read_pictures(other, folder, workers, progress)))
+    return list(check_splits(data, infos, other, read_images(other, folder, workers, progress)))
