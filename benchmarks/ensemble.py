@@ -66,7 +66,7 @@ def simulate(
         truth: who is there.
         rng: of this member's own errors.
         shared: (M, K, 2) errors that all members have in common, standard normal.
-        alike: correlation with the other members.
+        duplicate_iou: correlation with the other members.
         spread: of the keypoints, as a multiple of `NEAR`.
     """
     units = units_of(truth.boxes, COCO_PERSON)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from sia.batch import PoseBatch
 from sia.boxes import iou, to_centres, to_corners
-from sia.losses.matcher import UNMATCHED, Targets, match_patches, match_tokens, matched_person, targets_from
+from sia.losses.matcher import UNMATCHED, PatchMatch, Targets, match_patches, match_tokens, matched_person, targets_from
 from sia.modules.detection_tokens import DetectionTokens
 from sia.modules.duplicate_suppression import DuplicateSuppression
 from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
-from sia.modules.roi_keypoint_head import RoIKeypointHead, RoIs, rois_around
+from sia.modules.roi_keypoint_head import Heatmaps, RoIKeypointHead, RoIs, rois_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
 from sia.sia_vision import Backbone, ConvStem, Features
 
@@ -32,11 +32,11 @@ class HeadConfig:
         tokens: M detection tokens.
         groups: G, token groups in training.
         token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
-        narrow: width of the light decoder and of the refiner.
+        hidden_dim: width of the light decoder and of the refiner.
         layers: layers of the light decoder and of the refiner.
-        people: R, the most people that can be found: the best tokens, each of which gets a RoI refinement.
-        RoI keypoint head: channels of the RoI keypoint head at the resolution of its heatmaps.
-        square: pixels along the square of each person that the RoI keypoint head looks at.
+        people: R, the most people that can be found: the best tokens, each of which gets a crop.
+        roi_channels: channels of the RoI keypoint head at the resolution of its heatmaps.
+        roi_size: pixels along the crop of each person that the RoI keypoint head reads.
     """
 
     tokens: int = 100
@@ -45,7 +45,7 @@ class HeadConfig:
     hidden_dim: int = 256
     layers: int = 3
     people: int = 40
-    roi_head: int = 64
+    roi_channels: int = 64
     roi_size: int = 96
 
 
@@ -71,14 +71,13 @@ def scale_gradient(features: Tensor) -> Tensor:
 
 
 ROI_SCORE_THRESH = 0.1
-"""Score from which on a person gets a RoI refinement, if nothing else is asked for: docs/benchmarks.md has what others
-cost and save."""
+"""Score from which on the RoI keypoint head runs for a person: docs/benchmarks.md has what others cost and save."""
 
 POSSIBLE, OTHERS = 0.01, 1
-"""In training, how many tokens an image that stand for nobody are looked at to learn their score, and from which."""
+"""In training, from which score on, and how many, unmatched tokens of an image get a crop, to learn their score."""
 
 FAIR_BOX = 0.5
-"""IoU from which on a box is good enough to learn to look in."""
+"""IoU from which on a predicted box is good enough to train on."""
 
 SHIFT, GROWTH = 0.08, 0.15
 """Standard deviations of what is done to true boxes, in fractions of their size, where the model's are not yet fair."""
@@ -94,6 +93,12 @@ def replace_poor_boxes(boxes: Tensor, truth: Tensor) -> Tensor:
     return torch.where(fair[:, None], boxes, torch.cat([centre, size], dim=-1))
 
 
+def best_patches(match: PatchMatch, targets: Targets) -> Tensor:
+    """(B, N) bool, the best patch of each labelled person: it becomes a token whatever its score."""
+    count = torch.zeros_like(match.person, dtype=torch.float32)
+    return count.scatter_add(1, match.best, targets.people.float()) > 0
+
+
 def _with_first(mask: Tensor) -> Tensor:
     """A mask (B, R) with the first of each image set: an image is read alike alone and among others."""
     return mask | (torch.arange(mask.shape[1], device=mask.device) == 0)
@@ -104,7 +109,8 @@ class PoseModel(nn.Module, ABC):
 
     Attributes:
         sigmas: (K,) OKS constants.
-        look_thresh: score in [0, 1] from which on a person gets a RoI refinement; training looks by its labels instead.
+        roi_score_thresh: score in [0, 1] from which on the RoI keypoint head runs for a person; training goes by
+            the labels.
     """
 
     sigmas: Tensor
@@ -117,7 +123,7 @@ class PoseModel(nn.Module, ABC):
 
         Args:
             backbone: the encoder.
-            widths: of this size.
+            head_config: of this size.
             dim: width of the tokens that the head reads.
             mean_pose: (K, 2) relative to the box.
             sigmas: (K,) OKS constants, for matching.
@@ -129,7 +135,7 @@ class PoseModel(nn.Module, ABC):
         self.tokens = DetectionTokens(dim, len(mean_pose), head_config.tokens, head_config.groups)
         self.norm_patches = nn.LayerNorm(dim)
         self.duplicate_suppression = DuplicateSuppression(dim)
-        self.roi_head = RoIKeypointHead(dim, len(mean_pose), head_config.roi_head, head_config.roi_size)
+        self.roi_head = RoIKeypointHead(dim, len(mean_pose), head_config.roi_channels, head_config.roi_size)
         self.register_buffer("sigmas", sigmas.float())
 
     @abstractmethod
@@ -150,96 +156,95 @@ class PoseModel(nn.Module, ABC):
             batch: the labels, needed in training, for matching.
 
         Returns:
-            `people` always; everything else in training. Units: the longer of H and W.
+            The people, and everything that was predicted on the way. Units: the longer of H and W.
         """
         size = (images.shape[-2], images.shape[-1])
         pixels = self.normalise(images)
         features, patches = self.encode(self.backbone.embed(pixels))
-        start = self.patch_reference(features.grid, size, images.shape[0])
-        scores, boxes = self.head.locate(patches, start.boxes)
-        proposals = self.head.complete(patches, scores, boxes, start.poses)
-        output = PoseOutput(proposals)
-        forced = self._match_patches(output, batch, start.boxes[0, :, :2], size) if self.training else None
+        reference = self.patch_reference(features.grid, size, images.shape[0])
+        proposals = self.head(patches, reference)
+        targets = patch_match = forced = None
         if self.training:
+            assert batch is not None, "a model in training needs the batch's labels"
+            targets = targets_from(batch, float(max(size)))
+            patch_match = match_patches(proposals, reference.boxes[0, :, :2], targets, self.sigmas)
+            forced = best_patches(patch_match, targets)
             features, patches = features._replace(tokens=scale_gradient(features.tokens)), scale_gradient(patches)
+
         tokens, reference = self.tokens(patches, self.head, proposals, forced)
         groups = tokens.shape[1] // min(self.tokens.tokens, patches.shape[1]) if self.training else 1
-        features, states, output.layers = self.read(features, patches, tokens, reference, groups)
-        truth = None
-        if self.training and batch is not None:
-            truth = targets_from(batch, float(max(size)))
-            output.matched = match_tokens(output.layers[-1], truth, self.sigmas, groups)
-        people = self._place_keypoints(output, states[-1], pixels, self.extent(features.grid, size), truth)
-        self.refine(output, people, features, size)
-        output.people = output.refined[-1]
-        return output
+        features, states, layers = self.read(features, patches, tokens, reference, groups)
+        matched = None if targets is None else match_tokens(layers[-1], targets, self.sigmas, groups)
 
-    def _place_keypoints(
-        self, output: PoseOutput, tokens: Tensor, pixels: Tensor, extent: Tensor, truth: Targets | None
-    ) -> Tensor:
-        """Looks at the best people once more; returns (B, R, dim), their tokens."""
-        output.selected = self._choose(output)
-        people = gather_rows(tokens, output.selected)
-        seen = output.layers[-1].select(output.selected)
-        rois = self._squares(output, seen, truth)
-        at = (rois.image, rois.row)
-        found = self.roi_head(pixels, extent, people[at], seen.scores[at], rois)
-        output.heatmaps = found.heatmaps
-        refined = seen._replace(
-            scores=seen.scores.detach().index_put(at, found.scores),
-            poses=seen.poses.index_put(at, found.poses),
-            confidences=seen.confidences.index_put(at, found.confidences),
+        selected = self._select(layers[-1].scores.detach(), matched)
+        tokens, people = gather_rows(states[-1], selected), layers[-1].select(selected)
+        person = None if matched is None else matched_person(matched, layers[-1].scores.shape[1]).gather(1, selected)
+        rois = self._rois(people, person, targets)
+        people, heatmaps = self._find_keypoints(pixels, self.extent(features.grid, size), tokens, people, rois)
+        refined = [people, *self.refine(people, tokens, features, size)]
+        return PoseOutput(
+            people=refined[-1],
+            refined=refined,
+            heatmaps=heatmaps,
+            selected=selected,
+            layers=layers,
+            proposals=proposals,
+            patch_person=None if patch_match is None else patch_match.person,
+            matched=matched,
         )
-        output.refined = [self.duplicate_suppression(people, refined, 1)]
-        return people
 
-    def _squares(self, output: PoseOutput, seen: Prediction, truth: Targets | None) -> RoIs:
-        """Where to look: at everybody who is likely there; in training at those who stand for somebody, and few others.
-
-        At least one square: in training so that every parameter gets a gradient, else for each image.
-        """
-        if truth is None or output.matched is None:
-            image, row = _with_first(seen.scores.sigmoid() > self.roi_score_thresh).nonzero(as_tuple=True)
-            torch._check(image.shape[0] > 0)  # for the tracer, which knows no data
-            return rois_around(seen.boxes[image, row], image, row)
-        assert output.selected is not None
-        person = matched_person(output.matched, output.layers[-1].scores.shape[1]).gather(1, output.selected)
-        owned = person != UNMATCHED
-        other = ~owned & (seen.scores.sigmoid() > POSSIBLE)  # the best come first
-        looked = owned | (other & (other.cumsum(1) <= OTHERS))
-        image, row = (looked if looked.any() else _with_first(looked)).nonzero(as_tuple=True)
-        boxes = seen.boxes[image, row].detach()
-        if truth.people.shape[1]:
-            owner = person[image, row]
-            mended = replace_poor_boxes(boxes, truth.corners[image, owner.clamp(min=0)])
-            boxes = torch.where((owner != UNMATCHED)[:, None], mended, boxes)
-        return rois_around(boxes, image, row)
-
-    def _choose(self, output: PoseOutput) -> Tensor:
+    def _select(self, scores: Tensor, matched: Tensor | None) -> Tensor:
         """(B, R) rows of the last layer: the best by score; in training those who are matched come first."""
-        scores = output.layers[-1].scores.detach()
         count = at_most(self.head_config.people, scores.shape[1])
-        if output.matched is None:
+        if matched is None:
             return scores.topk(count, dim=1).indices
-        first = output.matched[:, 0]  # rows of the group that is used at test time
-        own = scores.sigmoid()[:, : scores.shape[1] // output.matched.shape[1]]
+        first = matched[:, 0]  # rows of the group that is used at test time
+        own = scores.sigmoid()[:, : scores.shape[1] // matched.shape[1]]
         boost = torch.zeros(len(own), own.shape[1] + 1, device=own.device)
         boost = boost.scatter(1, torch.where(first == UNMATCHED, own.shape[1], first), 2.0)[:, :-1]
         return (own + boost).topk(min(count, own.shape[1]), dim=1).indices
 
-    def _match_patches(
-        self, output: PoseOutput, batch: PoseBatch | None, centres: Tensor, size: tuple[int, int]
-    ) -> Tensor:
-        """Matches the proposals; returns (B, N) bool, the best patch of each person."""
-        assert batch is not None, "a model in training needs the batch's labels"
-        targets = targets_from(batch, float(max(size)))
-        match = match_patches(output.people, centres, targets, self.sigmas)
-        output.proposals, output.patch_person = output.people, match.person
-        forced = torch.zeros_like(match.person, dtype=torch.float32)
-        return forced.scatter_add(1, match.best, targets.people.float()) > 0
+    def _rois(self, people: Prediction, person: Tensor | None, targets: Targets | None) -> RoIs:
+        """The crops to find keypoints in: of all likely people; in training of the matched ones, and of few others.
 
-    def refine(self, output: PoseOutput, tokens: Tensor, features: Features, size: tuple[int, int]) -> None:
-        """Appends to what is placed; nothing, unless there is a refiner."""
+        At least one: in training so that every parameter gets a gradient, else for each image.
+
+        Args:
+            people: (B, R) the selected candidates.
+            person: in training, (B, R) the labelled person whom each is matched to, or `UNMATCHED`.
+            targets: in training, the labelled people.
+        """
+        if person is None or targets is None:
+            image, row = _with_first(people.scores.sigmoid() > self.roi_score_thresh).nonzero(as_tuple=True)
+            torch._check(image.shape[0] > 0)  # for the tracer, which knows no data
+            return rois_around(people.boxes[image, row], image, row)
+        is_matched = person != UNMATCHED
+        background = ~is_matched & (people.scores.sigmoid() > POSSIBLE)  # the best come first
+        chosen = is_matched | (background & (background.cumsum(1) <= OTHERS))
+        image, row = (chosen if chosen.any() else _with_first(chosen)).nonzero(as_tuple=True)
+        boxes = people.boxes[image, row].detach()
+        if targets.people.shape[1]:
+            match = person[image, row]
+            repaired = replace_poor_boxes(boxes, targets.corners[image, match.clamp(min=0)])
+            boxes = torch.where((match != UNMATCHED)[:, None], repaired, boxes)
+        return rois_around(boxes, image, row)
+
+    def _find_keypoints(
+        self, pixels: Tensor, extent: Tensor, tokens: Tensor, people: Prediction, rois: RoIs
+    ) -> tuple[Prediction, Heatmaps]:
+        """Runs the RoI keypoint head; people without a crop keep the keypoints that their token found."""
+        at = (rois.image, rois.row)
+        found = self.roi_head(pixels, extent, tokens[at], people.scores[at], rois)
+        people = people._replace(
+            scores=people.scores.detach().index_put(at, found.scores),
+            poses=people.poses.index_put(at, found.poses),
+            confidences=people.confidences.index_put(at, found.confidences),
+        )
+        return self.duplicate_suppression(tokens, people, 1), found.heatmaps
+
+    def refine(self, people: Prediction, tokens: Tensor, features: Features, size: tuple[int, int]) -> list[Prediction]:
+        """The people after each layer of the refiner, where there is one."""
+        return []
 
     def fuse_attention(self, fused: bool) -> None:
         """Chooses between PyTorch's fused attention and plain products of matrices: other speed, the same result."""

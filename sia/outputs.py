@@ -5,7 +5,7 @@ Coordinates are input pixels divided by one length, the longer side of the input
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -57,26 +57,26 @@ def at_most(count: int, available: int) -> int:
     return least  # type: ignore[no-any-return]
 
 
-@dataclass
+@dataclass(frozen=True)
 class PoseOutput:
-    """Everything the criterion needs; inference reads `people` only.
+    """What a model predicts. N patches, G groups of M tokens (one group outside training), R people.
 
     Attributes:
-        people: the final candidates, (B, R).
-        layers: in training, the candidates after each token layer, (B, G * M): G groups side by side.
-        proposals: in training, what the shared head reads from every patch, (B, N).
-        stands_for: in training, (B, N) the person whom each patch stands for, -1 for none.
-        matched: in training, (B, G, P) the row in `layers` of each person, -1 for none.
-        chosen: (B, R) which rows of the last of `layers` became `people`.
-        placed: the candidates after the RoI keypoint head, and after each refiner layer where there is one, (B, R).
-        places: where the RoI keypoint head looked.
+        people: the result, (B, R).
+        refined: the people after the RoI keypoint head, and after each refiner layer where there is one, (B, R).
+        heatmaps: of the RoI keypoint head.
+        selected: (B, R) which rows of the last of `layers` became `people`.
+        layers: the candidates after each layer of tokens, (B, G * M), the groups side by side.
+        proposals: what the head reads from every patch, (B, N).
+        patch_person: in training, (B, N) the labelled person whom each patch is matched to, -1 for none.
+        matched: in training, (B, G, P) the row in `layers` of each labelled person, -1 for none.
     """
 
     people: Prediction
-    layers: list[Prediction] = field(default_factory=list)
-    proposals: Prediction | None = None
+    refined: list[Prediction]
+    heatmaps: Heatmaps
+    selected: Tensor
+    layers: list[Prediction]
+    proposals: Prediction
     patch_person: Tensor | None = None
     matched: Tensor | None = None
-    selected: Tensor | None = None
-    refined: list[Prediction] = field(default_factory=list)
-    heatmaps: Heatmaps | None = None

@@ -15,6 +15,7 @@ from torch import Tensor
 from sia.backbones.pretrained_weights import load_backbone_weights
 from sia.commands.values import SIDES
 from sia.errors import ConfigError
+from sia.io.first_edition import rename_fields
 from sia.io.stored import Finite
 from sia.model import HeadConfig, PoseModel
 from sia.sia_pose import SiaPose
@@ -29,18 +30,18 @@ MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
 }
 
 HEAD_CONFIGS: dict[str, HeadConfig] = {
-    "p32": HeadConfig(groups=1, token_blocks=2, hidden_dim=64, layers=2, roi_head=32, roi_size=64),
+    "p32": HeadConfig(groups=1, token_blocks=2, hidden_dim=64, layers=2, roi_channels=32, roi_size=64),
     "n16": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2),
     "n32": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=64),
     "ti16": HeadConfig(hidden_dim=128, layers=2),
     "s16": HeadConfig(),
     "b16": HeadConfig(),
     "l14": HeadConfig(hidden_dim=384),
-    "test": HeadConfig(tokens=8, token_blocks=2, hidden_dim=32, layers=1, people=4, roi_head=8, roi_size=64),
+    "test": HeadConfig(tokens=8, token_blocks=2, hidden_dim=32, layers=1, people=4, roi_channels=8, roi_size=64),
 }
 
 ROI_SIZES = 32, 512
-"""Least and most pixels along the RoI keypoint head's square."""
+"""Least and most pixels along a crop of the RoI keypoint head."""
 
 FIRST_ROI_SIZE = 64
 """That of weights saved before it could be chosen."""
@@ -63,7 +64,7 @@ class ModelConfig:
         mean_pose: K rows of x, y relative to the box: (keypoint - centre) / (width, height).
         sigmas: K OKS constants.
         backbone: a timm name, or None for the size's own.
-        square: pixels along the RoI keypoint head's square, or None for the size's own.
+        roi_size: pixels along the crops of the RoI keypoint head, or None for the size's own.
     """
 
     name: str
@@ -85,13 +86,13 @@ class ModelConfig:
             )
         if self.roi_size is not None and (self.roi_size % 16 or not ROI_SIZES[0] <= self.roi_size <= ROI_SIZES[1]):
             raise ConfigError(
-                f"Squares of {self.roi_size} px can't be looked at: choose a multiple of 16 between {ROI_SIZES[0]} and "
+                f"Crops of {self.roi_size} px can't be had: choose a multiple of 16 between {ROI_SIZES[0]} and "
                 f"{ROI_SIZES[1]} (-ROI_SIZE)."
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types only; the square is written out, so that it stays when that of the size changes."""
-        return {**asdict(self), "square": self.head_config.roi_size}
+        """Plain types only; the RoI size is written out, so that it stays when that of the size changes."""
+        return {**asdict(self), "roi_size": self.head_config.roi_size}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -101,11 +102,11 @@ class ModelConfig:
             ValueError: a value of another type, or beyond all bounds; the message says where it is.
             ConfigError: values that don't go together.
         """
-        return msgspec.convert({"square": FIRST_ROI_SIZE, **values}, cls)
+        return msgspec.convert({"roi_size": FIRST_ROI_SIZE, **rename_fields(values)}, cls)
 
     @property
     def head_config(self) -> HeadConfig:
-        """The numbers of the size, with this square."""
+        """The numbers of the size, with this RoI size."""
         head_config = HEAD_CONFIGS[self.size]
         return head_config if self.roi_size is None else replace(head_config, roi_size=self.roi_size)
 

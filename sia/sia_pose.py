@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sia.model import HeadConfig
 from sia.modules.refiner import PoseRefiner
-from sia.outputs import PoseOutput
+from sia.outputs import Prediction
 from sia.sia_pose_simple import SiaPoseSimple
 from sia.sia_vision import Backbone, Features
 
@@ -22,8 +22,10 @@ class SiaPose(SiaPoseSimple):
             backbone.dim, backbone.dim, self.stem_dim, head_config.hidden_dim, len(mean_pose), head_config.layers
         )
 
-    def refine(self, output: PoseOutput, tokens: Tensor, features: Features, size: tuple[int, int]) -> None:
+    def refine(self, people: Prediction, tokens: Tensor, features: Features, size: tuple[int, int]) -> list[Prediction]:
         """Moves the keypoints and revises the scores, layer by layer."""
         patches = self._as_map(self.backbone.norm(features.tokens[:, self.backbone.prefix :]), features.grid)
-        extent = self.extent(features.grid, size)
-        output.refined += self.refiner(tokens, output.refined[-1], patches, features.stem8, extent)
+        refined: list[Prediction] = self.refiner(
+            tokens, people, patches, features.stem8, self.extent(features.grid, size)
+        )
+        return refined

@@ -20,7 +20,7 @@ class SiaPoseDecoderLed(PoseModel):
     def __init__(self, backbone: Backbone, head_config: HeadConfig, mean_pose: Tensor, sigmas: Tensor) -> None:
         drop_unused_blocks(backbone, round(backbone.depth * KEPT_BLOCKS), keep_norm=False)
         super().__init__(backbone, head_config, head_config.hidden_dim, mean_pose, sigmas)
-        self.hidden_dim = nn.Linear(backbone.dim, head_config.hidden_dim)
+        self.input_proj = nn.Linear(backbone.dim, head_config.hidden_dim)
         self.decoder = nn.ModuleList(DecoderLayer(head_config.hidden_dim) for _ in range(head_config.layers))
         self.norm_tokens = nn.ModuleList(nn.LayerNorm(head_config.hidden_dim) for _ in range(head_config.layers))
 
@@ -28,7 +28,7 @@ class SiaPoseDecoderLed(PoseModel):
         """Every kept block, then the narrower width."""
         for index in range(self.backbone.depth):
             features, _ = self.backbone.run_block(index, features)
-        return features, self.norm_patches(self.hidden_dim(features.tokens[:, self.backbone.prefix :]))
+        return features, self.norm_patches(self.input_proj(features.tokens[:, self.backbone.prefix :]))
 
     def read(
         self, features: Features, patches: Tensor, tokens: Tensor, reference: Reference, groups: int

@@ -143,7 +143,7 @@ class Backbone(nn.Module):
         prefix: number P of prefix tokens.
         name: the timm name, or ours, that builds the same architecture again.
         loaded: what was found in the file of weights that it was filled from; empty for none.
-        learns: which weights are trained, set by `set_trainable`.
+        trainable: which weights are trained, set by `set_trainable`.
         recompute: whether a block keeps its input only, and is computed again for the gradient (Chen et al., Training
             Deep Nets with Sublinear Memory Cost, 2016). Frozen blocks that extra tokens run through always are.
         mean, std: buffers (3, 1, 1), the normalisation that the weights expect, for colours in [0, 1].

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sia.description.keys import read_key
 from sia.errors import DataError
+from sia.io.first_edition import LOSSES
 from sia.io.input_file import check_input_file
 from sia.io.output_file import write_text
 from sia.io.secrets import mask
@@ -112,6 +113,9 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+LOSS = "loss_"
+
+
 class ResultsFile:
     """results.csv: one row an epoch, rewritten whole so that a kill never leaves half a row."""
 
@@ -154,11 +158,18 @@ def _rows_of(path: Path) -> list[dict[str, str]]:
     check_input_file(path)
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            return [{name: cell for name, cell in row.items() if name} for row in csv.DictReader(stream)]
+            return [{_present(name): cell for name, cell in row.items() if name} for row in csv.DictReader(stream)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path} is not the table of a run ({error}). Move it away: the run writes a new one."
         ) from None
+
+
+def _present(column: str) -> str:
+    """The first edition had another name for one of the losses."""
+    return (
+        LOSS + LOSSES.get(column.removeprefix(LOSS), column.removeprefix(LOSS)) if column.startswith(LOSS) else column
+    )
 
 
 def _epoch_of(row: Mapping[str, str]) -> float:

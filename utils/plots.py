@@ -47,7 +47,7 @@ def plot_results(csv_file: Path, png: Path) -> None:
     """Draws the columns that are there; empty cells and -1 (nothing to measure) are left out.
 
     Args:
-        csv_file: one row per epoch: ``epoch``, ``loss``, ``loss_*``, ``lr_*``, and ``AP``, ``AR`` and so on as fractions.
+        csv_file: one row per epoch: ``epoch``, ``loss``, ``loss_*``, ``lr_*``, and ``AP``, ``AR``, ... as fractions.
         png: the image to write.
 
     Raises:

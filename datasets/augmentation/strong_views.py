@@ -26,9 +26,9 @@ def strong_view(
 
     Args:
         image: (h, w, 3) uint8, RGB, the whole image.
-        path: of `utils.config.train_config.AUGMENTATIONS`. ``geometry`` turns, scales and crops; ``appearance`` changes
-            colours, blurs and compresses; ``occlusion`` hides joints, which `datasets.augmentation.occlusion` does
-            once the teacher has said where.
+        augmentation: of `utils.config.train_config.AUGMENTATIONS`. ``geometry`` turns, scales and crops;
+            ``appearance`` changes colours, blurs and compresses; ``occlusion`` hides joints, which
+            `datasets.augmentation.occlusion` does once the teacher has said where.
         size: H, W of the result.
         skeleton: whether views may be mirrored.
         rng: source of all draws.

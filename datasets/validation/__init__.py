@@ -3,4 +3,4 @@
 from datasets.validation.issue import CHECKS, Check, Issue, Severity
 from datasets.validation.report_data import ValidationReport, validate
 
-__all__ = ["CHECKS", "Check", "Issue", "ValidationReport", "Severity", "validate"]
+__all__ = ["CHECKS", "Check", "Issue", "Severity", "ValidationReport", "validate"]

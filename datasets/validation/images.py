@@ -157,7 +157,7 @@ def _similar(ours: list[ImageInfo], theirs: list[ImageInfo]) -> Iterator[tuple[i
 
 
 _NO_VIDEO = frozenset(
-    {"img", "im", "image", "images", "pic", "image", "photo", "dsc", "dscn", "p", "frame", "frames"}
+    {"img", "im", "image", "images", "pic", "picture", "photo", "dsc", "dscn", "p", "frame", "frames"}
     | {"train", "val", "test", "coco", "jpg", "png"}
 )
 

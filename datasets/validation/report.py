@@ -35,7 +35,7 @@ def write_report(
     """Writes index.html, findings.json and images/ into the folder.
 
     Args:
-        inspection: what was found.
+        report_data: what was found.
         folder: exists and is empty.
         samples: how many images to draw: those with findings first, in turn from each check, then others by chance.
         repaired: number of repairs by check, None where none were asked for.

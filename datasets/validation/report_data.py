@@ -29,7 +29,7 @@ class ValidationReport:
         data: what could be understood of it; None where nothing could.
         images: one for each image with a usable name.
         statistics: counts; None like ``data``.
-        findings: the worst first.
+        issues: the worst first.
     """
 
     data: Annotations | None

@@ -51,7 +51,7 @@ class TrackAnnotator:
             image: (H, W, 3) uint8, RGB; stays as it is.
             people: N, in pixels of the image.
             ids: N, 0 for none.
-            bridged: N, whether the person was not found but lies between two frames where it was.
+            interpolated: N, whether the person was not found but lies between two frames where it was.
             time: seconds, later than that of the frame before.
         """
         canvas = np.array(image, order="C")

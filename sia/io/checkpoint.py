@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sia.errors import OutputError, WeightsError, first_line
+from sia.io.first_edition import rename_checkpoint
 from sia.io.input_file import check_input_file
 
 FORMAT = "sia_pose/1"
@@ -74,7 +75,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     missing = [key for key in ("model_config", "skeleton", "weights") if key not in payload]
     if missing:
         raise WeightsError(f"{path} lacks {', '.join(missing)}: it is incomplete. Use another checkpoint.")
-    return payload
+    return rename_checkpoint(payload)
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class LossWeights:
     oks: float = 4.0
     pose: float = 5.0
     confidence: float = 0.5
-    place: float = 3.0
+    heatmap: float = 3.0
     proposals: float = 1.0
 
 
@@ -61,8 +61,8 @@ class PoseCriterion(nn.Module):
     """Weighted losses of a training output; it has no parameters of its own.
 
     The score of a token learns half IoU and half OKS: OKS alone is 0 for every candidate at the start, which teaches
-    nothing. After the RoI keypoint head it learns OKS. Keypoint-less people supervise score and box; candidates centred in an
-    ignored region supervise nothing, but doubles of labelled people do.
+    nothing. After the RoI keypoint head it learns OKS. Keypoint-less people supervise score and box; candidates centred
+    in an ignored region supervise nothing, but duplicates of labelled people do.
     """
 
     sigmas: Tensor
@@ -87,8 +87,8 @@ class PoseCriterion(nn.Module):
             num_people: people over all ranks, divided by the ranks, at least 1.
 
         Returns:
-            Scalars: score, box, giou, oks, pose, confidence, place (where keypoints were looked for), and the same
-            of the proposals, without place, summed, as `proposals`.
+            Scalars: score, box, giou, oks, pose, confidence, heatmap, and the same of the proposals, without heatmap,
+            summed, as `proposals`.
         """
         targets = targets_from(batch, float(max(batch.images.shape[-2:])))
         if targets.people.shape[1] == 0:
@@ -103,19 +103,16 @@ class PoseCriterion(nn.Module):
         groups = output.matched.shape[1]
         total: dict[str, Tensor] = {}
         person = matched_person(output.matched, output.layers[0].scores.shape[1])
-        assert output.selected is not None
-        assert output.heatmaps is not None
         selected = person.gather(1, output.selected)
         for stage in self._stages(output, person, groups):
             for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
                 total[name] = total.get(name, 0) + value / (num_people * stage.share)
-        total["place"] = self.weights.place * heatmap_loss(output.heatmaps, selected, targets) / num_people
+        total["heatmap"] = self.weights.heatmap * heatmap_loss(output.heatmaps, selected, targets) / num_people
         return total
 
     @staticmethod
     def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[_Stage]:
         """The scores of the last layer answer for the placed keypoints, not for the first guess."""
-        assert output.selected is not None
         selected, guess = person.gather(1, output.selected), output.layers[-1].poses.detach()
         row = output.selected[..., None, None].expand(-1, -1, *guess.shape[2:])
         shown = guess.scatter(1, row, output.refined[0].poses.detach())
@@ -124,7 +121,7 @@ class PoseCriterion(nn.Module):
         return stages + [_Stage(layer, selected, 1, _Score(layer.poses, iou=0.0)) for layer in output.refined]
 
     def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
-        assert output.proposals is not None and output.patch_person is not None
+        assert output.patch_person is not None
         person = output.patch_person
         counts = _count(person, targets.people.shape[1])
         share = 1 / gather_rows(counts, person.clamp(min=0)).clamp(min=1) if counts.shape[1] else None

@@ -49,7 +49,7 @@ class DetectionTokens(nn.Module):
     is 0 instead of 23 after 60 steps).
 
     Attributes:
-        alike: IoU with the box of a better patch from which on a patch is not distinct.
+        duplicate_iou: IoU with the box of a better patch from which on a patch is not distinct.
     """
 
     duplicate_iou: float = DUPLICATE_IOU
@@ -69,7 +69,7 @@ class DetectionTokens(nn.Module):
             patches: (B, N, D) normalised patch features.
             head: the shared head, for its mean pose.
             proposals: (B, N) candidates, one a patch.
-            sure: in training, (B, N) bool, patches to choose whatever their score.
+            forced: in training, (B, N) bool, patches to choose whatever their score.
 
         Returns:
             (B, G * M, D) tokens and their references; G is 1 outside training.

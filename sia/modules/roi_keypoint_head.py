@@ -59,8 +59,8 @@ class Heatmaps(NamedTuple):
     """Where keypoints were looked for.
 
     Attributes:
-        log_shares: (n, K, cells^2) float32, logarithms of shares that sum to 1 over the cells, row by row.
-        squares: n of them.
+        log_probabilities: (n, K, cells^2) float32, logarithms of shares that sum to 1 over the cells, row by row.
+        rois: n of them.
     """
 
     log_probabilities: Tensor
@@ -140,7 +140,7 @@ class Found(NamedTuple):
         poses: (n, K, 2) in units of the longer input side.
         confidences: (n, K) logits.
         scores: (n,) logits of the expected OKS.
-        places: the heatmaps.
+        heatmaps: the heatmaps.
     """
 
     poses: Tensor
@@ -182,7 +182,7 @@ class RoIKeypointHead(nn.Module):
             extent: (2,) width and height of the images in units of the longer input side, padding included.
             tokens: (n, token_dim), normalised.
             scores: (n,) logits so far.
-            squares: where to look.
+            rois: where to look.
         """
         pixels = sample(images, extent, rois, self.side).contiguous(memory_format=torch.channels_last)
         fine, deep = self.body(pixels, tokens)

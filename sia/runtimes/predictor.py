@@ -88,7 +88,7 @@ class Predictor:
             weight_path: `best.pt`, `last.pt`, published weights, or an export of them (.onnx, .xml).
             device: one of `sia.runtimes.device.CHOICES`, or a numbered one such as ``cuda:1``.
             image_size: height, width of the model's input; that of the weights by default.
-            look_thresh: first score, in [0, 1], from which on people are looked at again; that of the file by default.
+            roi_score_thresh: score in [0, 1] from which on the RoI keypoint head runs; that of the file by default.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.

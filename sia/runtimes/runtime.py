@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sia.errors import ConfigError, WeightsError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.stored import Count, Finite
+from sia.io.first_edition import rename_fields
 from sia.io.weights import build_described, read_description
 from sia.model import ROI_SCORE_THRESH, PoseModel
 from sia.modules.postprocess import Decoded, decode
@@ -61,7 +62,7 @@ class Description:
         patch: stride of the backbone's patches in input pixels.
         precision: of its arithmetic.
         fixed_size: (H, W) where the graph takes no other size.
-        look_thresh: score from which on a person gets a RoI refinement.
+        roi_score_thresh: score from which on a person gets a RoI refinement.
     """
 
     config: ModelConfig
@@ -76,7 +77,7 @@ class Description:
         """For the metadata of a file."""
         values = {"format": EXPORT_FORMAT, "model_config": self.config.to_dict(), "skeleton": self.skeleton.to_dict()}
         own = {"parameters": self.parameters, "patch": self.patch, "precision": self.precision}
-        return json.dumps({**values, **own, "fixed_size": self.fixed_size, "look_thresh": self.roi_score_thresh})
+        return json.dumps({**values, **own, "fixed_size": self.fixed_size, "roi_score_thresh": self.roi_score_thresh})
 
     @classmethod
     def from_json(cls, text: str | None, source: object) -> Description:
@@ -86,7 +87,7 @@ class Description:
             WeightsError: the file was not made by scripts/export.py.
         """
         try:
-            values = msgspec.json.decode(text or "", type=_Exported)
+            values = msgspec.convert(rename_fields(msgspec.json.decode(text or "", type=dict[str, Any])), _Exported)
             config, skeleton = read_description(
                 {"model_config": values.model_config, "skeleton": values.skeleton}, source
             )
@@ -172,8 +173,8 @@ class Runtime(ABC):
         """
         if score != self.description.roi_score_thresh:
             raise ConfigError(
-                f"{self.source} was exported with --roi_score_thresh {self.description.roi_score_thresh:g}, and can't change it. "
-                f"Leave the flag out, or export the weights again with --roi_score_thresh {score:g}."
+                f"{self.source} was exported with --roi_score_thresh {self.description.roi_score_thresh:g}, and can't "
+                f"change it. Leave the flag out, or export the weights again with --roi_score_thresh {score:g}."
             )
 
     def describe(self, image_size: tuple[int, int] | None = None) -> str:

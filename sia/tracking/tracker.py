@@ -41,7 +41,7 @@ class TrackedPeople:
     Attributes:
         people: N of them, in original pixels.
         ids: (N,) from 1 on, 0 for someone seen in a single frame so far.
-        bridged: (N,) bool, True where the person was not found but lies between two frames where it was.
+        interpolated: (N,) bool, True where the person was not found but lies between two frames where it was.
     """
 
     people: People

@@ -46,7 +46,7 @@ class Corrected(NamedTuple):
 
     Attributes:
         stages: (N, K, 2) after each look; the last is the result.
-        log_shares: (N, K, CELLS^2) where the image alone shows each keypoint: logarithms of shares, row by row.
+        log_probabilities: (N, K, CELLS^2) where the image alone shows each keypoint: logarithms of shares, row by row.
     """
 
     stages: list[Tensor]

@@ -1,4 +1,4 @@
-"""Trains the pose refinement network: true poses in their images, corrupted as the model at hand spoils them, and put right."""
+"""Trains the pose refinement network: true poses in their images, corrupted as the model at hand errs, and denoised."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def train_refinement_network(
     """Fits a refinement network; the same seed gives the same weights.
 
     Args:
-        lessons: to learn from.
+        training_crops: to learn from.
         errors: how the poses are corrupted.
         scale: of the confidences of the predictions that it will see.
         skeleton: of both.

@@ -1,4 +1,4 @@
-"""How the prior and the refinement network are fitted to true poses that were corrupted: what to restore, and the training loop."""
+"""How the prior and the refinement network are fitted to corrupted poses: what to restore, and the training loop."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Rule:
     """How to tidy.
 
     Attributes:
-        weight: fraction of the keypoints' mean confidence in the score, as a weighted geometric mean; 0 changes nothing.
+        weight: of the keypoints' mean confidence in the score, a weighted geometric mean; 0 changes nothing.
         limit: OKS from which the worse of two people is the same one and goes last; 1 changes nothing.
     """
 

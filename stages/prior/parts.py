@@ -26,7 +26,7 @@ class PriorContext:
         excluded: (N,) the prior that must not be asked about a person, because errors of the person's image were
             measured for it; -1 for none.
         priors: they are averaged.
-        anatomy: limits of bones and angles.
+        kinematic_limits: limits of bones and angles.
         skeleton: of all.
     """
 

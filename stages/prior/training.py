@@ -50,7 +50,7 @@ class PriorOutput:
         moves: (N, K, 2) what to add to the keypoints, pixels.
         log_spreads: (N, K) logarithm of the scatter of the truth around the decoded pose, units.
         gaps: (N, K) how far the keypoints are from the decoded pose, units.
-        surprise: (N,) negative evidence lower bound of the pose as it is: how implausible it is.
+        anomaly_score: (N,) negative evidence lower bound of the pose as it is: how implausible it is.
     """
 
     moves: Array

@@ -51,9 +51,9 @@ class PosePrior(nn.Module):
 
     The variational autoencoder (Kingma & Welling, ICLR 2014) is trained to undo errors (Im et al., "Denoising Criterion
     for Variational Auto-Encoding Framework", AAAI 2017). Thirty-two numbers can't hold a pose to within a keypoint's
-    own spread, so what they tell never replaces a keypoint: the output is residual. A keypoint goes a fraction of the way
-    to where the latents see it, which depends on its confidence, on how far that is, and on how sure the latents are.
-    All shares start at zero: untrained, the prior changes nothing.
+    own spread, so what they tell never replaces a keypoint: the output is residual. A keypoint goes a fraction of the
+    way to where the latents see it, which depends on its confidence, on how far that is, and on how sure the latents
+    are. All shares start at zero: untrained, the prior changes nothing.
     """
 
     def __init__(self, num_keypoints: int, latent: int = 32, width: int = 256) -> None:

@@ -51,7 +51,7 @@ class PseudoBatches:
         Args:
             loader: of the views along these paths.
             teacher: on the device; the average of the student that the trainer keeps up to date.
-            gates: what its people must pass.
+            thresholds: what its people must pass.
             skeleton: of its people.
             paths: names of the V paths.
             device: of the teacher.

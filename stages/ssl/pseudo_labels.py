@@ -27,7 +27,7 @@ def pseudo_labels(opinion: TeacherPrediction, thresholds: Gates, known: Labels |
 
     Args:
         opinion: of the teacher.
-        gates: what it must pass.
+        thresholds: what it must pass.
         known: labels of the image where it is partly labelled.
     """
     trusted, joints = passing(opinion, thresholds)

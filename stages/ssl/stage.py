@@ -169,10 +169,10 @@ def _prepare(material: Material, ranks: DistributedContext) -> tuple[Trainer, Ps
     assert thresholds is not None
     source = PseudoBatches(
         unlabelled_loader(
-            material.images, paths=config.paths, image_size=config.imgsz, batch_size=config.bs, workers=data.workers,
-            seed=config.seed, rank=ranks.rank, world_size=ranks.world_size,
+            material.images, paths=config.ssl_augmentations, image_size=config.imgsz, batch_size=config.bs,
+            workers=data.workers, seed=config.seed, rank=ranks.rank, world_size=ranks.world_size,
         ),
-        parts.state.ema.module, thresholds, data.train.skeleton, config.paths,
+        parts.state.ema.module, thresholds, data.train.skeleton, config.ssl_augmentations,
         device=ranks.device.torch, dtype=plan.dtype, highest=config.ssl_weight,
         ramp=round(config.ssl_ramp * plan.total_steps),
     )  # fmt: skip

@@ -91,7 +91,7 @@ def choose_thresholds(
     """The gates that let most pass at the wanted precision, of people and of the joints of those who pass.
 
     Raises:
-        NoGateError: no threshold reaches that precision; the message says what is reached.
+        NoThresholdError: no threshold reaches that precision; the message says what is reached.
     """
     scores, agreement = _rows(opinions, "scores"), _rows(opinions, "agreement")
     person = choose_gate(scores, agreement, _rows(verdicts, "right"), wanted, "people")
@@ -117,7 +117,7 @@ def choose_gate(scores: Floats, agreement: Floats, right: Floats, wanted: float,
         what: they are, for the message.
 
     Raises:
-        NoGateError: no pair reaches the precision.
+        NoThresholdError: no pair reaches the precision.
     """
     known = ~np.isnan(right)
     scores, agreement, right = scores[known], agreement[known], right[known]

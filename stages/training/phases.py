@@ -24,7 +24,7 @@ class Phase:
     """A stretch of epochs.
 
     Attributes:
-        learns: what of the backbone is trained; all else of the model always is.
+        trainable: what of the backbone is trained; all else of the model always is.
         end: the epoch before which it ends, counted from the start of the run.
         steps, warmup: of the optimiser; a linear warm-up, then a cosine to 1 percent.
         lr: peak learning rate of the new parts.

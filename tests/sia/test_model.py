@@ -123,10 +123,9 @@ def test_keypoints_are_read_for_those_who_are_matched(make_batch, make_config, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_inference_needs_no_labels_and_computes_no_training_output(make_config, name):
+def test_inference_needs_no_labels_and_matches_nothing(make_config, name):
     model = built(make_config(name)).eval()
     output = model(torch.rand(1, 3, 64, 64))
-    assert output.proposals is None
     assert output.matched is None
     assert output.patch_person is None
     assert output.people.scores.shape == (1, model.head_config.people)

@@ -78,8 +78,8 @@ def test_the_seed_decides_the_weights(make_config, name):
         ({"size": "s14"}, ["size 's14'", "Did you mean"]),
         ({"num_keypoints": 4}, ["4 keypoints", "(3, 3)"]),
         ({"sigmas": (0.1,)}, ["3 keypoints", "(3, 1)"]),
-        ({"roi_size": 70}, ["Squares of 70 px", "multiple of 16"]),
-        ({"roi_size": 16}, ["Squares of 16 px", "between 32 and 512"]),
+        ({"roi_size": 70}, ["Crops of 70 px", "multiple of 16"]),
+        ({"roi_size": 16}, ["Crops of 16 px", "between 32 and 512"]),
     ],
 )
 def test_what_cannot_be_built_is_named(make_config, change, parts):

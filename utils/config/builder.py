@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from sia.errors import ConfigError
+from sia.io.first_edition import rename_fields
 from utils.config.train_config import TrainConfig, flag_fields, format_value
 
 
@@ -71,7 +72,7 @@ def _restored(saved: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: one has a value of a type that it can't have.
     """
-    kinds = get_type_hints(TrainConfig)
+    saved, kinds = rename_fields(saved), get_type_hints(TrainConfig)
     return {f.name: _restore(f, saved[f.name], kinds[f.name]) for f in flag_fields() if f.name in saved}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sia.commands.parser import Parser
 from sia.commands.values import image_size
 from sia.errors import ConfigError, unknown
+from sia.io.first_edition import rename_flags
 from utils.config.train_config import flag_fields, format_value, name_list
 
 
@@ -23,8 +24,9 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown or abbreviated flag, a missing or malformed value.
     """
-    _check_names(argv)
-    return vars(_parser().parse_args(list(argv)))
+    words = rename_flags(argv)
+    _check_names(words)
+    return vars(_parser().parse_args(words))
 
 
 def _parser() -> argparse.ArgumentParser:

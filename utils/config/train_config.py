@@ -95,9 +95,9 @@ class TrainConfig:
         default=(256, 256),
     )  # fmt: skip
     roi_size: int | None = _flag(
-        "-ROI_SIZE", _WHAT, "Pixels along the square in which each person is looked at again, a multiple of 16: more "
-        "place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this -SIZE, "
-        "else 96 (p32 and n32: 64).", kind=int, default=None,
+        "-ROI_SIZE", _WHAT, "Pixels along the crop of each person that the RoI keypoint head reads, a multiple of 16: "
+        "more place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this "
+        "-SIZE, else 96 (p32 and n32: 64).", kind=int, default=None,
     )  # fmt: skip
     stage: str = _flag(
         "-STAGE", _WHAT, "Stage of the pipeline, or all of them; baseline without -PIPELINE is a plain training.",
@@ -150,8 +150,8 @@ class TrainConfig:
         default=100.0,
     )
     llrd: float | None = _flag(
-        "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this fraction of the learning rate of the "
-        "block above. auto: 1 from scratch, from a small model of ours and with -LORA, 0.8 with another pretrained "
+        "-LLRD", _OPTIMISER, "Layer-wise decay: each backbone block learns at this fraction of the learning rate of "
+        "the block above. auto: 1 from scratch, from a small model of ours and with -LORA, 0.8 with another pretrained "
         "start.", kind=float, default=None,
     )  # fmt: skip
     ema: float | None = _flag(
@@ -266,9 +266,9 @@ class TrainConfig:
         "-SSL_EPOCH", _SSL, "Epochs of the stage: passes over the labelled images, each step with -BS "
         "unlabelled ones beside.", kind=int, default=30,
     )  # fmt: skip
-    paths: tuple[str, ...] = _flag(
-        "-SSL_AUGMENTATIONS", _SSL, "How an unlabelled image is changed for the student, once each way: of geometry, appearance "
-        "and occlusion.", kind=name_list, default=AUGMENTATIONS,
+    ssl_augmentations: tuple[str, ...] = _flag(
+        "-SSL_AUGMENTATIONS", _SSL, "Strong augmentations of an unlabelled image for the student, one view each: of "
+        "geometry, appearance and occlusion.", kind=name_list, default=AUGMENTATIONS,
     )  # fmt: skip
     pseudo_precision: float = _flag(
         "-PSEUDO_PRECISION", _SSL, "Fraction of the teacher's people, and of their joints, that must be right on the "
@@ -320,7 +320,7 @@ class TrainConfig:
         for name, low, high in _RANGES:
             self._check_range(name, low, high)
         self._check_pipeline()
-        self._check_paths()
+        self._check_augmentations()
         if self.scale_min > self.scale_max:
             raise ConfigError(f"-SCALE_MIN {self.scale_min} is above -SCALE_MAX {self.scale_max}.")
         if self.plain_epochs is not None and self.plain_epochs > self.epoch:
@@ -351,12 +351,14 @@ class TrainConfig:
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
 
-    def _check_paths(self) -> None:
-        for name in self.paths:
+    def _check_augmentations(self) -> None:
+        for name in self.ssl_augmentations:
             if name not in AUGMENTATIONS:
                 raise ConfigError(unknown("-SSL_AUGMENTATIONS", name, AUGMENTATIONS))
-        if not self.paths or len(set(self.paths)) < len(self.paths):
-            raise ConfigError(f"-SSL_AUGMENTATIONS {format_value(self.paths)} must name one to three different paths.")
+        if not self.ssl_augmentations or len(set(self.ssl_augmentations)) < len(self.ssl_augmentations):
+            raise ConfigError(
+                f"-SSL_AUGMENTATIONS {format_value(self.ssl_augmentations)} must name one to three different ones."
+            )
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)

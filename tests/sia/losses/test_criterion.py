@@ -55,11 +55,11 @@ def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, refined=1,
         matched=match_tokens(stages[-1], targets, sigmas, groups),
         selected=torch.stack([torch.randperm(tokens)[:rows] for _ in range(count)]),
         refined=[leaves(rows, 50 + i) for i in range(refined)],
-        heatmaps=make_places(count, rows, len(sigmas)),
+        heatmaps=make_heatmaps(count, rows, len(sigmas)),
     )
 
 
-def make_places(count: int, rows: int, keypoints: int) -> Heatmaps:
+def make_heatmaps(count: int, rows: int, keypoints: int) -> Heatmaps:
     """A square around the middle for every person but the first of the first image."""
     image, row = (part[1:] for part in torch.ones(count, rows).nonzero(as_tuple=True))
     rois = RoIs(image, row, 0.3 + 0.4 * torch.rand(len(image), 2), 0.5 + 0.5 * torch.rand(len(image)))
@@ -188,7 +188,7 @@ def slow_criterion(output: PoseOutput, batch, num_people: float) -> dict[str, Te
         shares |= {(b, p): 1 / row.count(p) for p in set(row) - {UNMATCHED}}
     dense = slow_losses(output.proposals, output.patch_person, batch, shares)
     dense["score"] = dense["score"] / PATCHES_PER_PERSON
-    total["place"] = LossWeights().place * slow_heatmap(output.heatmaps, selected, batch) / num_people
+    total["heatmap"] = LossWeights().heatmap * slow_heatmap(output.heatmaps, selected, batch) / num_people
     return total | {"proposals": LossWeights().proposals * sum(dense.values()) / num_people}
 
 
@@ -211,7 +211,7 @@ def test_losses_and_gradients_equal_the_slow_version(make_batch, make_prediction
     num_people = max(1.0, sum(people) * 0.75)
     losses = PoseCriterion(SIGMAS[: scene["keypoints"]])(output, batch, num_people)
     expected = slow_criterion(output, batch, num_people)
-    assert list(losses) == [*TERMS, "place", "proposals"]
+    assert list(losses) == [*TERMS, "heatmap", "proposals"]
     for name, value in losses.items():
         assert value.item() == pytest.approx(expected[name].item(), rel=2e-4, abs=1e-4), name
     leaves = leaves_of(output)
@@ -249,11 +249,10 @@ def test_the_order_of_people_changes_nothing(make_batch, make_prediction):
     torch.manual_seed(0)
     other = make_output(make_prediction, batch, tokens=5)
     targets = targets_from(shuffled, 96.0)
-    other.matched = match_tokens(other.layers[-1], targets, SIGMAS[:17], 2)
+    matched = match_tokens(other.layers[-1], targets, SIGMAS[:17], 2)
     inverse = torch.argsort(order)
-    other.patch_person = torch.where(
-        output.patch_person == UNMATCHED, UNMATCHED, inverse[output.patch_person.clamp(min=0)]
-    )
+    person = torch.where(output.patch_person == UNMATCHED, UNMATCHED, inverse[output.patch_person.clamp(min=0)])
+    other = replace(other, matched=matched, patch_person=person)
     criterion = PoseCriterion(SIGMAS[:17])
     expected = criterion(output, batch, 4.0)
     for name, value in criterion(other, shuffled, 4.0).items():
@@ -312,7 +311,7 @@ def test_people_without_keypoints_teach_score_and_box_only(make_batch, make_pred
     batch = make_batch([3], labelled=0.0)
     output = make_output(make_prediction, batch)
     losses = PoseCriterion(SIGMAS[:17])(output, batch, 3.0)
-    assert losses["oks"] == losses["pose"] == losses["confidence"] == losses["place"] == 0
+    assert losses["oks"] == losses["pose"] == losses["confidence"] == losses["heatmap"] == 0
     assert losses["box"] > 0
     sum(losses.values()).backward()
     for stage in [*output.layers, *output.refined, output.proposals]:
@@ -349,11 +348,11 @@ def test_doubles_of_labelled_people_are_taught_where_people_may_be_unlabelled(ma
     batch.ignored[0, 0] = torch.tensor([0.0, 0.0, 96.0, 96.0])
     batch.boxes[0, 0] = torch.tensor([20.0, 16.0, 40.0, 48.0])
     output = make_output(make_prediction, batch, tokens=5, groups=1, layers=2)
-    output.matched = torch.zeros_like(output.matched)
-    head_config = torch.tensor([20.0, 20.0, 11.0, 9.0, 20.0])  # of the box, which is 20 wide: IoU 1, 1, 0.55, 0.45, ...
+    output = replace(output, matched=torch.zeros_like(output.matched))
+    widths = torch.tensor([20.0, 20.0, 11.0, 9.0, 20.0])  # of the box, which is 20 wide: IoU 1, 1, 0.55, 0.45, ...
     with torch.no_grad():
         output.layers[0].boxes[0] = torch.tensor([30.0, 32.0, 20.0, 32.0]) / 96
-        output.layers[0].boxes[0, :, 2] = head_config / 96
+        output.layers[0].boxes[0, :, 2] = widths / 96
         output.layers[0].boxes[0, 4, 0] = 70 / 96  # beside the person
     sum(PoseCriterion(SIGMAS[:17])(output, batch, 1.0).values()).backward()
     assert (output.layers[0].scores.grad[0] != 0).tolist() == [True, True, True, False, False]
@@ -378,7 +377,7 @@ def test_a_perfect_candidate_has_no_loss_but_confidence(make_batch, make_predict
         targets.poses,
         torch.full((1, 1, 17), 20.0),
     )
-    output.layers = output.refined = [exact]
+    output = replace(output, layers=[exact], refined=[exact])
     losses = PoseCriterion(SIGMAS[:17])(output, batch, 1.0)
     for name in TERMS:
         assert losses[name].item() == pytest.approx(0, abs=1e-3), name

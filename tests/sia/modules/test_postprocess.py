@@ -18,7 +18,8 @@ def output_of(scores: list[list[float]], keypoints: int = 3) -> PoseOutput:
     logits = torch.tensor(scores)
     boxes = torch.rand(*logits.shape, 4, generator=g) * 0.4 + 0.1
     poses = torch.rand(*logits.shape, keypoints, 2, generator=g)
-    return PoseOutput(Prediction(logits, boxes, poses, torch.randn(*logits.shape, keypoints, generator=g)))
+    people = Prediction(logits, boxes, poses, torch.randn(*logits.shape, keypoints, generator=g))
+    return PoseOutput(people, [], None, None, [], people)
 
 
 def test_best_first_and_everything_in_the_same_order():

@@ -1,4 +1,4 @@
-"""The refinement network is kept where its moves raise AP in images that it wasn't measured on, and left out elsewhere."""
+"""The refinement network: what it restores of corrupted poses, what of it is kept, and when it is left out."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_other_flags_are_another_training(people: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(Trainer, "_count", lambda self, *a: (steps.append(1), count(self, *a))[1])
     ssl.run(work_of(people, folder, ssl_epoch=1, save_minutes=7.0))
     assert not steps  # found finished
-    ssl.run(work_of(people, folder, ssl_epoch=1, paths=("geometry",)))
+    ssl.run(work_of(people, folder, ssl_epoch=1, ssl_augmentations=("geometry",)))
     assert len(steps) == 2
     assert len(list(folder.glob("training-*"))) == 2
 

@@ -14,8 +14,9 @@ from utils.config.train_config import flag_fields, format_value
 ROOT = Path(__file__).resolve().parents[2]
 
 FLAGS = (
-    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ", "-ROI_SIZE",
-    "-STAGE", "--RESUME", "-EPOCH", "-TIME", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD",
+    "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ",
+    "-ROI_SIZE", "-STAGE", "--RESUME", "-EPOCH", "-TIME", "-BS", "-ACCUM",
+    "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD",
     "-CLIP", "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR",
     "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION", "--RECOMPUTE", "--COMPILE", "-SEED", "-OUTPUT", "-EXP",
     "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE",
