@@ -11,7 +11,7 @@ from sia.registry import SIZES, list_models
 from utils.config.flags import parse_flags
 from utils.config.train_config import flag_fields, format_value
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 FLAGS = (
     "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ",
