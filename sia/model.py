@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from sia.batch import PoseBatch
 from sia.boxes import iou, to_centres, to_corners
 from sia.losses.matcher import UNMATCHED, PatchMatch, Targets, match_patches, match_tokens, matched_person, targets_from
-from sia.modules.detection_tokens import DetectionTokens
-from sia.modules.duplicate_suppression import DuplicateSuppression
+from sia.modules.detection_tokens import DetectionTokens, DuplicateSuppression
 from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
 from sia.modules.roi_keypoint_head import Heatmaps, RoIKeypointHead, RoIs, rois_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side

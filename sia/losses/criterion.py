@@ -14,8 +14,15 @@ from torch import Tensor, nn
 
 from sia.batch import PoseBatch
 from sia.boxes import iou, iou_and_giou, to_centres, to_corners
-from sia.losses.matcher import PATCHES_PER_PERSON, UNMATCHED, Targets, matched_person, targets_from
-from sia.losses.oks import keypoint_similarity, masked_mean
+from sia.losses.matcher import (
+    PATCHES_PER_PERSON,
+    UNMATCHED,
+    Targets,
+    keypoint_similarity,
+    masked_mean,
+    matched_person,
+    targets_from,
+)
 from sia.modules.roi_keypoint_head import Heatmaps, heatmap_target
 from sia.outputs import PoseOutput, Prediction, gather_rows
 

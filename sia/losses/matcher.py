@@ -15,7 +15,6 @@ from torch import Tensor
 
 from sia.batch import PoseBatch
 from sia.boxes import iou_and_giou, to_centres, to_corners
-from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.outputs import Prediction
 
 UNMATCHED = -1
@@ -25,6 +24,29 @@ AT_A_TIME = 64
 """People whose costs are computed at once."""
 FAR = 1e4
 """Cost of what can't be: finite, so that the Hungarian method never meets an infinity."""
+
+SMALLEST_AREA = 1e-6
+"""Floor of a person's area, in units of the longer input side squared: keeps padded rows finite."""
+
+
+def keypoint_similarity(squared_distance: Tensor, areas: Tensor, sigmas: Tensor) -> Tensor:
+    """Each keypoint's own term of OKS.
+
+    Args:
+        squared_distance: (..., K) in any unit.
+        areas: (...) in that unit squared.
+        sigmas: (K,) the dataset's constants.
+
+    Returns:
+        (..., K) in [0, 1].
+    """
+    spread = 2 * areas.clamp(min=SMALLEST_AREA)[..., None] * (2 * sigmas).square()
+    return torch.exp(-squared_distance / spread)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the last axis of the entries under the mask; 0 where there are none."""
+    return (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
 class Targets(NamedTuple):

@@ -7,13 +7,33 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.modules.decoder import Attention, FeedForward
-from sia.modules.fine_map import FineMap
-from sia.modules.layers import MLP
+from sia.modules.layers import MLP, Attention, FeedForward
 from sia.outputs import Prediction
 
 POINTS = 4
 """Sampling points a head (Zhu et al., Deformable DETR, section 4.1)."""
+
+
+class FineMap(nn.Module):
+    """The stride-8 map: one top-down step of a feature pyramid (Lin et al., Feature Pyramid Networks, section 3)."""
+
+    def __init__(self, map_dim: int, stem_dim: int, dim: int) -> None:
+        """Builds the map.
+
+        Args:
+            map_dim: width of the patches.
+            stem_dim: width of the stem's stride-8 features, 0 for none.
+            dim: width of the result.
+        """
+        super().__init__()
+        self.patches = nn.Conv2d(map_dim, dim, 1)
+        self.stem = nn.Conv2d(stem_dim, dim, 1) if stem_dim else None
+
+    def forward(self, patches: Tensor, stem: Tensor | None) -> Tensor:
+        """patches (B, map_dim, h, w) and the stem's (B, stem_dim, 2h, 2w) or None -> (B, dim, 2h, 2w)."""
+        size = (2 * patches.shape[-2], 2 * patches.shape[-1])
+        coarse = F.interpolate(self.patches(patches), size=size, mode="bilinear", align_corners=False)
+        return coarse if self.stem is None or stem is None else coarse + self.stem(stem)
 
 
 class SampledAttention(nn.Module):

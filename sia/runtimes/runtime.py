@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from sia.errors import ConfigError, WeightsError
 from sia.io.checkpoint import load_checkpoint
-from sia.io.stored import Count, Finite
 from sia.io.first_edition import rename_fields
+from sia.io.stored import Count, Finite
 from sia.io.weights import build_described, read_description
 from sia.model import ROI_SCORE_THRESH, PoseModel
 from sia.modules.postprocess import Decoded, decode

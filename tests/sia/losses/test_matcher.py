@@ -19,11 +19,12 @@ from sia.losses.matcher import (
     UNMATCHED,
     MatchCost,
     Targets,
+    keypoint_similarity,
+    masked_mean,
     match_patches,
     match_tokens,
     targets_from,
 )
-from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.outputs import Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sia.modules.duplicate_suppression import PENALTY, DuplicateSuppression, overlap_with_better
+from sia.modules.detection_tokens import PENALTY, DuplicateSuppression, overlap_with_better
 from sia.outputs import Prediction
 
 HERE, NEAR, AWAY = [0.5, 0.5, 0.2, 0.4], [0.5, 0.6, 0.2, 0.4], [0.1, 0.5, 0.1, 0.1]

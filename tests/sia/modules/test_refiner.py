@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sia.modules.refiner import PoseRefiner, RefinerLayer, SampledAttention
+from sia.modules.refiner import FineMap, PoseRefiner, RefinerLayer, SampledAttention
 from sia.outputs import Prediction
 
 DIM, K = 32, 3
@@ -127,3 +127,16 @@ def test_odd_people_stay_finite(value):
     people = people_at(torch.full((1, 2, K, 2), 0.5), size=value)
     last = run(make_refiner(), people, torch.randn(1, 8, 8, 12))[-1]
     assert all(part.isfinite().all() for part in last)
+
+
+@pytest.mark.parametrize("stem_dim", [0, 8])
+def test_it_has_twice_the_resolution_of_the_patches(stem_dim):
+    stem = torch.randn(1, stem_dim, 8, 12) if stem_dim else None
+    assert FineMap(24, stem_dim, 16)(torch.randn(1, 24, 4, 6), stem).shape == (1, 16, 8, 12)
+
+
+def test_the_stem_is_read_where_there_is_one():
+    stem = torch.randn(1, 6, 8, 16, requires_grad=True)
+    FineMap(24, 6, 16)(torch.randn(1, 24, 4, 8), stem).sum().backward()
+    assert stem.grad is not None
+    assert stem.grad.any()
