@@ -1,6 +1,6 @@
-"""Synthetic people: articulated bodies in drawn scenes, with exact keypoints and visibility flags."""
+"""Synthetic people: articulated bodies in rendered scenes, with exact keypoints and visibility flags."""
 
 from datasets.synthetic.dataset import write_dataset
-from datasets.synthetic.scene import Scene, SyntheticPerson, SyntheticScenes
+from datasets.synthetic.scene.scene import Scene, SyntheticPerson, SyntheticScenes
 
 __all__ = ["Scene", "SyntheticPerson", "SyntheticScenes", "write_dataset"]

@@ -14,27 +14,32 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 
-from datasets.synthetic.scene import Scene, SyntheticPerson, SyntheticScenes
+from datasets.synthetic.scene.scene import Scene, SyntheticPerson, SyntheticScenes
 from sia.errors import ConfigError, OutputError
+from sia.io.output_file import complete_file, output_error
 from sia.skeletons.skeleton import COCO_PERSON
 
 VERSION = 1
 """Raised whenever the same arguments would give other images."""
 
 SPLITS = ("train", "val")
-CLOSE_PEOPLE, CLOSE_SHARE = 3, 1 / 3
+CLOSE_PEOPLE, CLOSE_FRACTION = 3, 1 / 3
 """A close scene has one to three people, the longer side of whose boxes is at least a third of the image's."""
+
 _TRIES_APART = 1_000_000
 _DONE, _MARK = "dataset.json", "dataset.partial.json"
 _JPEG_QUALITY = 95
+_LIMITS = {"train": (1, 999_999), "val": (1, 999_999), "size": (32, 4096), "seed": (0, 2**63 - 1)}
+
+_Record: TypeAlias = dict[str, Any]
+"""One entry of a COCO file."""
 
 
 @dataclass(frozen=True)
@@ -76,43 +81,19 @@ def write_dataset(
         ConfigError: a number that makes no sense.
         OutputError: the folder holds something else, or can't be written.
     """
-    arguments = _checked(_Arguments(train, val, size, seed, close), workers)
-    with _readable_errors(output):
+    arguments = _Arguments(train, val, size, seed, close)
+    for name, (low, high) in _LIMITS.items():
+        if not low <= getattr(arguments, name) <= high:
+            raise ConfigError(f"--{name} must be from {low} to {high}, but is {getattr(arguments, name)}.")
+    if workers < 0:
+        raise ConfigError(f"--workers must be 0 or more, but is {workers}.")
+    try:
         if _is_complete(output, arguments):
             return False
         _write_splits(output, arguments, workers, progress)
+    except OSError as error:
+        raise output_error(error, output) from error
     return True
-
-
-def _write_splits(output: Path, arguments: _Arguments, workers: int, progress: Callable[[int], None] | None) -> None:
-    """Everything, between the mark of a folder at work and the record of a complete one."""
-    for split in SPLITS:
-        (output / "images" / split).mkdir(parents=True, exist_ok=True)
-    _write_json(output / _MARK, asdict(arguments))
-    first = 1
-    for split, count in zip(SPLITS, (arguments.train, arguments.val), strict=True):
-        annotations = _coco_header(split, arguments)
-        for image, people in _draw_all(output, split, count, arguments, first, workers):
-            annotations["images"].append(image)
-            annotations["annotations"] += [
-                {"id": len(annotations["annotations"]) + i} | row for i, row in enumerate(people, 1)
-            ]
-            if progress is not None:
-                progress(1)
-        _write_json(output / f"{split}.json", annotations)
-        first += count
-    _write_json(output / _DONE, asdict(arguments))
-    (output / _MARK).unlink()
-
-
-def _checked(arguments: _Arguments, workers: int) -> _Arguments:
-    for name, low, high in (("train", 1, 999_999), ("val", 1, 999_999), ("size", 32, 4096), ("seed", 0, 2**63 - 1)):
-        value = getattr(arguments, name)
-        if not low <= value <= high:
-            raise ConfigError(f"--{name} must be from {low} to {high}, but is {value}.")
-    if workers < 0:
-        raise ConfigError(f"--workers must be 0 or more, but is {workers}.")
-    return arguments
 
 
 def _is_complete(output: Path, arguments: _Arguments) -> bool:
@@ -127,7 +108,10 @@ def _is_complete(output: Path, arguments: _Arguments) -> bool:
         return False
     for name in (_DONE, _MARK):
         if (output / name).is_file():
-            found = _read_json(output / name)
+            try:
+                found = json.loads((output / name).read_text(encoding="utf-8"))
+            except (ValueError, RecursionError):
+                found = None
             if found == asdict(arguments):
                 return name == _DONE
             raise OutputError(
@@ -137,10 +121,31 @@ def _is_complete(output: Path, arguments: _Arguments) -> bool:
     raise OutputError(f"{output} is not empty and holds no synthetic people; choose another folder with --output.")
 
 
-def _draw_all(
-    output: Path, split: str, count: int, arguments: _Arguments, first_id: int, workers: int
-) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    draw = partial(_draw_one, str(output), split, arguments, first_id)
+def _write_splits(output: Path, arguments: _Arguments, workers: int, progress: Callable[[int], None] | None) -> None:
+    """Everything, between the mark of a folder at work and the record of a complete one."""
+    for split in SPLITS:
+        (output / "images" / split).mkdir(parents=True, exist_ok=True)
+    _write_json(output / _MARK, asdict(arguments))
+    first = 1
+    for split, count in zip(SPLITS, (arguments.train, arguments.val), strict=True):
+        images: list[_Record] = []
+        rows: list[_Record] = []
+        for image, people in _draw_all(partial(_draw_one, output, split, arguments, first), count, workers):
+            images.append(image)
+            rows += [{"id": number} | row for number, row in enumerate(people, len(rows) + 1)]
+            if progress is not None:
+                progress(1)
+        _write_json(output / f"{split}.json", _coco_header(split, arguments) | {"images": images, "annotations": rows})
+        first += count
+    _write_json(output / _DONE, asdict(arguments))
+    (output / _MARK).unlink()
+
+
+_Drawn: TypeAlias = tuple[_Record, list[_Record]]
+"""An image record and its annotations, which have no ids yet."""
+
+
+def _draw_all(draw: Callable[[int], _Drawn], count: int, workers: int) -> Iterator[_Drawn]:
     if workers <= 1:
         yield from map(draw, range(count))
         return
@@ -151,7 +156,7 @@ def _draw_all(
         except BrokenProcessPool as error:
             raise OutputError(
                 "A process that draws was ended from outside, most likely because memory is full. Use fewer --workers; "
-                f"the same command finishes {output}."
+                "the same command finishes the folder."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -171,49 +176,39 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _draw_one(
-    output: str, split: str, arguments: _Arguments, first_id: int, index: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draws and writes one image; its COCO image record and the annotations without their ids."""
-    scene = _draw_scene(SyntheticScenes(arguments.size, arguments.seed, SPLITS.index(split)), index, arguments.close)
-    name = f"{index:06d}.jpg"
+def _draw_one(output: Path, split: str, arguments: _Arguments, first_id: int, index: int) -> _Drawn:
+    """Draws and writes one image: the first of the scenes of this index that suits."""
+    scenes = SyntheticScenes(arguments.size, arguments.seed, SPLITS.index(split))
+    tries = (scenes.scene(number) for number in itertools.count(index, _TRIES_APART))
+    scene = next(scene for scene in tries if not arguments.close or _is_close(scene))
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    _write(Path(output) / "images" / split / name, encoded.tobytes())
+    name = f"{index:06d}.jpg"
+    _write(output / "images" / split / name, encoded.tobytes())
     image = {"id": first_id + index, "file_name": name, "width": arguments.size, "height": arguments.size}
     return image, [_coco_row(person, first_id + index) for person in scene.people]
 
 
-def _draw_scene(scenes: SyntheticScenes, index: int, close: bool) -> Scene:
-    """The first of the scenes of this index that suits."""
-    for number in itertools.count(index, _TRIES_APART):
-        scene = scenes.scene(number)
-        if not close or _is_close(scene):
-            return scene
-    raise AssertionError("there is always another scene")
-
-
 def _is_close(scene: Scene) -> bool:
     smallest = min((max(person.box[2:]) for person in scene.people), default=0.0)
-    return len(scene.people) <= CLOSE_PEOPLE and smallest >= CLOSE_SHARE * scene.image.shape[0]
+    return len(scene.people) <= CLOSE_PEOPLE and smallest >= CLOSE_FRACTION * scene.image.shape[0]
 
 
-def _coco_row(person: SyntheticPerson, image_id: int) -> dict[str, Any]:
+def _coco_row(person: SyntheticPerson, image_id: int) -> _Record:
+    keypoints = [(round(x, 2), round(y, 2), int(v)) for x, y, v in person.keypoints.tolist()]
     return {
         "image_id": image_id,
         "category_id": 1,
         "iscrowd": 0,
-        "num_keypoints": int((person.keypoints[:, 2] > 0).sum()),
-        "keypoints": [
-            value for x, y, v in person.keypoints.tolist() for value in (round(x, 2), round(y, 2), int(v))
-        ],
+        "num_keypoints": sum(v > 0 for _, _, v in keypoints),
+        "keypoints": list(itertools.chain.from_iterable(keypoints)),
         "bbox": [round(value, 2) for value in person.box],
         "area": round(person.area, 2),
         "segmentation": [],
-    }  # fmt: skip
+    }
 
 
-def _coco_header(split: str, arguments: _Arguments) -> dict[str, Any]:
+def _coco_header(split: str, arguments: _Arguments) -> _Record:
     category = {
         "id": 1,
         "name": COCO_PERSON.category,
@@ -222,33 +217,13 @@ def _coco_header(split: str, arguments: _Arguments) -> dict[str, Any]:
         "skeleton": [[a + 1, b + 1] for a, b in COCO_PERSON.edges],
     }
     info = {"description": f"Synthetic people, {split}", "version": str(VERSION), "seed": arguments.seed}
-    return {"info": info, "licenses": [], "categories": [category], "images": [], "annotations": []}
+    return {"info": info, "licenses": [], "categories": [category]}
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _write_json(path: Path, content: Any) -> None:
+def _write_json(path: Path, content: _Record) -> None:
     _write(path, json.dumps(content).encode())
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Never leaves a half-written file under its final name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _readable_errors(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"Can't write the synthetic people to {output}: {error.strerror or error}.") from error
+    with complete_file(path) as unfinished:
+        unfinished.write_bytes(content)

@@ -12,13 +12,14 @@ from pycocotools.coco import COCO
 
 from datasets.synthetic import SyntheticScenes, write_dataset
 from datasets.synthetic import dataset as synthetic
-from datasets.synthetic.body import LIMITS, pose_frames, sample_shape
-from datasets.synthetic.figure import build_person
-from datasets.synthetic.flags import flag_keypoints
-from datasets.synthetic.parts import LABELS
-from datasets.synthetic.pose import Action, mirrored, sample_action
-from datasets.synthetic.render import SUPERSAMPLE, Camera, draw_ids, look, outlines
-from datasets.synthetic.wardrobe import sample_outfit
+from datasets.synthetic.human.appearance import sample_outfit
+from datasets.synthetic.human.body import LIMITS, pose_frames, sample_shape
+from datasets.synthetic.human.figure import build_person
+from datasets.synthetic.human.pose import Action, mirrored, sample_action
+from datasets.synthetic.rendering.camera import Camera, look
+from datasets.synthetic.rendering.primitives import LABELS
+from datasets.synthetic.rendering.renderer import SUPERSAMPLE, draw_ids, outlines
+from datasets.synthetic.scene.scene import label_keypoints
 from scripts.make_synthetic import main
 from sia.errors import ConfigError, OutputError
 from sia.skeletons.skeleton import COCO_PERSON
@@ -47,7 +48,7 @@ def person_seen(yaw, seed=3, pose=None):
     camera = Camera(300.0, (128.0, 128.0), look(5.0, 0.0), np.array([0.0, 1.3, 0.0]), (-0.5, -0.5))
     ids = np.zeros((256 * SUPERSAMPLE, 256 * SUPERSAMPLE), np.uint16)
     draw_ids(ids, outlines(figure, camera), 1)
-    return flag_keypoints(figure, camera, ids, 1), ids
+    return label_keypoints(figure, camera, ids, 1), ids
 
 
 def test_same_index_gives_same_scene_and_other_index_or_split_another():
@@ -60,6 +61,14 @@ def test_same_index_gives_same_scene_and_other_index_or_split_another():
         SyntheticScenes(96, 2).scene(5),
     ]
     assert not any(np.array_equal(first.image, other.image) for other in others)
+
+
+def test_scenes_stay_those_that_the_bundled_weights_were_trained_on():
+    scene = SyntheticScenes(96, seed=0).scene(6)
+    assert [person.action for person in scene.people] == ["walk", "lunge", "sit", "stand"]
+    walker = scene.people[0].keypoints
+    assert np.allclose(walker[[0, 9, 15]], [(64.18, 21.57, 2), (64.41, 33.76, 1), (67.14, 49.5, 1)], atol=0.02)
+    assert np.allclose(scene.image.mean((0, 1)), (192.85, 192.81, 192.79), atol=0.5)  # OpenCV's versions differ a bit
 
 
 def test_scene_has_the_size_asked_for(scenes):
@@ -240,7 +249,7 @@ def test_interrupted_folder_is_not_taken_for_complete_but_finished(tmp_path):
     assert not (tmp_path / "dataset.json").exists()
     assert write_dataset(tmp_path, train=2, val=1, size=64, seed=0) is True
     assert json.loads((tmp_path / "dataset.json").read_text())["train"] == 2
-    assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "dataset.partial.json").exists()
+    assert not list(tmp_path.rglob(".*")) and not (tmp_path / "dataset.partial.json").exists()
 
 
 def test_folder_of_something_else_is_left_alone(tmp_path):
@@ -257,7 +266,7 @@ def test_full_disk_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match="No space left"):
         write_dataset(tmp_path / "new", train=1, val=1, size=64, seed=0)
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.parametrize(("name", "value"), [("train", 0), ("size", 8), ("seed", -1), ("workers", -1)])

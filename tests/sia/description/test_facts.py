@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.synthetic.cast import sample_cast
+from datasets.synthetic.scene.placement import place_actors
 from sia.description.body import Body
 from sia.description.fact import Fact
 from sia.description.facts import measure
@@ -123,9 +123,9 @@ def test_another_skeleton_has_the_facts_it_has_names_for() -> None:
 
 def test_every_fact_can_be_said_and_every_template_is_true() -> None:
     for seed in range(12):
-        _, actors = scene = sample_cast(np.random.default_rng((5, seed)), 256, 256)
+        _, actors = scene = place_actors(np.random.default_rng((5, seed)), 256, 256)
         for actor in actors:
-            if actor.person:
+            if actor.is_person:
                 points = scene[0].project(actor.figure.keypoints)[0]
                 box = np.concatenate([points.min(0), points.max(0)])
                 person = Body(COCO_PERSON, box, points, np.full(17, 0.9), np.full(17, np.nan), 0.3)
@@ -139,9 +139,9 @@ def test_postures_of_synthetic_people() -> None:
     known = {"stand": "standing", "walk": "standing", "sit": "sitting", "lie": "lying", "bend_over": "bending"}
     answers = []
     for seed in range(40):
-        camera, actors = sample_cast(np.random.default_rng((6, seed)), 256, 256)
+        camera, actors = place_actors(np.random.default_rng((6, seed)), 256, 256)
         for actor in actors:
-            if actor.person and actor.action in known:
+            if actor.is_person and actor.action in known:
                 points, depth = camera.project(actor.figure.keypoints)
                 box = np.concatenate([points.min(0), points.max(0)])
                 person = Body(COCO_PERSON, box, points, np.full(17, 0.9), np.full(17, np.nan), 0.3)

@@ -1,0 +1,1 @@
+"""Synthetic people: body, pose, appearance, and the figure that is drawn of them."""

@@ -1,0 +1,1 @@
+"""Primitives, the camera that sees them, and the renderer that draws them."""

@@ -1,0 +1,1 @@
+"""Scenes: who stands where, among which things, before which background, and what is visible of them."""
