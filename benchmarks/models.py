@@ -28,9 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from sia.backbones.build import SIZES
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, list_models
-from sia.sia_vision import SIZES
 from sia.skeletons.skeleton import COCO_PERSON
 
 FULL_ENCODERS = ("sia_pose_simple", "sia_pose")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic.motion import MovingPeople, moving_people
+
 from sia.commands.flags import SMOOTHING
 from sia.errors import exit_status
 from sia.io.optional import need

@@ -24,6 +24,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from sia.losses.oks import keypoint_similarity, masked_mean
+
 from datasets.augmentation.transforms import Augmentation
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import training_loader, validation_loader
@@ -34,7 +36,6 @@ from sia.io.checkpoint import load_checkpoint
 from sia.io.weights import read_description
 from sia.losses.criterion import heatmap_loss
 from sia.losses.matcher import Targets, targets_from
-from sia.losses.oks import keypoint_similarity, masked_mean
 from sia.model import replace_poor_boxes
 from sia.modules.roi_keypoint_head import Found, rois_around
 from sia.runtimes.device import autocast

@@ -12,6 +12,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
+from sia.backbones.build import SIZES, build_backbone
 from sia.backbones.pretrained_weights import load_backbone_weights
 from sia.commands.values import SIDES
 from sia.errors import ConfigError
@@ -21,7 +22,7 @@ from sia.model import HeadConfig, PoseModel
 from sia.sia_pose import SiaPose
 from sia.sia_pose_decoder_led import SiaPoseDecoderLed
 from sia.sia_pose_simple import SiaPoseSimple
-from sia.sia_vision import SIZES, Backbone, build_backbone
+from sia.sia_vision import Backbone
 
 MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
     "sia_pose_simple": SiaPoseSimple,

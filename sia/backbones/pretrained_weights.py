@@ -15,10 +15,11 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
+from sia.backbones.build import OWN, SIZES, build_backbone
 from sia.backbones.checkpoint_formats import BackboneFile, odd_shapes, parse
 from sia.backbones.sapiens import SAPIENS
 from sia.errors import WeightsError
-from sia.sia_vision import OWN, SIZES, Backbone, build_backbone
+from sia.sia_vision import Backbone
 
 _WIDTH_NAMES = {
     192: "tiny",

@@ -10,11 +10,11 @@ import msgspec
 import torch
 from torch import nn
 
+from sia.backbones.build import OWN
 from sia.backbones.pretrained_weights import with_native_side
 from sia.errors import ConfigError, DataError, WeightsError, first_line
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
-from sia.sia_vision import OWN
 from sia.skeletons.skeleton import Skeleton
 
 _OURS = "Use best.pt or last.pt of a run of train_pose.py."

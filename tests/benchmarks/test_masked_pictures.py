@@ -7,7 +7,8 @@ import torch
 from benchmarks.masked_images import masked_loss, pretrain
 from torch import nn
 
-from sia.sia_vision import Backbone, build_backbone
+from sia.backbones.build import build_backbone
+from sia.sia_vision import Backbone
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sia.backbones.build import SIZES
 from sia.errors import ConfigError, WeightsError
 from sia.registry import HEAD_CONFIGS, MODELS, ModelConfig, create_model, list_models
-from sia.sia_vision import SIZES
 
 
 def test_the_models_and_sizes():

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from sia.backbones.build import SIZES, build_backbone
 from sia.errors import ConfigError
-from sia.sia_vision import SIZES, Backbone, ConvStem, Features, build_backbone, one_way_mask
+from sia.sia_vision import Backbone, ConvStem, Features, one_way_mask
 
 PLAIN = [
     "vit_tiny_patch16_224",

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
+from sia.backbones.build import build_backbone
 from sia.registry import ModelConfig, create_model
-from sia.sia_vision import build_backbone
 from utils.optimizer import MUON_RATE, is_decayed, is_hidden_matrix, learning_rates, make_optimizer
 
 

@@ -13,9 +13,10 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
+from sia.backbones.build import build_backbone
 from sia.backbones.pretrained_weights import architecture_of, load_backbone_weights
 from sia.errors import WeightsError
-from sia.sia_vision import Backbone, build_backbone
+from sia.sia_vision import Backbone
 
 DEPTH = 2
 

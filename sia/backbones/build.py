@@ -1,0 +1,115 @@
+"""Builds backbones by size or by name: the project's own small ones, Sapiens, and any plain ViT of timm."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import timm
+import torch
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+
+from sia.backbones.sapiens import SAPIENS, build_sapiens
+from sia.errors import ConfigError
+from sia.sia_vision import Backbone, ConvStem, stride_of
+
+OWN: dict[str, dict[str, int]] = {
+    "p32": {"patch": 32, "embed_dim": 96, "depth": 6, "num_heads": 3},
+    "n16": {"patch": 16, "embed_dim": 128, "depth": 8, "num_heads": 4},
+    "n32": {"patch": 32, "embed_dim": 128, "depth": 8, "num_heads": 4},
+    "test": {"patch": 16, "embed_dim": 48, "depth": 4, "num_heads": 3},
+}
+SIZES: dict[str, str] = {
+    "p32": "sia_vit_pico_patch32",
+    "n16": "sia_vit_nano_patch16",
+    "n32": "sia_vit_nano_patch32",
+    "ti16": "vit_tiny_patch16_224",
+    "s16": "vit_small_patch16_224",
+    "b16": "vit_base_patch16_224",
+    "l14": "vit_large_patch14_dinov2",
+    "test": "sia_vit_test_patch16",
+}
+
+
+def _grid_image(image_size: tuple[int, int], patch: int) -> tuple[int, int]:
+    """The image size rounded up to whole patches: the model pads to it."""
+    return -(-image_size[0] // patch) * patch, -(-image_size[1] // patch) * patch
+
+
+def _build_own(size: str, image_size: tuple[int, int]) -> Backbone:
+    shape = OWN[size]
+    vit = VisionTransformer(
+        img_size=_grid_image(image_size, shape["patch"]),
+        patch_size=shape["patch"],
+        num_classes=0,
+        global_pool="",
+        class_token=False,
+        dynamic_img_size=True,
+        embed_layer=ConvStem,
+        fix_init=True,
+        embed_dim=shape["embed_dim"],
+        depth=shape["depth"],
+        num_heads=shape["num_heads"],
+    )
+    vit.patch_embed.init_weights()
+    return Backbone(vit, SIZES[size])
+
+
+def _unknown_backbone(name: str) -> ConfigError:
+    bare = name.split(".")[0]
+    known = [*SIZES, *SAPIENS, *timm.list_models()]
+    close = difflib.get_close_matches(bare, known, n=4, cutoff=0.5)
+    hint = f"; close names: {', '.join(close)}" if close else ""
+    return ConfigError(f"unknown backbone '{name}': give a timm ViT name or a weights file{hint}")
+
+
+def _check_plain(name: str) -> tuple[int, bool]:
+    """Stride of a timm model's patches, and whether it may be built without pooling; builds it without memory."""
+    if not timm.is_model(name):
+        raise _unknown_backbone(name)
+    architecture, _, tag = name.partition(".")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = ", ".join(known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*"))
+        raise ConfigError(f"backbone '{name}': timm has no '{tag}' of {architecture}; it has {tags}") from error
+    with torch.device("meta"):
+        model = timm.create_model(name, pretrained=False, num_classes=0)
+    if not isinstance(model, VisionTransformer | Eva):
+        raise ConfigError(
+            f"backbone '{name}' is a {type(model).__name__}: give a plain ViT, such as vit_small_patch16_224"
+        )
+    return stride_of(model), not hasattr(model, "head_dist")
+
+
+def _build_timm(name: str, image_size: tuple[int, int]) -> Backbone:
+    stride, poolless = _check_plain(name)
+    options: dict[str, Any] = {"img_size": _grid_image(image_size, stride), "dynamic_img_size": True, "num_classes": 0}
+    if poolless:  # leaves out a pooling head, whose parameters would never see a gradient
+        options["global_pool"] = ""
+    vit: Any = timm.create_model(name, pretrained=False, **options)
+    return Backbone(vit, name)
+
+
+def build_backbone(size: str, backbone: str | None, image_size: tuple[int, int]) -> Backbone:
+    """Builds a randomly initialised backbone.
+
+    Args:
+        size: a key of `SIZES`, used where `backbone` is None.
+        backbone: any timm VisionTransformer or Eva name, a key of `SAPIENS`, a value of `SIZES`, or None.
+        image_size: (H, W) in pixels; learned positions are made for its grid, and interpolated for other sizes.
+
+    Raises:
+        ConfigError: an unknown name, or a timm model that is no plain ViT.
+    """
+    if backbone is None:
+        if size not in SIZES:
+            raise ConfigError(f"unknown size '{size}': give one of {', '.join(SIZES)}")
+        backbone = SIZES[size]
+    own = {value: key for key, value in SIZES.items() if key in OWN}
+    if backbone in own:
+        return _build_own(own[backbone], image_size)
+    if backbone in SAPIENS:
+        return Backbone(build_sapiens(backbone, _grid_image(image_size, 16)), backbone)
+    return _build_timm(backbone, image_size)
