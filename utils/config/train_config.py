@@ -380,7 +380,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("freeze_epochs", 0, math.inf), ("lora", 0, 1024),
     ("calibrate", 0.01, 0.45), ("ssl_epoch", 1, math.inf), ("pseudo_precision", 0.05, 0.99),
-    ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1), ("corrector_steps", 0, math.inf), ("prior_steps", 1, math.inf),
+    ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1), ("refinement_steps", 0, math.inf), ("prior_steps", 1, math.inf),
     ("llm_people", 0, math.inf), ("max_pixels", 1, math.inf),
 )  # fmt: skip
 
