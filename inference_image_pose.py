@@ -74,7 +74,7 @@ def check_args(args: argparse.Namespace) -> None:
     check_llm(args.llm, args.llm_url)
     if args.llm is not None and not args.describe:
         raise ConfigError("-LLM is for --describe. Give both.")
-    for flag in ("imgsz", "look_thresh"):
+    for flag in ("imgsz", "roi_score_thresh"):
         if args.pipeline is not None and vars(args)[flag] is not None:
             raise ConfigError(f"--{flag} is not for --pipeline: its stages were fitted to what is found without it.")
     if args.image_path.strip():
