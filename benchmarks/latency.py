@@ -1,113 +1,95 @@
-"""Milliseconds an image in PyTorch, ONNX Runtime and OpenVINO, from the image to its people.
+"""Milliseconds an image from decoded image to people, and peak memory: SIA Pose, its exports, and YOLO.
 
-python benchmarks/latency.py --weight_path best.pt --exports best.onnx best.xml best-int8.xml --image_path images/
+    python benchmarks/latency.py --data DIR --methods sia_pose_simple=best.pt sia_pose_simple@320=best.xml
+    python benchmarks/latency.py --data DIR --methods yolo11n=last.pt yolo11n@640=last_openvino_model --sides 192 640
 
-One image at a time; letterbox, network and decoding are all in it, reading the file is not. The runtimes take turns,
-each image in another order, so that a busy moment of the machine hits them alike; what is shown is the median.
+Letterbox, network and decoding are in it, reading the file is not. Weights (NAME=FILE) are timed at every side, exports
+(NAME@SIDE=FILE) at their own. Each turn is a process of its own, so that a busy machine harms all alike.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import multiprocessing
-import random
-import statistics
+import json
 import sys
-import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+import tempfile
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.models import machine, peak_memory
-from sia.errors import exit_status
-from sia.io.image_folder import find_images
-from sia.io.images import read_image
-from sia.runtimes.predictor import Predictor
-
-Images = list[NDArray[np.uint8]]
-Times = dict[tuple[Path, int], float]
+from benchmarks.common import launch, machine, medians, table, take_turns
+from benchmarks.comparison.methods import Method, parse_method
 
 
-def load(path: Path, side: int) -> Predictor:
-    """A model for square inputs."""
-    return Predictor.load(path, "cpu", (side, side))
+class Timed(NamedTuple):
+    """A method with a file of weights, and the side of the square input in pixels; None for every side."""
+
+    method: Method
+    weights: Path
+    side: int | None
 
 
-def measure(files: Sequence[Path], side: int, images: Images, runs: int) -> dict[Path, float]:
-    """Median milliseconds of each file."""
-    predictors = {path: load(path, side) for path in files}
-    times: dict[Path, list[float]] = {path: [] for path in files}
-    shuffle = random.Random(0)
-    for number, image in enumerate(itertools.islice(itertools.cycle(images), runs + 3)):
-        for path in shuffle.sample(list(files), len(files)):
-            begin = time.perf_counter()
-            predictors[path].predict([image])
-            if number >= 3:  # the first turns warm up
-                times[path].append(1000 * (time.perf_counter() - begin))
-    return {path: statistics.median(values) for path, values in times.items()}
-
-
-def memory_of(path: Path, side: int) -> float:
-    """Most MiB that a process of its own holds; the interpreter and its libraries are most of it."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # unlike a Pool, it hears of a kill
-        return pool.submit(_memory_of, path, side).result()
-
-
-def _memory_of(path: Path, side: int) -> float:
-    torch.set_num_threads(1)
-    load(path, side).predict([np.zeros((side, side, 3), np.uint8)])
-    return peak_memory() / 2**20
-
-
-def table(files: Sequence[Path], sides: Sequence[int], threads: int, times: Times, memory: dict[Path, float]) -> str:
-    """Markdown: a row a file, a column a side, with the ratio to the first file."""
-    head = [f"{threads} thread{'s' if threads > 1 else ''}", *(f"{side} px, ms" for side in sides)]
-    lines = [[*head, f"peak MiB at {max(sides)} px"], ["---", *["--:"] * (len(sides) + 1)]]
-    for path in files:
-        cells = [f"{times[path, side]:.1f} ({times[files[0], side] / times[path, side]:.2f}x)" for side in sides]
-        lines.append([f"`{path.name}`", *cells, f"{memory[path]:.0f}"])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weight_path", type=Path, required=True, help="the .pt file; the others are compared with it")
-    parser.add_argument("--exports", type=Path, nargs="+", default=[], help="exports of it (.onnx, .xml)")
-    parser.add_argument("--image_path", required=True, help="an image, a folder or a glob in quotes; the first 20")
-    parser.add_argument("--sides", type=int, nargs="+", default=[192, 256, 320, 640], help="sides of the square input")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default: 1 2)")
-    parser.add_argument("--runs", type=int, default=30, help="runs of each (default: 30)")
-    return parser.parse_args(argv)
+    add = parser.add_argument
+    add("--methods", nargs="+", required=True, type=parse_timed, metavar="NAME[@SIDE]=FILE")
+    add("--data", type=Path, required=True, help="images to run on: images/, train.json, val.json")
+    add("--sides", type=int, nargs="+", default=[192, 256, 320, 640], help="sides of the square input")
+    add("--threads", type=int, default=1, help="threads (default: 1)")
+    add("--rounds", type=int, default=3, help="turns of each (default: 3)")
+    add("--images", type=int, default=20, help="images a turn (default: 20)")
+
+
+def parse_timed(text: str) -> Timed:
+    """``NAME=FILE``, or ``NAME@SIDE=FILE``.
+
+    Raises:
+        ArgumentTypeError: an unknown name, or no file.
+    """
+    name, _, file = text.partition("=")
+    name, _, side = name.partition("@")
+    if not file or not Path(file).exists():
+        raise argparse.ArgumentTypeError(f"'{text}' must be NAME=FILE or NAME@SIDE=FILE, and the file must exist")
+    return Timed(parse_method(name), Path(file), int(side) if side else None)
+
+
+def measure(side: int, args: argparse.Namespace, folder: Path) -> list[list[str]]:
+    """The rows of one side: medians over the turns, and the most memory of any."""
+    found = [timed for timed in args.methods if timed.side in (None, side)]
+    memory = dict.fromkeys(found, 0.0)
+
+    def once(timed: Timed) -> float:
+        file = folder / "turn.json"
+        flags = {"data": folder / "data", "side": side, "weights": timed.weights, "images": args.images, "output": file}
+        timed.method.run("time", flags, folder / "log.txt", args.threads)
+        turn = json.loads(file.read_text())
+        memory[timed] = max(memory[timed], turn["megabytes"])
+        return float(turn["milliseconds"])
+
+    times = medians(take_turns({timed: partial(once, timed) for timed in found}, args.rounds))
+    rows = []
+    for timed, milliseconds in times.items():
+        relative = milliseconds / times[found[0]]
+        name = [str(side), timed.method.label, timed.weights.name]
+        rows.append([*name, f"{milliseconds:.1f}", f"{relative:.2f}", f"{memory[timed]:.0f}"])
+    return rows
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints a table for each number of threads."""
-    files = [args.weight_path, *args.exports]
-    images = [read_image(path) for path in find_images(args.image_path)[:20]]
-    memory = {path: memory_of(path, max(args.sides)) for path in files}
-    for threads in args.threads:
-        torch.set_num_threads(threads)
-        times: Times = {}
+    """Prints the table of all sides."""
+    from benchmarks.comparison.data import lay_out
+
+    rows: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as name:
+        lay_out(args.data, Path(name, "data"))
         for side in args.sides:
-            print(f"{threads} threads at {side} px ...", file=sys.stderr)
-            medians = measure(files, side, images, args.runs)
-            times.update({(path, side): value for path, value in medians.items()})
-        print(machine(0), "", table(files, args.sides, threads, times, memory), "", sep="\n", flush=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point."""
-    args = parse_args(argv)
-    return exit_status(lambda: run(args))
+            rows += measure(side, args, Path(name))
+            print(f"{side} px: done", file=sys.stderr)
+    print(table(["side", "method", "file", "ms", "relative", "peak MiB"], rows))
+    print(f"\n{args.threads} thread(s), {args.images} images, {machine()}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch(__doc__, add_flags, run))

@@ -15,10 +15,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 HEAVY = ("torch", "timm", "cv2", "av", "scipy", "transformers", "matplotlib", "PIL", "onnxruntime", "openvino")
 
+
+def is_command(path: Path) -> bool:
+    return '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+
+
 COMMANDS = [
     "train_pose.py",
     "inference_image_pose.py",
     *(f"scripts/{path.name}" for path in sorted((ROOT / "scripts").glob("*.py"))),
+    *(f"benchmarks/{path.name}" for path in sorted((ROOT / "benchmarks").glob("*.py")) if is_command(path)),
+    "benchmarks/comparison/run.py",
+    "benchmarks/comparison/worker.py",
 ]
 
 DATA = "-COCO_ROOT . -TRAIN_ANN pyproject.toml -VAL_ANN"

@@ -1,4 +1,4 @@
-"""Images and videos of a few colours."""
+"""Images and videos of noise."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+from PIL import Image
+
+from sia.io.images import read_image
+from sia.video.reader import open_reader
+from sia.video.writer import VideoWriter
 
 FRAMES = 12
+VIDEOS = {
+    "a.mp4": ("libx264", "aac"), "b.avi": ("mpeg4", "mp3"), "c.mkv": ("libx264", "pcm_s16le"), "d.gif": ("gif", None),
+    "e.mov": ("mjpeg", "pcm_s16be"), "f.webm": ("libvpx", None),
+}  # fmt: skip
 
 
 def make_images(folder: Path) -> Sequence[Path]:
     """One in each format and mode that is common."""
-    from PIL import Image
-
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 4), np.uint8)
-    image = Image.fromarray(noise[..., :3])
+    image, grey = Image.fromarray(noise[..., :3]), noise[..., 0]
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(folder / "a.jpg", exif=exif)
@@ -26,8 +34,8 @@ def make_images(folder: Path) -> Sequence[Path]:
         image.save(folder / name)
     Image.fromarray(noise).save(folder / "i.png")
     image.convert("P").save(folder / "j.png")
-    Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(folder / "k.png")
-    Image.fromarray(noise[..., 0].astype(np.int32)).save(folder / "l.tif")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "k.png")
+    Image.fromarray(grey.astype(np.int32)).save(folder / "l.tif")
     image.convert("CMYK").save(folder / "m.jpg")
     image.save(folder / "n.jpg", progressive=True)
     image.save(folder / "o.tif", compression="tiff_lzw")
@@ -36,40 +44,25 @@ def make_images(folder: Path) -> Sequence[Path]:
 
 def read_images(path: Path) -> None:
     """As everything does, in all the sizes that training asks for."""
-    from sia.io.images import read_image
-
     for shrink in (1, 4):
         read_image(path, shrink)
 
 
-_VIDEOS = {
-    "a.mp4": "libx264",
-    "b.avi": "mpeg4",
-    "c.mkv": "libx264",
-    "d.gif": "gif",
-    "e.mov": "mjpeg",
-    "f.webm": "libvpx",
-}
-_SOUNDS = {"a.mp4": "aac", "b.avi": "mp3", "c.mkv": "pcm_s16le", "e.mov": "pcm_s16be"}
-
-
 def make_videos(folder: Path) -> Sequence[Path]:
     """One in each container, with sound where it has any."""
-    return [_write_video(folder / name, codec, _SOUNDS.get(name)) for name, codec in _VIDEOS.items()]
+    return [_write_video(folder / name, *codecs) for name, codecs in VIDEOS.items()]
 
 
 def _write_video(path: Path, codec: str, sound: str | None) -> Path:
-    import av
-
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         video: Any = container.add_stream(codec, rate=25)
         video.height, video.width = 48, 64
         video.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
         audio: Any = container.add_stream(sound, rate=48000) if sound is not None else None
-        for number in range(FRAMES):
-            pixels = np.roll(rng.integers(0, 256, (48, 64, 3), np.uint8), number, axis=1)
-            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for _ in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 256, (48, 64, 3), np.uint8), format="rgb24")
+            container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
             for start in range(0, 48 * 40 * FRAMES, 1024):
@@ -82,9 +75,6 @@ def _write_video(path: Path, codec: str, sound: str | None) -> Path:
 
 def read_videos(path: Path) -> None:
     """As inference does, sound included."""
-    from sia.video.reader import open_reader
-    from sia.video.writer import VideoWriter
-
     with open_reader(str(path)) as reader:
         frames = iter(reader)
         first = next(frames, None)

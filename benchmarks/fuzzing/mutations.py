@@ -27,46 +27,40 @@ ODD: tuple[Any, ...] = (
 def mutate_bytes(data: bytes, rng: Random) -> bytes:
     """Flips, cuts, inserts, repeats and overwrites, most often one of these, and near the ends as often as within."""
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        data = rng.choice((_flip, _flip, _cut, _insert, _splice, _overwrite, _remove))(data, rng)
+        data = rng.choice((_flip, _flip, _cut, _insert, _splice, _overwrite, _remove))(data, _place(data, rng), rng)
     return data
 
 
 def _place(data: bytes, rng: Random) -> int:
     size = len(data)
-    return rng.choice(
-        (rng.randrange(size + 1), rng.randrange(min(size, 200) + 1), max(0, size - rng.randrange(1, 400)))
-    )
+    near_end = max(0, size - rng.randrange(1, 400))
+    return rng.choice((rng.randrange(size + 1), rng.randrange(min(size, 200) + 1), near_end))
 
 
-def _flip(data: bytes, rng: Random) -> bytes:
-    if not data:
-        return data
-    place = min(_place(data, rng), len(data) - 1)
-    return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
+def _flip(data: bytes, place: int, rng: Random) -> bytes:
+    changed = bytes(byte ^ 1 << rng.randrange(8) for byte in data[place : place + 1])
+    return data[:place] + changed + data[place + 1 :]
 
 
-def _cut(data: bytes, rng: Random) -> bytes:
-    return data[: _place(data, rng)]
+def _cut(data: bytes, place: int, rng: Random) -> bytes:
+    return data[:place]
 
 
-def _insert(data: bytes, rng: Random) -> bytes:
-    place = _place(data, rng)
+def _insert(data: bytes, place: int, rng: Random) -> bytes:
     return data[:place] + rng.randbytes(rng.choice((1, 2, 4, 8, 100))) + data[place:]
 
 
-def _splice(data: bytes, rng: Random) -> bytes:
-    start, place = _place(data, rng), _place(data, rng)
+def _splice(data: bytes, place: int, rng: Random) -> bytes:
+    start = _place(data, rng)
     return data[:place] + data[start : start + rng.choice((4, 16, 64, 1000))] + data[place:]
 
 
-def _overwrite(data: bytes, rng: Random) -> bytes:
-    place = _place(data, rng)
-    odd = rng.choice((b"\0" * 8, b"\xff" * 4, b"\xff" * 8, b"\x7f\xff\xff\xff", struct.pack("<I", 2**31 - 1), b"-1"))
+def _overwrite(data: bytes, place: int, rng: Random) -> bytes:
+    odd = rng.choice((b"\0" * 8, b"\xff" * 4, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"-1"))
     return data[:place] + odd + data[place + len(odd) :]
 
 
-def _remove(data: bytes, rng: Random) -> bytes:
-    place = _place(data, rng)
+def _remove(data: bytes, place: int, rng: Random) -> bytes:
     return data[:place] + data[place + rng.choice((1, 2, 4, 64)) :]
 
 
@@ -99,13 +93,8 @@ def _change(holder: Any, key: Any, rng: Random, odd: tuple[Any, ...]) -> None:
     elif isinstance(holder, list):
         rng.choice((holder.reverse, lambda: holder.append(holder[key]), lambda: holder.extend(holder[:20] * 3)))()
     else:
-        others = [*holder.values()]
-        rng.choice(
-            (
-                lambda: holder.update({str(key).upper(): holder.pop(key)}),
-                lambda: holder.update({key: rng.choice(others)}),
-            )
-        )()
+        name = rng.choice((key, str(key).upper()))
+        holder[name] = holder.pop(key) if name != key else rng.choice([*holder.values()])
 
 
 def mutate_json(data: bytes, rng: Random) -> bytes:
@@ -150,21 +139,17 @@ def mutate_zip(data: bytes, rng: Random, member: Mutation = mutate_bytes) -> byt
             members = [(info.filename, archive.read(info)) for info in archive.infolist()]
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return mutate_bytes(data, rng)
-    place, how = rng.randrange(len(members)), rng.random()
+    place, how, packing = rng.randrange(len(members)), rng.random(), zipfile.ZIP_STORED
     name, content = members[place]
-    packing = zipfile.ZIP_STORED
     if how < 0.6:
         members[place] = name, member(content, rng)
-    elif how < 0.7:
-        del members[place]
     elif how < 0.8:
-        members.append((name, member(content, rng)))
+        members[place : place + 1] = rng.choice(([], [members[place], (name, member(content, rng))]))
     elif how < 0.9:
         members[place] = rng.choice(("../" + name, name + "x", name.upper(), "/" + name)), content
     else:
         packing = zipfile.ZIP_DEFLATED
-        if rng.random() < 0.3:
-            members[place] = name, content + bytes(300_000_000)
+        members[place] = name, content + bytes(300_000_000 if rng.random() < 0.3 else 0)
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", packing) as archive:
         for name, content in members:
@@ -186,3 +171,8 @@ def mutate_npy(data: bytes, rng: Random) -> bytes:
         header.replace("False", "True"), "{}", header[:-3], "(" * 200, "__import__('os').mkdir('x')",
     )).encode("latin1")  # fmt: skip
     return data[:8] + struct.pack("<H", len(odd) + 1) + odd + b"\n" + data[end:]
+
+
+def mutate_npz(data: bytes, rng: Random) -> bytes:
+    """An archive of arrays: one of them, or its bytes."""
+    return mutate_zip(data, rng, mutate_npy) if rng.random() < 0.7 else mutate_bytes(data, rng)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import signal
 import time
+from collections import Counter
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from benchmarks import fuzz
-from benchmarks.fuzzing import inputs, worker
-from benchmarks.fuzzing.inputs import OK, REFUSED, TRACEBACK, Kind, Outcome, prepare, read_good, read_input, write_input
-from benchmarks.fuzzing.kinds import KINDS, mutation_of, shares
-from benchmarks.fuzzing.worker import HANG, MEMORY, Result, Task
+from benchmarks.common import launch
+from benchmarks.fuzzing import reader
+from benchmarks.fuzzing.kinds import KINDS, mutation_of
+from benchmarks.fuzzing.reader import (
+    HANG,
+    MEMORY,
+    OK,
+    REFUSED,
+    TRACEBACK,
+    Kind,
+    prepare,
+    read_apart,
+    read_good,
+    read_input,
+    write_input,
+)
 from sia.errors import DataError
-
-QUICK = ("results", "arrays")
 
 
 def made(kind: Kind, folder: Path) -> Path:
@@ -25,11 +38,10 @@ def made(kind: Kind, folder: Path) -> Path:
     return folder / "good"
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ["results", "arrays"])
 def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str) -> None:
-    kind = next(kind for kind in KINDS if kind.name == name)
-    seeds = made(kind, tmp_path)
-    outcomes = [read_input(kind, write_input(kind, number, 0, seeds, tmp_path / "input")) for number in range(24)]
+    seeds, target = made(KINDS[name], tmp_path), tmp_path / "input"
+    outcomes = [read_input(KINDS[name], write_input(mutation_of, n, "0", seeds, target)) for n in range(24)]
     assert [outcome.message for outcome in outcomes if outcome.verdict not in (OK, REFUSED)] == []
     assert sum(outcome.verdict == REFUSED for outcome in outcomes) > 5
 
@@ -51,79 +63,82 @@ def careless(path: Path) -> None:
 
 
 def test_a_careless_reader_is_found_out(tmp_path: Path) -> None:
-    kind = Kind("note", note, mutation_of, careless)
-    seeds = made(kind, tmp_path)
-    outcomes = {}
+    kind = Kind(note, careless)
+    seeds, found = made(kind, tmp_path), []
     for number in range(300):
-        path = write_input(kind, number, 0, seeds, tmp_path / "input")
-        assert path.read_bytes() == write_input(kind, number, 0, seeds, tmp_path / "again").read_bytes()
-        outcomes[number] = read_input(kind, path)
-    found = [outcome.message for outcome in outcomes.values() if outcome.verdict == TRACEBACK]
+        path = write_input(mutation_of, number, "0", seeds, tmp_path / "input")
+        again = write_input(mutation_of, number, "0", seeds, tmp_path / "again")
+        assert path.read_bytes() == again.read_bytes()
+        outcome = read_input(kind, path)
+        found += [outcome.message] if outcome.verdict == TRACEBACK else []
     assert any(message.startswith("KeyError at test_fuzz.py:") for message in found)
     assert any(message.startswith("TypeError at test_fuzz.py:") for message in found)
     path.write_text('{"a": {"b": null}}')
     assert read_input(kind, path).message.startswith("a message of several lines")
 
 
-class Pipe:
-    """The parent's end, with nothing in it yet, or closed by the death of the other side."""
-
-    def recv(self) -> None:
-        raise EOFError
-
-
-class Process:
-    pid, exitcode = 0, -11
-
-    def kill(self) -> None:
+def spin(path: Path) -> None:
+    while True:
         pass
 
-    def join(self) -> None:
-        pass
+
+def swell(path: Path) -> None:
+    held = bytearray(600_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    time.sleep(20)
+
+
+def die(path: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("ready", "computed", "resident", "verdict", "message"),
+    ("read", "limit", "patience", "verdict", "message"),
     [
-        (False, 31.0, 0, HANG, "took longer than 30 s"),
-        (False, 1.0, 3 << 30, MEMORY, "took more than"),
-        (True, 0.0, 0, TRACEBACK, "SIGSEGV"),
-        (False, 1.0, 1 << 30, None, ""),
+        (spin, 0.5, 1000, HANG, "took longer than 0.5 s"),
+        (lambda path: time.sleep(60), 0.5, 2, HANG, "took longer than 0.5 s"),
+        (swell, 30, 1000, MEMORY, "took "),
+        (die, 30, 1000, TRACEBACK, "the process died: SIGKILL"),
+        (careless, 30, 1000, OK, ""),
     ],
 )
-def test_workers_in_trouble(monkeypatch, ready: bool, computed: float, resident: int, verdict, message: str) -> None:
-    monkeypatch.setattr(worker, "_computed", lambda pid: computed)
-    monkeypatch.setattr(worker, "_resident", lambda pid: resident)
-    one = worker.Worker(Process(), Pipe(), Path("x"), Task("weights", 3), time.monotonic())
-    result = worker._listen(one, ready, 30)
-    assert (result and result.outcome.verdict) == verdict
-    assert verdict is None or message in result.outcome.message
+def test_a_reader_in_trouble_is_ended(tmp_path, monkeypatch, read, limit, patience, verdict, message) -> None:
+    monkeypatch.setattr(reader, "PATIENCE", patience)
+    monkeypatch.setattr(reader, "MOST_BYTES", reader._resident(os.getpid()))
+    outcome = read_apart(Kind(note, read), note(tmp_path)[0], limit)
+    assert outcome.verdict == verdict and outcome.message.startswith(message)
 
 
-def test_the_command_counts_keeps_and_fails(tmp_path: Path, monkeypatch, capsys) -> None:
-    made(next(kind for kind in KINDS if kind.name == "configs"), tmp_path)
-    (tmp_path / "good").rename(tmp_path / "configs")
-    (tmp_path / "good").mkdir()
-    (tmp_path / "configs").rename(tmp_path / "good" / "configs")
+def test_the_command_counts_and_fails(tmp_path: Path, monkeypatch, capsys) -> None:
     verdicts = [OK, REFUSED, REFUSED, HANG]
+    monkeypatch.setattr(fuzz, "prepare", lambda *_: None)
 
-    def run(tasks, *_):
+    def results(tasks, workers):
         for task, verdict in zip(tasks, verdicts, strict=True):
-            yield Result(task, Outcome(verdict, "why", 1.0), tmp_path / "input")
+            yield task, reader.Outcome(verdict, "why", 1.0)
 
-    monkeypatch.setattr(fuzz, "run", run)
-    assert fuzz.main(["--kinds", "configs", "--inputs", "4", "--output", str(tmp_path)]) == 1
-    row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.split()[0] == "configs")
-    assert row == ["configs", "4", "1", "2", "0", "1", "0", "4"]
-    assert "--only configs:3" in (tmp_path / "failures.txt").read_text()
-    assert (tmp_path / "failures" / "configs-3" / "run.yaml").is_file()
+    monkeypatch.setattr(fuzz, "results", results)
+    flags = ["--kinds", "configs", "--inputs", "4", "--output", str(tmp_path)]
+    assert launch("", fuzz.add_flags, fuzz.run, flags) == 1
+    assert "| configs | 1 | 2 | 0 | 1 | 0 | 4 |" in capsys.readouterr().out
     verdicts[-1] = OK
-    assert fuzz.main(["--kinds", "configs", "--inputs", "4", "--output", str(tmp_path)]) == 0
+    assert launch("", fuzz.add_flags, fuzz.run, flags) == 0
 
 
-def test_as_many_inputs_as_asked_for() -> None:
-    names = [kind.name for kind in KINDS]
-    assert sum(shares(names, 10_000).values()) == 10_000
-    assert min(shares(names, 10_000).values()) > 300
-    assert inputs.FAILURES == (TRACEBACK, HANG, MEMORY)
-    assert mutation_of(".jpg")(b"abc", Random(0)) == mutation_of(".jpg")(b"abc", Random(0))
+def test_what_fails_is_kept_and_made_again(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(KINDS, "configs", Kind(note, careless))
+    prepare(KINDS["configs"], tmp_path / "good" / "configs")
+    fuzz.warm.clear()
+    tasks = [fuzz.Task("configs", number, 0, tmp_path, 30.0) for number in range(40)]
+    task = next(task for task in tasks if fuzz.work(task)[1].verdict == TRACEBACK)
+    fuzz.warm.clear()
+    kept = tmp_path / "failures" / f"configs-{task.number}" / "a.json"
+    assert f"--only configs:{task.number}" in (tmp_path / "failures.txt").read_text()
+    assert kept.read_bytes() == fuzz.make_input(task, tmp_path / "again").read_bytes()
+
+
+def test_as_many_inputs_as_asked_for_of_every_kind() -> None:
+    tasks = fuzz.tasks_of(KINDS, argparse.Namespace(inputs=10_000, seed=0, output=Path(), limit=30.0))
+    counts = Counter(task.kind for task in tasks)
+    assert list(counts) == list(fuzz.NAMES)
+    assert len(tasks) == 10_000 and min(counts.values()) > 300

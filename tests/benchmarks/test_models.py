@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from benchmarks import models
+from benchmarks.common import MODELS, SIZES, launch
+from benchmarks.workload import count_flops
+from sia import sia_vision as backbone
 from sia.registry import list_models
 
 
-def test_a_line_for_every_variant(tmp_path: Path) -> None:
-    file = tmp_path / "table.md"
-    assert models.main(["--sizes", "n16", "--sides", "64", "96", "--runs", "1", "--output", str(file)]) == 0
-    lines = [line for line in file.read_text().splitlines() if line.startswith("| n16")]
-    assert [line.split("`")[1] for line in lines] == list(list_models())
+def test_a_line_for_every_variant(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--sizes", "n16", "--sides", "64", "96", "--runs", "1"]
+    assert launch("", models.add_flags, models.run, flags) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| n16")]
+    assert len(lines) == 6
+    assert [line.split("`")[1] for line in lines[:3]] == list_models() == list(MODELS)
     for line in lines:
         assert all(float(cell) > 0 for cell in line.split("|")[3:-1])
+
+
+def test_the_sizes_are_those_of_the_backbone() -> None:
+    assert [*SIZES, "test"] == list(backbone.SIZES)
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -33,5 +39,6 @@ def test_one_person_is_looked_at_whatever_the_weights(name: str) -> None:
 
 def test_counting_without_numbers_is_counting() -> None:
     model = models.build("sia_pose_simple", "test", 64)
-    counted = models.count_flops(model, torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    counted = count_flops(lambda: model(image))
     assert models.count("sia_pose_simple", "test", 64).flops == counted

@@ -1,4 +1,4 @@
-"""The arena's data: YOLO's labels say the same as the COCO file they come from."""
+"""The data of a comparison: YOLO's labels say the same as the COCO file they come from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.peers.layout import prepare
-from sia.errors import ConfigError
+from benchmarks.comparison.data import lay_out
 
 NAMES = ["nose", "left_hand", "right_hand"]
 WIDTH, HEIGHT = 80, 60
@@ -38,8 +37,8 @@ def folder(tmp_path: Path) -> Path:
         cv2.imwrite(str(source / "images" / row["file_name"]), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     for split in ("train", "val"):
         (source / f"{split}.json").write_text(json.dumps(content()))
-    prepare(source, tmp_path / "arena")
-    return tmp_path / "arena"
+    lay_out(source, tmp_path / "compared")
+    return tmp_path / "compared"
 
 
 def labels(folder: Path, image_id: int) -> np.ndarray:
@@ -72,19 +71,11 @@ def test_images_are_links_named_by_id(folder: Path) -> None:
 
 def test_the_first_images_only(folder: Path) -> None:
     source, few = folder.parent / "source", folder.parent / "few"
-    prepare(source, few, 1)
+    lay_out(source, few, 1)
     assert [path.name for path in (few / "yolo" / "images" / "train").iterdir()] == ["7.png"]
     assert len(list((few / "yolo" / "images" / "val").iterdir())) == 2
     assert [image["id"] for image in json.loads((few / "train.json").read_text())["images"]] == [7]
     assert len(json.loads((source / "train.json").read_text())["images"]) == 2
-
-
-def test_another_number_of_images_is_refused(folder: Path, tmp_path: Path) -> None:
-    source = folder.parent / "source"
-    prepare(source, tmp_path, 1)
-    prepare(source, tmp_path, 1)
-    with pytest.raises(ConfigError, match="has 1 training images, not the 2 asked for"):
-        prepare(source, tmp_path)
 
 
 def test_left_and_right_change_places(folder: Path) -> None:

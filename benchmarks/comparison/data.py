@@ -1,30 +1,24 @@
-"""The data of an arena as all contestants find it: COCO files for some, YOLO's folders for others, the same images.
+"""The data of a comparison as every method finds it: COCO files and YOLO's folders, the same images.
 
     folder/images -> the images; folder/train.json, folder/val.json -> the annotations
     folder/yolo/images/{train,val}/ID.jpg -> each image; folder/yolo/labels/{train,val}/ID.txt; folder/yolo/data.yaml
 
-Images and annotations are links, not copies. Nothing is resized: every contestant letterboxes by itself.
+Images are links, not copies. Nothing is resized: every method letterboxes by itself.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import read_json, with_images, write_annotations
-from sia.errors import ConfigError
 from sia.skeletons.skeleton import Skeleton
 
-SPLITS = ("train", "val")
 
-
-def prepare(source: Path, folder: Path, images: int | None = None) -> None:
+def lay_out(source: Path, folder: Path, images: int | None = None) -> None:
     """Lays out a data set; one that lies there already is taken as it is.
 
     Args:
@@ -34,39 +28,21 @@ def prepare(source: Path, folder: Path, images: int | None = None) -> None:
 
     Raises:
         DataError: images or annotations that can't be used.
-        ConfigError: another number of images was laid out there before.
     """
     if (folder / "yolo" / "data.yaml").is_file():
-        check_count(source, folder, images)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("images", "train.json", "val.json"):
-        if name == "train.json" and images is not None:
-            write_first(source / name, images, folder / name)
-        else:
-            link(source / name, folder / name)
-    skeleton = None
-    for split in SPLITS:
-        dataset = CocoPose(folder / "images", folder / f"{split}.json", skeleton=skeleton)
-        skeleton = dataset.skeleton
-        write_yolo_split(dataset, folder / "yolo", split)
-    assert skeleton is not None
-    write_yolo_data(folder / "yolo", skeleton, SPLITS)
+    link(source / "images", folder / "images")
+    link(source / "val.json", folder / "val.json")
+    write_first(source / "train.json", images, folder / "train.json")
+    train = CocoPose(folder / "images", folder / "train.json")
+    val = CocoPose(folder / "images", folder / "val.json", skeleton=train.skeleton)
+    write_yolo_split(train, folder / "yolo", "train")
+    write_yolo_split(val, folder / "yolo", "val")
+    write_yolo_data(folder / "yolo", train.skeleton)
 
 
-def check_count(source: Path, folder: Path, images: int | None) -> None:
-    """Whether as many training images lie there as are asked for.
-
-    Raises:
-        ConfigError: they don't.
-    """
-    there, here = (len(read_json(place / "train.json", "annotation file")["images"]) for place in (folder, source))
-    wanted = here if images is None else min(images, here)
-    if there != wanted:
-        raise ConfigError(f"{folder} has {there} training images, not the {wanted} asked for. Name another --output.")
-
-
-def write_first(source: Path, images: int, path: Path) -> None:
+def write_first(source: Path, images: int | None, path: Path) -> None:
     """Annotations of the first images only."""
     content = read_json(source, "annotation file")
     write_annotations(path, with_images(content, {image["id"] for image in content["images"][:images]}))
@@ -89,12 +65,12 @@ def write_yolo_split(dataset: CocoPose, folder: Path, split: str) -> None:
         (labels / f"{name}.txt").write_text("\n".join(yolo_lines(dataset, index)))
 
 
-def write_yolo_data(folder: Path, skeleton: Skeleton, splits: tuple[str, ...]) -> None:
-    """data.yaml, in the part of YAML that is JSON; the last of the splits is validated on."""
+def write_yolo_data(folder: Path, skeleton: Skeleton, val: str = "val") -> None:
+    """data.yaml, in the part of YAML that is JSON."""
     data = {
         "path": str(folder.resolve()),
-        "train": f"images/{splits[0]}",
-        "val": f"images/{splits[-1]}",
+        "train": "images/train",
+        "val": f"images/{val}",
         "names": {0: skeleton.category},
         "nc": 1,
         "channels": 3,
@@ -105,14 +81,13 @@ def write_yolo_data(folder: Path, skeleton: Skeleton, splits: tuple[str, ...]) -
 
 
 def yolo_lines(dataset: CocoPose, index: int) -> list[str]:
-    """One line a person: class, box centre and size, x y v of each joint, all relative to the image, in [0, 1]."""
+    """One line a person: class, box centre and size, x y v of each keypoint, relative to the image, in [0, 1]."""
     height, width = dataset.size(index)
     labels = dataset.annotation(index)
     corners = (labels.boxes.astype(np.float64) / [width, height, width, height]).clip(0, 1)
-    joints = labels.keypoints.astype(np.float64) / [width, height, 1]
-    joints[..., :2] = joints[..., :2].clip(0, 1)
+    keypoints = labels.keypoints.astype(np.float64) / [width, height, 1]
+    keypoints[..., :2] = keypoints[..., :2].clip(0, 1)
     boxes = np.hstack([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]])
-    return [
-        " ".join(f"{value:.6g}" for value in (0, *box, *person.reshape(-1)))
-        for box, person in zip(boxes, joints, strict=True)
-    ]
+    numbers = keypoints.reshape(len(boxes), 3 * keypoints.shape[1])
+    rows = np.hstack([np.zeros((len(boxes), 1)), boxes, numbers])
+    return [" ".join(f"{value:.6g}" for value in row) for row in rows]
