@@ -106,7 +106,7 @@ def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tu
     """
     if checkpoint is None:
         return build_config(given)
-    from sia.io.weights import read_description
+    from sia.registry import read_description
     from stages.training.state import read_training
 
     model, _ = read_description(checkpoint, given["resume"])

@@ -6,7 +6,6 @@ B images, N patches of width D, G groups of M tokens in training (1 otherwise), 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,32 +19,8 @@ from sia.modules.detection_tokens import DetectionTokens, DuplicateSuppression
 from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
 from sia.modules.roi_keypoint_head import Heatmaps, RoIKeypointHead, RoIs, rois_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
+from sia.registry import ROI_SCORE_THRESH, HeadConfig
 from sia.sia_vision import Backbone, ConvStem, Features
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """The numbers that differ between sizes.
-
-    Attributes:
-        tokens: M detection tokens.
-        groups: G, token groups in training.
-        token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
-        hidden_dim: width of the light decoder and of the refiner.
-        layers: layers of the light decoder and of the refiner.
-        people: R, the most people that can be found: the best tokens, each of which gets a crop.
-        roi_channels: channels of the RoI keypoint head at the resolution of its heatmaps.
-        roi_size: pixels along the crop of each person that the RoI keypoint head reads.
-    """
-
-    tokens: int = 100
-    groups: int = 2
-    token_blocks: int = 4
-    hidden_dim: int = 256
-    layers: int = 3
-    people: int = 40
-    roi_channels: int = 64
-    roi_size: int = 96
 
 
 def drop_unused_blocks(backbone: Backbone, depth: int, keep_norm: bool) -> None:
@@ -68,9 +43,6 @@ def scale_gradient(features: Tensor) -> Tensor:
     """The same values; the gradient is scaled by `TOKEN_GRADIENT`."""
     return features.detach() + TOKEN_GRADIENT * (features - features.detach())
 
-
-ROI_SCORE_THRESH = 0.1
-"""Score from which on the RoI keypoint head runs for a person: docs/benchmarks.md has what others cost and save."""
 
 POSSIBLE, OTHERS = 0.01, 1
 """In training, from which score on, and how many, unmatched tokens of an image get a crop, to learn their score."""

@@ -1,34 +1,61 @@
-"""The one place where models are named and built."""
+"""The one place where models are named, described and built. Nothing here loads torch before a model is built."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
-import torch
 from msgspec import Meta
-from torch import Tensor
 
-from sia.backbones.build import SIZES, build_backbone
-from sia.backbones.pretrained_weights import load_backbone_weights
 from sia.commands.values import SIDES
-from sia.errors import ConfigError
+from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.first_edition import rename_fields
 from sia.io.stored import Finite
-from sia.model import HeadConfig, PoseModel
-from sia.sia_pose import SiaPose
-from sia.sia_pose_decoder_led import SiaPoseDecoderLed
-from sia.sia_pose_simple import SiaPoseSimple
-from sia.sia_vision import Backbone
+from sia.skeletons.skeleton import Skeleton
 
-MODELS: dict[str, type[SiaPoseSimple] | type[SiaPoseDecoderLed]] = {
-    "sia_pose_simple": SiaPoseSimple,
-    "sia_pose": SiaPose,
-    "sia_pose_decoder_led": SiaPoseDecoderLed,
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sia.model import PoseModel
+    from sia.sia_pose_decoder_led import SiaPoseDecoderLed
+    from sia.sia_pose_simple import SiaPoseSimple
+
+MODELS = {
+    "sia_pose_simple": "SiaPoseSimple",
+    "sia_pose": "SiaPose",
+    "sia_pose_decoder_led": "SiaPoseDecoderLed",
 }
+"""The variants: each a module of `sia`, and a class in it."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The numbers that differ between sizes.
+
+    Attributes:
+        tokens: M detection tokens.
+        groups: G, token groups in training.
+        token_blocks: how many of the last blocks the tokens join (`sia_pose_simple`, `sia_pose`).
+        hidden_dim: width of the light decoder and of the refiner.
+        layers: layers of the light decoder and of the refiner.
+        people: R, the most people that can be found: the best tokens, each of which gets a crop.
+        roi_channels: channels of the RoI keypoint head at the resolution of its heatmaps.
+        roi_size: pixels along the crop of each person that the RoI keypoint head reads.
+    """
+
+    tokens: int = 100
+    groups: int = 2
+    token_blocks: int = 4
+    hidden_dim: int = 256
+    layers: int = 3
+    people: int = 40
+    roi_channels: int = 64
+    roi_size: int = 96
+
 
 HEAD_CONFIGS: dict[str, HeadConfig] = {
     "p32": HeadConfig(groups=1, token_blocks=2, hidden_dim=64, layers=2, roi_channels=32, roi_size=64),
@@ -47,8 +74,14 @@ ROI_SIZES = 32, 512
 FIRST_ROI_SIZE = 64
 """That of weights saved before it could be chosen."""
 
+ROI_SCORE_THRESH = 0.1
+"""Score from which on the RoI keypoint head runs for a person: docs/benchmarks.md has what others cost and save."""
+
 MOST_KEYPOINTS = 4096
 """Of one model: no skeleton has nearly as many."""
+
+OURS = "Use best.pt or last.pt of a run of train_pose.py."
+"""What to do about a file that is no checkpoint."""
 
 Side = Annotated[int, Meta(ge=1, le=SIDES[1])]
 
@@ -59,7 +92,7 @@ class ModelConfig:
 
     Attributes:
         name: a key of `MODELS`.
-        size: a key of `SIZES`; with a backbone of another width it still sets tokens, groups and decoder.
+        size: a key of `HEAD_CONFIGS`; with a backbone of another width it still sets tokens, groups and decoder.
         num_keypoints: K.
         image_size: (height, width) in pixels that the model was trained at.
         mean_pose: K rows of x, y relative to the box: (keypoint - centre) / (width, height).
@@ -79,7 +112,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_known("model", self.name, list(MODELS))
-        _check_known("size", self.size, list(SIZES))
+        _check_known("size", self.size, list(HEAD_CONFIGS))
         lengths = (len(self.mean_pose), len(self.sigmas))
         if lengths != (self.num_keypoints, self.num_keypoints):
             raise ConfigError(
@@ -112,9 +145,35 @@ class ModelConfig:
         return head_config if self.roi_size is None else replace(head_config, roi_size=self.roi_size)
 
 
+def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelConfig, Skeleton]:
+    """The model and the skeleton that a checkpoint was saved with.
+
+    Raises:
+        WeightsError: there is none, or it contradicts itself.
+    """
+    try:
+        config = ModelConfig.from_dict(payload["model_config"])
+        skeleton = msgspec.convert(payload["skeleton"], Skeleton)
+    except (LookupError, TypeError, ValueError, RecursionError, ConfigError, DataError) as error:
+        raise WeightsError(
+            f"{source} doesn't describe a SIA Pose model ({type(error).__name__}: {error}). {OURS}"
+        ) from error
+    if config.num_keypoints != skeleton.num_keypoints:
+        raise WeightsError(
+            f"{source} contradicts itself: a model of {config.num_keypoints} keypoints, "
+            f"a skeleton of {skeleton.num_keypoints}."
+        )
+    return config, skeleton
+
+
 def list_models() -> list[str]:
     """What `-MODEL` takes."""
     return list(MODELS)
+
+
+def model_class(name: str) -> type[SiaPoseSimple] | type[SiaPoseDecoderLed]:
+    """The class of a variant; its module, and torch, are loaded now."""
+    return cast("type[SiaPoseSimple]", getattr(importlib.import_module(f"sia.{name}"), MODELS[name]))
 
 
 def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | None = None) -> PoseModel:
@@ -129,11 +188,16 @@ def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | N
         ConfigError: no such model, size or backbone.
         WeightsError: backbone weights of which not every key fits.
     """
-    backbone: Backbone = build_backbone(config.size, config.backbone, config.image_size)
+    import torch
+
+    from sia.backbones.build import build_backbone
+    from sia.backbones.pretrained_weights import load_backbone_weights
+
+    backbone = build_backbone(config.size, config.backbone, config.image_size)
     if backbone_weights is not None:
         backbone.loaded = load_backbone_weights(backbone, dict(backbone_weights))
     mean_pose, sigmas = torch.tensor(config.mean_pose), torch.tensor(config.sigmas)
-    return MODELS[config.name](backbone, config.head_config, mean_pose, sigmas)
+    return model_class(config.name)(backbone, config.head_config, mean_pose, sigmas)
 
 
 def _check_known(what: str, value: str, known: list[str]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sia.model import HeadConfig
 from sia.modules.refiner import PoseRefiner
 from sia.outputs import Prediction
+from sia.registry import HeadConfig
 from sia.sia_pose_simple import SiaPoseSimple
 from sia.sia_vision import Backbone, Features
 

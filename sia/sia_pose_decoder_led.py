@@ -5,10 +5,11 @@ from __future__ import annotations
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.model import HeadConfig, PoseModel, drop_unused_blocks
+from sia.model import PoseModel, drop_unused_blocks
 from sia.modules.layers import Attention, FeedForward
 from sia.modules.person_head import Reference
 from sia.outputs import Prediction
+from sia.registry import HeadConfig
 from sia.sia_vision import Backbone, Features
 
 KEPT_BLOCKS = 2 / 3

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sia.model import HeadConfig, PoseModel, drop_unused_blocks
+from sia.model import PoseModel, drop_unused_blocks
 from sia.modules.person_head import Reference
 from sia.outputs import Prediction
+from sia.registry import HeadConfig
 from sia.sia_vision import Backbone, Features, one_way_mask
 
 

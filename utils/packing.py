@@ -14,8 +14,8 @@ from torch import Tensor
 from sia.backbones.pretrained_weights import resize_positions
 from sia.errors import WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
-from sia.io.weights import check_described, load_weights, read_description
-from sia.registry import ModelConfig, create_model
+from sia.io.weights import check_described, load_weights
+from sia.registry import ModelConfig, create_model, read_description
 
 KEPT = ("format", "model_config", "skeleton", "metrics")
 

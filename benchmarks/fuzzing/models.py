@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -24,14 +25,14 @@ from sia.io.checkpoint import FORMAT, save_checkpoint
 from sia.registry import ModelConfig, create_model
 from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.predictor import Predictor
-from sia.runtimes.runtime import TorchRuntime
+from sia.runtimes.torch_runtime import TorchRuntime
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.training import train as baseline
 from stages.training.pretrained import load_pretrained
 from stages.training.trainer import Trainer
 from utils.packing import mean_of, pack
 
-IMAGE = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+IMAGE = np.zeros((1, 3, 64, 64), np.uint8)
 ONE = torch.ones(4, 4)
 ODD_ENTRIES: tuple[Any, ...] = (
     *ODD, ONE, torch.tensor(1.0), torch.ones(0), torch.full((4, 4), torch.nan), ONE.double(), ONE.to(torch.complex64),
@@ -135,6 +136,7 @@ def make_exports(folder: Path) -> Sequence[Path]:
 
 def read_exports(path: Path) -> None:
     """As inference does."""
+
     Predictor.load(path, "cpu").runtime.find(IMAGE)
 
 

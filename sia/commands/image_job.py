@@ -89,7 +89,7 @@ class ImageJob:
 
     def _batches(self) -> Iterator[dict[int, Image]]:
         """Images by number, read as they are needed."""
-        size = self.args.batch_size or (1 if self.predictor.device.torch.type == "cpu" else 8)
+        size = self.args.batch_size or (1 if self.predictor.device.type == "cpu" else 8)
         batch: dict[int, Image] = {}
         for number in range(len(self.files)):
             image = self._read(number)

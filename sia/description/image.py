@@ -14,7 +14,6 @@ from sia.description.chat_server import ChatServer
 from sia.description.facts import measure
 from sia.description.language_model import LanguageModel
 from sia.description.llm_flags import check_llm
-from sia.description.local_model import LocalModel
 from sia.description.writer import DescriptionWriter
 from sia.io.output_file import write_json, write_text
 from sia.people import People
@@ -33,7 +32,11 @@ def make_model(llm: str | None, url: str | None, seed: int = 0, device: str = "c
     check_llm(llm, url)
     if llm is None:
         return None
-    return ChatServer(url, llm, seed) if url is not None else LocalModel(llm, device)
+    if url is not None:
+        return ChatServer(url, llm, seed)
+    from sia.description.local_model import LocalModel  # the only thing here that needs torch
+
+    return LocalModel(llm, device)
 
 
 def describe_image(

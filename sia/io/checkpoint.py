@@ -16,11 +16,9 @@ from torch import Tensor
 
 from sia.errors import OutputError, WeightsError, first_line
 from sia.io.first_edition import rename_checkpoint
-from sia.io.input_file import check_input_file
+from sia.io.input_file import broken_weights, check_weights_file
 
 FORMAT = "sia_pose/1"
-PACKED, SMALL = 8, 1 << 26
-"""A file may unpack to so many times its size, and to so many bytes more: PyTorch itself doesn't pack at all."""
 DEEPEST, MOST_ENTRIES = 64, 20_000_000
 """Levels and entries of what is in a file."""
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -102,37 +100,9 @@ def _has_tensor(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(v, Tensor) or (isinstance(v, Mapping) and _has_tensor(v)) for v in content.values())
 
 
-def check_file(path: Path) -> None:
-    """Whether a file of weights is there and can be read, and how large it would be when it is unpacked.
-
-    Raises:
-        WeightsError: it is missing, empty, no regular file, can't be read, or is a bomb.
-    """
-    check_input_file(path, "Give the path of a weights file.", WeightsError)
-    size = path.stat().st_size
-    if not size:
-        raise WeightsError(f"{path} is empty. Copy or download it again.")
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except Exception as error:  # zipfile raises whatever a broken directory makes it trip over
-        raise _broken(path) from error
-    if unpacked > PACKED * size + SMALL:
-        raise WeightsError(
-            f"{path} has {size:,} bytes, but would unpack to {unpacked:,}: weights can't be packed like this. "
-            "Copy or download it again, from its maker."
-        )
-
-
-def _broken(path: Path, what: str = "weights file") -> WeightsError:
-    return WeightsError(f"{path} is broken or no {what}. Copy or download it again.")
-
-
 def _read_pickle(path: Path) -> Any:
     """weights_only always, and no second try without it: a pickle can run any program."""
-    check_file(path)
+    check_weights_file(path)
     try:
         with warnings.catch_warnings():  # torch wonders at pickles by other programs; the error says it all
             warnings.simplefilter("ignore")
@@ -146,7 +116,7 @@ def _read_pickle(path: Path) -> Any:
                 f"{path} holds something else than tensors and plain values, and is not loaded: it could run a program "
                 "on this machine. Ask its maker for a .safetensors file."
             ) from error
-        raise _broken(path) from error
+        raise broken_weights(path) from error
     _check_content(content, path)
     return content
 
@@ -154,11 +124,11 @@ def _read_pickle(path: Path) -> Any:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    check_file(path)
+    check_weights_file(path)
     try:
         content = load_file(path)
     except Exception as error:  # its own kind, and what torch raises of odd types and shapes
-        raise _broken(path, "safetensors file") from error
+        raise broken_weights(path, "safetensors file") from error
     _check_content(content, path)
     return content
 

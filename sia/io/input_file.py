@@ -6,13 +6,17 @@ import argparse
 import os
 import re
 import stat
+import zipfile
 from pathlib import Path
 
-from sia.errors import DataError, SiaError
+from sia.errors import DataError, SiaError, WeightsError
 
 MAX_PIXELS = 100_000_000
 """Most pixels of one image or video frame that is decoded unless the user raises it: with them inference takes 2 GB."""
 _LIMIT = "SIA_MAX_PIXELS"
+
+PACKED, SMALL = 8, 1 << 26
+"""A file may unpack to so many times its size, and to so many bytes more: PyTorch itself doesn't pack at all."""
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+(.+)")
 """An address after `Path` took a slash out of it; one letter is a drive."""
@@ -45,6 +49,35 @@ def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaE
         raise error(f"Can't read {path}: it is {what}. {hint}")
     if not os.access(path, os.R_OK):
         raise error(f"Can't read {path}: no permission. {hint}")
+
+
+def check_weights_file(path: Path) -> None:
+    """Whether a file of weights is there and can be read, and how large it would be when it is unpacked.
+
+    Raises:
+        WeightsError: it is missing, empty, no regular file, can't be read, or is a bomb.
+    """
+    check_input_file(path, "Give the path of a weights file.", WeightsError)
+    size = path.stat().st_size
+    if not size:
+        raise WeightsError(f"{path} is empty. Copy or download it again.")
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except Exception as error:  # zipfile raises whatever a broken directory makes it trip over
+        raise broken_weights(path) from error
+    if unpacked > PACKED * size + SMALL:
+        raise WeightsError(
+            f"{path} has {size:,} bytes, but would unpack to {unpacked:,}: weights can't be packed like this. "
+            "Copy or download it again, from its maker."
+        )
+
+
+def broken_weights(path: Path, what: str = "weights file") -> WeightsError:
+    """What to raise of one that can't be read as what it should be."""
+    return WeightsError(f"{path} is broken or no {what}. Copy or download it again.")
 
 
 def pixel_limit() -> int:

@@ -1,4 +1,4 @@
-"""What a checkpoint says about its model, and its weights into a model: every one or none."""
+"""The weights of a checkpoint into a model: every one or none."""
 
 from __future__ import annotations
 
@@ -6,39 +6,14 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import torch
 from torch import nn
 
 from sia.backbones.build import OWN
 from sia.backbones.pretrained_weights import with_native_side
-from sia.errors import ConfigError, DataError, WeightsError, first_line
+from sia.errors import ConfigError, WeightsError, first_line
 from sia.model import PoseModel
-from sia.registry import ModelConfig, create_model
-from sia.skeletons.skeleton import Skeleton
-
-_OURS = "Use best.pt or last.pt of a run of train_pose.py."
-
-
-def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelConfig, Skeleton]:
-    """The model and the skeleton that a checkpoint was saved with.
-
-    Raises:
-        WeightsError: there is none, or it contradicts itself.
-    """
-    try:
-        config = ModelConfig.from_dict(payload["model_config"])
-        skeleton = msgspec.convert(payload["skeleton"], Skeleton)
-    except (LookupError, TypeError, ValueError, RecursionError, ConfigError, DataError) as error:
-        raise WeightsError(
-            f"{source} doesn't describe a SIA Pose model ({type(error).__name__}: {error}). {_OURS}"
-        ) from error
-    if config.num_keypoints != skeleton.num_keypoints:
-        raise WeightsError(
-            f"{source} contradicts itself: a model of {config.num_keypoints} keypoints, "
-            f"a skeleton of {skeleton.num_keypoints}."
-        )
-    return config, skeleton
+from sia.registry import OURS, ModelConfig, create_model
 
 
 def check_described(config: ModelConfig, weights: object, source: object) -> None:
@@ -51,7 +26,7 @@ def check_described(config: ModelConfig, weights: object, source: object) -> Non
         with torch.device("meta"):
             model = create_model(config)
     except (ConfigError, RuntimeError, ValueError, TypeError, AssertionError) as error:  # the latter are timm's
-        raise WeightsError(f"{source} describes a model that can't be built: {first_line(error)}. {_OURS}") from error
+        raise WeightsError(f"{source} describes a model that can't be built: {first_line(error)}. {OURS}") from error
     check_weights(model, weights, source)
 
 
@@ -80,7 +55,7 @@ def check_weights(model: nn.Module, weights: object, source: object, hint: str =
         WeightsError: these are no weights, keys are missing, unknown, or of another shape, or values are not finite.
     """
     if not isinstance(weights, Mapping):
-        raise WeightsError(f"{source} holds no weights. {_OURS}")
+        raise WeightsError(f"{source} holds no weights. {OURS}")
     expected = model.state_dict()
     weights = with_native_side(weights)
     keys = {key for key in weights if isinstance(key, str)}

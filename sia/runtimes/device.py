@@ -1,29 +1,45 @@
-"""Where the model runs, and why."""
+"""Where the model runs, and why. PyTorch is asked only where it is what runs the model."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from sia.errors import ConfigError, first_line
+
+if TYPE_CHECKING:
+    import torch
+    from torch import device as TorchDevice
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device that works, the reason it was taken, and what the user should know about one left idle."""
+    """A device that works, as PyTorch calls it, why it was taken, and what the user should know about one left idle."""
 
-    torch: torch.device
+    name: str
     reason: str
     warning: str = ""
 
+    @property
+    def type(self) -> str:
+        """The name without its number: ``cpu``, ``cuda`` or ``mps``."""
+        return self.name.split(":")[0]
+
+    @property
+    def torch(self) -> TorchDevice:
+        """For PyTorch, which is loaded now."""
+        import torch
+
+        return torch.device(self.name)
+
     def __str__(self) -> str:
-        return f"{self.torch} ({self.reason})"
+        return f"{self.name} ({self.reason})"
 
 
 def choose_device(wanted: str = "auto") -> Device:
@@ -42,7 +58,7 @@ def choose_device(wanted: str = "auto") -> Device:
     problem = _cuda_problem(wanted) if kind == "cuda" else _mps_problem()
     if problem:
         raise ConfigError(f"--device {wanted} can't be used: {problem}. Use --device auto or cpu.")
-    return Device(torch.device(wanted), f"{_name(wanted)}, as asked by --device {wanted}")
+    return Device(wanted, f"{_name(wanted)}, as asked by --device {wanted}")
 
 
 def choose_cpu(wanted: str, library: str) -> Device:
@@ -65,21 +81,23 @@ def choose_cpu(wanted: str, library: str) -> Device:
 
 def _best() -> Device:
     if not _cuda_problem("cuda"):
-        return Device(torch.device("cuda"), f"{_name('cuda')}, found by --device auto")
+        return Device("cuda", f"{_name('cuda')}, found by --device auto")
     if not _mps_problem():
-        return Device(torch.device("mps"), f"{_name('mps')}, found by --device auto")
+        return Device("mps", f"{_name('mps')}, found by --device auto")
     return _cpu("no GPU that PyTorch can use", _idle_gpu(f" PyTorch can't use it: {_cuda_problem('cuda')}."))
 
 
 def _cpu(why: str, warning: str) -> Device:
-    threads = torch.get_num_threads()
-    return Device(torch.device("cpu"), f"{why}; {threads} thread{'s' if threads != 1 else ''}", warning)
+    threads = cpu_threads()
+    return Device("cpu", f"{why}; {threads} thread{'s' if threads != 1 else ''}", warning)
 
 
 def _idle_gpu(advice: str) -> str:
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # loaded, it knows best
+    if torch is not None and torch.cuda.is_available():
         return f"The GPU {torch.cuda.get_device_name()} is present but unused.{advice}"
-    if torch.backends.mps.is_available():
+    is_apple = (platform.system(), platform.machine()) == ("Darwin", "arm64")
+    if torch.backends.mps.is_available() if torch is not None else is_apple:
         return f"Apple's GPU is present but unused.{advice}"
     if Path("/proc/driver/nvidia/version").exists():
         return f"An NVIDIA GPU seems to be present but is unused.{advice}"
@@ -87,6 +105,8 @@ def _idle_gpu(advice: str) -> str:
 
 
 def _cuda_problem(wanted: str) -> str:
+    import torch
+
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this PyTorch ({torch.__version__}) was built without CUDA"
     if not torch.cuda.is_available():
@@ -99,17 +119,23 @@ def _cuda_problem(wanted: str) -> str:
 
 
 def _mps_problem() -> str:
+    import torch
+
     return "" if torch.backends.mps.is_available() else "PyTorch finds no Apple GPU"
 
 
 def _name(wanted: str) -> str:
     if wanted.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(wanted)
     return f"Apple GPU of {platform.machine()}"
 
 
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16 products: without them, bf16 is slower than fp32."""
+    import torch
+
     if device.type == "cuda":
         with torch.cuda.device(device):  # the question is about the current one
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -119,11 +145,15 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it, else float32: emulated bfloat16 can be fifteen times as slow."""
+    import torch
+
     return torch.bfloat16 if multiplies_bf16(device) else torch.float32
 
 
 def autocast(device: torch.device) -> torch.autocast:
     """The context of `fastest_dtype`; nothing changes in it where that is float32."""
+    import torch
+
     dtype = fastest_dtype(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
 
@@ -136,3 +166,18 @@ def usable_cores() -> int:
         share, period = quota.read_text().split()
         usable = usable if share == "max" else min(usable, max(1, int(share) // int(period)))
     return usable
+
+
+def cpu_threads() -> int:
+    """How many threads a model on the CPU gets: those of PyTorch where it is loaded, else as many as it would take."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else min(usable_cores(), _physical_cores())
+
+
+def _physical_cores() -> int:
+    """Of this machine; two threads of one core would wait for each other."""
+    siblings = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
+    return len({path.read_text() for path in siblings}) or os.cpu_count() or 1

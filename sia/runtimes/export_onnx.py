@@ -12,14 +12,16 @@ import torch
 
 from sia.errors import ConfigError, first_line
 from sia.io.optional import need
-from sia.runtimes.graph import AXES, INPUT, OUTPUTS, quiet, trace
-from sia.runtimes.runtime import METADATA, Description, TorchRuntime
+from sia.runtimes.graph import AXES, quiet, trace
+from sia.runtimes.metadata import METADATA, ModelMetadata
+from sia.runtimes.runtime import INPUT, OUTPUTS
+from sia.runtimes.torch_runtime import TorchRuntime
 
 OPSET = 18
 """The oldest that has all of the graph's operations."""
 
 
-def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) -> Description:
+def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) -> ModelMetadata:
     """Writes the file.
 
     Batch, height and width stay free, except for backbones that compute with the sides of the image in Python
@@ -102,7 +104,7 @@ def _take_no_image(graph: Any) -> None:
     graph.node.extend(nodes)
 
 
-def _save(model: Any, description: Description, path: Path) -> None:
+def _save(model: Any, description: ModelMetadata, path: Path) -> None:
     """Names every node after its module, and drops the exporter's notes, which hold paths of this machine."""
     graph = model.graph
     for number, node in enumerate(graph.node):

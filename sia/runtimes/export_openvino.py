@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from sia.errors import OutputError
 from sia.io.optional import need
-from sia.runtimes.graph import INPUT, quiet
+from sia.runtimes.graph import quiet
+from sia.runtimes.metadata import METADATA, ModelMetadata
 from sia.runtimes.openvino_runtime import new_core
-from sia.runtimes.runtime import METADATA, Description
+from sia.runtimes.runtime import INPUT
 
 QUANTISED = "(backbone[.]vit[.]blocks|RoI keypoint head[.]body)[.]"
 """Start of the names of the nodes that int8 is for: most of the work. Stem and what computes places have to be finer
@@ -24,7 +25,7 @@ than a 255th of their range. docs/export.md has what it costs and saves.
 """
 
 
-def export_openvino(onnx_path: Path, path: Path, description: Description) -> None:
+def export_openvino(onnx_path: Path, path: Path, description: ModelMetadata) -> None:
     """Writes path (.xml) and the .bin beside it.
 
     Raises:
@@ -36,8 +37,8 @@ def export_openvino(onnx_path: Path, path: Path, description: Description) -> No
 
 
 def export_int8(
-    onnx_path: Path, path: Path, description: Description, images: Sequence[NDArray[np.uint8]]
-) -> Description:
+    onnx_path: Path, path: Path, description: ModelMetadata, images: Sequence[NDArray[np.uint8]]
+) -> ModelMetadata:
     """The same with transformer blocks and RoI keypoint head in int8, its ranges measured on images.
 
     Args:
@@ -70,7 +71,7 @@ def export_int8(
     return described
 
 
-def _save(library: Any, model: Any, path: Path, description: Description) -> None:
+def _save(library: Any, model: Any, path: Path, description: ModelMetadata) -> None:
     model.set_rt_info(description.to_json(), [METADATA])
     try:
         library.save_model(model, path, compress_to_fp16=False)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.overrides import TorchFunctionMode
 
 from sia.model import PoseModel
-from sia.modules.postprocess import Decoded, decode
-from sia.runtimes.resize import PortableResize
-
-INPUT, OUTPUTS = "images", ("scores", "boxes", "keypoints")
-"""Names of the graph's input and outputs."""
+from sia.modules.postprocess import decode
+from sia.runtimes.metadata import smallest_side
 
 AXES = {0: "batch", 2: "height", 3: "width"}
 """Axes of the input that may have any length."""
 
-SMALLEST_SIDE = 32
-"""In pixels."""
-
 _EXAMPLE = (13, 17)
 """Rows and columns of patches to trace with: unlike each other and any usual grid, so that no two seem to be one."""
+
+SHARPNESS = -0.5
+"""The cubic's parameter in torch's antialiased interpolation, that of Pillow."""
 
 
 class PoseGraph(nn.Module):
@@ -36,27 +36,8 @@ class PoseGraph(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Finds people.
-
-        Args:
-            images: (B, 3, H, W) uint8 RGB.
-
-        Returns:
-            scores (B, R), boxes (B, R, 4) x1 y1 x2 y2, keypoints (B, R, K, 3) x y confidence; input pixels, best first.
-        """
-        found = decode(self.model(images), (images.shape[-2], images.shape[-1]))
-        return found.scores, found.boxes, torch.cat([found.keypoints, found.confidences[..., None]], dim=-1)
-
-
-def decoded_from(outputs: Sequence[Tensor]) -> Decoded:
-    """What `PoseGraph` returns, as the rest of the project takes it."""
-    scores, boxes, keypoints = outputs
-    return Decoded(scores, boxes, keypoints[..., :2], keypoints[..., 2])
-
-
-def smallest_side(patch: int) -> int:
-    """Least pixels along the input of a graph of any size; more than one patch, which can't be told from many."""
-    return max(SMALLEST_SIDE, patch + 1)
+        """Images (B, 3, H, W) uint8 RGB -> what `sia.runtimes.runtime.Decoded` describes."""
+        return decode(self.model(images), (images.shape[-2], images.shape[-1]))
 
 
 def trace(model: PoseModel, fixed_size: tuple[int, int] | None = None) -> ExportedProgram:
@@ -93,3 +74,44 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+class PortableResize(TorchFunctionMode):
+    """Inside this context, learned positions are interpolated by `resize_bicubic`, so the grid may stay unknown."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Replaces the antialiased bicubic interpolation only."""
+        options = kwargs or {}
+        if func is F.interpolate and options.get("mode") == "bicubic" and options.get("antialias"):
+            return resize_bicubic(args[0], options["size"])
+        return func(*args, **options)
+
+
+def resize_bicubic(values: Tensor, size: Sequence[int]) -> Tensor:
+    """values (B, C, h, w) -> (B, C, H, W), as F.interpolate(..., mode="bicubic", antialias=True) does it."""
+    rows, columns = (_weights(old, new, values) for old, new in zip(values.shape[2:], size, strict=True))
+    resized: Tensor = rows @ values @ columns.T
+    return resized
+
+
+def _weights(old: int, new: int, like: Tensor) -> Tensor:
+    """(new, old) fraction of each old cell in each new one; the identity where the sizes agree."""
+    centres = (torch.arange(new, dtype=like.dtype, device=like.device)[:, None] + 0.5) * (old / new)
+    cells = torch.arange(old, dtype=like.dtype, device=like.device) + 0.5
+    width: Any = torch.sym_max(old / new, 1.0)
+    shares = _cubic((cells - centres).abs() / width)
+    return shares / shares.sum(1, keepdim=True)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys, Cubic convolution interpolation (1981), equation 4, with the parameter free."""
+    a = SHARPNESS
+    near = ((a + 2) * distance - (a + 3)) * distance.square() + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))

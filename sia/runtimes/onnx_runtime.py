@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from sia.errors import WeightsError, first_line
-from sia.io.checkpoint import check_file
+from sia.io.input_file import check_weights_file
 from sia.io.optional import need
-from sia.modules.postprocess import Decoded
-from sia.runtimes.device import Device, choose_cpu
-from sia.runtimes.graph import INPUT, OUTPUTS, decoded_from
-from sia.runtimes.runtime import METADATA, Description, Runtime
+from sia.runtimes.device import Device, choose_cpu, cpu_threads
+from sia.runtimes.metadata import METADATA, ModelMetadata
+from sia.runtimes.runtime import INPUT, OUTPUTS, Decoded, Runtime
 
 
 class OnnxRuntime(Runtime):
     """ONNX Runtime on the CPU, with as many threads as PyTorch would use."""
 
-    def __init__(self, description: Description, device: Device, source: object, session: Any) -> None:
+    def __init__(self, description: ModelMetadata, device: Device, source: object, session: Any) -> None:
         super().__init__(description, device, source)
         self._session = session
 
@@ -34,18 +33,18 @@ class OnnxRuntime(Runtime):
         """
         library = need("onnxruntime", f"Running {path}")
         chosen = choose_cpu(device, f"ONNX Runtime {library.__version__}")
-        check_file(path)
+        check_weights_file(path)
         options = library.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = cpu_threads()
         options.log_severity_level = 4  # what goes wrong is raised as well
         try:
             session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             metadata = session.get_modelmeta().custom_metadata_map  # its text may be damaged
         except Exception as error:  # the library has a class of its own for each kind of damage
             raise WeightsError(f"{path} is broken or no ONNX file. Export or copy it again.") from error
-        return cls(Description.from_json(metadata.get(METADATA), path), chosen, path, session)
+        return cls(ModelMetadata.from_json(metadata.get(METADATA), path), chosen, path, session)
 
-    def find(self, images: Tensor) -> Decoded:
+    def find(self, images: NDArray[np.uint8]) -> Decoded:
         """See `Runtime`.
 
         Raises:
@@ -53,7 +52,6 @@ class OnnxRuntime(Runtime):
         """
         self.check_size((images.shape[-2], images.shape[-1]))
         try:
-            found = self._session.run(OUTPUTS, {INPUT: images.contiguous().numpy()})
+            return Decoded(*self._session.run(OUTPUTS, {INPUT: np.ascontiguousarray(images)}))
         except Exception as error:  # as above
-            raise WeightsError(f"{self.source} can't be run on {tuple(images.shape)}: {first_line(error)}") from error
-        return decoded_from([torch.from_numpy(part) for part in found])
+            raise WeightsError(f"{self.source} can't be run on {images.shape}: {first_line(error)}") from error

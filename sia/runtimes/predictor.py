@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sia.errors import DataError, WeightsError
 from sia.io.images import pixels_of, read_image
 from sia.io.letterbox import letterbox_image
-from sia.modules.postprocess import Decoded, to_original
+from sia.io.optional import need
 from sia.people import People
 from sia.runtimes.device import Device
 from sia.runtimes.onnx_runtime import OnnxRuntime
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
-from sia.runtimes.runtime import Runtime, TorchRuntime
+from sia.runtimes.runtime import Runtime
 from sia.skeletons.skeleton import Skeleton
 
 RUNTIMES: dict[str, type[Runtime]] = {".onnx": OnnxRuntime, ".xml": OpenVinoRuntime}
-"""What runs a file, by its suffix; PyTorch runs all others."""
-
+"""What runs a file, by its suffix; PyTorch runs all others, and is loaded only for them."""
 
 OneImage = NDArray[np.uint8] | str | os.PathLike[str] | PIL.Image.Image
 Images = OneImage | Iterable[OneImage]
@@ -54,6 +51,16 @@ def _as_array(image: Any) -> NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DataError(f"Images must be (H, W, 3) uint8, but one is {image.shape} {image.dtype}.")
     return image
+
+
+def _runtime_of(path: Path) -> type[Runtime]:
+    suffix = path.suffix.lower()
+    if suffix in RUNTIMES:
+        return RUNTIMES[suffix]
+    need("torch", f"Running {path}")
+    from sia.runtimes.torch_runtime import TorchRuntime
+
+    return TorchRuntime
 
 
 class Predictor:
@@ -94,7 +101,7 @@ class Predictor:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
             ConfigError: the device, this size or these looks can't be had, or a package is missing.
         """
-        runtime = RUNTIMES.get(weight_path.suffix.lower(), TorchRuntime).load(weight_path, device)
+        runtime = _runtime_of(weight_path).load(weight_path, device)
         if roi_score_thresh is not None:
             runtime.set_roi_score_thresh(roi_score_thresh)
         return cls(runtime, image_size)
@@ -130,21 +137,11 @@ class Predictor:
         arrays = [_as_array(image) for image in _several(images)]
         if not arrays:
             return []
-        batch, letterboxes, sizes = self._prepare(arrays)
-        with torch.inference_mode():
-            decoded = self.runtime.find(batch)
-            self._check_finite(decoded)
-            return to_original(decoded, letterboxes, sizes)
-
-    def _check_finite(self, decoded: Decoded) -> None:
-        if not torch.cat([part.flatten() for part in decoded]).isfinite().all():
+        pairs = [letterbox_image(image, self.image_size) for image in arrays]  # the same resize as in validation
+        decoded = self.runtime.find(np.stack([image for image, _ in pairs]).transpose(0, 3, 1, 2))
+        if not decoded.is_finite():
             raise WeightsError(
                 f"The model of {self.runtime.source} gives numbers that are not finite. Its training failed."
             )
-
-    def _prepare(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) uint8 on the device; (B, 3) letterboxes, (B, 2) sizes: the same resize as in validation."""
-        pairs = [letterbox_image(image, self.image_size) for image in images]
-        stacked = torch.from_numpy(np.stack([image for image, _ in pairs])).permute(0, 3, 1, 2)
-        sizes = torch.tensor([image.shape[:2] for image in images])
-        return stacked.to(self.device.torch), torch.tensor([box for _, box in pairs]), sizes
+        letterboxes = np.array([letterbox for _, letterbox in pairs], np.float32)
+        return decoded.to_original(letterboxes, np.array([image.shape[:2] for image in arrays]))

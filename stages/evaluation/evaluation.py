@@ -158,7 +158,7 @@ def prepare_together(
 def prepare(args: argparse.Namespace, ranks: DistributedContext) -> tuple[Predictor, CocoPose, ValidationLoader]:
     """Reads weights and annotations."""
     exported = args.weight_path.suffix.lower() in RUNTIMES  # these choose for themselves
-    device = args.device if ranks.world_size == 1 or exported else str(ranks.device.torch)
+    device = args.device if ranks.world_size == 1 or exported else ranks.device.name
     predictor = Predictor.load(args.weight_path, device, args.imgsz, args.roi_score_thresh)
     dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
     loader = validation_loader(
@@ -168,7 +168,7 @@ def prepare(args: argparse.Namespace, ranks: DistributedContext) -> tuple[Predic
         workers=args.workers,
         rank=ranks.rank,
         world_size=ranks.world_size,
-        pin_memory=predictor.device.torch.type == "cuda",
+        pin_memory=predictor.device.type == "cuda",
     )
     return predictor, dataset, loader
 

@@ -17,9 +17,9 @@ from sia.coco.coco_files import Row, load_ground_truth
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import DataError, SiaError, WeightsError
 from sia.io.results import coco_rows
-from sia.modules.postprocess import to_original
 from sia.people import People
-from sia.runtimes.runtime import Find, torch_finder
+from sia.runtimes.runtime import Find
+from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
 from utils.metrics.coco_eval import Metrics, evaluate
 from utils.metrics.predictions import predictions_from
@@ -142,7 +142,6 @@ def _predict_share(
             progress(len(image_ids))
 
 
-@torch.inference_mode()
 def predict_batch(find: Find, batch: PoseBatch) -> list[People]:
     """The people of each image of a batch, all scores, in original pixels.
 
@@ -150,13 +149,13 @@ def predict_batch(find: Find, batch: PoseBatch) -> list[People]:
         ConfigError: the batch doesn't fit into the GPU's memory.
         WeightsError: the model predicts NaN or infinity.
     """
-    decoded = find(batch.images)
-    if not all(bool(torch.isfinite(part).all()) for part in decoded):
+    decoded = find(batch.images.numpy())
+    if not decoded.is_finite():
         raise WeightsError(
             f"The model predicts NaN or infinity in {batch.files[0]} or another image of its batch. "
             "Its weights are broken: use those of an earlier checkpoint."
         )
-    return to_original(decoded, batch.letterboxes, batch.sizes)
+    return decoded.to_original(batch.letterboxes.numpy(), batch.sizes.numpy())
 
 
 def _merge(shares: list[_Share]) -> list[Row]:

@@ -22,12 +22,12 @@ from sia.io.image_folder import find_images
 from sia.io.images import read_image
 from sia.io.letterbox import letterbox_image
 from sia.io.output_file import output_error
-from sia.model import ROI_SCORE_THRESH
+from sia.registry import ROI_SCORE_THRESH
 from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.export_openvino import export_int8, export_openvino
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
 from sia.runtimes.predictor import Predictor
-from sia.runtimes.runtime import TorchRuntime
+from sia.runtimes.torch_runtime import TorchRuntime
 from stages.evaluation.evaluator import predict_results
 from stages.evaluation.parity import CLOSE, Parity, compare
 from utils.metrics.coco_eval import Metrics, evaluate

@@ -18,7 +18,7 @@ from sia.errors import DataError, OutputError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.input_file import set_pixel_limit
 from sia.io.output_file import first_free_folder, numbered_folder
-from sia.io.weights import read_description
+from sia.registry import read_description
 from stages import baseline as baseline_stage
 from stages.pipeline.data import part_files, prepare_data, splits_folder
 from stages.pipeline.manifest import Manifest, Record, plain

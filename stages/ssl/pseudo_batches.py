@@ -16,7 +16,7 @@ from datasets.loader import TrainingLoader, batch_of
 from datasets.unlabelled import Views
 from sia.batch import PoseBatch
 from sia.io.letterbox import Matrix, scale_of
-from sia.runtimes.runtime import torch_finder
+from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
 from stages.ssl.pseudo_labels import pseudo_labels
 from stages.ssl.teacher import TeacherPrediction, ask

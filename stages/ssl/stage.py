@@ -26,8 +26,8 @@ from sia.errors import WeightsError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.output_file import write_json
 from sia.io.stored import Count, checked, read_stored
-from sia.io.weights import read_description
-from sia.runtimes.runtime import TorchRuntime
+from sia.registry import read_description
+from sia.runtimes.torch_runtime import TorchRuntime
 from stages.evaluation.evaluator import on_first_rank, write_results
 from stages.ssl.pseudo_batches import PseudoBatches
 from stages.ssl.teacher import ask_all

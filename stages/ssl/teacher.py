@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sia.batch import PoseBatch
-from sia.modules.postprocess import Decoded, to_original
 from sia.people import People
-from sia.runtimes.runtime import Find
+from sia.runtimes.runtime import Decoded, Find
 from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.labels import box_overlaps
@@ -68,7 +67,6 @@ def box_areas(boxes: Floats) -> Floats:
     return np.asarray(AREA_OF_BOX * (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
 
 
-@torch.no_grad()
 def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton: Skeleton) -> list[TeacherPrediction]:
     """One forward pass over the images and their mirror images; moved images where nothing may be mirrored.
 
@@ -80,11 +78,10 @@ def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton
         skeleton: for left and right, and for OKS.
     """
     other = images.flip(-1) if skeleton.mirrors else images.roll(SHIFT, -1)
-    both = find(torch.cat([images, other]))
-    first, second = (Decoded(*parts) for parts in zip(*(part.chunk(2) for part in both), strict=True))
-    plain = to_original(first, letterboxes, sizes)
+    both = find(torch.cat([images, other]).numpy())
+    first, second = (Decoded(*parts) for parts in zip(*(np.split(part, 2) for part in both), strict=True))
     back = mirror(second, images.shape[-1], skeleton) if skeleton.mirrors else moved(second, -SHIFT)
-    again = to_original(back, letterboxes, sizes)
+    plain, again = (view.to_original(letterboxes.numpy(), sizes.numpy()) for view in (first, back))
     return [distinct(compare(a, b, skeleton), skeleton) for a, b in zip(plain, again, strict=True)]
 
 
@@ -98,17 +95,16 @@ def ask_all(find: Find, batches: Iterable[PoseBatch], skeleton: Skeleton) -> lis
 def mirror(found: Decoded, width: int, skeleton: Skeleton) -> Decoded:
     """People of a mirror image -> people of the image, left and right swapped; the width is in input pixels."""
     order = skeleton.flip_order
-    x1, y1, x2, y2 = found.boxes.unbind(-1)
-    keypoints = found.keypoints[:, :, order].clone()
+    x1, y1, x2, y2 = np.moveaxis(found.boxes, -1, 0)
+    keypoints = found.keypoints[:, :, order]
     keypoints[..., 0] = width - keypoints[..., 0]
-    boxes = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
-    return Decoded(found.scores, boxes, keypoints, found.confidences[:, :, order])
+    return Decoded(found.scores, np.stack([width - x2, y1, width - x1, y2], axis=-1), keypoints)
 
 
 def moved(found: Decoded, x: float) -> Decoded:
     """Everything moved to the right by some input pixels."""
-    shift = found.boxes.new_tensor([x, 0, x, 0])
-    return found._replace(boxes=found.boxes + shift, keypoints=found.keypoints + shift[:2])
+    along_x, shift = np.array([x, 0, x, 0], np.float32), np.array([x, 0, 0], np.float32)
+    return found._replace(boxes=found.boxes + along_x, keypoints=found.keypoints + shift)
 
 
 def compare(plain: People, mirrored: People, skeleton: Skeleton) -> TeacherPrediction:

@@ -12,9 +12,9 @@ from datasets.coco.coco_pose import CocoPose, mean_pose
 from sia.backbones.pretrained_weights import resize_positions
 from sia.io.bundled_weights import bundled_start
 from sia.io.checkpoint import load_checkpoint
-from sia.io.weights import check_described, load_weights, read_description, resize_squares, shared_weights
+from sia.io.weights import check_described, load_weights, resize_squares, shared_weights
 from sia.model import PoseModel
-from sia.registry import MODELS, ModelConfig, create_model
+from sia.registry import ModelConfig, create_model, model_class, read_description
 from sia.skeletons.skeleton import Skeleton
 from stages.training.pretrained import Pretrained, load_pretrained
 from stages.training.state import SavedTraining, read_training
@@ -99,7 +99,8 @@ def _own_model(config: TrainConfig, train: CocoPose) -> ModelConfig:
 
 def _same_head(saved: str, wanted: str) -> bool:
     """Whether one variant is the other, or the other with more behind it."""
-    return issubclass(MODELS[wanted], MODELS[saved]) or issubclass(MODELS[saved], MODELS[wanted])
+    first, second = model_class(saved), model_class(wanted)
+    return issubclass(first, second) or issubclass(second, first)
 
 
 def _difference(saved: ModelConfig, saved_skeleton: Skeleton, config: TrainConfig, skeleton: Skeleton) -> list[str]:

@@ -17,7 +17,7 @@ from sia.errors import ConfigError, WeightsError
 from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig
-from sia.runtimes.runtime import torch_finder
+from sia.runtimes.torch_runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch
 from stages.training.auto_config import Plan, make_plan
 from stages.training.data import Data

@@ -220,4 +220,4 @@ def _own_gpu(device: Device, local_rank: int) -> Device:
             f"one. Start torchrun with --nproc_per_node={count}, or use -DEVICE cpu."
         )
     torch.cuda.set_device(local_rank)
-    return replace(device, torch=torch.device("cuda", local_rank))
+    return replace(device, name=f"cuda:{local_rank}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sia.errors import WeightsError
-from sia.io.checkpoint import check_file
+from sia.io.input_file import check_weights_file
 from sia.io.weights import check_weights
 from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
@@ -35,7 +35,7 @@ def load_sapiens(path: Path, device: str) -> HeatmapPartner:
         ConfigError: the device can't be used.
     """
     chosen = choose_device(device).torch
-    check_file(path)
+    check_weights_file(path)
     return _scripted(path, chosen) if _is_script(path) else _from_weights(path, chosen)
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sia.errors import WeightsError
-from sia.io.checkpoint import check_file
+from sia.io.input_file import check_weights_file
 from sia.io.optional import need
-from sia.runtimes.device import choose_cpu
+from sia.runtimes.device import choose_cpu, cpu_threads
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.experts.crops import CropStyle, cut, windows_of
 from stages.ensemble.experts.decode import decode_simcc
@@ -69,9 +68,9 @@ def load_simcc(path: Path, device: str) -> SimccExpert:
     """
     library = need("onnxruntime", f"Running {path}")
     choose_cpu(device, f"ONNX Runtime {library.__version__}")
-    check_file(path)
+    check_weights_file(path)
     options = library.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = cpu_threads()
     options.log_severity_level = 4  # what goes wrong is raised as well
     source = _unzipped(path) if path.suffix == ".zip" else str(path)
     try:

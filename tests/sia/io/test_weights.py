@@ -11,8 +11,8 @@ import torch
 
 from sia.errors import WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
-from sia.io.weights import read_description
-from sia.runtimes.runtime import TorchRuntime
+from sia.registry import read_description
+from sia.runtimes.torch_runtime import TorchRuntime
 from tests.inference_helpers import save_weights
 
 

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from sia.modules.postprocess import decode
 from sia.registry import create_model, list_models
-from sia.runtimes.graph import PoseGraph, decoded_from, trace
+from sia.runtimes.graph import PortableResize, PoseGraph, resize_bicubic, trace
 
 ELSEWHERE = ("sia_pose", "sia_pose_simple")
-
-
-def test_the_graph_returns_what_decode_does(make_config):
-    model = create_model(make_config()).eval()
-    images = torch.randint(0, 256, (2, 3, 70, 101), dtype=torch.uint8)
-    with torch.no_grad():
-        outputs, expected = PoseGraph(model)(images), decode(model(images), (70, 101))
-    for part, wanted in zip(decoded_from(outputs), expected, strict=True):
-        assert torch.equal(part, wanted)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +29,21 @@ def test_every_model_can_be_traced_for_any_size(name, size, scale, make_config):
             found, expected = program.module()(images), PoseGraph(model)(images)
         for part, wanted in zip(found, expected, strict=True):
             assert torch.allclose(part, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (13, 17), (5, 20), (3, 2), (2, 9)])
+def test_the_same_interpolation_as_torch(size):
+    values = torch.randn(2, 5, 8, 6)
+    expected = F.interpolate(values, size=size, mode="bicubic", antialias=True)
+    assert torch.allclose(resize_bicubic(values, size), expected, atol=1e-5)
+    with PortableResize():
+        inside = F.interpolate(values, size=size, mode="bicubic", antialias=True)
+    assert torch.equal(inside, resize_bicubic(values, size))
+
+
+def test_other_interpolations_are_left_alone():
+    values = torch.randn(1, 2, 4, 4)
+    for options in ({"mode": "bilinear", "antialias": True}, {"mode": "bicubic"}, {"mode": "nearest"}):
+        with PortableResize():
+            inside = F.interpolate(values, size=(7, 5), **options)
+        assert torch.equal(inside, F.interpolate(values, size=(7, 5), **options))

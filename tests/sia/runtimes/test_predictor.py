@@ -8,13 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-import sia.runtimes.runtime
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
-from sia.modules.postprocess import Decoded
+from sia.runtimes import torch_runtime
 from sia.runtimes.device import choose_device
 from sia.runtimes.predictor import Predictor
-from sia.runtimes.runtime import TorchRuntime
+from sia.runtimes.torch_runtime import TorchRuntime
 from sia.skeletons.skeleton import Skeleton
 from tests.inference_helpers import save_weights
 
@@ -68,9 +67,9 @@ def test_one_image_of_any_kind(weights: Path, tmp_path: Path) -> None:
 
 def test_maps_input_pixels_back_through_the_letterbox(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image of 128x32 fills the middle quarter of the 64x64 input at half its size."""
-    at = torch.tensor([[[[10.0, 28.0]] * 17]])
-    decoded = Decoded(torch.ones(1, 1), torch.tensor([[[10.0, 28.0, 20.0, 36.0]]]), at, torch.ones(1, 1, 17))
-    monkeypatch.setattr(sia.runtimes.runtime, "decode", lambda output, size: decoded)
+    keypoints = torch.tensor([[[[10.0, 28.0, 1.0]] * 17]])
+    decoded = (torch.ones(1, 1), torch.tensor([[[10.0, 28.0, 20.0, 36.0]]]), keypoints)
+    monkeypatch.setattr(torch_runtime, "decode", lambda output, size: decoded)
     (people,) = Predictor.load(weights, "cpu").predict([np.zeros((32, 128, 3), np.uint8)])
     assert people.boxes[0].tolist() == [20, 8, 40, 24]
     assert people.keypoints[0, 0].tolist() == [20, 8]

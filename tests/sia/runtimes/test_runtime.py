@@ -1,55 +1,85 @@
+"""What runtimes return, and its way back through the letterbox."""
+
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from pathlib import Path
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import pytest
+from sia.outputs import PoseOutput, Prediction
+from sia.runtimes.runtime import Decoded
+from sia.runtimes.torch_runtime import torch_finder
 
-from sia.errors import ConfigError, WeightsError
-from sia.runtimes.runtime import Description, TorchRuntime
-from tests.inference_helpers import save_weights
-
-
-@pytest.fixture(scope="module")
-def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
-    return TorchRuntime.load(save_weights(tmp_path_factory.mktemp("weights") / "best.pt"), "cpu").description
+SAME = np.array([[1.0, 0.0, 0.0]], np.float32)
+"""The letterbox of an image that has the size of the input."""
 
 
-def test_a_description_comes_back(description: Description) -> None:
-    for changed in (description, replace(description, precision="int8", fixed_size=(64, 96), roi_score_thresh=0.3)):
-        assert Description.from_json(changed.to_json(), "a.onnx") == changed
+def decoded_from(boxes: list[list[float]], keypoints: list[list[list[float]]]) -> Decoded:
+    """One image; scores fall from 0.9 in steps of 0.1."""
+    scores = 0.9 - 0.1 * np.arange(len(boxes))
+    return Decoded(*(np.array(part, np.float32)[None] for part in (scores, boxes, keypoints)))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"format": "sia_pose_export/9"},
-        {"model_config": {}},
-        {"patch": "x"},
-        {"fixed_size": 3},
-        {"roi_score_thresh": None},
-    ],
+@settings(max_examples=100, deadline=None)
+@given(
+    st.floats(0.05, 8),
+    st.tuples(st.integers(0, 200), st.integers(0, 200)),
+    st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
+    st.integers(0, 1000),
 )
-def test_another_description(description: Description, change: dict) -> None:
-    text = json.dumps({**json.loads(description.to_json()), **change})
-    with pytest.raises(WeightsError, match=r"a\.onnx"):
-        Description.from_json(text, Path("a.onnx"))
+def test_the_way_back_is_the_inverse_of_the_letterbox(scale, pad, size, seed):
+    rng = np.random.default_rng(seed)
+    extent = np.array(size[::-1])
+    corner = rng.random((4, 2)) * extent * 0.5
+    boxes = np.concatenate([corner, corner + 0.4 * extent], -1)
+    keypoints, confidences = rng.normal(size=(4, 5, 2)) * extent[0], rng.random((4, 5, 1))
+    moved = np.concatenate([keypoints * scale + pad, confidences], -1)
+    decoded = decoded_from((boxes * scale + np.tile(pad, 2)).tolist(), moved.tolist())
+    (people,) = decoded.to_original(np.array([[scale, *pad]], np.float32), np.array([size]))
+    tolerance = 1e-3 + 1e-5 * (max(size) + max(pad) / scale)
+    np.testing.assert_allclose(people.boxes, boxes, atol=tolerance)
+    np.testing.assert_allclose(people.keypoints, keypoints, atol=10 * tolerance)
+    np.testing.assert_allclose(people.confidences, confidences[..., 0], atol=1e-6)
+    np.testing.assert_array_equal(people.scores, decoded.scores[0])
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", "null"])
-def test_no_description(text: str | None) -> None:
-    with pytest.raises(WeightsError, match="Make it with scripts"):
-        Description.from_json(text, "a.onnx")
+def test_boxes_are_clipped_to_the_image_and_keypoints_are_not():
+    decoded = decoded_from([[-5, 10, 70, 40], [20, -8, 30, 500]], [[[-50, 900, 1]], [[70, -3, 1]]])
+    (people,) = decoded.to_original(SAME, np.array([[48, 64]]))
+    assert people.boxes.tolist() == [[0, 10, 64, 40], [20, 0, 30, 48]]
+    assert people.keypoints.tolist() == [[[-50, 900]], [[70, -3]]]
+    assert people.boxes.dtype == people.keypoints.dtype == np.float32
 
 
-def test_sizes(description: Description) -> None:
-    description.check_size((96, 200))
-    description.check_size((32, 32))
-    with pytest.raises(ConfigError, match="needs 32 pixels on each side"):
-        description.check_size((16, 96))
-    fixed = replace(description, fixed_size=(64, 96))
-    fixed.check_size((64, 96))
-    replace(description, fixed_size=(16, 16)).check_size((16, 16))
-    with pytest.raises(ConfigError, match="takes 64x96 only, not 96x64"):
-        fixed.check_size((96, 64))
+def test_people_of_whom_no_box_is_in_the_image_are_left_out():
+    boxes = [[1, 1, 2, 2], [-9, 1, -2, 2], [70, 1, 90, 9], [5, 5, 5, 9], [3, 3, 9, 9]]
+    (people,) = decoded_from(boxes, [[[0, 0, 1]]] * 5).to_original(SAME, np.array([[48, 64]]))
+    np.testing.assert_allclose(people.scores, [0.9, 0.5], atol=1e-6)
+
+
+def test_nobody_is_no_special_case():
+    decoded = Decoded(*(np.zeros((2, 0, *shape), np.float32) for shape in ((), (4,), (3, 3))))
+    people = decoded.to_original(np.ones((2, 3), np.float32), np.ones((2, 2), np.int64))
+    assert [len(found) for found in people] == [0, 0]
+    assert people[0].keypoints.shape == (0, 3, 2)
+
+
+def test_each_image_has_its_own_letterbox():
+    twins = Decoded(*(part.repeat(2, axis=0) for part in decoded_from([[1, 2, 30, 40]], [[[9, 8, 1], [7, 30, 1]]])))
+    letterboxes = np.array([[1.0, 0.0, 0.0], [0.5, 4.0, 2.0]], np.float32)
+    first, second = twins.to_original(letterboxes, np.array([[640, 640], [640, 640]]))
+    np.testing.assert_allclose(second.keypoints, (first.keypoints - [4.0, 2.0]) / 0.5, rtol=1e-5)
+
+
+def test_every_number_has_to_be_finite():
+    assert decoded_from([[1, 2, 3, 4]], [[[1, 2, 1]]]).is_finite()
+    assert not decoded_from([[1, 2, 3, 4]], [[[1, np.nan, 1]]]).is_finite()
+    assert not decoded_from([[1, 2, np.inf, 4]], [[[1, 2, 1]]]).is_finite()
+
+
+def test_half_precision_of_pytorch_becomes_float32():
+    parts = (torch.rand(1, 2, *shape).bfloat16() for shape in ((), (4,), (3, 2), (3,)))
+    output = PoseOutput(Prediction(*parts))
+    find = torch_finder(lambda images: output, torch.device("cpu"))
+    assert {part.dtype for part in find(np.zeros((1, 3, 64, 64), np.uint8))} == {np.dtype(np.float32)}

@@ -14,7 +14,7 @@ from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from sia.errors import DataError, SiaError, WeightsError
 from sia.registry import ModelConfig, create_model
-from sia.runtimes.runtime import torch_finder
+from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
 from stages.evaluation.evaluator import evaluate_model, predict_results
 from tests.processes import together

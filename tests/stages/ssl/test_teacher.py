@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sia.modules.postprocess import Decoded
 from sia.people import People
+from sia.runtimes.runtime import Decoded
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ssl.teacher import SAME_PERSON, SHIFT, TeacherPrediction, ask, compare, distinct, mirror
@@ -35,30 +35,29 @@ def disturbed(people: People, rng: np.random.Generator, spread: float) -> People
 def test_a_mirror_image_comes_back() -> None:
     """Mirroring by hand, then `mirror`: each joint is where it was."""
     people = crowd(np.random.default_rng(0), 3)
-    other = np.zeros((1, 3, 17, 2), np.float32)
-    trust = np.zeros((1, 3, 17), np.float32)
+    other = np.zeros((1, 3, 17, 3), np.float32)
     for k, name in enumerate(COCO_PERSON.names):
         twin = name.replace("left", "R").replace("right", "left").replace("R", "right")
         other[0, :, COCO_PERSON.names.index(twin), 0] = 128 - people.keypoints[:, k, 0]
         other[0, :, COCO_PERSON.names.index(twin), 1] = people.keypoints[:, k, 1]
-        trust[0, :, COCO_PERSON.names.index(twin)] = people.confidences[:, k]
+        other[0, :, COCO_PERSON.names.index(twin), 2] = people.confidences[:, k]
     x1, y1, x2, y2 = people.boxes.T
     boxes = np.stack([128 - x2, y1, 128 - x1, y2], -1)[None]
-    seen = Decoded(*map(torch.from_numpy, (people.scores[None].copy(), boxes, other, trust)))
-    back = mirror(seen, 128, COCO_PERSON)
-    for mine, wanted in zip(back[1:], (people.boxes, people.keypoints, people.confidences), strict=True):
-        np.testing.assert_allclose(mine[0].numpy(), wanted, atol=1e-4)
+    back = mirror(Decoded(people.scores[None], boxes, other), 128, COCO_PERSON)
+    np.testing.assert_allclose(back.boxes[0], people.boxes, atol=1e-4)
+    np.testing.assert_allclose(back.keypoints[0, ..., :2], people.keypoints, atol=1e-4)
+    np.testing.assert_array_equal(back.keypoints[0, ..., 2], people.confidences)
 
 
 def test_a_model_that_sees_the_same_in_a_mirror_agrees_with_itself() -> None:
     """A finder of a bright pixel, which is a symmetric model."""
 
-    def find(images: torch.Tensor) -> Decoded:
-        flat = images.float().sum(1).flatten(1).argmax(1)
+    def find(images: np.ndarray) -> Decoded:
+        flat = images.sum(1, dtype=int).reshape(len(images), -1).argmax(1)
         x, y = (flat % images.shape[-1]) + 0.5, (flat // images.shape[-1]) + 0.5
-        points = torch.stack([x, y], -1)[:, None, None].expand(-1, 1, 17, 2)
-        boxes = torch.stack([x - 10, y - 10, x + 10, y + 10], -1)[:, None]
-        return Decoded(torch.full((len(images), 1), 0.7), boxes, points, torch.full((len(images), 1, 17), 0.5))
+        points = np.stack([x, y, np.full(len(images), 0.5)], -1)[:, None, None].repeat(17, axis=2)
+        boxes = np.stack([x - 10, y - 10, x + 10, y + 10], -1)[:, None]
+        return Decoded(np.full((len(images), 1), 0.7), boxes, points)
 
     images = torch.zeros(2, 3, 40, 60, dtype=torch.uint8)
     images[0, :, 20, 15], images[1, :, 11, 40] = 255, 255
@@ -72,12 +71,12 @@ def test_a_model_that_sees_the_same_in_a_mirror_agrees_with_itself() -> None:
 def test_without_known_sides_the_second_view_is_moved_not_mirrored() -> None:
     skeleton = Skeleton.from_category({"keypoints": ["paw_1", "paw_2"]})
 
-    def find(images: torch.Tensor) -> Decoded:
-        np.testing.assert_array_equal(images[1], images[0].roll(SHIFT, -1))
-        x, y = torch.tensor([15.5, 15.5 + SHIFT]), torch.tensor([20.5, 20.5])
-        points = torch.stack([x, y], -1)[:, None, None] + torch.tensor([[[0.0, 0.0], [4.0, 0.0]]])
-        boxes = torch.stack([x - 10, y - 10, x + 10, y + 10], -1)[:, None]
-        return Decoded(torch.full((2, 1), 0.7), boxes, points, torch.full((2, 1, 2), 0.5))
+    def find(images: np.ndarray) -> Decoded:
+        np.testing.assert_array_equal(images[1], np.roll(images[0], SHIFT, -1))
+        x, y = np.array([15.5, 15.5 + SHIFT]), np.array([20.5, 20.5])
+        points = np.stack([x, y, [0.5, 0.5]], -1)[:, None, None] + np.array([[[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]]])
+        boxes = np.stack([x - 10, y - 10, x + 10, y + 10], -1)[:, None]
+        return Decoded(np.full((2, 1), 0.7), boxes, points)
 
     images = torch.arange(60, dtype=torch.uint8).expand(1, 3, 40, 60)
     (opinion,) = ask(find, images, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[40, 60]]), skeleton)

@@ -17,7 +17,7 @@ from stages.training.state import TrainingState, read_training
 from utils.distributed.context import DistributedContext
 from utils.ema import make_ema
 
-RANKS = DistributedContext(0, 1, 1, Device(torch.device("cpu"), "for a test"))
+RANKS = DistributedContext(0, 1, 1, Device("cpu", "for a test"))
 
 
 def state(muon: bool = True) -> TrainingState:

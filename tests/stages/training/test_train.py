@@ -25,7 +25,7 @@ from sia.errors import ConfigError, OutputError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
 from sia.losses.criterion import PoseCriterion
 from sia.runtimes import device
-from sia.runtimes.runtime import TorchRuntime
+from sia.runtimes.torch_runtime import TorchRuntime
 from stages.evaluation import evaluator
 from stages.training import auto_config as plan
 from stages.training import time_budget, trainer

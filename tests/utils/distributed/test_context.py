@@ -41,7 +41,7 @@ def test_a_device_that_is_not_there() -> None:
 
 
 def test_several_processes_on_one_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = Device(torch.device("cuda", 1), "as asked")
+    named = Device("cuda:1", "as asked")
     monkeypatch.setattr(distributed, "choose_device", lambda wanted: named)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"-DEVICE cuda:1 names one GPU, but there are 2 processes. Use -DEVICE cuda"):

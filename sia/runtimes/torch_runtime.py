@@ -1,0 +1,90 @@
+"""Checkpoints, run by PyTorch on any device. Arrays become tensors here, and tensors arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sia.errors import ConfigError
+from sia.io.checkpoint import load_checkpoint
+from sia.io.weights import build_described
+from sia.model import PoseModel
+from sia.modules.postprocess import decode
+from sia.registry import ModelConfig, read_description
+from sia.runtimes.device import Device, choose_device
+from sia.runtimes.metadata import ModelMetadata
+from sia.runtimes.runtime import Decoded, Find, Runtime
+from sia.skeletons.skeleton import Skeleton
+
+
+class TorchRuntime(Runtime):
+    """PyTorch.
+
+    Attributes:
+        model: in inference mode, on the device.
+    """
+
+    def __init__(
+        self, model: PoseModel, config: ModelConfig, skeleton: Skeleton, device: Device, source: object
+    ) -> None:
+        count = sum(parameter.numel() for parameter in model.parameters())
+        description = ModelMetadata(
+            config, skeleton, count, model.backbone.patch, roi_score_thresh=model.roi_score_thresh
+        )
+        super().__init__(description, device, source)
+        # Images as the reader delivers them, channels last, need no copy to become convolution input.
+        self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, path: Path, device: str) -> TorchRuntime:
+        """Builds the model that a checkpoint describes; nothing else is needed.
+
+        Raises:
+            WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
+            ConfigError: the device can't be used.
+        """
+        chosen = choose_device(device)
+        payload = load_checkpoint(path)
+        config, skeleton = read_description(payload, path)
+        return cls(build_described(config, payload["weights"], path), config, skeleton, chosen, path)
+
+    def find(self, images: NDArray[np.uint8]) -> Decoded:
+        """See `Runtime`."""
+        return torch_finder(self.model, self.device.torch)(images)
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """PyTorch takes any."""
+
+    def set_roi_score_thresh(self, score: float) -> None:
+        """See `Runtime`."""
+        self.model.roi_score_thresh = score
+        self.description = replace(self.description, roi_score_thresh=score)
+
+
+def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> Find:
+    """What a PyTorch model finds; it must be in inference mode.
+
+    Args:
+        model: on the device.
+        device: where to compute.
+        dtype: of products of matrices and convolutions; float32 means no autocast.
+    """
+
+    @torch.inference_mode()
+    def find(images: NDArray[np.uint8]) -> Decoded:
+        try:
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                output = model(torch.from_numpy(images).to(device, non_blocking=True))
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"A batch of {len(images)} does not fit into the memory of {device}. Use a smaller batch."
+            ) from error
+        decoded = decode(output, (images.shape[-2], images.shape[-1]))
+        return Decoded(*(part.float().cpu().numpy() for part in decoded))
+
+    return find
