@@ -80,6 +80,7 @@ def test_every_number_has_to_be_finite():
 
 def test_half_precision_of_pytorch_becomes_float32():
     parts = (torch.rand(1, 2, *shape).bfloat16() for shape in ((), (4,), (3, 2), (3,)))
-    output = PoseOutput(Prediction(*parts))
+    people = Prediction(*parts)
+    output = PoseOutput(people, [], None, None, [], people)
     find = torch_finder(lambda images: output, torch.device("cpu"))
     assert {part.dtype for part in find(np.zeros((1, 3, 64, 64), np.uint8))} == {np.dtype(np.float32)}
