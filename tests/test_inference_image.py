@@ -18,8 +18,8 @@ from sia.drawing.annotator import PoseAnnotator
 from sia.errors import DataError
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
-from sia.model import ROI_SCORE_THRESH
 from sia.people import People
+from sia.registry import ROI_SCORE_THRESH
 from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import name_quarters, quarters, save_weights
 from tests.serving import serving

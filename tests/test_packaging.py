@@ -1,4 +1,4 @@
-"""The lists of dependencies agree, the folder names `datasets` and `utils` harm no library, the layers hold."""
+"""Lists of dependencies agree, the wheel holds the library alone, `datasets` and `utils` harm nobody, layers hold."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+import sia
+from sia.io.bundled_weights import DEFAULT
+from sia.io.optional import EXTRAS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("requirements.txt", "requirements-dev.txt")
@@ -30,21 +40,91 @@ def requirements(name: str) -> list[Requirement]:
     return parse(lines(name))
 
 
-def test_pyproject_reads_the_lists(tmp_path: Path) -> None:
-    """Asked of setuptools itself, on a copy, as it leaves files where it works."""
-    pytest.importorskip("setuptools")
-    shutil.copytree(ROOT / "extras", tmp_path / "extras")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "README.md").touch()
-    (tmp_path / "out").mkdir()
-    code = "import setuptools.build_meta as build; build.prepare_metadata_for_build_wheel('out')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=100)
-    (metadata,) = (tmp_path / "out").glob("*.dist-info")
-    declared = [Requirement(text) for text in importlib.metadata.Distribution.at(metadata).requires or []]
-    wanted = {name: sorted(map(str, requirements(name))) for name in FILES}
-    assert sorted(str(entry) for entry in declared if "extra" not in str(entry.marker)) == wanted["requirements.txt"]
-    extra = [f"{entry.name}{entry.specifier}" for entry in declared if "extra" in str(entry.marker)]
-    assert sorted(extra) == wanted["requirements-dev.txt"]
+def without_headless(requirement: Requirement) -> str:
+    """OpenCV's two builds are one choice: see pyproject.toml."""
+    return str(requirement).replace("opencv-contrib-python-headless", "opencv-contrib-python")
+
+
+def declared() -> dict[str, list[Requirement]]:
+    """Those of pyproject.toml by extra; "" has what every installation needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {
+        name: parse(entries)
+        for name, entries in {"": project["dependencies"], **project["optional-dependencies"]}.items()
+    }
+
+
+def test_pyproject_and_the_lists_agree() -> None:
+    every = {
+        without_headless(entry) for entries in declared().values() for entry in entries if entry.name != "sia-pose"
+    }
+    assert every == {str(entry) for name in FILES for entry in requirements(name)}
+
+
+def test_extras_exist_and_the_base_is_small() -> None:
+    extras = declared()
+    named = {
+        extra for entries in extras.values() for entry in entries if entry.name == "sia-pose" for extra in entry.extras
+    }
+    assert named <= set(extras)
+    large = {"wandb", "tensorboard", "transformers", "decord", "pycocotools", "scipy", "av", "matplotlib"}
+    assert large.isdisjoint(entry.name for entry in extras[""])
+    assert "torch" not in {entry.name for entry in extras["onnx"]}
+    assert {entry.name for entry in extras["video"]} >= set(EXTRAS["video"])
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built by setuptools itself, on a copy, as it leaves files where it works; of the weights one file is enough."""
+    pytest.importorskip("setuptools", minversion="77")
+    folder = tmp_path_factory.mktemp("build")
+    shutil.copytree(ROOT / "sia", folder / "sia", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "extras", folder / "extras")
+    (folder / "weights").mkdir()
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "weights/README.md",
+        "weights/check_images.jpg",
+        f"weights/{DEFAULT.name}",
+    ):
+        shutil.copy(ROOT / name, folder / name)
+    code = "import setuptools.build_meta as build; build.build_wheel('out')"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, timeout=200)
+    (path,) = (folder / "out").iterdir()
+    return path
+
+
+def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+        assert archive.read(entry_points).decode().split() == ["[console_scripts]", "sia", "=", "sia.cli:main"]
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"sia", "sia_pose"}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sia").rglob("*.py")}
+    data = {"sia/py.typed", "sia/weights/check_images.jpg", f"sia/weights/{DEFAULT.name}"}
+    assert {name for name in names if name.startswith("sia/")} == modules | data
+
+
+def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        )
+
+    code = "import sia.io.bundled_weights as bundled; print(bundled.DEFAULT, bundled.DEFAULT.is_file())"
+    assert run("-c", code).stdout == f"{site / 'sia/weights' / DEFAULT.name} True\n"
+    assert run("-m", "sia", "version").stdout == f"{sia.__version__}\n"
+    assert (
+        run("-m", "sia", "predict", "none.jpg").stderr == "error: Can't read none.jpg: no such file. Check the path.\n"
+    )
+    code = "import pathlib, sia.commands.pipeline as above; above.open_pipeline(pathlib.Path('p'), 'cpu', 1)"
+    assert "ConfigError: --pipeline p needs the stages" in run("-c", code).stderr
 
 
 def test_pyproject_and_scripts_take_the_same_pythons() -> None:

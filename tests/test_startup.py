@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sia.model import ROI_SCORE_THRESH
+import sia
+from sia.registry import ROI_SCORE_THRESH
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,6 +24,11 @@ def is_command(path: Path) -> bool:
 COMMANDS = [
     "train_pose.py",
     "inference_image_pose.py",
+    "inference_video_pose.py",
+    "sia/cli.py",
+    "sia/cli.py predict",
+    "sia/cli.py export",
+    "sia/cli.py info",
     *(f"scripts/{path.name}" for path in sorted((ROOT / "scripts").glob("*.py"))),
     *(f"benchmarks/{path.name}" for path in sorted((ROOT / "benchmarks").glob("*.py")) if is_command(path)),
     "benchmarks/comparison/run.py",
@@ -39,6 +45,10 @@ MISSING = [
     "inference_image_pose.py --image_path {}",
     "inference_image_pose.py --image_path . --weight_path {}",
     "inference_image_pose.py --image_path . --pipeline {}",
+    "inference_video_pose.py --video_path {}",
+    "sia/cli.py predict {}",
+    "sia/cli.py info {}",
+    "sia/cli.py export --format onnx --weight_path {}",
     "scripts/evaluate.py --results pyproject.toml --ann_file {}",
     "scripts/evaluate.py --ann_file pyproject.toml --coco_root . --weight_path {}",
     "scripts/evaluate.py --results pyproject.toml --ann_file pyproject.toml --compare {}",
@@ -86,6 +96,14 @@ def test_a_missing_file_is_one_line(environment: dict[str, str]) -> None:
         assert result.returncode in (1, 2), command
         assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, (command, result.stderr)
         assert "fehlt-" in result.stderr and "Traceback" not in result.stderr, command
+
+
+def test_the_package_itself_loads_nothing_heavy() -> None:
+    code = "import sys, sia; sia.SiaError, sia.__version__; print(sorted({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sia.nothing  # noqa: B018
 
 
 def test_the_default_of_looks_is_that_of_the_model() -> None:

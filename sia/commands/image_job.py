@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.flags import KEYPOINT, SCORE
 from sia.commands.image_output import ImageOutput, close_after, readable
 from sia.commands.pipeline import Pipeline, open_pipeline
-from sia.commands.run import announce, describe_run, output_folder, remove_if_empty
+from sia.commands.predict import BATCH, KEYPOINT, SCORE
+from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import SignalHandler, sigterm_like_ctrl_c
-from sia.commands.timings import Timings
 from sia.description.image import describe_image, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
@@ -26,9 +25,6 @@ from sia.io.results import Row, coco_rows
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 
-Find = Callable[[Sequence[Path], Sequence[Image]], tuple[list[People], float]]
-"""Files and what they show -> everybody in each, and the seconds that it took."""
-
 ROOM = 96_000_000
 """Bytes of images beyond which a batch takes no more: memory must not grow with their size times --batch_size."""
 
@@ -39,7 +35,7 @@ class ImageJob:
     Args:
         args: the flags.
         predictor: the model.
-        find: finds people with it.
+        known: who is in each file, and the seconds that a file took, where a pipeline has found them before.
         ids: the images, and what their results are written under.
         output: the folder.
         writer: puts people into words; None without --describe.
@@ -49,18 +45,18 @@ class ImageJob:
         self,
         args: argparse.Namespace,
         predictor: Predictor,
-        find: Find,
         ids: ImageIds,
         output: ImageOutput,
         writer: DescriptionWriter | None = None,
+        known: tuple[Mapping[Path, People], float] | None = None,
     ) -> None:
         self.args = args
         self.predictor = predictor
-        self.find = find
         self.ids = ids
         self.files = list(ids.of)
         self.output = output
         self.writer = writer
+        self.known = known
         self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
         self.timings = Timings()
         self.described: list[Row] = []
@@ -70,7 +66,7 @@ class ImageJob:
     def run(self, interruption: SignalHandler) -> None:
         """All batches, or those before the user stops it."""
         for batch in self._batches():
-            found, seconds = self.find([self.files[number] for number in batch], list(batch.values()))
+            found, seconds = self._find(batch)
             is_first = self.timings.add_batch(seconds, len(batch))
             time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
             for number, people in zip(list(batch), found, strict=True):
@@ -82,6 +78,15 @@ class ImageJob:
             if interruption.signal:
                 return
 
+    def _find(self, batch: Mapping[int, Image]) -> tuple[list[People], float]:
+        """Everybody in each image, and the seconds that it took."""
+        if self.known is not None:
+            people, each = self.known
+            return [people[self.files[number]] for number in batch], each * len(batch)
+        begin = time.perf_counter()
+        found = self.predictor.predict(list(batch.values()))
+        return found, time.perf_counter() - begin
+
     @property
     def is_complete(self) -> bool:
         """Whether every file was tried."""
@@ -89,7 +94,7 @@ class ImageJob:
 
     def _batches(self) -> Iterator[dict[int, Image]]:
         """Images by number, read as they are needed."""
-        size = self.args.batch_size or (1 if self.predictor.device.type == "cpu" else 8)
+        size = self.args.batch_size or (1 if self.predictor.device.type == "cpu" else BATCH)
         batch: dict[int, Image] = {}
         for number in range(len(self.files)):
             image = self._read(number)
@@ -188,10 +193,9 @@ def run(args: argparse.Namespace) -> int:
     announce(predictor)
     folder = output_folder(args.output_dir, "inference-image")
     with remove_if_empty(folder):
-        find = find_with(predictor) if pipeline is None else find_through(pipeline, list(ids.of))
+        known = None if pipeline is None else find_through(pipeline, list(ids.of))
         writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn) if args.describe else None
-        output = ImageOutput(folder)
-        job = ImageJob(args, predictor, find, ids, output, writer)
+        job = ImageJob(args, predictor, ids, ImageOutput(folder), writer, known)
         for line in warnings:
             job.warn(line)
         return carry_out(job)
@@ -251,30 +255,18 @@ def pipeline_of(args: argparse.Namespace) -> Pipeline | None:
     """
     if args.pipeline is None:
         return None
-    pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or 8)
+    pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or BATCH)
     args.weight_path = pipeline.weights
     return pipeline
 
 
-def find_with(predictor: Predictor) -> Find:
-    """The model alone, batch by batch."""
-
-    def find(files: Sequence[Path], images: Sequence[Image]) -> tuple[list[People], float]:
-        begin = time.perf_counter()
-        people = predictor.predict(images)
-        return people, time.perf_counter() - begin
-
-    return find
-
-
-def find_through(pipeline: Pipeline, files: Sequence[Path]) -> Find:
-    """What the pipeline finds in all files, before the first is drawn; the seconds are shared out evenly."""
+def find_through(pipeline: Pipeline, files: Sequence[Path]) -> tuple[Mapping[Path, People], float]:
+    """What the pipeline finds in all files, before the first is drawn, and the seconds that each took on average."""
     print(pipeline.describe(), flush=True)
     begin = time.perf_counter()
     with sigterm_like_ctrl_c():
         people = pipeline.find(files, lambda line: print(line, flush=True))
-    each = (time.perf_counter() - begin) / len(files)
-    return lambda files, images: ([people[file] for file in files], each * len(files))
+    return people, (time.perf_counter() - begin) / len(files)
 
 
 def _warn(line: str) -> None:

@@ -56,7 +56,7 @@ def open_pipeline(folder: Path, device: str, batch_size: int) -> Pipeline:
         if error.name is None or error.name.split(".")[0] != LOADER.split(".")[0]:
             raise
         raise ConfigError(
-            f"--pipeline {folder} needs the stages, which are not part of the installed package. Run "
-            "inference_image_pose.py in a clone of the repository."
+            f"--pipeline {folder} needs the stages, which are not part of the installed package. Run this "
+            "in a clone of the repository."
         ) from error
     return cast(Pipeline, module.FinishedPipeline.open(folder, device, batch_size))

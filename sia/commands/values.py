@@ -1,4 +1,4 @@
-"""What flags take: sizes of the model's input, and fractions."""
+"""What flags take: sizes of the model's input, fractions, and counts."""
 
 from __future__ import annotations
 
@@ -46,4 +46,17 @@ def fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def positive(text: str) -> int:
+    """For a flag of argparse: a whole number from 1 on.
+
+    Raises:
+        ArgumentTypeError: it is less.
+        ValueError: it is no whole number.
+    """
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value

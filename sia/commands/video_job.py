@@ -12,9 +12,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sia.commands.run import announce, describe_run, output_folder, remove_if_empty
+from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import SignalHandler
-from sia.commands.timings import Timings
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
 from sia.errors import OutputError, SiaError

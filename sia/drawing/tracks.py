@@ -28,6 +28,14 @@ def colour_of(number: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
+def id_labels(category: str, ids: Sequence[int], scores: Sequence[float], interpolated: Sequence[bool]) -> list[Label]:
+    """What stands at each person, in the colour of its id."""
+    names = [f"{category} {number}" if number else category for number in ids]
+    notes = ["bridged" if gap else f"{score:.2f}" for score, gap in zip(scores, interpolated, strict=True)]
+    entries = zip(names, notes, ids, strict=True)
+    return [Label(f"{name} {note}", colour_of(number)) for name, note, number in entries]
+
+
 class TrackAnnotator:
     """Draws the frames of one video, in order.
 
@@ -58,12 +66,7 @@ class TrackAnnotator:
         self._follow(people, ids, time)
         for number, trail in self._trails.items():
             _draw_trail(canvas, trail, colour_of(number), time, self.seconds)
-        labels = [self._label(*entry) for entry in zip(ids, people.scores.tolist(), interpolated, strict=True)]
-        return self._artist.draw(canvas, people, labels)
-
-    def _label(self, number: int, score: float, interpolated: bool) -> Label:
-        name = f"{self.category} {number}" if number else self.category
-        return Label(f"{name} bridged" if interpolated else f"{name} {score:.2f}", colour_of(number))
+        return self._artist.draw(canvas, people, id_labels(self.category, ids, people.scores.tolist(), interpolated))
 
     def _follow(self, people: People, ids: Sequence[int], time: float) -> None:
         """Adds the middle of the lower edge of each box; forgets what is too old."""

@@ -1,8 +1,12 @@
-"""The weights that come with the project: for inference, and as a start for trainings on few images."""
+"""Which file of weights is meant, and those that come with the project: for inference, and to start trainings from."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from sia.errors import WeightsError, unknown
+from sia.io.remote import hub_weights
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -12,8 +16,37 @@ FOLDER = next((folder for folder in (_PACKAGE / "weights", _PACKAGE.parent / "we
 DEFAULT = FOLDER / "sia_pose_simple-n16.pt"
 """What inference takes where no weights are named; weights/README.md says what they were trained on."""
 
+HUB = "hf:"
+"""Begins the name of a repository on the Hugging Face hub."""
+
 FEW = 10_000
 """Images from which on a training starts from random weights: there is enough to learn from."""
+
+
+def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
+    """The file that somebody means.
+
+    Args:
+        source: a path; the name of bundled weights such as ``sia_pose-n16``, where ``n16`` alone is the simple
+            variant's; ``hf:owner/name`` on the Hugging Face hub, downloaded once; None for the bundled default.
+
+    Raises:
+        WeightsError: there is no such name, or the hub doesn't give it.
+        ConfigError: the package huggingface_hub is missing.
+    """
+    if source is None:
+        return DEFAULT
+    name = os.fspath(source)
+    if name.startswith(HUB):
+        return hub_weights(name.removeprefix(HUB))
+    path = Path(name).expanduser()
+    if path.suffix or path.exists() or len(path.parts) > 1:
+        return path
+    bundled = {file.stem: file for file in sorted(FOLDER.glob("*.pt"))}
+    found = bundled.get(name) or bundled.get(f"{DEFAULT.stem.rpartition('-')[0]}-{name}")
+    if found is None:
+        raise WeightsError(f"{unknown('The name', name, list(bundled))} Or give the path of a file.")
+    return found
 
 
 def bundled_start(model: str, size: str, images: int) -> tuple[Path | None, str]:

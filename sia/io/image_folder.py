@@ -12,10 +12,10 @@ from pathlib import Path
 
 from sia.errors import DataError
 from sia.io.images import image_suffixes
+from sia.video.source import VIDEO_SUFFIXES
 
 _JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
 """What other systems leave in folders; so are all names that begin with a dot."""
-_VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp"})
 _NAMED = 5
 """So many files are named; the others are counted."""
 
@@ -84,8 +84,8 @@ def _why_not(path: Path) -> str | None:
         return ""
     if os.path.isdir(path):  # noqa: PTH112
         return "a folder; for the images below it use a glob in quotes such as 'FOLDER/**/*.jpg'"
-    if path.suffix.lower() in _VIDEOS:
-        return "a video; use inference_video_pose.py"
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return "a video; give it by itself"
     if path.suffix.lower() not in image_suffixes():
         return "not the ending of an image format that can be read"
     if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from sia.errors import ConfigError
@@ -24,3 +25,18 @@ def need(package: str, purpose: str) -> Any:
         reason = "" if isinstance(error, ModuleNotFoundError) and error.name == package else f" ({error})"
         name = package.replace("_", "-")
         raise ConfigError(f"{purpose} needs the package {name}{reason}: pip install {name}") from error
+
+
+EXTRAS = {"video": ("av", "scipy", "tqdm")}
+"""Of pyproject.toml: what is imported whenever the extra is needed."""
+
+
+def need_extra(extra: str, purpose: str) -> None:
+    """Whether the packages of an extra are installed.
+
+    Raises:
+        ConfigError: some are not.
+    """
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f'{purpose} needs {", ".join(missing)}: pip install "sia-pose[{extra}]"')

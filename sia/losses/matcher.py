@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sia.batch import PoseBatch
@@ -173,6 +172,8 @@ def match_tokens(
     per_group = prediction.scores.shape[1] // groups
     matched = torch.full((batch, groups, people), UNMATCHED, dtype=torch.int64)
     if people:
+        from scipy.optimize import linear_sum_assignment  # training alone needs it
+
         costs = (cost or TOKEN_COST)(prediction, targets, sigmas)
         costs = costs.reshape(batch, groups, per_group, people).cpu()
         counts = targets.people.sum(1).tolist()  # real people come first in every row

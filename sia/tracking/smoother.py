@@ -34,7 +34,7 @@ class Smoother(Protocol[T]):
 
 
 def make_smoother(kind: str, rate: float) -> Smoother[T]:
-    """One of `inference_flags.SMOOTHING`, for a video of `rate` frames a second."""
+    """One of `sia.commands.predict.SMOOTHING`, for a video of `rate` frames a second."""
     return Offline(rate) if kind == "offline" else Online(kind == "online")
 
 

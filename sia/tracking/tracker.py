@@ -112,7 +112,7 @@ class Tracker:
             ids[row] = self._start(people, row, time)
         self._first = False
         kept = ids >= 0
-        return TrackedPeople(_chosen(people, kept), ids[kept], np.zeros(int(kept.sum()), dtype=bool))
+        return TrackedPeople(people[kept], ids[kept], np.zeros(int(kept.sum()), dtype=bool))
 
     def _new(self, people: People, candidates: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int]:
         """Candidates, best first, without those who are someone known, or a better candidate, found twice."""
@@ -162,10 +162,6 @@ class Tracker:
     def _next(self) -> int:
         self._numbers += 1
         return self._numbers
-
-
-def _chosen(people: People, kept: NDArray[np.bool_]) -> People:
-    return People(*(part[kept] for part in (people.boxes, people.scores, people.keypoints, people.confidences)))
 
 
 def _person(people: People, row: int) -> tuple[Floats, Floats, Floats]:

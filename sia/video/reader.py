@@ -259,7 +259,7 @@ def _video_stream(container: av.container.InputContainer, source: str) -> av.Vid
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     image = container.format.name.endswith("_pipe") or container.format.name == "image2"
     if image or not streams:
-        what = "is an image: use inference_image_pose.py" if image else "has no video stream, only sound or data"
+        what = "is an image, not a video" if image else "has no video stream, only sound or data"
         raise DataError(f"{source} {what}.")
     if getattr(streams[0], "codec_context", None) is None:
         raise DataError(f"The video {source} is in a format that this build of PyAV can't decode. Convert it to H.264.")

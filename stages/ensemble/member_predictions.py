@@ -50,7 +50,11 @@ class MemberPredictions:
     @property
     def source(self) -> str:
         """Changes with anything that was found in ``calibrate``; as read from files, so the same on any processor."""
-        return digest_of(array for people in self.calibrate.values() for array in vars(people).values())
+        return digest_of(
+            array
+            for people in self.calibrate.values()
+            for array in (people.boxes, people.scores, people.keypoints, people.confidences)
+        )
 
 
 def gather(work: StageWork, skeleton: Skeleton) -> MemberPredictions:

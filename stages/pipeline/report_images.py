@@ -163,8 +163,7 @@ class _Shown:
         """Of one image."""
         found = self.predictions.of_image(image_id)
         found = found.select(found.scores >= self.least)
-        columns = (found.boxes, found.scores, found.keypoints, found.confidences)
-        return People(*(column.astype(np.float32) for column in columns))
+        return found.as_people()
 
 
 def _labels(data: CocoPose) -> Callable[[int], People]:

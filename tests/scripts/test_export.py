@@ -17,6 +17,7 @@ import torch
 import inference_image_pose
 import scripts.evaluate
 import scripts.export
+from sia.commands import export_job
 from sia.errors import ConfigError, OutputError, WeightsError
 from sia.io.images import read_image, write_image
 from sia.runtimes import export_openvino
@@ -24,12 +25,11 @@ from sia.runtimes.device import multiplies_bf16
 from sia.runtimes.metadata import ModelMetadata
 from sia.runtimes.onnx_runtime import OnnxRuntime
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
+from sia.runtimes.parity import Parity, compare
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.runtime import Runtime
 from sia.runtimes.torch_runtime import TorchRuntime
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.evaluation import export as export_job
-from stages.evaluation.parity import Parity, compare
 from tests.conftest import ROOT
 from tests.inference_helpers import quarters, save_video, save_weights
 

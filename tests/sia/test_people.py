@@ -1,16 +1,21 @@
-"""Batches move whole, and people are filtered together."""
+"""Batches move whole; people are chosen together, and become what other programs read."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import json
+import sys
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from sia.batch import PoseBatch
+from sia.errors import ConfigError
 from sia.io.letterbox import Letterbox
-from sia.people import People
+from sia.people import People, Source
+from sia.skeletons.skeleton import Skeleton
 
 
 def batch() -> PoseBatch:
@@ -72,3 +77,58 @@ def test_nobody_is_no_special_case():
 def test_letterbox_is_three_numbers_in_this_order():
     assert Letterbox(0.5, 3, 4) == (0.5, 3, 4)
     assert Letterbox(scale=0.5, pad_x=3, pad_y=4).pad_x == 3
+
+
+def tracked() -> People:
+    skeleton = Skeleton(("head", "foot"), ((0, 1),), (), (0.1, 0.1))
+    source = Source(skeleton, (48, 64), "walk.mp4", np.zeros((48, 64, 3), np.uint8), frame=7, time=0.28)
+    return replace(people(), ids=np.array([4, 0, 9]), source=source)
+
+
+def test_rows_are_chosen_as_numpy_does():
+    found = tracked()
+    person = found[-1]
+    assert (person.id, round(person.score, 3), person.keypoints.shape) == (9, 0.1, (2, 2))
+    assert [person.id for person in found] == [4, 0, 9] and people()[0].id is None
+    for rows, ids in ((slice(1, None), [0, 9]), ([2, 0], [9, 4]), ([True, False, True], [4, 9]), ([], [])):
+        chosen = found[rows]
+        assert chosen.ids.tolist() == ids and len(chosen) == len(ids) and chosen.source is found.source
+        assert chosen.boxes.shape == (len(ids), 4)
+    with pytest.raises(IndexError):
+        found[3]
+
+
+def test_it_says_what_it_is():
+    assert repr(people()) == "<People: 3, 2 keypoints, scores [0.90, 0.50, 0.10]>"
+    assert repr(tracked()[:1]) == "<People: 1 in walk.mp4, 2 keypoints, scores [0.90]>"
+
+
+def test_bare_numbers_have_no_image():
+    for name in ("image", "skeleton", "path", "to_json"):
+        with pytest.raises(ConfigError, match="bare numbers"):
+            getattr(people(), name)()
+
+
+def test_json_and_coco_say_the_same():
+    content, rows = json.loads(tracked().to_json()), tracked().to_coco(image_id=5, category_id=2)
+    assert (content["path"], content["width"], content["height"]) == ("walk.mp4", 64, 48)
+    assert (content["frame"], content["time"], content["names"]) == (7, 0.28, ["head", "foot"])
+    assert [row.pop("id") for row in content["people"]] == [4, None, 9]
+    assert content["people"] == [{k: row[k] for k in ("score", "bbox", "keypoints")} for row in rows]
+    assert rows[1]["image_id"] == 5 and rows[1]["category_id"] == 2 and rows[1]["bbox"] == [4, 5, 2, 2]
+    assert rows[1]["keypoints"] == [4, 5, 2, 6, 7, 3]
+
+
+def test_other_libraries_get_columns_and_arrays(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=dict))
+    table = tracked().to_pandas()
+    assert list(table) == ["id", "score", "x1", "y1", "x2", "y2", "head_x", "head_y", "head_confidence",
+                           "foot_x", "foot_y", "foot_confidence"]  # fmt: skip
+    assert table["foot_y"].tolist() == [3, 7, 11] and table["x2"].tolist() == [2, 6, 10]
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(KeyPoints=dict))
+    points = tracked().to_supervision()
+    assert points["xy"].shape == (3, 2, 2) and points["data"]["tracker_id"].tolist() == [4, 0, 9]
+    np.testing.assert_array_equal(points["detection_confidence"], people().scores)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match="pip install pandas"):
+        tracked().to_pandas()

@@ -71,8 +71,10 @@ class Predictions:
 
     def as_people(self) -> People:
         """The same people, of one image; without variances."""
-        columns = (self.boxes, self.scores, self.keypoints, self.confidences)
-        return People(*(column.astype(np.float32) for column in columns))
+        boxes, scores, keypoints, confidences = (
+            column.astype(np.float32) for column in (self.boxes, self.scores, self.keypoints, self.confidences)
+        )
+        return People(boxes, scores, keypoints, confidences)
 
     def rows(self, category_id: int) -> list[Row]:
         """COCO keypoint results."""

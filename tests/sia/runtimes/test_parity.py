@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sia.people import People
-from stages.evaluation.parity import compare, match
+from sia.runtimes.parity import compare, match
 
 IMAGE = np.zeros((100, 100, 3), np.uint8)
 

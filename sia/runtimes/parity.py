@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from sia.io.optional import need
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 
@@ -25,7 +25,7 @@ SURE = 0.1
 
 
 @dataclass(frozen=True)
-class Parity:
+class Agreement:
     """What was found to differ.
 
     Attributes:
@@ -56,7 +56,7 @@ class Parity:
         )
 
 
-def compare(reference: Predictor, other: Predictor, images: Iterable[NDArray[np.uint8]]) -> Parity:
+def compare(reference: Predictor, other: Predictor, images: Iterable[NDArray[np.uint8]]) -> Agreement:
     """Runs both on every image, one at a time."""
     distances: list[Floats] = [np.zeros(0)]
     scores: list[Floats] = [np.zeros(0)]
@@ -68,7 +68,9 @@ def compare(reference: Predictor, other: Predictor, images: Iterable[NDArray[np.
         scores.append(np.abs(first.scores[rows] - second.scores[columns]).astype(np.float64))
         count, people, matched = count + 1, people + len(first), matched + len(rows)
         missed += int((np.delete(first.scores, rows) >= SURE).sum())
-    return Parity(count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0)))
+    return Agreement(
+        count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0))
+    )
 
 
 def _summary(distances: Sequence[Floats]) -> tuple[float, float, float]:
@@ -80,6 +82,9 @@ def _summary(distances: Sequence[Floats]) -> tuple[float, float, float]:
 
 def match(first: People, second: People) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which of `first` is which of `second`: the pairs that are nearest in sum, without those that are not near."""
+    need("scipy", "Comparing two models")
+    from scipy.optimize import linear_sum_assignment
+
     cost = _distances(first, second).mean(-1)
     rows, columns = linear_sum_assignment(cost)
     sides = (first.boxes[:, 2:] - first.boxes[:, :2]).max(-1, initial=0.0)

@@ -1,0 +1,43 @@
+"""The command `sia`: what the library does, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sia import __version__
+from sia.commands import export, info, predict
+from sia.commands.parser import Parser
+from sia.commands.signals import sigterm_like_ctrl_c
+from sia.errors import exit_status
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command and its flags; ``run`` is what carries it out."""
+    parser = Parser(prog="sia", description="Finds people and their keypoints in images and videos.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module, name, summary in (
+        (predict, "predict", "find people in images or in a video: annotated files, and results as JSON"),
+        (export, "export", "write weights as ONNX or OpenVINO, and check the file against PyTorch"),
+        (info, "info", "say what is in a file of weights"),
+    ):
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        module.add_flags(command)
+        command.set_defaults(run=module.run)
+    version = commands.add_parser("version", help="print the version", description="Prints the version.")
+    version.set_defaults(run=lambda args: print(__version__))
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    run = vars(args).pop("run")  # all the rest are flags, which run.json has
+    with sigterm_like_ctrl_c():
+        return exit_status(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

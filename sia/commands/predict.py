@@ -1,0 +1,247 @@
+"""`sia predict` and the two inference scripts: their flags, what can be checked before any work, and which job it is.
+
+Nothing here loads torch, so `--help` and a wrong path are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from sia.commands.values import fraction, input_size, positive
+from sia.description.llm_flags import KEY, check_llm
+from sia.errors import ConfigError, DataError, WeightsError
+from sia.io.bundled_weights import DEFAULT, find_weights
+from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder
+from sia.io.optional import need_extra
+from sia.runtimes.threads import wait_passively
+from sia.video.source import READERS, is_address, is_video
+
+SCORE, KEYPOINT = 0.6, 0.3
+"""From which score and confidence on people and keypoints are shown."""
+
+SMOOTHING = ("none", "online", "offline")
+"""What `sia.tracking.smoother` makes."""
+
+OF_IMAGES = {
+    "ann_file": "--ann_file",
+    "pipeline": "--pipeline",
+    "describe": "--describe",
+    "llm": "-LLM",
+    "llm_url": "-LLM_URL",
+}
+OF_VIDEOS = {"track": "--track", "smooth": "--smooth"}
+"""Flags by name that have no meaning for the other kind of source."""
+
+BATCH = 8
+"""Frames at a time, and images on a GPU."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of `sia predict`: what it reads, and all that the two scripts have."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="an image, a folder of images, a glob in quotes such as 'shots/**/*.jpg', a video file, or the address of "
+        "a stream (rtsp://...)",
+    )
+    add_shared_flags(parser, "inference-image-1 or runs/inference-video-1")
+    add_image_flags(parser.add_argument_group("images"))
+    add_video_flags(parser.add_argument_group("videos"))
+
+
+def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
+    """The flags that images and videos share.
+
+    Args:
+        parser: of the command.
+        name: of the first default output folder.
+    """
+    parser.add_argument(
+        "--weight_path", default=DEFAULT, metavar="FILE",
+        help="best.pt or last.pt of a training run, an export of them (.onnx, .xml), the name of bundled weights such "
+        "as sia_pose-n16, or hf:owner/name on the Hugging Face hub; default: the small model that comes with the "
+        "project",
+    )  # fmt: skip
+    parser.add_argument(
+        "--conf_thresh", type=fraction, metavar="0-1",
+        help=f"people whose score is lower are neither drawn nor written (default: {SCORE})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kpt_thresh", type=fraction, metavar="0-1",
+        help=f"keypoints whose confidence is lower are not drawn; results have them all (default: {KEYPOINT})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--imgsz", type=input_size, metavar="N|HxW",
+        help="input size in pixels; best near that of the weights (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--roi_score_thresh", type=fraction, metavar="0-1",
+        help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
+        "faster and finds fewer; keep it below --conf_thresh (default: 0.1, or what an export was made with)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output_dir", type=Path, metavar="DIR",
+        help="where to write; a number is added to the name of a folder that has files in it "
+        f"(default: runs/{name}, then -2, ...)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME",
+        help="auto, cpu, cuda (or cuda:1 for a second GPU) or mps for Apple's GPU (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch_size", type=positive, metavar="N",
+        help=f"images or frames at a time; takes memory, and makes a GPU faster (default: {BATCH}; images on a CPU 1)",
+    )  # fmt: skip
+    add_max_pixels(parser)
+
+
+def add_image_flags(parser: argparse._ActionsContainer) -> None:
+    """Those for images alone."""
+    parser.add_argument(
+        "--ann_file", type=Path, metavar="FILE",
+        help="COCO annotations (json) of the images: results get its image ids, and scripts/evaluate.py takes them; "
+        "images that it doesn't have are left out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pipeline", type=Path, metavar="DIR",
+        help="a finished pipeline (train_pose.py -STAGE all) instead of --weight_path: its model, and what its later "
+        "stages do; unless told otherwise, it shows what suits its labelled images",
+    )  # fmt: skip
+    parser.add_argument(
+        "--describe", action="store_true",
+        help="write what can be measured of each person (facts.json), and sentences made of it (text/)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM", dest="llm", metavar="NAME",
+        help="with --describe: a language model that writes the sentences, a folder or hub name for transformers; with "
+        "-LLM_URL, the model's name on that server",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM_URL", dest="llm_url", metavar="URL",
+        help=f"an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; its key is read from ${KEY}",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM_PEOPLE", dest="llm_people", type=int, default=50, metavar="N",
+        help="most people that the language model describes (default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_video_flags(parser: argparse._ActionsContainer) -> None:
+    """Those for videos alone."""
+    parser.add_argument(
+        "--reader",
+        choices=READERS,
+        default="av",
+        help="decoder; decord is an extra package (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--track", action="store_true",
+        help="give people ids that stay, and draw the way they came; doubtful people continue a track",
+    )  # fmt: skip
+    parser.add_argument(
+        "--smooth",
+        choices=SMOOTHING,
+        default="none",
+        help="smooth the keypoints of each id, which implies --track: online as they come, offline with a view of the "
+        "frames ahead, which also bridges short gaps (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """The whole job of `sia predict`; returns the exit status.
+
+    Raises:
+        ConfigError: a flag that is not for this kind of source.
+        SiaError: bad input.
+    """
+    video = is_video(args.source)
+    refuse(args, OF_IMAGES if video else OF_VIDEOS, "images" if video else "videos")
+    if video:
+        args.video_path = args.source
+        return run_video(args)
+    args.image_path = args.source
+    return run_images(args)
+
+
+def refuse(args: argparse.Namespace, flags: Mapping[str, str], kind: str) -> None:
+    """Says which flags don't fit the source.
+
+    Raises:
+        ConfigError: one of them was given.
+    """
+    for name, flag in flags.items():
+        if vars(args)[name] not in (None, False, "none"):
+            raise ConfigError(f"{flag} is for {kind}. Leave it out for this source.")
+
+
+def run_images(args: argparse.Namespace) -> int:
+    """Images, whatever can be known before being checked first; returns the exit status."""
+    check_image_args(args)
+    wait_passively()
+    from sia.commands import image_job
+
+    return image_job.run(args)
+
+
+def run_video(args: argparse.Namespace) -> int:
+    """The same of a video."""
+    if args.reader == "decord" and is_address(args.video_path):
+        raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
+    if not is_address(args.video_path):
+        check_input_file(Path(args.video_path), "Check the path.")
+    args.weight_path = find_weights(args.weight_path)
+    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+    need_extra("video", "Reading videos")
+    args.conf_thresh = SCORE if args.conf_thresh is None else args.conf_thresh
+    args.kpt_thresh = KEYPOINT if args.kpt_thresh is None else args.kpt_thresh
+    args.batch_size = args.batch_size or BATCH
+    wait_passively()
+    from sia.commands import video_job
+
+    return video_job.run(args)
+
+
+def check_image_args(args: argparse.Namespace) -> None:
+    """What can be known before any work is done.
+
+    Raises:
+        ConfigError: flags that don't go together.
+        SiaError: a file or folder that can't be read.
+    """
+    check_llm(args.llm, args.llm_url)
+    if args.llm is not None and not args.describe:
+        raise ConfigError("-LLM is for --describe. Give both.")
+    if args.pipeline is not None:
+        if args.weight_path != DEFAULT:
+            raise ConfigError("--pipeline has its own weights: leave --weight_path out.")
+        for flag in ("imgsz", "look_thresh"):
+            if vars(args)[flag] is not None:
+                raise ConfigError(
+                    f"--{flag} is not for --pipeline: its stages were fitted to what is found without it."
+                )
+    if args.image_path.strip():
+        check_images(args.image_path)
+    if args.pipeline is not None:
+        check_input_folder(args.pipeline, "Check --pipeline.")
+    else:
+        args.weight_path = find_weights(args.weight_path)
+        check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+
+
+def check_images(pattern: str) -> None:
+    """Whether an image or a folder can be read; what a glob finds is seen when it is read.
+
+    Raises:
+        DataError: it can't.
+    """
+    if is_address(pattern):  # as it was typed: a Path would take a slash away
+        raise DataError(f"Can't read {pattern}: only files are read here. Download it first.")
+    name = os.path.expanduser(pattern)  # noqa: PTH111 (Path.expanduser fails for a file called ~x.jpg)
+    if os.path.isdir(name):  # noqa: PTH112 (never raises)
+        check_input_folder(Path(name), "Check the path.")
+    elif os.path.lexists(name) or not glob.has_magic(name):
+        check_input_file(Path(name), "Check the path.")

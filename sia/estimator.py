@@ -1,0 +1,256 @@
+"""A model that takes whatever holds an image, and returns the people in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from sia.errors import DataError
+from sia.io.bundled_weights import find_weights
+from sia.io.image_folder import find_images
+from sia.io.images import pixels_of, read_image
+from sia.io.optional import need_extra
+from sia.io.remote import is_web_address, read_address
+from sia.people import People, Source
+from sia.runtimes.predictor import Predictor
+from sia.video.source import is_video
+
+if TYPE_CHECKING:
+    import torch
+
+    from sia.skeletons.skeleton import Skeleton
+
+T = TypeVar("T")
+Image: TypeAlias = "str | os.PathLike[str] | PIL.Image.Image | NDArray[np.uint8] | torch.Tensor"
+"""Path, http(s) address, image of Pillow, (H, W, 3) uint8 RGB array, or (3, H, W) tensor of uint8 or of 0 to 1."""
+
+BATCH_PIXELS = 64_000_000
+"""Most pixels of a batch: huge images come one by one."""
+
+
+def load(
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    imgsz: int | tuple[int, int] | None = None,
+    roi_score_thresh: float | None = None,
+) -> PoseEstimator:
+    """Loads a model.
+
+    Args:
+        weights: None for the bundled ``sia_pose_simple-n16``; the name of other bundled weights, such as ``n32`` or
+            ``sia_pose-n16``; a path to ``best.pt``, ``last.pt``, or an export of them (.onnx, .xml); or
+            ``hf:owner/name`` on the Hugging Face hub.
+        device: ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``), or ``mps``. Exports run on the CPU.
+        imgsz: side of the model's input in pixels, or its height and width; that of the weights by default.
+        roi_score_thresh: people whose first score, in [0, 1], is lower keep the keypoints of their token: higher is
+            faster and places keypoints worse; 0.1 by default.
+
+    Raises:
+        WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
+        ConfigError: the device or the size can't be had, or a package is missing.
+    """
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh))
+
+
+class PoseEstimator:
+    """Finds people in images and videos with one model on one device. Made by `load`.
+
+    Attributes:
+        predictor: runs the model on arrays.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def __repr__(self) -> str:
+        return f"<PoseEstimator: {self.predictor.describe()}>"
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names, edges and flip pairs of the K keypoints."""
+        return self.predictor.skeleton
+
+    @overload
+    def __call__(self, images: Image, conf: float = 0.6, batch_size: int = 8) -> People: ...
+
+    @overload
+    def __call__(self, images: list[Any] | tuple[Any, ...], conf: float = 0.6, batch_size: int = 8) -> list[People]: ...
+
+    def __call__(
+        self, images: Image | list[Any] | tuple[Any, ...], conf: float = 0.6, batch_size: int = 8
+    ) -> People | list[People]:
+        """Finds the people in an image, or in each of several.
+
+        Args:
+            images: a path, an http(s) address, an image of Pillow, a (H, W, 3) uint8 RGB array (OpenCV's images are
+                BGR: ``image[..., ::-1]``), a (3, H, W) tensor of uint8 or of floats from 0 to 1, or a list of these;
+                an array or a tensor of four dimensions is a list.
+            conf: people whose score, in [0, 1], is lower are left out.
+            batch_size: images at a time.
+
+        Returns:
+            `People` in pixels of the image (x to the right, y down), best first; a list of them for several images.
+
+        Raises:
+            DataError: something that is no image, or can't be read.
+            ConfigError: a batch doesn't fit into the memory of the GPU.
+        """
+        several: Any = images
+        if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
+            return list(self._find(several, conf, batch_size))
+        return next(self._find([images], conf, 1))
+
+    def stream(
+        self, source: Any, conf: float = 0.6, batch_size: int = 8, track: bool = True, reader: str = "av"
+    ) -> Iterator[People]:
+        """Yields the people of each image or frame as they are found, at constant memory.
+
+        Args:
+            source: a video file, the address of a stream (``rtsp://...``), the number of a camera, a folder of images,
+                a glob in quotes (``"shots/**/*.jpg"``), or anything that yields images.
+            conf: people whose score, in [0, 1], is lower are left out. Of a tracked video some down to a third of
+                it may be there: they continue a track.
+            batch_size: images or frames at a time; a camera's come one by one.
+            track: whether people of a video or a camera get ids that stay.
+            reader: decoder of videos, ``av`` or ``decord``.
+
+        Yields:
+            `People`, best first; those of videos have ``image``, ``frame``, ``time`` and, with tracking, ``ids``.
+
+        Raises:
+            DataError: the source is missing, broken, or of a wrong type.
+            ConfigError: a package is missing, or a batch doesn't fit into the memory of the GPU.
+        """
+        if isinstance(source, int):
+            return self._follow(_camera_frames(source), conf, 1, track, f"camera {source}")
+        if not isinstance(source, str | os.PathLike):
+            if not isinstance(source, Iterable) or isinstance(source, PIL.Image.Image):
+                raise _no_image(source)
+            return self._find(source, conf, batch_size)
+        name = os.fspath(source)
+        if is_video(name):
+            return self._follow(_video_frames(name, reader), conf, batch_size, track, name)
+        return self._find(find_images(name, flag="the source"), conf, batch_size)
+
+    def _find(self, images: Iterable[Any], conf: float, batch_size: int) -> Iterator[People]:
+        for batch in _batches(map(self._read, images), batch_size):
+            pixels = [image for image, _ in batch]
+            for people, source in zip(self.predictor.predict(pixels), (source for _, source in batch), strict=True):
+                yield replace(people.above(conf), source=source)
+
+    def _follow(self, frames: Any, conf: float, batch_size: int, track: bool, name: str) -> Iterator[People]:
+        need_extra("video", "Following people")
+        from sia.tracking.tracker import Tracker
+
+        tracker = Tracker(self.skeleton, conf)
+        for batch in _batches(frames, batch_size):
+            found = self.predictor.predict([image for image, _, _ in batch])
+            for (image, number, time), people in zip(batch, found, strict=True):
+                source = Source(self.skeleton, image.shape[:2], name, image, number, time)
+                if not track:
+                    yield replace(people.above(conf), source=source)
+                    continue
+                tracked = tracker.update(people, time)
+                yield replace(tracked.people, ids=tracked.ids, source=source)
+
+    def _read(self, image: Any) -> tuple[NDArray[np.uint8], Source]:
+        """The pixels, and where they are from: those of a file are not held longer than they are needed."""
+        path = os.fspath(image) if isinstance(image, str | os.PathLike) else None
+        if path is not None and is_video(path):
+            raise DataError(f"{path} is a video. Use stream() instead of a call.")
+        if path is None:
+            pixels = _pixels_of(image)
+        else:
+            pixels = read_address(path) if is_web_address(path) else read_image(Path(path))
+        held = None if path is not None and not is_web_address(path) else pixels
+        return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), path, held)
+
+
+def _pixels_of(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an image in memory.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if isinstance(image, PIL.Image.Image):
+        return pixels_of(image)
+    if type(image).__module__.split(".")[0] == "torch":
+        return _pixels_of_tensor(image.detach().cpu())
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise _no_image(image)
+    if not image.size:
+        raise DataError(f"An image of {image.shape[1]}x{image.shape[0]} pixels is empty.")
+    return image
+
+
+def _pixels_of_tensor(image: torch.Tensor) -> NDArray[np.uint8]:
+    values = np.asarray(image.float() if image.is_floating_point() else image)
+    if values.ndim != 3 or values.shape[0] != 3 or values.dtype not in (np.uint8, np.float32) or not values.size:
+        raise DataError(
+            f"A tensor must be (3, H, W), of uint8 or of floats from 0 to 1, but one is {values.shape} {image.dtype}."
+        )
+    if values.dtype == np.float32:
+        if not (values.min() >= 0 and values.max() <= 1):  # NaN, too
+            raise DataError("A tensor of floats must hold values from 0 to 1. Divide by 255, or give uint8.")
+        values = np.rint(255 * values).astype(np.uint8)
+    return np.ascontiguousarray(values.transpose(1, 2, 0))
+
+
+def _no_image(value: Any) -> DataError:
+    what = f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else f"of type {type(value).__name__}"
+    return DataError(
+        "An image must be a path, an address, an image of Pillow, a (H, W, 3) uint8 array or a (3, H, W) tensor, but "
+        f"one is {what}."
+    )
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """So many at a time, fewer where they are large; the first element of an item is its pixels."""
+    rest = iter(items)
+    while batch := list(islice(rest, 1)):
+        first: Any = batch[0]
+        area = first[0].shape[0] * first[0].shape[1]
+        batch += islice(rest, max(0, min(size, BATCH_PIXELS // area) - 1))
+        yield batch
+
+
+def _video_frames(name: str, reader: str) -> Iterator[tuple[NDArray[np.uint8], int, float]]:
+    """Pixels, number and seconds of each frame."""
+    from sia.video.reader import open_reader
+
+    with open_reader(name, reader) as video:
+        for frame in video:
+            yield frame.image, frame.number, float(frame.pts * video.info.time_base)
+
+
+def _camera_frames(number: int) -> Iterator[tuple[NDArray[np.uint8], int, float]]:
+    """The same of a camera, until it ends; seconds since its first frame."""
+    import time
+
+    import cv2
+
+    camera = cv2.VideoCapture(number)
+    try:
+        if not camera.isOpened():
+            raise DataError(
+                f"Camera {number} can't be opened. Check that it is connected and that nobody else uses it."
+            )
+        begin, count = time.monotonic(), 0
+        while True:
+            done, image = camera.read()
+            if not done:
+                return
+            yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), count, time.monotonic() - begin
+            count += 1
+    finally:
+        camera.release()

@@ -1,0 +1,216 @@
+"""Whatever holds an image gives the same people; whatever doesn't is one clear error."""
+
+from __future__ import annotations
+
+import io
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+import sia
+from sia.io import remote
+from sia.io.bundled_weights import FOLDER, find_weights
+from sia.io.images import read_image
+from sia.people import People
+from tests.conftest import ROOT
+from tests.inference_helpers import quarters, save_video, save_weights
+from tests.serving import serving
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> sia.PoseEstimator:
+    return sia.load(weights, device="cpu")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Lies on its side, as phones write it."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(quarters(40, 60)).save(tmp_path / "photo.jpg", exif=exif)
+    return tmp_path / "photo.jpg"
+
+
+def assert_same(found: People, expected: People, tolerance: float = 0.0) -> None:
+    assert len(found) == len(expected) > 0
+    for name in ("boxes", "scores", "keypoints", "confidences"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=tolerance)
+
+
+class Images(BaseHTTPRequestHandler):
+    content = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/photo.jpg" else 404)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_every_kind_of_image_gives_the_same_numbers(model: sia.PoseEstimator, photo: Path) -> None:
+    expected, array = model(photo, conf=0), read_image(photo)
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    for image in (str(photo), PIL.Image.open(photo), array, tensor, tensor / 255, array[::-1][::-1]):
+        assert_same(model(image, conf=0), expected)
+    several = model([photo, array, tensor], conf=0, batch_size=2)
+    for people in (*several, *model(np.stack([array] * 2), conf=0), *model(tensor[None], conf=0)):
+        assert_same(people, expected, 1e-3)
+    assert model([]) == [] and len(model(photo, conf=1)) == 0
+
+
+def test_people_know_their_image_and_hold_none_of_a_file(model: sia.PoseEstimator, photo: Path) -> None:
+    people, array = model(photo, conf=0), read_image(photo)
+    assert people.path == str(photo) and people.source is not None and people.source.pixels is None
+    np.testing.assert_array_equal(people.image, array)
+    held = model(array, conf=0)
+    assert held.path is None and held.image is array and held.skeleton == model.skeleton
+    drawn = held.plot(kpt_thresh=0)
+    assert drawn.shape == array.shape and (drawn != array).any()
+    np.testing.assert_array_equal(held.image, read_image(photo))  # nothing was drawn on it
+    assert read_image(held.save(photo.with_name("out.png"), kpt_thresh=0)).tolist() == drawn.tolist()
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "of type NoneType"),
+        (b"\xff\xd8", "of type bytes"),
+        (np.zeros((4, 4)), r"\(4, 4\) float64"),
+        (np.zeros((4, 4, 3)), "float64"),
+        (np.zeros((0, 4, 3), np.uint8), "4x0 pixels"),
+        (torch.zeros(4, 4), r"must be \(3, H, W\)"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "torch.int64"),
+        (torch.full((3, 4, 4), 2.0), "from 0 to 1"),
+        (torch.full((3, 4, 4), torch.nan), "from 0 to 1"),
+        ([["a.jpg"]], "of type list"),
+        ("none.jpg", "none.jpg: no such file"),
+        ("walk.mp4", "is a video"),
+        (".", "it is a folder"),
+        (PIL.Image.open(io.BytesIO((ROOT / "weights/check_images.jpg").read_bytes()[:20_000])), "Can't read the image"),
+    ],
+)
+def test_what_is_no_image_is_one_error(model: sia.PoseEstimator, image: object, message: str) -> None:
+    with pytest.raises(sia.DataError, match=message) as caught:
+        model(image)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_address(model: sia.PoseEstimator, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Images)) as server:
+        address = f"http://127.0.0.1:{server.server_port}/photo.jpg"
+        Images.content = photo.read_bytes()
+        people = model(address, conf=0)
+        assert_same(people, model(photo, conf=0))
+        assert people.path == address and people.image.shape == (60, 40, 3)
+        with pytest.raises(sia.DataError, match=r"Can't download .*/none\.jpg: Not Found"):
+            model(address.replace("photo", "none"))
+        monkeypatch.setattr(remote, "LARGEST", 100)
+        with pytest.raises(sia.DataError, match="has more than 0 MiB"):
+            model(address)
+        Images.content = b"<html>"
+        with pytest.raises(sia.DataError, match=r"Can't read the image http://\S+photo.jpg: it is not an image"):
+            model(address)
+    with pytest.raises(sia.DataError, match="Can't download"):
+        model(address)
+
+
+@pytest.mark.parametrize("track", [True, False])
+def test_a_video_is_streamed(model: sia.PoseEstimator, tmp_path: Path, track: bool) -> None:
+    times = [0, 30, 100, 120]
+    path = save_video(tmp_path / "walk.mp4", frames=4, times=times)
+    frames = list(model.stream(path, conf=0.01, batch_size=3, track=track))
+    assert [people.frame for people in frames] == [0, 1, 2, 3]
+    assert [round(1000 * (people.time or 0)) for people in frames] == times
+    assert all(people.path == str(path) and people.image.shape == (64, 96, 3) for people in frames)
+    assert all((people.ids is not None) == track for people in frames)
+    if track:
+        shared = set(frames[0].ids.tolist()) & set(frames[-1].ids.tolist())
+        assert len(frames[0]) and shared and frames[0].plot().shape == (64, 96, 3)
+
+
+def test_folders_globs_and_anything_with_images_are_streamed(model: sia.PoseEstimator, photo: Path) -> None:
+    for source in (photo.parent, str(photo.parent / "*.jpg"), photo, iter([photo])):
+        (people,) = model.stream(source, conf=0)
+        assert people.path == str(photo) and people.ids is None and people.frame is None
+    for source, message in ((None, "of type NoneType"), (photo.parent / "none", "none")):
+        with pytest.raises(sia.DataError, match=message):
+            list(model.stream(source))
+    with pytest.raises(sia.DataError, match="no such file"):
+        list(model.stream("none.mp4"))
+
+
+def test_a_camera_is_read_until_it_ends(model: sia.PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, state = quarters(40, 60), SimpleNamespace(left=2, released=False)
+
+    class Camera:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def isOpened(self) -> bool:
+            return self.number == 3
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            state.left -= 1
+            return state.left >= 0, image[..., ::-1].copy()
+
+        def release(self) -> None:
+            state.released = True
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    frames = list(model.stream(3, conf=0.01))
+    assert [people.frame for people in frames] == [0, 1] and state.released
+    np.testing.assert_array_equal(frames[0].image, image)
+    with pytest.raises(sia.DataError, match="Camera 0 can't be opened"):
+        list(model.stream(0))
+
+
+def test_names_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_weights() == find_weights("n16") == FOLDER / "sia_pose_simple-n16.pt"
+    assert find_weights("sia_pose-n32") == FOLDER / "sia_pose-n32.pt"
+    assert find_weights("runs/best") == Path("runs/best")
+    (tmp_path / "n16").touch()
+    assert find_weights("n16") == Path("n16")
+    with pytest.raises(sia.WeightsError, match=r"sia_pose-n61 is unknown\. Did you mean sia_pose-n16"):
+        sia.load("sia_pose-n61")
+
+
+@pytest.mark.parametrize(
+    ("files", "taken"),
+    [
+        (["README.md", "model.pt", "old.pt"], "model.pt"),
+        (["a/best.onnx"], "a/best.onnx"),
+        (["a.pt", "b.pt"], None),
+        ([], None),
+    ],
+)
+def test_the_hub_gives_one_file(
+    files: list[str], taken: str | None, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = SimpleNamespace(
+        HfApi=lambda: SimpleNamespace(list_repo_files=lambda name: files if name == "me/poses" else 1 / 0),
+        hf_hub_download=lambda name, file: weights if (name, file) == ("me/poses", taken) else None,
+    )
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    if taken:
+        assert find_weights("hf:me/poses") == weights
+    else:
+        with pytest.raises(sia.WeightsError, match=r"hf:me/poses must have model\.pt or one file of weights"):
+            find_weights("hf:me/poses")
+    hub.HfApi = lambda: SimpleNamespace(list_repo_files=lambda name: (_ for _ in ()).throw(OSError("404\nnothing")))
+    with pytest.raises(sia.WeightsError, match=r"Can't get hf:me/poses: 404\. Check"):
+        find_weights("hf:me/poses")
