@@ -39,7 +39,8 @@ SCORE_TOLERANCE = 0.01
 MOST_MISSED = 0.02
 LEAST_MATCHED = 0.5
 """Largest difference of a score; fraction of the people that a float export need not find again where PyTorch is sure
-of them, and that it must find, sure or not. Untrained weights are sure of nobody, and 7 % of their candidates change."""
+of them, and that it must find, sure or not. Untrained weights are sure of nobody, and 7 % of their candidates
+change."""
 
 MOST_IMAGES = 200
 """What calibration and check read of a large folder, spread evenly."""
