@@ -124,7 +124,9 @@ class VideoJob:
     def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> int:
         people, ids, interpolated = person_rows(tracked.people), tracked.ids.tolist(), tracked.interpolated.tolist()
         if self.tracks:
-            people = [{"id": i or None, "bridged": b, **p} for i, b, p in zip(ids, interpolated, people, strict=True)]
+            people = [
+                {"id": i or None, "interpolated": b, **p} for i, b, p in zip(ids, interpolated, people, strict=True)
+            ]
             drawn = self.track_artist.draw(frame.image, tracked.people, ids, interpolated, time)
         else:
             drawn = self.annotator.draw(frame.image, tracked.people)
@@ -154,7 +156,7 @@ class VideoJob:
         }
         if self.tracks:
             video["ids"] = (
-                "id stays with a person, null where it was seen in one frame so far; bridged people were not found in "
+                "id stays with a person, null where it was seen in one frame so far; interpolated people were not found in "
                 "this frame, but lie between two in which they were"
             )
         state = {"complete": complete, "warnings": [mask(warning) for warning in self.warnings], **video}
