@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.coco.coco_pose import ImageFolders
+from datasets.coco.image_name import ImageFolders
 from datasets.coco.image_name import problem_of_name
 from datasets.validation.annotations import Annotations
 from datasets.validation.issue import Issue

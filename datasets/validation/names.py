@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets.coco.coco_pose import ImageFolders
+from datasets.coco.image_name import ImageFolders
 from datasets.coco.image_name import problem_of_name
 from datasets.validation.annotations import Annotations
 from datasets.validation.issue import Issue

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,3}
 _FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
-def whole(value: object) -> int | None:
+def read_whole(value: object) -> int | None:
     """An id or a size: an integer, or a float or text that is one exactly."""
     if type(value) is int:
         return value if abs(value) < 2**63 else None
@@ -32,7 +32,7 @@ def whole(value: object) -> int | None:
     return int(value.partition(".")[0]) if isinstance(value, str) and _WHOLE.fullmatch(value) else None
 
 
-def number(value: object) -> float | None:
+def read_number(value: object) -> float | None:
     """A finite number below `LARGEST`, also written as text; no boolean."""
     if isinstance(value, str):
         value = float(value) if _NUMBER.fullmatch(value) else None
@@ -41,20 +41,20 @@ def number(value: object) -> float | None:
     return float(value)
 
 
-def numbers(values: object, count: int) -> list[float] | None:
+def read_numbers(values: object, count: int) -> list[float] | None:
     """A list of so many numbers; itself where nothing has to be changed."""
     if not isinstance(values, list | tuple) or len(values) != count:
         return None
     if _PLAIN.issuperset(map(type, values)) and all(-LARGEST < value < LARGEST for value in values):
         return values if isinstance(values, list) else list(values)
-    found = [number(value) for value in values]
+    found = [read_number(value) for value in values]
     return None if None in found else [value for value in found if value is not None]
 
 
 _PLAIN = frozenset((int, float))
 
 
-def flag(value: Any) -> bool | None:
+def read_flag(value: Any) -> bool | None:
     """Whether something is so: a boolean, 0 or 1, or these as text; None (absent) is False here."""
     if value is None or isinstance(value, bool):
         return bool(value)
