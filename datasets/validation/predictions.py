@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.validation.annotations import Annotations, Row
+from sia.coco.annotation_file import AnnotationFile, Row
 from sia.coco.coco_files import GroundTruth, check_results, read_json
 from sia.errors import DataError
 from sia.people import People
 
 
-def read_predictions(file: Path, data: Annotations) -> Mapping[int, People]:
+def read_predictions(file: Path, data: AnnotationFile) -> Mapping[int, People]:
     """People by index of the image, best score first.
 
     Raises:
@@ -21,9 +21,8 @@ def read_predictions(file: Path, data: Annotations) -> Mapping[int, People]:
             annotations' own skeleton is faulty.
     """
     if data.skeleton is None:
-        raise DataError(f"{data.file}: --results needs a category with usable keypoints. Correct it first.")
-    posed, declared = frozenset(data.parsed.merged), frozenset(data.parsed.declared)
-    truth = GroundTruth(list(data.images), [], min(posed), posed, declared)
+        raise DataError(f"{data.path}: --results needs a category with usable keypoints. Correct it first.")
+    truth = GroundTruth(list(data.images), [], min(data.merged), frozenset(data.merged), frozenset(data.declared))
     rows = check_results(read_json(file, "results file"), truth, data.skeleton)
     if not all("bbox" in row for row in rows):
         raise DataError(f"{file}: the results have no 'bbox'. Use those of scripts/evaluate.py.")

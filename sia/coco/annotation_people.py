@@ -205,7 +205,9 @@ def _box_of(joints: Floats, size: tuple[int, int] | None) -> Box | None:
     return box_around(chosen, *(size or (0, 0))) if len(chosen) else None
 
 
-def check_units(boxes: Sequence[Box], people: Sequence[Person], sizes: Sequence[tuple[int, int] | None], taken: list[Issue]) -> list[Issue]:
+def check_units(
+    boxes: Sequence[Box], people: Sequence[Person], sizes: Sequence[tuple[int, int] | None], taken: list[Issue]
+) -> list[Issue]:
     """Faults; what only seems so goes to ``taken``.
 
     Args:
