@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from datasets.coco.image_name import problem_of_name
-from sia.coco.annotation_values import Box as Box
-from sia.coco.annotation_values import box_around
-from sia.coco.coco_files import finite_numbers
+from sia.coco.annotation_values import Box, box_around
+from sia.coco.coco_files import Row, finite_numbers
 from sia.errors import DataError
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 
-Row = dict[str, Any]
 Joint = tuple[float, float, int]
 """x, y in pixels of the image, and COCO's v."""
 
@@ -78,7 +75,14 @@ class CocoWriter:
         for name in self.skeleton.names:
             x, y, v = joints.get(name, (0.0, 0.0, 0))
             values += [x, y, v] if v else [0, 0, 0]
-        box = box or self._box_around(values, image_id, place)
+        if box is None:
+            points = np.array(values, np.float64).reshape(-1, 3)
+            points = points[points[:, 2] > 0, :2]
+            if not len(points):
+                raise DataError(f"{place} has neither a box nor a labelled joint. Remove it, or label it.")
+            self.report["boxes made from the joints: none given"] += 1
+            image = self.images[image_id - 1]
+            box = box_around(points, image["width"], image["height"])
         if finite_numbers(values, len(values)) is None or finite_numbers(box, 4) is None:
             raise DataError(f"{place} has a value that is no finite number: {[*values, *box]!r:.80}.")
         if min(box[2:]) <= 0:
@@ -88,15 +92,6 @@ class CocoWriter:
             "keypoints": values, "num_keypoints": sum(v > 0 for v in values[2::3]),
             "bbox": list(box), "area": AREA_OF_BOX * box[2] * box[3],
         })  # fmt: skip
-
-    def _box_around(self, values: list[float], image_id: int, place: str) -> Box:
-        joints = np.array(values, np.float64).reshape(-1, 3)
-        points = joints[joints[:, 2] > 0, :2]
-        if not len(points):
-            raise DataError(f"{place} has neither a box nor a labelled joint. Remove it, or label it.")
-        self.report["boxes made from the joints: none given"] += 1
-        image = self.images[image_id - 1]
-        return box_around(points, image["width"], image["height"])
 
     def content(self) -> Row:
         """The COCO file.
