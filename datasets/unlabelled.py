@@ -83,30 +83,23 @@ def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[Coc
     Raises:
         DataError: a pattern that names no image, or a file that can't be read.
     """
-    found = list(
-        dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED"))
-    )
-    labelled = [path for dataset in (fit, *others) for path in dataset.files] if found else []
-    kept = _without(found, labelled)
-    partly = {i: fit.annotation(i) for i in range(len(fit))}
-    partly = {i: labels for i, labels in partly.items() if not _posed(labels).all()}
-    files = (*kept, *(fit.file(i) for i in partly))
-    known = dict(enumerate(partly.values(), len(kept)))
-    return Unlabelled(files, known, fit.skeleton, len(found) - len(kept))
-
-
-def _posed(labels: Labels) -> NDArray[np.bool_]:
-    """(N,) who has a labelled keypoint."""
-    return np.asarray((labels.keypoints[..., 2] > 0).any(axis=1))
+    paths = [path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED")]
+    found = list(dict.fromkeys(paths))
+    kept = _without(found, [path for dataset in (fit, *others) for path in dataset.files]) if found else []
+    labels = [fit.annotation(i) for i in range(len(fit))]
+    partly = [i for i, label in enumerate(labels) if not (label.keypoints[..., 2] > 0).any(axis=1).all()]
+    known = {len(kept) + n: labels[i] for n, i in enumerate(partly)}
+    return Unlabelled((*kept, *map(fit.file, partly)), known, fit.skeleton, len(found) - len(kept))
 
 
 def _without(files: Sequence[Path], excluded: Sequence[Path]) -> list[Path]:
     """Leaves out equal contents; only files of equal length are read."""
-    readable = [path for path in excluded if path.is_file()]
-    lengths = {path.stat().st_size for path in files}
-    sums = {_checksum(path) for path in readable if path.stat().st_size in lengths}
-    taken = {path.stat().st_size for path in readable}
-    return [path for path in files if path.stat().st_size not in taken or _checksum(path) not in sums]
+    sizes = {path: path.stat().st_size for path in files}
+    lengths = frozenset(sizes.values())
+    taken = {path: path.stat().st_size for path in excluded if path.is_file()}
+    sums = {_checksum(path) for path, length in taken.items() if length in lengths}
+    lengths = frozenset(taken.values())
+    return [path for path, length in sizes.items() if length not in lengths or _checksum(path) not in sums]
 
 
 def _checksum(path: Path) -> int:
@@ -139,9 +132,11 @@ class _ViewSamples(Samples[Views]):
         self.images, self.paths, self.size, self.seed = images, paths, size, seed
 
     def batch(self, keys: Sequence[SampleKey]) -> Views:
-        images = [read_image(self.images.files[key.image]) for key in keys]
+        files = [self.images.files[key.image] for key in keys]
+        seeds = [(self.seed, key.epoch, key.position) for key in keys]
+        images = [read_image(file) for file in files]
         teacher = [letterbox_image(image, self.size) for image in images]
-        draws = [np.random.default_rng((*self._seed(key), 1)) for key in keys]
+        draws = [np.random.default_rng((*seed, 1)) for seed in seeds]
         views = [
             strong_view(image, path, self.size, self.images.skeleton, rng)
             for path in self.paths
@@ -154,12 +149,9 @@ class _ViewSamples(Samples[Views]):
             student=_stacked([image for image, _ in views]),
             matrices=[matrix for _, matrix in views],
             known=[self.images.known.get(key.image) for key in keys],
-            files=[str(self.images.files[key.image]) for key in keys],
-            seed=(*self._seed(keys[0]), 2),
+            files=[str(file) for file in files],
+            seed=(*seeds[0], 2),
         )
-
-    def _seed(self, key: SampleKey) -> tuple[int, ...]:
-        return self.seed, key.epoch, key.position
 
 
 def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:

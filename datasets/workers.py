@@ -111,7 +111,7 @@ class BatchWorkers(Generic[B]):
         iterator, workers, self._loader._iterator = self._loader._iterator, self.processes, None
         if not workers:
             return
-        impatience = threading.Timer(PATIENCE, _terminate, [workers])
+        impatience = threading.Timer(PATIENCE, lambda: [worker.terminate() for worker in workers])
         impatience.start()
         try:
             iterator._shutdown_workers()  # type: ignore[union-attr]  # torch has no public way
@@ -140,7 +140,8 @@ class BatchWorkers(Generic[B]):
         except (OSError, RuntimeError, MemoryError) as error:
             failure = error
         finally:
-            _watch()
+            if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
+                signal.signal(signal.SIGCHLD, _hear)
         _forget(failure)
         warn(f"Loader workers can't be started ({failure}), so this process loads by itself, which is slower.")
         self._loader = self._make_loader(0)
@@ -154,11 +155,6 @@ class BatchWorkers(Generic[B]):
                 "larger (docker run --shm-size=2g), or use fewer workers or a smaller batch."
             )
         return parcel.open()
-
-
-def _terminate(workers: Sequence[Any]) -> None:
-    for worker in workers:
-        worker.terminate()
 
 
 def _forget(error: BaseException) -> None:
@@ -189,11 +185,6 @@ def _watched_workers() -> Iterator[None]:
         _waiting = False
 
 
-def _watch() -> None:
-    if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
-        signal.signal(signal.SIGCHLD, _hear)
-
-
 def _hear(number: int, frame: object) -> None:
     if _waiting:
         torch._C._error_if_any_worker_fails()
@@ -215,9 +206,9 @@ def start_worker(_: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
 
+    def end(error: Exception, _: object) -> None:
+        traceback.print_exception(error)
+        os._exit(1)
 
-def _end_worker(error: Exception, _: object) -> None:
-    traceback.print_exception(error)
-    os._exit(1)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]

@@ -37,7 +37,6 @@ def strong_view(
         (H, W, 3) uint8, and the matrix from the image's pixels to it.
     """
     placement = (_STRONG if augmentation == "geometry" else _WEAK).of(skeleton)
-    source_size = (image.shape[0], image.shape[1])
-    matrix = random_placement(source_size, size, size, placement, rng, zoom=1.0)
+    matrix = random_placement((image.shape[0], image.shape[1]), size, size, placement, rng, zoom=1.0)
     view = warp_image(image, matrix, size)
     return jitter_colour(view, rng, _COLOUR if augmentation == "appearance" else 0.0), matrix

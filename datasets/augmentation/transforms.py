@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.augmentation.colour import jitter_colour
 from datasets.augmentation.geometry import warp_labels
+from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels, Sample
 from sia.errors import ConfigError
 from sia.io.letterbox import FILL, Letterbox, Matrix, affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
@@ -19,25 +18,6 @@ MOSAIC_SCALE = 0.7
 """Images in a mosaic are this much smaller than alone, so that more people fit."""
 MOSAIC_CENTRE = (0.35, 0.65)
 """Range of the point where the four tiles meet, as a fraction of the result."""
-
-
-class Source(Protocol):
-    """What the transforms need of a data set; `datasets.coco.coco_pose.CocoPose` is one."""
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """For the flip order."""
-
-    def __len__(self) -> int: ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width."""
-
-    def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB, possibly smaller by exactly ``shrink``."""
-
-    def annotation(self, index: int) -> Labels:
-        """In pixels of the full image."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +67,7 @@ class Augmentation:
 
 
 def training_sample(
-    source: Source, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+    source: CocoPose, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Sample, Matrix]:
     """One augmented sample of H, W, and the matrix from the original pixels of ``index`` to it.
 
@@ -102,7 +82,7 @@ def training_sample(
     return replace(sample, image=jitter_colour(sample.image, rng, augmentation.colour)), matrix
 
 
-def validation_sample(source: Source, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
+def validation_sample(source: CocoPose, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
     """The letterboxed image of H, W and its people; no randomness, no shortcuts in decoding."""
     letterbox = fit_letterbox(source.size(index), size)
     matrix = letterbox_matrix(letterbox)
@@ -111,7 +91,7 @@ def validation_sample(source: Source, index: int, size: tuple[int, int]) -> tupl
     return Sample(image, labels, (index,)), letterbox
 
 
-def place(source: Source, index: int, matrix: Matrix, size: tuple[int, int]) -> Sample:
+def place(source: CocoPose, index: int, matrix: Matrix, size: tuple[int, int]) -> Sample:
     """Reads one image, no larger than the matrix needs it, and warps it and its people."""
     scale = scale_of(matrix)
     shrink = 4 if scale <= 0.25 else 2 if scale <= 0.5 else 1
@@ -151,7 +131,7 @@ def random_placement(
 
 
 def _mosaic(
-    source: Source, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+    source: CocoPose, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Sample, Matrix]:
     """Four images, each placed at random in its own tile of the result (as in YOLOv4, arXiv 2004.10934, sec. 3.4)."""
     height, width = size
@@ -166,23 +146,7 @@ def _mosaic(
         matrix = random_placement(source.size(number), region, size, augmentation, rng, MOSAIC_SCALE)
         part = place(source, number, matrix, region)
         image[top:bottom, left:right] = part.image
-        parts.append(_moved(part.labels, left, top))
+        parts.append(part.labels.moved(left, top))
         matrices.append(affine(np.eye(2), (left, top)) @ matrix)
-    return Sample(image, _joined(parts), tuple(indices)), matrices[0]
-
-
-def _moved(labels: Labels, x: float, y: float) -> Labels:
-    """Labels moved by whole pixels; unlabelled joints stay at 0."""
-    shift = np.array([x, y, x, y], np.float32)
-    keypoints = labels.keypoints.copy()
-    keypoints[..., :2] += shift[:2] * (keypoints[..., 2:] > 0)
-    return replace(labels, boxes=labels.boxes + shift, keypoints=keypoints, ignored=labels.ignored + shift)
-
-
-def _joined(parts: list[Labels]) -> Labels:
-    return Labels(
-        boxes=np.concatenate([part.boxes for part in parts]),
-        keypoints=np.concatenate([part.keypoints for part in parts]),
-        areas=np.concatenate([part.areas for part in parts]),
-        ignored=np.concatenate([part.ignored for part in parts]),
-    )
+    joined = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Labels)}
+    return Sample(image, Labels(**joined), tuple(indices)), matrices[0]
