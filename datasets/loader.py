@@ -62,12 +62,7 @@ def training_loader(
     augmentation: Augmentation | None = None,
     pin_memory: bool = False,
 ) -> TrainingLoader[PoseBatch]:
-    """Shuffled, augmented batches of H, W; the same number on every rank, all of ``batch_size``.
-
-    Raises:
-        ConfigError: a number that makes no sense.
-    """
-    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
+    """Shuffled, augmented batches of H, W; the same number on every rank, all of ``batch_size``."""
     batches = TrainingBatches(len(dataset), batch_size, seed=seed, rank=rank, world_size=world_size)
     samples = _LabelledSamples(dataset, image_size, augmentation or Augmentation(), seed)
     return TrainingLoader(batches, samples, workers, pin_memory)
@@ -88,7 +83,9 @@ def validation_loader(
     Raises:
         ConfigError: a number that makes no sense.
     """
-    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0))
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if value < least:
+            raise ConfigError(f"{name} must be at least {least}, but is {value}.")
     batches = ValidationBatches(len(dataset), batch_size, rank=rank, world_size=world_size)
     return BatchWorkers(_LabelledSamples(dataset, image_size), batches, workers, pin_memory)
 
@@ -161,14 +158,3 @@ class _LabelledSamples(Samples[PoseBatch]):
         rng = np.random.default_rng((self.seed, key.epoch, key.position))
         augmentation = self.augmentation if key.mosaic else self.augmentation.plain()
         return key, *training_sample(self.dataset, key.image, self.image_size, augmentation, rng)
-
-
-def check_numbers(**limits: tuple[int, int]) -> None:
-    """Whether each value is at least its limit.
-
-    Raises:
-        ConfigError: one isn't.
-    """
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}, but is {value}.")

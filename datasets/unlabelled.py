@@ -12,16 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.augmentation.strong_views import strong_view
+from datasets.augmentation.colour import jitter_colour
+from datasets.augmentation.transforms import Augmentation, random_placement
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
-from datasets.loader import TrainingLoader, check_numbers
+from datasets.loader import TrainingLoader
 from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
-from sia.io.letterbox import Matrix, letterbox_image
+from sia.io.letterbox import Matrix, letterbox_image, warp_image
 from sia.skeletons.skeleton import Skeleton
+
+_WEAK = Augmentation(flip=0.5, scale=(0.8, 1.25), shift=0.05, rotation=0.0, colour=0.0, mosaic=0.0)
+_STRONG = Augmentation(flip=0.5, scale=(0.7, 1.4), shift=0.1, rotation=60.0, colour=0.0, mosaic=0.0)
+_COLOUR = 1.5
+"""Strength of the colour changes; labelled images get at most 1."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +123,34 @@ def unlabelled_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> TrainingLoader[Views]:
-    """Shuffled batches of `Views`; as with labelled ones, seed, epoch and position decide everything.
-
-    Raises:
-        ConfigError: a number that makes no sense.
-    """
-    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
+    """Shuffled batches of `Views`; as with labelled ones, seed, epoch and position decide everything."""
     batches = TrainingBatches(len(images), batch_size, seed=seed, rank=rank, world_size=world_size)
     return TrainingLoader(batches, _ViewSamples(images, tuple(paths), image_size, seed), workers, False)
+
+
+def strong_view(
+    image: NDArray[np.uint8], augmentation: str, size: tuple[int, int], skeleton: Skeleton, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Matrix]:
+    """What the student sees: hard to read, but everybody is exactly where they were.
+
+    After MultiAugs (arXiv 2402.11566, section 3): several strong augmentations of the same image in one step.
+
+    Args:
+        image: (h, w, 3) uint8, RGB, the whole image.
+        augmentation: of `utils.config.train_config.AUGMENTATIONS`. ``geometry`` turns, scales and crops;
+            ``appearance`` changes colours, blurs and compresses; ``occlusion`` hides joints, which
+            `datasets.augmentation.occlusion` does once the teacher has said where.
+        size: H, W of the result.
+        skeleton: whether views may be mirrored.
+        rng: source of all draws.
+
+    Returns:
+        (H, W, 3) uint8, and the matrix from the image's pixels to it.
+    """
+    placement = (_STRONG if augmentation == "geometry" else _WEAK).of(skeleton)
+    matrix = random_placement((image.shape[0], image.shape[1]), size, size, placement, rng, zoom=1.0)
+    view = warp_image(image, matrix, size)
+    return jitter_colour(view, rng, _COLOUR if augmentation == "appearance" else 0.0), matrix
 
 
 class _ViewSamples(Samples[Views]):

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     """The whole job."""
     check_args(args)
     from datasets.converters import import_cvat, import_labelme, import_yolo  # now, as they load OpenCV and Pillow
-    from datasets.converters.names import read_category
+    from datasets.converters.coco_writer import read_category
 
     wanted = None if args.category is None else read_category(args.category)
     if args.format == "cvat":

@@ -74,7 +74,7 @@ def check_args(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> ValidationReport:
     """Checks, writes and prints."""
     from datasets.validation import validate
-    from datasets.validation.predictions import read_predictions
+    from datasets.validation.pose import read_predictions
     from datasets.validation.report import write_report
 
     other = None if args.other_ann_file is None else (args.other_ann_file, args.other_img_dir or args.img_dir)

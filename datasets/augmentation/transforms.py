@@ -10,7 +10,6 @@ from datasets.augmentation.colour import jitter_colour
 from datasets.augmentation.geometry import warp_labels
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels, Sample
-from sia.errors import ConfigError
 from sia.io.letterbox import FILL, Letterbox, Matrix, affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
 from sia.skeletons.skeleton import Skeleton
 
@@ -39,16 +38,6 @@ class Augmentation:
     rotation: float = 15.0
     colour: float = 1.0
     mosaic: float = 0.5
-
-    def __post_init__(self) -> None:
-        low, high = self.scale
-        if not 0 < low <= high:
-            raise ConfigError(f"The scale range must rise from above 0, but is {self.scale}.")
-        for name in ("flip", "mosaic", "colour", "shift"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"Augmentation '{name}' must be between 0 and 1, but is {getattr(self, name)}.")
-        if not 0 <= self.rotation <= 180:
-            raise ConfigError(f"The rotation must be between 0 and 180 degrees, but is {self.rotation}.")
 
     def of(self, skeleton: Skeleton) -> Augmentation:
         """Without mirror images where nobody knows which keypoints trade places in them; the draws stay the same."""

@@ -9,8 +9,7 @@ from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from datasets.converters.coco_writer import CocoWriter, Joint
-from datasets.converters.names import close_match, order_of_names
+from datasets.converters.coco_writer import CocoWriter, Joint, close_match, order_of_names
 from sia.coco.annotation_values import Box
 from sia.errors import DataError
 from sia.io.input_file import check_input_file

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets.converters.coco_writer import CocoWriter, Joint
-from datasets.converters.names import close_match
+from datasets.converters.coco_writer import CocoWriter, Joint, close_match
 from sia.coco.annotation_values import Box
 from sia.coco.coco_files import Row, finite_numbers, read_json
 from sia.errors import DataError

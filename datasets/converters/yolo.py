@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets.converters.coco_writer import CocoWriter, Joint
-from datasets.converters.names import order_of_names
+from datasets.converters.coco_writer import CocoWriter, Joint, order_of_names
 from sia.errors import DataError
 from sia.io.images import image_size, image_suffixes
 from sia.io.input_file import check_input_file

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -31,18 +31,18 @@ class ImageInfo:
     Attributes:
         image: index of the image in its file.
         file: where it is; None where it is missing.
+        problem: why it can't be used; empty where it can.
         size: width and height in pixels as a viewer shows it; None where it can't be decoded.
         digest: sha256 of the file, empty where it can't be read.
         fingerprint: (4,) uint64, 256 bits of which image (not which file) it is.
-        problem: why it can't be used; empty where it can.
     """
 
     image: int
     file: Path | None
-    size: tuple[int, int] | None
-    digest: str
-    fingerprint: NDArray[np.uint64]
-    problem: str
+    problem: str = ""
+    size: tuple[int, int] | None = None
+    digest: str = ""
+    fingerprint: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(4, np.uint64))
 
 
 def locate_images(data: AnnotationFile, folder: Path) -> Located:
@@ -61,11 +61,7 @@ def _names(data: AnnotationFile) -> list[str]:
 
 
 def read_images(
-    data: AnnotationFile,
-    folder: Path,
-    located: Located,
-    workers: int = 1,
-    progress: Callable[[int], object] = lambda count: None,
+    data: AnnotationFile, folder: Path, located: Located, workers: int, progress: Callable[[int], object]
 ) -> list[ImageInfo]:
     """Decodes all images that have a usable name; ``progress`` is called with 1 after each."""
     names = _names(data)
@@ -79,17 +75,16 @@ def read_images(
 
 
 def _read(image: int, folder: Path, place: str | None) -> ImageInfo:
-    nothing = np.zeros(4, np.uint64)
     if place is None:
-        return ImageInfo(image, None, None, "", nothing, "it is not in the folder")
+        return ImageInfo(image, None, "it is not in the folder")
     file = folder / place
     try:
         pixels = read_image(file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except (DataError, OSError) as error:
-        return ImageInfo(image, file, None, "", nothing, str(error))
+        return ImageInfo(image, file, str(error))
     height, width = pixels.shape[:2]
-    return ImageInfo(image, file, (width, height), digest, fingerprint(pixels), "")
+    return ImageInfo(image, file, "", (width, height), digest, fingerprint(pixels))
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -121,24 +116,22 @@ def check_images(data: AnnotationFile, located: Located, infos: list[ImageInfo])
         if info.size is None:
             yield Issue("image-missing" if info.file is None else "image-broken", f"{name}: {info.problem}", image)
             continue
-        yield from _check_size(info, data.sizes[image])
+        declared = data.sizes[image]
+        if declared is not None and declared != info.size:
+            yield Issue("image-size", _describe_sizes(info, declared), image)
         twin = first.setdefault(info.digest, image)
         if twin != image:
             key = data.content["images"][twin].get("id")
             yield Issue("image-twice", f"The same file as {data.file_name(twin)} (image {key}).", image)
 
 
-def _check_size(info: ImageInfo, declared: tuple[int, int] | None) -> Iterator[Issue]:
+def _describe_sizes(info: ImageInfo, declared: tuple[int, int]) -> str:
     assert info.size is not None and info.file is not None
-    if declared is None or declared == info.size:
-        return
     found, said = (f"{width}x{height}" for width, height in (info.size, declared))
     message = f"The image has {found} pixels, the file says {said}."
-    if declared == info.size[::-1]:
-        with open_image(info.file) as image:
-            if orientation(image) >= 5:
-                message += " EXIF turns it by 90 degrees: it was annotated lying on its side."
-    yield Issue("image-size", message, info.image)
+    with open_image(info.file) as image:
+        turned = declared == info.size[::-1] and orientation(image) >= 5
+    return message + " EXIF turns it by 90 degrees: it was annotated lying on its side." * turned
 
 
 def check_splits(

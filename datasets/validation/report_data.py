@@ -19,6 +19,7 @@ from sia.errors import DataError
 from sia.people import People
 
 Predict = Callable[[AnnotationFile], Mapping[int, People]]
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def validate(
     other: tuple[Path, Path] | None = None,
     predict: Predict = lambda data: {},
     workers: int = 1,
-    progress: Callable[[int], object] = lambda count: None,
+    progress: Progress = lambda count: None,
 ) -> ValidationReport:
     """Runs all checks.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sia.coco.annotation_entry import Entry
 from sia.coco.annotation_file import AnnotationFile, Issue
 from sia.coco.annotation_people import PeopleReader
+from sia.coco.annotation_values import Entry
 from sia.errors import DataError, first_line
 from sia.skeletons.category import read_lines
 from sia.skeletons.skeleton import Skeleton

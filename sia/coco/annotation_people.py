@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sia.coco.annotation_entry import Entry
 from sia.coco.annotation_file import AnnotationFile, Floats, Issue, Person
-from sia.coco.annotation_values import Box, box_around, read_number, read_numbers, read_whole
+from sia.coco.annotation_values import Box, Entry, box_around, read_number, read_numbers, read_whole
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 
@@ -105,14 +104,23 @@ class PeopleReader:
         missing = given is None or given == []
         values = [0.0] * 4 if missing else read_numbers(given, 4)
         if values is None or min(values[2:]) < 0:
+            problem = "with NaN or infinity, or what is no number or too large"
+            if values is not None:
+                problem = "without area"
+            elif isinstance(given, list) and len(given) != 4:
+                problem = f"of {len(given)}"
             remedy = "Give a list of 4 numbers, x y width height in pixels; width and height must be above 0."
-            entry.fault("bbox-malformed", f"has bbox {given!r:.60} {_problem_of_box(given, values)}. {remedy}")
+            entry.fault("bbox-malformed", f"has bbox {given!r:.60} {problem}. {remedy}")
             return None
         if min(values[2:]) > 0:
             self.stated.append((values[0], values[1], values[2], values[3]))
             if values is not given:
                 entry.take("written-otherwise", "has bbox written as text: taken as numbers.", bbox=values)
-            _check_rotation(entry)
+            attributes = entry["attributes"]  # CVAT writes boxes as they were before they were turned
+            angle = read_number(attributes.get("rotation")) if isinstance(attributes, dict) else None
+            if angle and angle % 180:
+                taken = "taken as it stands, which is not the box around the person."
+                entry.take("bbox-rotated", f"has a box turned by {angle:g} degrees (attributes.rotation): {taken}")
             return self.stated[-1]
         box = _box_of(joints, size)
         if box is not None:
@@ -153,15 +161,6 @@ def _number(entries: list[Entry]) -> None:
         free += 1
 
 
-def _check_rotation(entry: Entry) -> None:
-    """CVAT writes boxes as they were before they were turned."""
-    attributes = entry["attributes"]
-    angle = read_number(attributes.get("rotation")) if isinstance(attributes, dict) else None
-    if angle and angle % 180:
-        taken = "taken as it stands, which is not the box around the person."
-        entry.take("bbox-rotated", f"has a box turned by {angle:g} degrees (attributes.rotation): {taken}")
-
-
 def _area(entry: Entry, box: Box) -> float | None:
     given = entry["area"]
     area = 0.0 if given is None else read_number(given)
@@ -187,14 +186,6 @@ def _count_joints(entry: Entry, labelled: int) -> None:
         message = f"has num_keypoints {given!r:.40}, but {labelled} joints have v > 0: counted."
         entry.take("num-keypoints", message)
     entry.put(num_keypoints=labelled)
-
-
-def _problem_of_box(given: object, values: list[float] | None) -> str:
-    if values is not None:
-        return "without area"
-    if isinstance(given, list) and len(given) != 4:
-        return f"of {len(given)}"
-    return "with NaN or infinity, or what is no number or too large"
 
 
 def _box_of(joints: Floats, size: tuple[int, int] | None) -> Box | None:

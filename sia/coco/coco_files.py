@@ -155,9 +155,8 @@ def check_results(results: Any, truth: GroundTruth, skeleton: Skeleton) -> list[
             coordinate that is not finite is an error too: COCO's code would count it as a perfect match.
     """
     if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
-        raise DataError(
-            "The results are not a list of COCO keypoint results (image_id, category_id, keypoints, score)."
-        )
+        columns = "image_id, category_id, keypoints, score"
+        raise DataError(f"The results are not a list of COCO keypoint results ({columns}).")
     known, rows = frozenset(truth.images), []
     for i, row in enumerate(results):
         category = _whole(row, "category_id", f"Result {i}")
@@ -187,8 +186,7 @@ def _result(row: Row, where: str, known: frozenset[int], k: int) -> Row:
     box = finite_numbers(row.get("bbox"), 4)
     if "bbox" in row and box is None:
         raise DataError(f"{where} needs a 'bbox' of 4 finite numbers, but got {row['bbox']!r}.")
-    checked: Row = {"image_id": image_id, "keypoints": keypoints, "score": score[0]}
-    return checked if box is None else {**checked, "bbox": box}
+    return {"image_id": image_id, "keypoints": keypoints, "score": score[0], **({"bbox": box} if box else {})}
 
 
 def is_labelled(person: Mapping[str, Any]) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from datasets.validation.annotations import Annotations, Person
 from datasets.validation.pose import COCO_PROPORTIONS, LEAST_PEOPLE, Proportions, check_poses
-from sia.coco.annotation_file import AnnotationFile
+from sia.coco.annotation_file import AnnotationFile, Person
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
 WORM = Skeleton(("a", "b", "c", "d", "e", "f"), ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5)), (), (0.05,) * 6, "worm")
@@ -24,7 +21,7 @@ def worm(rng, row):
 
 
 def data(people):
-    return Annotations(Path("a.json"), AnnotationFile({"images": [], "annotations": []}, WORM), people)
+    return AnnotationFile({"images": [], "annotations": []}, skeleton=WORM, people=people)
 
 
 def test_the_table_has_a_row_for_each_limb():
@@ -45,15 +42,15 @@ def test_few_people_have_no_proportions():
     people = [worm(rng, i) for i in range(LEAST_PEOPLE - 1)]
     assert Proportions.of(WORM, people) is None
     people[0].joints[5, 0] += 500
-    assert list(check_poses(data(people))) == []
+    assert list(check_poses(data(people), {})) == []
 
 
 def test_a_long_limb_of_an_own_skeleton_is_found():
     rng = np.random.default_rng(0)
     people = [worm(rng, i) for i in range(2000)]
-    assert list(check_poses(data(people))) == []
+    assert list(check_poses(data(people), {})) == []
     people[7].joints[5, 0] += 300
-    (issue,) = check_poses(data(people))
+    (issue,) = check_poses(data(people), {})
     assert (issue.check, issue.row, issue.joints) == ("limb", 7, (4, 5))
 
 
@@ -63,4 +60,4 @@ def test_limbs_that_nobody_has_are_no_problem():
     for person in people:
         person.joints[0, 2] = 0
     assert np.isnan(Proportions.of(WORM, people).usual[0])
-    assert list(check_poses(data(people))) == []
+    assert list(check_poses(data(people), {})) == []
