@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.augmentation.colour import jitter_colour
-from datasets.augmentation.transforms import Augmentation, random_placement
+from datasets.augmentation.transforms import Augmentation, jitter_colour, random_placement
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
 from datasets.loader import TrainingLoader

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.annotation_file import AnnotationFile, Row
+from sia.coco.annotation_file import OUTSIDE_TOLERANCE, AnnotationFile, Row
 from sia.coco.annotation_parser import parse
-from sia.coco.annotation_people import OUTSIDE_TOLERANCE
 from sia.coco.coco_files import read_json
 from sia.errors import DataError
 from sia.skeletons.skeleton import Skeleton

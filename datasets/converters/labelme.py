@@ -94,7 +94,9 @@ class _File:
             self.fail(
                 f"{len(boxes)} rectangles and {len(joints)} points are in one group. Give each person a group_id."
             )
-        for box in boxes or ([None] if joints else []):
+        if joints and not boxes:
+            self.writer.add_person(image_id, joints, None)
+        for box in boxes:
             self.writer.add_person(image_id, joints, box)
 
     def _put(self, joints: dict[str, Joint], name: str, shape: Row) -> None:

@@ -28,7 +28,7 @@ def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Sk
     Raises:
         DataError: what is wrong, in which line, and how to mend it.
     """
-    count, dims, classes, skeleton = _read_yaml(file, wanted)
+    dims, classes, skeleton = _read_yaml(file, wanted)
     labels = labels or _label_folder(images)
     for folder, flag in ((images, "--img_dir"), (labels, "--label_dir")):
         if not folder.is_dir():
@@ -43,7 +43,7 @@ def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Sk
         if not (labels / text).is_file():
             writer.report["images without a label file: taken as background"] += 1
             continue
-        for row in _read_rows(labels / text, count, dims, len(classes)):
+        for row in _read_rows(labels / text, skeleton.num_keypoints, dims, len(classes)):
             x, y, w, h = (value * side for value, side in zip(row[1:5], (width, height) * 2, strict=True))
             joints: dict[str, Joint] = {}
             for name, (px, py, *v) in zip(skeleton.names, _points(row, dims), strict=True):
@@ -53,8 +53,8 @@ def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Sk
     return writer
 
 
-def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, int, list[str], Skeleton]:
-    """K, values a keypoint, names of the classes, and the skeleton."""
+def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, list[str], Skeleton]:
+    """Values a keypoint, names of the classes, and the skeleton."""
     content = load_yaml(file, "The file", "Give data.yaml as --input.")
     shape: Any = content.get("kpt_shape") if isinstance(content, dict) else None
     whole = isinstance(shape, list) and len(shape) == 2 and all(type(number) is int for number in shape)
@@ -63,7 +63,7 @@ def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, int, list[str]
     classes = _as_list(content.get("names"))
     if not classes or not all(isinstance(name, str) for name in classes):
         raise DataError(f"{file}: names is {content.get('names')!r:.60}. Give the name of each class.")
-    return shape[0], shape[1], classes, _skeleton(file, content, shape[0], classes[0], wanted)
+    return shape[1], classes, _skeleton(file, content, shape[0], classes[0], wanted)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.annotation_file import AnnotationFile, Issue, Person
-from sia.coco.annotation_people import OUTSIDE_TOLERANCE
+from sia.coco.annotation_file import OUTSIDE_TOLERANCE, AnnotationFile, Issue, Person
 from sia.skeletons.skeleton import Skeleton
 
 BOX_MARGIN = 1.1
@@ -48,10 +47,7 @@ def _box(person: Person, size: tuple[int, int] | None) -> Iterator[Issue]:
 def _joints(person: Person, size: tuple[int, int] | None, skeleton: Skeleton) -> Iterator[Issue]:
     points, labelled = person.joints[:, :2], person.labelled
     at_origin = labelled & (points == 0).all(axis=1)
-    outside = labelled & False
-    if size is not None:
-        beyond = (points < -OUTSIDE_TOLERANCE) | (points > np.array(size) + OUTSIDE_TOLERANCE)
-        outside = labelled & beyond.any(axis=1)
+    outside = person.outside(size)
     half = person.box[2:] / 2
     reach = np.maximum(half * BOX_MARGIN, half + OUTSIDE_TOLERANCE)
     outside_box = (np.abs(points - person.box[:2] - half) > reach).any(axis=1)

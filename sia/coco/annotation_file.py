@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 OF_IMAGES = ("image-name", "image-size-missing")
 """Faults that only matter to who opens the images."""
+OUTSIDE_TOLERANCE = 1.0
+"""Pixels by which a labelled joint may leave the image: rounding, not a mistake."""
 
 
 class Issue(NamedTuple):
@@ -63,6 +65,12 @@ class Person:
     def labelled(self) -> NDArray[np.bool_]:
         """(K,) which joints have v > 0."""
         return np.asarray(self.joints[:, 2] > 0)
+
+    def outside(self, size: tuple[int, int] | None) -> NDArray[np.bool_]:
+        """(K,) which labelled joints lie outside an image of width, height; none where that is unknown."""
+        limits = np.array(size or (np.inf, np.inf)) + OUTSIDE_TOLERANCE
+        beyond = (self.joints[:, :2] < -OUTSIDE_TOLERANCE) | (self.joints[:, :2] > limits)
+        return np.asarray(self.labelled & beyond.any(axis=1))
 
 
 @dataclass

@@ -123,10 +123,10 @@ def _read_image(entry: Entry) -> None:
     if entry["complete"] is not None and not isinstance(entry["complete"], bool):
         entry.put(complete=entry.flag("complete", "Use true or false."))
     size = []
-    for key in ("width", "height"):
-        side = entry.whole(key)
+    for name in ("width", "height"):
+        side = entry.whole(name)
         if side is None or not 0 < side < 2**31:
-            message = f"has {key} {entry[key]!r:.40}. Give it as a whole number of pixels."
+            message = f"has {name} {entry[name]!r:.40}. Give it as a whole number of pixels."
             entry.fault("image-size-missing", message)
             break
         size.append(side)

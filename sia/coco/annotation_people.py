@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sia.coco.annotation_file import AnnotationFile, Floats, Issue, Person
 from sia.coco.annotation_values import Box, Entry, box_around, read_number, read_numbers, read_whole
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 
-OUTSIDE_TOLERANCE = 1.0
-"""Pixels by which a labelled joint may leave the image: rounding, not a mistake."""
 LEAST_SIDE = 17
 """Pixels; in smaller images, a person may well lie within the first pixel."""
 MANY = 20
@@ -136,9 +135,7 @@ class PeopleReader:
         low, high = person.box[:2], person.box[:2] + person.box[2:]
         if person.crowd or (low >= size).any() or (high <= 0).any():
             return False
-        points = person.joints[person.labelled, :2]
-        inside = (points >= -OUTSIDE_TOLERANCE) & (points <= size + OUTSIDE_TOLERANCE)
-        return bool(inside.all(axis=1).any())
+        return bool((person.labelled & ~person.outside(self.file.sizes[person.image])).any())
 
 
 def _number(entries: list[Entry]) -> None:
@@ -214,7 +211,7 @@ def check_units(
     corners = np.array(boxes[:SAMPLE], np.float64).reshape(-1, 4)
     points = np.concatenate([person.joints[person.labelled, :2] for person in people])
     for what, values in {"boxes": corners, "labelled joints": points}.items():
-        inside = ((values >= 0) & (values <= 1)).all(axis=1)
+        inside: NDArray[np.bool_] = np.asarray(((values >= 0) & (values <= 1)).all(axis=1))
         if len(inside) and inside.mean() > 0.5:
             message = f"{int(inside.sum())} of {len(inside)} {what} lie between 0 and 1, as fractions of the image."
             return [Issue("units", f"{message} Give pixels: multiply by width and height.")]
@@ -224,7 +221,8 @@ def check_units(
         taken.append(Issue("units-percent", message))
     sized = [(person.box, size) for person in people if (size := sizes[person.image]) is not None]
     if sized:
-        _check_corners(*map(np.array, zip(*sized, strict=True)), taken)
+        boxes_sized, limits = (np.array(column, np.float64) for column in zip(*sized, strict=True))
+        _check_corners(boxes_sized, limits, taken)
     return []
 
 

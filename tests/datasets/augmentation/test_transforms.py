@@ -13,9 +13,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datasets.augmentation.colour import colour_matrix, jitter_colour
 from datasets.augmentation.geometry import warp_labels, warp_points
-from datasets.augmentation.transforms import Augmentation, place, random_placement, training_sample, validation_sample
+from datasets.augmentation.transforms import (
+    Augmentation,
+    colour_matrix,
+    jitter_colour,
+    place,
+    random_placement,
+    training_sample,
+    validation_sample,
+)
 from datasets.labels import Labels
 from datasets.unlabelled import strong_view
 from sia.io.images import read_image
