@@ -228,7 +228,7 @@ def test_what_workers_need_can_be_sent_to_spawned_ones(make_dataset: Make) -> No
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"workers": -1}])
 def test_impossible_numbers_are_refused(make_dataset: Make, options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
-        train(make_dataset(), **options)
+        validation_loader(make_dataset(), **{"image_size": (64, 64), "batch_size": 2, "workers": 0, **options})
 
 
 def test_real_photographs_through_the_whole_loader(photographs: Path) -> None:
