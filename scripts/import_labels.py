@@ -49,9 +49,8 @@ def check_args(args: argparse.Namespace) -> None:
     if not os.path.isdir(args.output.parent):  # noqa: PTH112 (never raises)
         raise ConfigError(f"--output {args.output}: its folder doesn't exist. Make it first.")
     if args.format == "yolo" and args.img_dir is None:
-        raise ConfigError(
-            "--format yolo needs --img_dir, the folder of the images: labels are fractions of their sizes."
-        )
+        reason = "labels are fractions of their sizes"
+        raise ConfigError(f"--format yolo needs --img_dir, the folder of the images: {reason}.")
     if args.format == "cvat" and args.img_dir is not None:
         raise ConfigError("--img_dir is not for --format cvat: the file has names and sizes.")
     if args.format != "yolo" and args.label_dir is not None:

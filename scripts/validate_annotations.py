@@ -113,9 +113,8 @@ def write_repairs(report_data: ValidationReport, folder: Path, file: Path) -> di
     """
     from datasets.validation.fixes import fix
 
-    made: dict[str, int] = {}
-    if report_data.data is not None:
-        content, made = fix(report_data.data, report_data.infos, report_data.issues)
+    data = report_data.data
+    content, made = fix(data, report_data.infos, report_data.issues) if data is not None else ({}, {})
     if not made:
         print("Nothing that --fix repairs was found: no copy was written.")
         return made

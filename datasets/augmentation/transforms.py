@@ -79,15 +79,12 @@ def training_sample(
 def validation_sample(source: CocoPose, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
     """The letterboxed image of H, W and its people; no randomness, no shortcuts in decoding."""
     letterbox = fit_letterbox(source.size(index), size)
-    matrix = letterbox_matrix(letterbox)
-    image = warp_image(source.read_image(index), matrix, size)
-    labels = warp_labels(source.annotation(index), matrix, size, source.skeleton.flip_order)
-    return Sample(image, labels, (index,)), letterbox
+    return place(source, index, letterbox_matrix(letterbox), size, whole=True), letterbox
 
 
-def place(source: CocoPose, index: int, matrix: Matrix, size: tuple[int, int]) -> Sample:
-    """Reads one image, no larger than the matrix needs it, and warps it and its people."""
-    scale = scale_of(matrix)
+def place(source: CocoPose, index: int, matrix: Matrix, size: tuple[int, int], whole: bool = False) -> Sample:
+    """Reads one image, no larger than the matrix needs it unless ``whole``, and warps it and its people."""
+    scale = 1.0 if whole else scale_of(matrix)
     shrink = 4 if scale <= 0.25 else 2 if scale <= 0.5 else 1
     image = source.read_image(index, shrink)
     shrunk = image.shape[:2] != source.size(index)

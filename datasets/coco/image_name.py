@@ -70,16 +70,12 @@ class ImageFolders:
         Raises:
             DataError: a name is in several sub folders.
         """
-        stated = [self.find(name) for name in names]
-        missing = [i for i, path in enumerate(stated) if path is None]
-        foreign = {i: path for i in missing if (path := self.find_tail(names[i]))}
-        paths = [foreign.get(i, path) for i, path in enumerate(stated)]
+        paths, foreign = [self.find(name) for name in names], []
+        for i in [i for i, path in enumerate(paths) if path is None]:
+            paths[i] = next(filter(None, map(self.find, tails_of_name(names[i]))), None)
+            foreign += [i] if paths[i] else []
         taken = Counter(paths)
-        return Located(paths, list(foreign), [i for i, path in foreign.items() if taken[path] > 1])
-
-    def find_tail(self, name: str) -> str | None:
-        """Path of the longest tail of a foreign name that is there, or None."""
-        return next((path for tail in tails_of_name(name) if (path := self.find(tail))), None)
+        return Located(paths, foreign, [i for i in foreign if taken[paths[i]] > 1])
 
     def find(self, name: str) -> str | None:
         """Path relative to the root, or None."""

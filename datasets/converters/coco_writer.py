@@ -102,7 +102,15 @@ class CocoWriter:
         """
         if not self.images:
             raise DataError(f"{self.source}: there is no image in it. Check that all was exported.")
-        categories = [category_row(self.skeleton, i + 1, name) for i, name in enumerate(self.categories)]
+        skeleton = self.skeleton  # as `Skeleton.from_category` reads it
+        pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
+        keypoints = {
+            "keypoints": list(skeleton.names),
+            "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
+            **({"flip_pairs": pairs} if skeleton.mirrors else {}),
+            "sigmas": list(skeleton.sigmas),
+        }
+        categories = [{"id": i, "name": name, **keypoints} for i, name in enumerate(self.categories, 1)]
         return {"images": self.images, "annotations": self.people, "categories": categories}
 
     def describe(self) -> str:
@@ -111,19 +119,6 @@ class CocoWriter:
         head = f"{len(self.images)} images, {len(self.people)} people, {labelled} with keypoints"
         share = f"areas are {AREA_OF_BOX} of the box: the format has none"
         return "\n  ".join([head, share, *(f"{reason}: {count}" for reason, count in sorted(self.report.items()))])
-
-
-def category_row(skeleton: Skeleton, category_id: int, name: str) -> Row:
-    """A COCO category with the skeleton's keypoints; the inverse of `Skeleton.from_category`."""
-    pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
-    return {
-        "id": category_id,
-        "name": name,
-        "keypoints": list(skeleton.names),
-        "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
-        **({"flip_pairs": pairs} if skeleton.mirrors else {}),
-        "sigmas": list(skeleton.sigmas),
-    }
 
 
 def close_match(name: str, known: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from datasets.validation.checks import CHECKS, Severity
 from datasets.validation.images import ImageInfo
 from datasets.validation.report_data import ValidationReport
-from sia.coco.annotation_file import AnnotationFile, Issue, Person
+from sia.coco.annotation_file import AnnotationFile, Issue, Person, Row
 from sia.drawing.annotator import PoseAnnotator
 from sia.io.images import read_image, write_image
 from sia.io.output_file import first_free_folder, write_bytes, write_json
@@ -118,20 +118,16 @@ def _draw_image(data: AnnotationFile, info: ImageInfo, folder: Path) -> dict[str
     write_image(folder / name, _draw(pixels, people, data.skeleton, scale))
     return {
         "image": info.image, "src": f"images/{name}", "file_name": data.file_name(info.image),
-        "width": width, "height": height, "people": [_person(data, person) for person in people],
+        "width": width, "height": height,
+        "people": [_person(person, data.content["annotations"][person.row]) for person in people],
     }  # fmt: skip
 
 
-def _person(data: AnnotationFile, person: Person) -> dict[str, Any]:
+def _person(person: Person, row: Row) -> dict[str, Any]:
     """What the page draws itself: the box and, when a finding is chosen, the joints."""
-    row = data.content["annotations"][person.row]
-    return {
-        "row": person.row,
-        "id": row["id"],
-        "crowd": person.crowd,
-        "box": np.array(row["bbox"]).round(2).tolist(),
-        "joints": person.joints.round(2).tolist() if row.get("keypoints") else None,
-    }
+    box, joints = (np.array(values).round(2).tolist() for values in (row["bbox"], person.joints))
+    known = joints if row.get("keypoints") else None
+    return {"row": person.row, "id": row["id"], "crowd": person.crowd, "box": box, "joints": known}
 
 
 def _draw(
