@@ -111,7 +111,9 @@ def _arrays(parsed: AnnotationFile, skeleton: Skeleton) -> CocoFile:
     whole = np.concatenate([np.zeros((len(partial), 2)), sizes[partial, ::-1]], axis=1)
     ignored = np.concatenate([boxes[inside & crowd], whole])
     order = np.argsort(ignored_owners, kind="stable")
-    keypoints = np.array([person.joints for person in people], np.float64).reshape(-1, skeleton.num_keypoints, 3)[used]
+    keypoints = np.array([person.keypoints for person in people], np.float64).reshape(-1, skeleton.num_keypoints, 3)[
+        used
+    ]
     outside = _clear_joints(keypoints, sizes[owners[used]])
     report = Counter(TAKEN[issue.check] for issue in parsed.taken)
     report["annotations not used: category without keypoints"] = sum(

@@ -129,7 +129,8 @@ def _limbs(person: Person, skeleton: Skeleton, proportions: Proportions) -> Iter
 
 def _turns_its_back(person: Person, skeleton: Skeleton) -> bool:
     """Whether shoulders and hips both turn their backs on the face."""
-    points = {skeleton.names[k]: person.joints[k, :2] for k in np.flatnonzero(person.labelled)}
+    joints = person.joints
+    points = {skeleton.names[k]: joints[k, :2] for k in np.flatnonzero(joints[:, 2] > 0)}
     shoulders, hips, ears, eyes = (_width(points, part) for part in ("shoulder", "hip", "ear", "eye"))
     if shoulders is None or hips is None or abs(shoulders) < BODY_WIDTH or abs(hips) < BODY_WIDTH / 2:
         return False
@@ -154,7 +155,7 @@ def _twice(data: AnnotationFile, people: list[Person], skeleton: Skeleton) -> It
     """One finding for each who is somebody before: thousands of copies are thousands of findings, not millions."""
     if len(people) < 2:
         return
-    joints, boxes = np.array([person.joints for person in people]), np.array([person.box for person in people])
+    joints, boxes = np.stack([person.joints for person in people]), np.stack([person.box for person in people])
     areas = np.array([person.area for person in people])
     for i in range(1, len(people)):
         likeness = _likeness(joints[: i + 1], boxes[: i + 1], areas[: i + 1], skeleton)

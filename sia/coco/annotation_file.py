@@ -41,7 +41,7 @@ class Issue(NamedTuple):
     joints: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Person:
     """One annotation of a category with the skeleton's keypoints, of an image that is there; crowds as well.
 
@@ -49,7 +49,7 @@ class Person:
         row: index in ``annotations``.
         image: index in ``images``.
         box: (4,) x y width height in pixels; width and height above 0.
-        joints: (K, 3) x, y, v in {0, 1, 2}; zeros where it has none.
+        keypoints: x, y, v of K keypoints, flat, as the file has them; zeros where it has none. v is 0, 1 or 2.
         area: in pixels squared, above 0.
         crowd: whether it is a crowd region.
     """
@@ -57,9 +57,14 @@ class Person:
     row: int
     image: int
     box: Floats
-    joints: Floats
+    keypoints: list[float]
     area: float
     crowd: bool
+
+    @property
+    def joints(self) -> Floats:
+        """(K, 3) x, y, v; made on demand, since an array takes twice the memory of the file's own numbers."""
+        return np.array(self.keypoints, np.float64).reshape(-1, 3)
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
@@ -68,8 +73,8 @@ class Person:
 
     def outside(self, size: tuple[int, int] | None) -> NDArray[np.bool_]:
         """(K,) which labelled joints lie outside an image of width, height; none where that is unknown."""
-        limits = np.array(size or (np.inf, np.inf)) + OUTSIDE_TOLERANCE
-        beyond = (self.joints[:, :2] < -OUTSIDE_TOLERANCE) | (self.joints[:, :2] > limits)
+        points, limits = self.joints[:, :2], np.array(size or (np.inf, np.inf)) + OUTSIDE_TOLERANCE
+        beyond = (points < -OUTSIDE_TOLERANCE) | (points > limits)
         return np.asarray(self.labelled & beyond.any(axis=1))
 
 

@@ -27,6 +27,7 @@ class PeopleReader:
     def __init__(self, file: AnnotationFile, skeleton: Skeleton) -> None:
         self.file, self.skeleton = file, skeleton
         self.posed, self.declared = frozenset(file.merged), frozenset(file.declared)
+        self.unlabelled = [0.0] * (3 * skeleton.num_keypoints)
         self.stated: list[Box] = []
         """Boxes that the file gives, for the check of units."""
 
@@ -54,9 +55,8 @@ class PeopleReader:
             entry.fault("dangling-image", f"has image_id {given!r:.40}, which is not in section 'images'.")
             return None
         crowd = entry.flag("iscrowd", "Use 0 (a person) or 1 (a crowd region).")
-        values = self._joints(entry)
-        joints = np.array(values or [0.0] * (3 * self.skeleton.num_keypoints), np.float64).reshape(-1, 3)
-        box = self._box(entry, joints, self.file.sizes[image])
+        keypoints = self._keypoints(entry) or self.unlabelled
+        box = self._box(entry, keypoints, self.file.sizes[image])
         if len(self.file.faults) > faults:
             return None
         if box is None:
@@ -65,13 +65,13 @@ class PeopleReader:
         area = _area(entry, box)
         if area is None:
             return None
-        person = Person(entry.index, image, np.array(box, np.float64), joints, area, crowd)
-        _count_joints(entry, int(person.labelled.sum()))
+        person = Person(entry.index, image, np.array(box, np.float64), keypoints, area, crowd)
+        _count_joints(entry, sum(v > 0 for v in keypoints[2::3]))
         if entry["iscrowd"] is None:
             entry.put(iscrowd=int(crowd))
         return person
 
-    def _joints(self, entry: Entry) -> list[float]:
+    def _keypoints(self, entry: Entry) -> list[float]:
         """x, y, v of K keypoints, flat; empty where there are none, or where they are faulty."""
         given, names = entry["keypoints"], self.skeleton.names
         count = 3 * len(names)
@@ -98,7 +98,7 @@ class PeopleReader:
             entry.take("written-otherwise", message, keypoints=values)
         return values
 
-    def _box(self, entry: Entry, joints: Floats, size: tuple[int, int] | None) -> Box | None:
+    def _box(self, entry: Entry, keypoints: list[float], size: tuple[int, int] | None) -> Box | None:
         given = entry["bbox"]
         missing = given is None or given == []
         values = [0.0] * 4 if missing else read_numbers(given, 4)
@@ -121,7 +121,7 @@ class PeopleReader:
                 taken = "taken as it stands, which is not the box around the person."
                 entry.take("bbox-rotated", f"has a box turned by {angle:g} degrees (attributes.rotation): {taken}")
             return self.stated[-1]
-        box = _box_of(joints, size)
+        box = _box_of(np.array(keypoints, np.float64).reshape(-1, 3), size)
         if box is not None:
             check = "bbox-missing" if missing else "bbox-empty"
             what = "has no bbox" if missing else f"has bbox {given!r:.60} without area"
@@ -209,7 +209,8 @@ def check_units(
     if not people or not sides or min(sides) < LEAST_SIDE:
         return []
     corners = np.array(boxes[:SAMPLE], np.float64).reshape(-1, 4)
-    points = np.concatenate([person.joints[person.labelled, :2] for person in people])
+    joints = np.array([person.keypoints for person in people], np.float64).reshape(-1, 3)
+    points = joints[joints[:, 2] > 0, :2]
     for what, values in {"boxes": corners, "labelled joints": points}.items():
         inside: NDArray[np.bool_] = np.asarray(((values >= 0) & (values <= 1)).all(axis=1))
         if len(inside) and inside.mean() > 0.5:

@@ -110,8 +110,8 @@ def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool 
         {
             "id": number,
             "image_id": ids[person.image],
-            "keypoints": person.joints.ravel().tolist(),
-            "num_keypoints": int(person.labelled.sum()),
+            "keypoints": list(map(float, person.keypoints)),
+            "num_keypoints": sum(v > 0 for v in person.keypoints[2::3]),
             "bbox": person.box.tolist(),
             "area": person.area,
             "iscrowd": int(person.crowd),

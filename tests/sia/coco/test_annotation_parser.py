@@ -37,7 +37,7 @@ def bent(section: str = "annotations", **values: Any) -> Row:
 
 
 def values_of(person: Person) -> tuple[list[float], list[float], float, bool]:
-    return person.box.tolist(), person.joints.ravel().tolist(), person.area, person.crowd
+    return person.box.tolist(), person.keypoints, person.area, person.crowd
 
 
 def test_what_is_right_is_taken_as_it_stands() -> None:
