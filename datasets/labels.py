@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,12 @@ class Labels:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    @classmethod
-    def empty(cls, num_keypoints: int) -> Labels:
-        """No people and nothing ignored."""
-        return cls(
-            boxes=np.zeros((0, 4), np.float32),
-            keypoints=np.zeros((0, num_keypoints, 3), np.float32),
-            areas=np.zeros(0, np.float32),
-            ignored=np.zeros((0, 4), np.float32),
-        )
+    def moved(self, x: float, y: float) -> Labels:
+        """Moved by whole pixels; unlabelled joints stay at 0."""
+        shift = np.array([x, y, x, y], np.float32)
+        keypoints = self.keypoints.copy()
+        keypoints[..., :2] += shift[:2] * (keypoints[..., 2:] > 0)
+        return replace(self, boxes=self.boxes + shift, keypoints=keypoints, ignored=self.ignored + shift)
 
 
 @dataclass(frozen=True)

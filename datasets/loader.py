@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ B = TypeVar("B")
 Item = tuple[SampleKey, Sample, Matrix]
 
 
-class TrainingLoader(Generic[B]):
+class TrainingLoader(BatchWorkers[B]):
     """Iterate it once per epoch, after `set_epoch`.
 
     Every sample depends on seed, epoch and its position in the epoch only: not on the number of workers, nor on
@@ -30,44 +30,24 @@ class TrainingLoader(Generic[B]):
     """
 
     def __init__(self, batches: TrainingBatches, samples: Samples[B], workers: int, pin_memory: bool) -> None:
-        self._batches = batches
-        self._workers = BatchWorkers(samples, batches, workers, pin_memory)
+        super().__init__(samples, batches, workers, pin_memory)
+        self._order = batches
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
-        return self._batches.per_epoch
+        return self._order.per_epoch
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """What the next iteration yields: this epoch, from this batch on; skipped batches are not loaded."""
-        self._batches.epoch, self._batches.start = epoch, start_batch
-
-    def close(self) -> None:
-        """Ends the workers; the next iteration starts new ones."""
-        self._workers.close()
+        self._order.epoch, self._order.start = epoch, start_batch
 
     def set_mosaic(self, enabled: bool) -> None:
         """False from the next iteration on: the last phase, with `Augmentation.plain`."""
-        self._batches.mosaic = enabled
-
-    def __iter__(self) -> Iterator[B]:
-        return iter(self._workers)
+        self._order.mosaic = enabled
 
 
-class ValidationLoader:
-    """Letterboxed images in file order; over all ranks each comes exactly once."""
-
-    def __init__(self, batches: ValidationBatches, samples: Samples[PoseBatch], workers: int, pin_memory: bool) -> None:
-        self._workers = BatchWorkers(samples, batches, workers, pin_memory)
-
-    def __len__(self) -> int:
-        return len(self._workers)
-
-    def close(self) -> None:
-        """Ends the workers; the next iteration starts new ones."""
-        self._workers.close()
-
-    def __iter__(self) -> Iterator[PoseBatch]:
-        return iter(self._workers)
+ValidationLoader = BatchWorkers[PoseBatch]
+"""Letterboxed images in file order; over all ranks each comes exactly once."""
 
 
 def training_loader(
@@ -82,15 +62,9 @@ def training_loader(
     augmentation: Augmentation | None = None,
     pin_memory: bool = False,
 ) -> TrainingLoader[PoseBatch]:
-    """Shuffled, augmented batches of H, W; the same number on every rank, all of ``batch_size``.
-
-    Raises:
-        ConfigError: a number that makes no sense.
-    """
-    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
+    """Shuffled, augmented batches of H, W; the same number on every rank, all of ``batch_size``."""
     batches = TrainingBatches(len(dataset), batch_size, seed=seed, rank=rank, world_size=world_size)
-    full = augmentation or Augmentation()
-    samples = _TrainingSamples(dataset, image_size, full, seed)
+    samples = _LabelledSamples(dataset, image_size, augmentation or Augmentation(), seed)
     return TrainingLoader(batches, samples, workers, pin_memory)
 
 
@@ -109,9 +83,11 @@ def validation_loader(
     Raises:
         ConfigError: a number that makes no sense.
     """
-    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0))
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if value < least:
+            raise ConfigError(f"{name} must be at least {least}, but is {value}.")
     batches = ValidationBatches(len(dataset), batch_size, rank=rank, world_size=world_size)
-    return ValidationLoader(batches, _ValidationSamples(dataset, image_size), workers, pin_memory)
+    return BatchWorkers(_LabelledSamples(dataset, image_size), batches, workers, pin_memory)
 
 
 def collate(dataset: CocoPose, items: Sequence[Item]) -> PoseBatch:
@@ -165,40 +141,20 @@ def _padded(arrays: Sequence[Array]) -> torch.Tensor:
 
 
 class _LabelledSamples(Samples[PoseBatch]):
-    def __init__(self, dataset: CocoPose, image_size: tuple[int, int]) -> None:
-        self.dataset, self.image_size = dataset, image_size
+    """Letterboxed, where there is no augmentation."""
+
+    def __init__(
+        self, dataset: CocoPose, image_size: tuple[int, int], augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        self.dataset, self.image_size, self.augmentation, self.seed = dataset, image_size, augmentation, seed
 
     def batch(self, keys: Sequence[SampleKey]) -> PoseBatch:
-        return collate(self.dataset, [self.make(key) for key in keys])
+        return collate(self.dataset, [self._make(key) for key in keys])
 
-    def make(self, key: SampleKey) -> Item:
-        raise NotImplementedError
-
-
-class _TrainingSamples(_LabelledSamples):
-    def __init__(self, dataset: CocoPose, image_size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
-        super().__init__(dataset, image_size)
-        self.augmentations = {True: augmentation, False: augmentation.plain()}
-        self.seed = seed
-
-    def make(self, key: SampleKey) -> Item:
+    def _make(self, key: SampleKey) -> Item:
+        if self.augmentation is None:
+            sample, letterbox = validation_sample(self.dataset, key.image, self.image_size)
+            return key, sample, letterbox_matrix(letterbox)
         rng = np.random.default_rng((self.seed, key.epoch, key.position))
-        augmentation = self.augmentations[key.mosaic]
+        augmentation = self.augmentation if key.mosaic else self.augmentation.plain()
         return key, *training_sample(self.dataset, key.image, self.image_size, augmentation, rng)
-
-
-class _ValidationSamples(_LabelledSamples):
-    def make(self, key: SampleKey) -> Item:
-        sample, letterbox = validation_sample(self.dataset, key.image, self.image_size)
-        return key, sample, letterbox_matrix(letterbox)
-
-
-def check_numbers(**limits: tuple[int, int]) -> None:
-    """Whether each value is at least its limit.
-
-    Raises:
-        ConfigError: one isn't.
-    """
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}, but is {value}.")

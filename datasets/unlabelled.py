@@ -12,16 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.augmentation.strong_views import strong_view
+from datasets.augmentation.transforms import Augmentation, jitter_colour, random_placement
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
-from datasets.loader import TrainingLoader, check_numbers
+from datasets.loader import TrainingLoader
 from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
-from sia.io.letterbox import Matrix, letterbox_image
+from sia.io.letterbox import Matrix, letterbox_image, warp_image
 from sia.skeletons.skeleton import Skeleton
+
+_WEAK = Augmentation(flip=0.5, scale=(0.8, 1.25), shift=0.05, rotation=0.0, colour=0.0, mosaic=0.0)
+_STRONG = Augmentation(flip=0.5, scale=(0.7, 1.4), shift=0.1, rotation=60.0, colour=0.0, mosaic=0.0)
+_COLOUR = 1.5
+"""Strength of the colour changes; labelled images get at most 1."""
 
 
 @dataclass(frozen=True)
@@ -83,30 +88,23 @@ def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[Coc
     Raises:
         DataError: a pattern that names no image, or a file that can't be read.
     """
-    found = list(
-        dict.fromkeys(path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED"))
-    )
-    labelled = [path for dataset in (fit, *others) for path in dataset.files] if found else []
-    kept = _without(found, labelled)
-    partly = {i: fit.annotation(i) for i in range(len(fit))}
-    partly = {i: labels for i, labels in partly.items() if not _posed(labels).all()}
-    files = (*kept, *(fit.file(i) for i in partly))
-    known = dict(enumerate(partly.values(), len(kept)))
-    return Unlabelled(files, known, fit.skeleton, len(found) - len(kept))
-
-
-def _posed(labels: Labels) -> NDArray[np.bool_]:
-    """(N,) who has a labelled keypoint."""
-    return np.asarray((labels.keypoints[..., 2] > 0).any(axis=1))
+    paths = [path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED")]
+    found = list(dict.fromkeys(paths))
+    kept = _without(found, [path for dataset in (fit, *others) for path in dataset.files]) if found else []
+    labels = [fit.annotation(i) for i in range(len(fit))]
+    partly = [i for i, label in enumerate(labels) if not (label.keypoints[..., 2] > 0).any(axis=1).all()]
+    known = {len(kept) + n: labels[i] for n, i in enumerate(partly)}
+    return Unlabelled((*kept, *map(fit.file, partly)), known, fit.skeleton, len(found) - len(kept))
 
 
 def _without(files: Sequence[Path], excluded: Sequence[Path]) -> list[Path]:
     """Leaves out equal contents; only files of equal length are read."""
-    readable = [path for path in excluded if path.is_file()]
-    lengths = {path.stat().st_size for path in files}
-    sums = {_checksum(path) for path in readable if path.stat().st_size in lengths}
-    taken = {path.stat().st_size for path in readable}
-    return [path for path in files if path.stat().st_size not in taken or _checksum(path) not in sums]
+    sizes = {path: path.stat().st_size for path in files}
+    lengths = frozenset(sizes.values())
+    taken = {path: path.stat().st_size for path in excluded if path.is_file()}
+    sums = {_checksum(path) for path, length in taken.items() if length in lengths}
+    lengths = frozenset(taken.values())
+    return [path for path, length in sizes.items() if length not in lengths or _checksum(path) not in sums]
 
 
 def _checksum(path: Path) -> int:
@@ -124,14 +122,34 @@ def unlabelled_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> TrainingLoader[Views]:
-    """Shuffled batches of `Views`; as with labelled ones, seed, epoch and position decide everything.
-
-    Raises:
-        ConfigError: a number that makes no sense.
-    """
-    check_numbers(batch_size=(batch_size, 1), workers=(workers, 0), seed=(seed, 0))
+    """Shuffled batches of `Views`; as with labelled ones, seed, epoch and position decide everything."""
     batches = TrainingBatches(len(images), batch_size, seed=seed, rank=rank, world_size=world_size)
     return TrainingLoader(batches, _ViewSamples(images, tuple(paths), image_size, seed), workers, False)
+
+
+def strong_view(
+    image: NDArray[np.uint8], augmentation: str, size: tuple[int, int], skeleton: Skeleton, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Matrix]:
+    """What the student sees: hard to read, but everybody is exactly where they were.
+
+    After MultiAugs (arXiv 2402.11566, section 3): several strong augmentations of the same image in one step.
+
+    Args:
+        image: (h, w, 3) uint8, RGB, the whole image.
+        augmentation: of `utils.config.train_config.AUGMENTATIONS`. ``geometry`` turns, scales and crops;
+            ``appearance`` changes colours, blurs and compresses; ``occlusion`` hides joints, which
+            `datasets.augmentation.occlusion` does once the teacher has said where.
+        size: H, W of the result.
+        skeleton: whether views may be mirrored.
+        rng: source of all draws.
+
+    Returns:
+        (H, W, 3) uint8, and the matrix from the image's pixels to it.
+    """
+    placement = (_STRONG if augmentation == "geometry" else _WEAK).of(skeleton)
+    matrix = random_placement((image.shape[0], image.shape[1]), size, size, placement, rng, zoom=1.0)
+    view = warp_image(image, matrix, size)
+    return jitter_colour(view, rng, _COLOUR if augmentation == "appearance" else 0.0), matrix
 
 
 class _ViewSamples(Samples[Views]):
@@ -139,9 +157,11 @@ class _ViewSamples(Samples[Views]):
         self.images, self.paths, self.size, self.seed = images, paths, size, seed
 
     def batch(self, keys: Sequence[SampleKey]) -> Views:
-        images = [read_image(self.images.files[key.image]) for key in keys]
+        files = [self.images.files[key.image] for key in keys]
+        seeds = [(self.seed, key.epoch, key.position) for key in keys]
+        images = [read_image(file) for file in files]
         teacher = [letterbox_image(image, self.size) for image in images]
-        draws = [np.random.default_rng((*self._seed(key), 1)) for key in keys]
+        draws = [np.random.default_rng((*seed, 1)) for seed in seeds]
         views = [
             strong_view(image, path, self.size, self.images.skeleton, rng)
             for path in self.paths
@@ -154,12 +174,9 @@ class _ViewSamples(Samples[Views]):
             student=_stacked([image for image, _ in views]),
             matrices=[matrix for _, matrix in views],
             known=[self.images.known.get(key.image) for key in keys],
-            files=[str(self.images.files[key.image]) for key in keys],
-            seed=(*self._seed(keys[0]), 2),
+            files=[str(file) for file in files],
+            seed=(*seeds[0], 2),
         )
-
-    def _seed(self, key: SampleKey) -> tuple[int, ...]:
-        return self.seed, key.epoch, key.position
 
 
 def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:

@@ -1,23 +1,32 @@
-"""Worker processes that make batches: none of them, and no batch, is lost unnoticed."""
+"""Worker processes that make batches: none of them, and no batch, is lost unnoticed.
+
+torch sends a worker's tensors from a thread of its own. Where that thread finds no room in /dev/shm (64 MB in Docker,
+if nobody asks for more), it loses the batch, and the process that trains waits for it for ever. So a batch is packed
+before it is sent, and where there is no room, it goes through the pipe.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import multiprocessing.queues
 import os
+import pickle
+import shutil
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Generic, TypeVar, cast
 
 import cv2
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from datasets.parcel import Parcel, room
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
 from sia.errors import DataError, SiaError
 
@@ -30,6 +39,82 @@ PATIENCE = 1.0
 """Seconds in which a worker that is no longer needed ends by itself."""
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl.h
+
+SHARED = 1 << 20
+"""Bytes from which on a tensor goes through shared memory: below, a pipe is as fast."""
+
+SPARE = 4 << 20
+"""Bytes of /dev/shm that are left to others: locks lie there too."""
+
+
+class Parcel(Generic[B]):
+    """A packed batch: a dataclass of tensors and plain values.
+
+    Attributes:
+        shared: whether there was room in shared memory for what belongs there.
+    """
+
+    def __init__(self, batch: B) -> None:
+        """Packs a batch; its large tensors move to shared memory if there is room."""
+        self.shared = _share(batch)
+        stream = io.BytesIO()
+        _Pickler(stream, self.shared).dump(batch)
+        self._content = stream.getvalue()
+        self._batch: B | None = None
+
+    def open(self) -> B:
+        """The batch; its tensors can be written to.
+
+        Raises:
+            RuntimeError: the worker that made it has ended, and with it what it shared.
+        """
+        if self._batch is None:
+            try:
+                self._batch = cast(B, pickle.loads(self._content))
+            except (OSError, EOFError) as error:
+                raise RuntimeError(f"a worker exited unexpectedly ({error})") from error
+            self._content = b""
+        return self._batch
+
+    def pin_memory(self) -> Parcel[B]:
+        """Called by torch's loader, in a thread of the process that trains."""
+        self._batch = cast(Any, self.open()).pin_memory()
+        return self
+
+
+class _Pickler(ForkingPickler):
+    """Sends handles of shared tensors, and the content of all others."""
+
+    def __init__(self, stream: io.BytesIO, shared: bool) -> None:
+        super().__init__(stream, pickle.HIGHEST_PROTOCOL)
+        self._shared = shared
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and not (self._shared and value.is_shared()):  # type: ignore[no-untyped-call]
+            return torch.from_numpy, (value.numpy(),)
+        return NotImplemented
+
+
+def _share(batch: object) -> bool:
+    """Moves large tensors to shared memory; False where it is full, and they have to be copied."""
+    for tensor in vars(batch).values():
+        if not isinstance(tensor, Tensor) or tensor.nbytes < SHARED:
+            continue
+        try:
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
+        except (RuntimeError, OSError):
+            return False
+        if room() < SPARE:
+            return False
+    return True
+
+
+def room() -> int:
+    """Free bytes of /dev/shm; more than anybody needs where a system has none."""
+    try:
+        return shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return 1 << 62
 
 
 class Samples(Dataset["B | str | Parcel[B]"], Generic[B]):
@@ -111,7 +196,7 @@ class BatchWorkers(Generic[B]):
         iterator, workers, self._loader._iterator = self._loader._iterator, self.processes, None
         if not workers:
             return
-        impatience = threading.Timer(PATIENCE, _terminate, [workers])
+        impatience = threading.Timer(PATIENCE, lambda: [worker.terminate() for worker in workers])
         impatience.start()
         try:
             iterator._shutdown_workers()  # type: ignore[union-attr]  # torch has no public way
@@ -140,7 +225,8 @@ class BatchWorkers(Generic[B]):
         except (OSError, RuntimeError, MemoryError) as error:
             failure = error
         finally:
-            _watch()
+            if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
+                signal.signal(signal.SIGCHLD, _hear)
         _forget(failure)
         warn(f"Loader workers can't be started ({failure}), so this process loads by itself, which is slower.")
         self._loader = self._make_loader(0)
@@ -154,11 +240,6 @@ class BatchWorkers(Generic[B]):
                 "larger (docker run --shm-size=2g), or use fewer workers or a smaller batch."
             )
         return parcel.open()
-
-
-def _terminate(workers: Sequence[Any]) -> None:
-    for worker in workers:
-        worker.terminate()
 
 
 def _forget(error: BaseException) -> None:
@@ -189,11 +270,6 @@ def _watched_workers() -> Iterator[None]:
         _waiting = False
 
 
-def _watch() -> None:
-    if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
-        signal.signal(signal.SIGCHLD, _hear)
-
-
 def _hear(number: int, frame: object) -> None:
     if _waiting:
         torch._C._error_if_any_worker_fails()
@@ -215,9 +291,9 @@ def start_worker(_: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
 
+    def end(error: Exception, _: object) -> None:
+        traceback.print_exception(error)
+        os._exit(1)
 
-def _end_worker(error: Exception, _: object) -> None:
-    traceback.print_exception(error)
-    os._exit(1)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]

@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -22,15 +21,10 @@ from sia.errors import ConfigError, exit_status
 from sia.io.input_file import check_input_file, check_input_folder
 from sia.io.output_file import check_new
 
-if TYPE_CHECKING:
-    from datasets.converters import CocoWriter
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = Parser(
-        description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.",
-    )
+    parser = Parser(description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.")
     add = parser.add_argument
     add("--format", choices=("cvat", "labelme", "yolo"), required=True, help="the program that the labels are from")
     add(
@@ -38,12 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="cvat: annotations.xml; labelme: folder of the json files; yolo: data.yaml",
     )  # fmt: skip
     add("--output", type=Path, required=True, metavar="FILE", help="json file to write; must not exist")
-    add(
-        "--img_dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of the images (yolo; labelme: default is that of the json)",
-    )
+    add("--img_dir", type=Path, metavar="DIR", help="folder of the images (yolo; labelme: default is that of the json)")
     add("--label_dir", type=Path, metavar="DIR", help="yolo: folder of the text files (default: labels for images)")
     add("--category", type=Path, metavar="FILE", help="json with the category, or COCO file, whose keypoints are meant")
     return parser.parse_args(argv)
@@ -60,9 +49,8 @@ def check_args(args: argparse.Namespace) -> None:
     if not os.path.isdir(args.output.parent):  # noqa: PTH112 (never raises)
         raise ConfigError(f"--output {args.output}: its folder doesn't exist. Make it first.")
     if args.format == "yolo" and args.img_dir is None:
-        raise ConfigError(
-            "--format yolo needs --img_dir, the folder of the images: labels are fractions of their sizes."
-        )
+        reason = "labels are fractions of their sizes"
+        raise ConfigError(f"--format yolo needs --img_dir, the folder of the images: {reason}.")
     if args.format == "cvat" and args.img_dir is not None:
         raise ConfigError("--img_dir is not for --format cvat: the file has names and sizes.")
     if args.format != "yolo" and args.label_dir is not None:
@@ -79,23 +67,19 @@ def check_args(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """The whole job."""
     check_args(args)
-    writer = read_labels(args)
-    write_annotations(args.output, writer.content())
-    print(f"{args.output.resolve()}: {writer.describe()}")
-    print("Check it: python scripts/validate_annotations.py --img_dir IMAGES --ann_file", args.output)
-
-
-def read_labels(args: argparse.Namespace) -> CocoWriter:
-    """By the importer of the format; imported after flags and paths are checked, as they load OpenCV and Pillow."""
-    from datasets.converters import import_cvat, import_labelme, import_yolo
-    from datasets.converters.names import read_category
+    from datasets.converters import import_cvat, import_labelme, import_yolo  # now, as they load OpenCV and Pillow
+    from datasets.converters.coco_writer import read_category
 
     wanted = None if args.category is None else read_category(args.category)
     if args.format == "cvat":
-        return import_cvat(args.input, wanted)
-    if args.format == "labelme":
-        return import_labelme(args.input, args.img_dir, wanted)
-    return import_yolo(args.input, args.img_dir, args.label_dir, wanted)
+        writer = import_cvat(args.input, wanted)
+    elif args.format == "labelme":
+        writer = import_labelme(args.input, args.img_dir, wanted)
+    else:
+        writer = import_yolo(args.input, args.img_dir, args.label_dir, wanted)
+    write_annotations(args.output, writer.content())
+    print(f"{args.output.resolve()}: {writer.describe()}")
+    print("Check it: python scripts/validate_annotations.py --img_dir IMAGES --ann_file", args.output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

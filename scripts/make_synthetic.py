@@ -17,9 +17,7 @@ from sia.errors import exit_status
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = Parser(
-        description="Draws synthetic people with exact COCO keypoints: no download, no GPU.",
-    )
+    parser = Parser(description="Draws synthetic people with exact COCO keypoints: no download, no GPU.")
     parser.add_argument("--output", type=Path, required=True, help="folder to write; reused where complete")
     parser.add_argument("--train", type=int, default=2000, help="training images (default: 2000)")
     parser.add_argument("--val", type=int, default=200, help="validation images (default: 200)")
@@ -37,16 +35,8 @@ def run(args: argparse.Namespace) -> None:
     from datasets.synthetic import write_dataset
 
     with tqdm(total=args.train + args.val, desc="synthetic people", unit="img", disable=None) as bar:
-        made = write_dataset(
-            args.output,
-            args.train,
-            args.val,
-            args.size,
-            args.seed,
-            args.workers,
-            lambda n: bar.update(n) and None,
-            args.close,
-        )
+        numbers = (args.train, args.val, args.size, args.seed, args.workers)
+        made = write_dataset(args.output, *numbers, lambda n: bar.update(n) and None, args.close)
         bar.leave = made
     print(f"{'Made' if made else 'Found'} {args.train} + {args.val} images in {args.output.resolve()}")
 

@@ -24,7 +24,7 @@ from sia.io.output_file import named_folder, numbered_folder
 
 if TYPE_CHECKING:  # the checks load torch; what is wrong with the flags is said first
     from datasets.validation import ValidationReport
-    from datasets.validation.annotations import Annotations
+    from sia.coco.annotation_file import AnnotationFile
     from sia.people import People
 
 EPILOG = """exit status:
@@ -65,30 +65,25 @@ def check_args(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} must be {least} or more, but got {getattr(args, name)}.")
     if args.other_img_dir is not None and args.other_ann_file is None:
         raise ConfigError("--other_img_dir needs --other_ann_file, the annotations of the other split.")
-    for name in ("ann_file", "other_ann_file", "results"):
-        file = getattr(args, name)
-        if file is not None:
-            check_input_file(file, f"Check --{name}.", ConfigError)
-    for name in ("img_dir", "other_img_dir"):
-        if getattr(args, name) is not None:
-            check_input_folder(getattr(args, name), f"Check --{name}.", ConfigError)
+    for name in ("ann_file", "other_ann_file", "results", "img_dir", "other_img_dir"):
+        path, check = getattr(args, name), check_input_folder if name.endswith("dir") else check_input_file
+        if path is not None:
+            check(path, f"Check --{name}.", ConfigError)
 
 
 def run(args: argparse.Namespace) -> ValidationReport:
     """Checks, writes and prints."""
     from datasets.validation import validate
-    from datasets.validation.predictions import read_predictions
+    from datasets.validation.pose import read_predictions
     from datasets.validation.report import write_report
 
     other = None if args.other_ann_file is None else (args.other_ann_file, args.other_img_dir or args.img_dir)
 
-    def predict(data: Annotations) -> Mapping[int, People]:
-        return read_predictions(args.results, data)
+    def predict(data: AnnotationFile) -> Mapping[int, People]:
+        return {} if args.results is None else read_predictions(args.results, data)
 
     with tqdm(desc="images", unit="img", leave=False, disable=None) as bar:
-        report_data = validate(
-            args.ann_file, args.img_dir, other, predict if args.results else None, args.workers, bar.update
-        )
+        report_data = validate(args.ann_file, args.img_dir, other, predict, args.workers, bar.update)
     print(describe(report_data, args.ann_file), flush=True)
     folder = named_folder(args.output_dir) if args.output_dir is not None else numbered_folder(Path("runs"), "validate")
     repaired = write_repairs(report_data, folder, args.ann_file) if args.fix else None
@@ -101,18 +96,13 @@ def describe(report_data: ValidationReport, file: Path) -> str:
     """The findings by check as a table, and the verdict."""
     from datasets.validation import CHECKS, Severity
 
-    rows = [
-        f"  {CHECKS[name].severity.value:<8} {count:>7}  {name:<22} {CHECKS[name].title}"
-        for name, count in report_data.counts().items()
-    ]
+    lines, held = [str(file)], report_data.statistics
+    if held is not None:
+        lines[0] += f": {held.images} images, {held.people} people, {held.posed} with keypoints"
+    for name, count in report_data.counts().items():
+        lines.append(f"  {CHECKS[name].severity.value:<8} {count:>7}  {name:<22} {CHECKS[name].title}")
     errors, warnings, notes = (report_data.total(severity) for severity in Severity)
-    statistics = report_data.statistics
-    held = (
-        f": {statistics.images} images, {statistics.people} people, {statistics.posed} with keypoints"
-        if statistics
-        else ""
-    )
-    return "\n".join([f"{file}{held}", *rows, f"{errors} errors, {warnings} warnings, {notes} notes"])
+    return "\n".join([*lines, f"{errors} errors, {warnings} warnings, {notes} notes"])
 
 
 def write_repairs(report_data: ValidationReport, folder: Path, file: Path) -> dict[str, int]:
@@ -123,9 +113,8 @@ def write_repairs(report_data: ValidationReport, folder: Path, file: Path) -> di
     """
     from datasets.validation.fixes import fix
 
-    made: dict[str, int] = {}
-    if report_data.data is not None:
-        content, made = fix(report_data.data, report_data.infos, report_data.issues)
+    data = report_data.data
+    content, made = fix(data, report_data.infos, report_data.issues) if data is not None else ({}, {})
     if not made:
         print("Nothing that --fix repairs was found: no copy was written.")
         return made

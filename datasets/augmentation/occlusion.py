@@ -41,13 +41,13 @@ def hide_joints(images: Images, labels: Sequence[Labels], rng: np.random.Generat
         labels: of each, in its pixels.
         rng: source of all draws.
     """
-    before = images.copy()
+    before, size = images.copy(), images.shape[-2:]
     joints = [(n, xy) for n, label in enumerate(labels) for xy in label.keypoints[label.keypoints[..., 2] > 0][:, :2]]
-    for target in _chosen(labels, images.shape[-2:], rng):
+    for target in _chosen(labels, size, rng):
         paste = rng.random() < PASTED
         number, centre = joints[int(rng.integers(len(joints)))]
-        source = _square(number, centre, target.side, images.shape[-2:])
-        _fill(images, target, _pixels(before, source) if paste and source is not None else FILL)
+        source = _square(number, centre, target.side, size)
+        _pixels(images, target)[...] = _pixels(before, source) if paste and source is not None else FILL
 
 
 def _chosen(labels: Sequence[Labels], size: tuple[int, ...], rng: np.random.Generator) -> list[Square]:
@@ -76,7 +76,3 @@ def _pixels(images: Images, square: Square) -> Images:
     """(3, side, side), a view."""
     number, left, top, side = square
     return images[number, :, top : top + side, left : left + side]
-
-
-def _fill(images: Images, square: Square, content: Images | int) -> None:
-    _pixels(images, square)[...] = content

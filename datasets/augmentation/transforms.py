@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.augmentation.colour import jitter_colour
 from datasets.augmentation.geometry import warp_labels
+from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels, Sample
-from sia.errors import ConfigError
 from sia.io.letterbox import FILL, Letterbox, Matrix, affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
 from sia.skeletons.skeleton import Skeleton
 
@@ -19,25 +18,10 @@ MOSAIC_SCALE = 0.7
 """Images in a mosaic are this much smaller than alone, so that more people fit."""
 MOSAIC_CENTRE = (0.35, 0.65)
 """Range of the point where the four tiles meet, as a fraction of the result."""
+_LUMA = np.array([0.299, 0.587, 0.114])
 
-
-class Source(Protocol):
-    """What the transforms need of a data set; `datasets.coco.coco_pose.CocoPose` is one."""
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """For the flip order."""
-
-    def __len__(self) -> int: ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width."""
-
-    def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB, possibly smaller by exactly ``shrink``."""
-
-    def annotation(self, index: int) -> Labels:
-        """In pixels of the full image."""
+GREY_CHANCE, BLUR_CHANCE, JPEG_CHANCE = 0.05, 0.1, 0.1
+"""Of the colour jitter at strength 1."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +44,6 @@ class Augmentation:
     colour: float = 1.0
     mosaic: float = 0.5
 
-    def __post_init__(self) -> None:
-        low, high = self.scale
-        if not 0 < low <= high:
-            raise ConfigError(f"The scale range must rise from above 0, but is {self.scale}.")
-        for name in ("flip", "mosaic", "colour", "shift"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"Augmentation '{name}' must be between 0 and 1, but is {getattr(self, name)}.")
-        if not 0 <= self.rotation <= 180:
-            raise ConfigError(f"The rotation must be between 0 and 180 degrees, but is {self.rotation}.")
-
     def of(self, skeleton: Skeleton) -> Augmentation:
         """Without mirror images where nobody knows which keypoints trade places in them; the draws stay the same."""
         return self if skeleton.mirrors else replace(self, flip=0.0)
@@ -87,7 +61,7 @@ class Augmentation:
 
 
 def training_sample(
-    source: Source, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+    source: CocoPose, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Sample, Matrix]:
     """One augmented sample of H, W, and the matrix from the original pixels of ``index`` to it.
 
@@ -102,18 +76,15 @@ def training_sample(
     return replace(sample, image=jitter_colour(sample.image, rng, augmentation.colour)), matrix
 
 
-def validation_sample(source: Source, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
+def validation_sample(source: CocoPose, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
     """The letterboxed image of H, W and its people; no randomness, no shortcuts in decoding."""
     letterbox = fit_letterbox(source.size(index), size)
-    matrix = letterbox_matrix(letterbox)
-    image = warp_image(source.read_image(index), matrix, size)
-    labels = warp_labels(source.annotation(index), matrix, size, source.skeleton.flip_order)
-    return Sample(image, labels, (index,)), letterbox
+    return place(source, index, letterbox_matrix(letterbox), size, whole=True), letterbox
 
 
-def place(source: Source, index: int, matrix: Matrix, size: tuple[int, int]) -> Sample:
-    """Reads one image, no larger than the matrix needs it, and warps it and its people."""
-    scale = scale_of(matrix)
+def place(source: CocoPose, index: int, matrix: Matrix, size: tuple[int, int], whole: bool = False) -> Sample:
+    """Reads one image, no larger than the matrix needs it unless ``whole``, and warps it and its people."""
+    scale = 1.0 if whole else scale_of(matrix)
     shrink = 4 if scale <= 0.25 else 2 if scale <= 0.5 else 1
     image = source.read_image(index, shrink)
     shrunk = image.shape[:2] != source.size(index)
@@ -151,7 +122,7 @@ def random_placement(
 
 
 def _mosaic(
-    source: Source, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
+    source: CocoPose, index: int, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Sample, Matrix]:
     """Four images, each placed at random in its own tile of the result (as in YOLOv4, arXiv 2004.10934, sec. 3.4)."""
     height, width = size
@@ -166,23 +137,48 @@ def _mosaic(
         matrix = random_placement(source.size(number), region, size, augmentation, rng, MOSAIC_SCALE)
         part = place(source, number, matrix, region)
         image[top:bottom, left:right] = part.image
-        parts.append(_moved(part.labels, left, top))
+        parts.append(part.labels.moved(left, top))
         matrices.append(affine(np.eye(2), (left, top)) @ matrix)
-    return Sample(image, _joined(parts), tuple(indices)), matrices[0]
+    joined = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Labels)}
+    return Sample(image, Labels(**joined), tuple(indices)), matrices[0]
 
 
-def _moved(labels: Labels, x: float, y: float) -> Labels:
-    """Labels moved by whole pixels; unlabelled joints stay at 0."""
-    shift = np.array([x, y, x, y], np.float32)
-    keypoints = labels.keypoints.copy()
-    keypoints[..., :2] += shift[:2] * (keypoints[..., 2:] > 0)
-    return replace(labels, boxes=labels.boxes + shift, keypoints=keypoints, ignored=labels.ignored + shift)
+def jitter_colour(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+    """Brightness, contrast, saturation and hue by one matrix, then blur or JPEG artefacts with small chances.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        rng: source of all draws.
+        strength: 0 leaves the image as it is, 1 is strong.
+    """
+    if strength <= 0:
+        return image
+    image = np.asarray(cv2.transform(image, colour_matrix(rng, strength)), np.uint8)
+    if rng.random() < BLUR_CHANCE * strength:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2)), np.uint8)
+    if rng.random() < JPEG_CHANCE * strength:
+        quality = int(rng.integers(30, 90))
+        image = np.asarray(
+            cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1), np.uint8
+        )
+    return image
 
 
-def _joined(parts: list[Labels]) -> Labels:
-    return Labels(
-        boxes=np.concatenate([part.boxes for part in parts]),
-        keypoints=np.concatenate([part.keypoints for part in parts]),
-        areas=np.concatenate([part.areas for part in parts]),
-        ignored=np.concatenate([part.ignored for part in parts]),
-    )
+def colour_matrix(rng: np.random.Generator, strength: float) -> NDArray[np.float64]:
+    """(3, 4) matrix that takes RGB1 to RGB: all of the jitter is linear, so it costs one pass."""
+    gain, contrast = rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength, 2)
+    saturation = rng.uniform(1 - 0.5 * strength, 1 + 0.5 * strength)
+    if rng.random() < GREY_CHANCE * strength:
+        saturation = 0.0
+    turn = _hue_rotation(rng.uniform(-0.1, 0.1) * strength * np.pi)
+    grey = np.tile(_LUMA, (3, 1))
+    linear = gain * contrast * (saturation * turn + (1 - saturation) * grey)
+    offset = gain * (1 - contrast) * 128.0
+    return np.concatenate([linear, np.full((3, 1), offset)], axis=1)
+
+
+def _hue_rotation(angle: float) -> NDArray[np.float64]:
+    """Rotation about the grey axis of RGB space (Rodrigues' formula)."""
+    cosine, sine = np.cos(angle), np.sin(angle) / np.sqrt(3)
+    cross = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    return np.asarray(cosine * np.eye(3) + sine * cross + (1 - cosine) / 3, np.float64)

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.annotation_file import AnnotationFile, Person, Row
+from sia.coco.annotation_file import OUTSIDE_TOLERANCE, AnnotationFile, Row
 from sia.coco.annotation_parser import parse
-from sia.coco.annotation_people import OUTSIDE_TOLERANCE
 from sia.coco.coco_files import read_json
 from sia.errors import DataError
 from sia.skeletons.skeleton import Skeleton
@@ -81,78 +80,12 @@ def read_coco_file(file: Path, skeleton: Skeleton | None = None, *, labelled: bo
     parsed = parse(read_json(file, "annotation file", _without_masks))
     parsed.refuse_faults(str(file), () if labelled else ("nobody",))
     declared = parsed.skeleton
-    assert declared is not None
+    assert declared is not None  # or there was a fault
     if skeleton is not None and declared.names != skeleton.names:
         raise DataError(
             f"{file}: declares the keypoints {list(declared.names)}, but {list(skeleton.names)} are needed here."
         )
-    return _Arrays(parsed, skeleton or declared).make()
-
-
-class _Arrays:
-    """Makes the arrays, and counts what is not used."""
-
-    def __init__(self, parsed: AnnotationFile, skeleton: Skeleton) -> None:
-        self.parsed, self.skeleton = parsed, skeleton
-        self.report = Counter({TAKEN[check]: count for check, count in parsed.counts().items()})
-
-    def make(self) -> CocoFile:
-        images, people = self.parsed.content["images"], self.parsed.people
-        posed = set(self.parsed.merged)
-        used = sum(row["category_id"] in posed for row in self.parsed.content["annotations"])
-        others = len(self.parsed.content["annotations"]) - used
-        self._count("annotations not used: category without keypoints", others)
-        sizes = np.array([size[::-1] for size in self.parsed.sizes if size is not None], np.int32).reshape(-1, 2)
-        boxes = np.array([person.box for person in people], np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        owners = np.array([person.image for person in people], np.int64)
-        crowd = np.array([person.crowd for person in people], bool)
-        cut = _cut(boxes, sizes[owners])
-        inside = (cut[:, 2:] > cut[:, :2]).all(axis=1)
-        self._count("annotations not used: box wholly outside the image", int((~inside).sum()))
-        chosen = np.flatnonzero(inside & ~crowd)
-        chosen = chosen[np.argsort(owners[chosen], kind="stable")]
-        keypoints = self._keypoints([people[i] for i in chosen], sizes[owners[chosen]])
-        areas = np.array([people[i].area for i in chosen], np.float32)
-        ignored_owners, ignored = _ignored(images, sizes, owners[inside & crowd], cut[inside & crowd])
-        return CocoFile(
-            self.skeleton, np.array([image["id"] for image in images], np.int64), sizes,
-            np.array([image["file_name"] for image in images]), owners[chosen], cut[chosen].astype(np.float32),
-            keypoints, areas, ignored_owners, ignored, dict(self.report), self._notes(),
-        )  # fmt: skip
-
-    def _notes(self) -> tuple[str, ...]:
-        rows = self.parsed.content["categories"]
-        category = next(row for row in rows if row["id"] == self.parsed.merged[0])
-        return tuple(filter(None, [self.skeleton.describe_sigmas(category)]))
-
-    def _count(self, reason: str, number: int) -> None:
-        if number:
-            self.report[reason] += number
-
-    def _keypoints(self, people: list[Person], sizes: NDArray[np.int32]) -> NDArray[np.float32]:
-        """(M, K, 3); zeros for people without keypoints and for joints far outside the image."""
-        k = self.skeleton.num_keypoints
-        unlabelled = [0.0] * (3 * k)
-        rows = [person.joints or unlabelled for person in people]
-        keypoints = np.array(rows, np.float64).reshape(-1, k, 3)
-        xy, labelled = keypoints[..., :2], keypoints[..., 2] > 0
-        limits = sizes[:, None, ::-1] + OUTSIDE_TOLERANCE
-        outside = labelled & ((xy < -OUTSIDE_TOLERANCE) | (xy > limits)).any(axis=-1)
-        self._count("joints taken as unlabelled: outside the image", int(outside.sum()))
-        keypoints[outside | ~labelled] = 0
-        return keypoints.astype(np.float32)
-
-
-def _ignored(
-    images: list[Row], sizes: NDArray[np.int32], owners: NDArray[np.int64], crowds: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Crowd regions, and the whole of each image with ``complete: false``."""
-    partial = np.array([i for i, image in enumerate(images) if image.get("complete", True) is False], np.int64)
-    whole = np.concatenate([np.zeros((len(partial), 2)), sizes[partial, ::-1]], axis=1)
-    owners = np.concatenate([owners, partial])
-    order = np.argsort(owners, kind="stable")
-    return owners[order], np.concatenate([crowds, whole])[order].astype(np.float32)
+    return _arrays(parsed, skeleton or declared)
 
 
 def _without_masks(row: Row) -> Row:
@@ -161,7 +94,53 @@ def _without_masks(row: Row) -> Row:
     return row
 
 
-def _cut(boxes: NDArray[np.float64], sizes: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Boxes cut at the border of their images; (M, 4) and (M, 2) height width."""
-    limits = np.concatenate([sizes[:, ::-1], sizes[:, ::-1]], axis=1)
-    return np.asarray(np.clip(boxes, 0, limits), np.float64)
+def _arrays(parsed: AnnotationFile, skeleton: Skeleton) -> CocoFile:
+    images, people, posed = parsed.content["images"], parsed.people, set(parsed.merged)
+    sizes = np.array([size[::-1] for size in parsed.sizes if size is not None], np.int32).reshape(-1, 2)
+    owners = np.array([person.image for person in people], np.int64)
+    order = np.argsort(owners, kind="stable")
+    people, owners = [people[i] for i in order], owners[order]
+    crowd = np.array([person.crowd for person in people], bool)
+    boxes = np.array([person.box for person in people], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes = boxes.clip(0, np.tile(sizes[owners, ::-1], 2))
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    used = inside & ~crowd
+    partial = np.array([i for i, image in enumerate(images) if image.get("complete") is False], np.int64)
+    ignored_owners = np.concatenate([owners[inside & crowd], partial])
+    whole = np.concatenate([np.zeros((len(partial), 2)), sizes[partial, ::-1]], axis=1)
+    ignored = np.concatenate([boxes[inside & crowd], whole])
+    order = np.argsort(ignored_owners, kind="stable")
+    keypoints = np.array([person.keypoints for person in people], np.float64).reshape(-1, skeleton.num_keypoints, 3)[
+        used
+    ]
+    outside = _clear_joints(keypoints, sizes[owners[used]])
+    report = Counter(TAKEN[issue.check] for issue in parsed.taken)
+    report["annotations not used: category without keypoints"] = sum(
+        row["category_id"] not in posed for row in parsed.content["annotations"]
+    )
+    report["annotations not used: box wholly outside the image"] = int((~inside).sum())
+    report["joints taken as unlabelled: outside the image"] = outside
+    return CocoFile(
+        skeleton=skeleton,
+        image_ids=np.array([image["id"] for image in images], np.int64),
+        sizes=sizes,
+        names=np.array([image["file_name"] for image in images]),
+        owners=owners[used],
+        boxes=boxes[used].astype(np.float32),
+        keypoints=keypoints.astype(np.float32),
+        areas=np.array([person.area for person in people], np.float32)[used],
+        ignored_owners=ignored_owners[order],
+        ignored=ignored[order].astype(np.float32),
+        report=dict(+report),
+        notes=tuple(filter(None, [skeleton.describe_sigmas(parsed.category())])),
+    )
+
+
+def _clear_joints(keypoints: NDArray[np.float64], sizes: NDArray[np.int32]) -> int:
+    """Sets (M, K, 3) joints that are unlabelled or far outside images of height, width to 0; how many are outside."""
+    xy, labelled = keypoints[..., :2], keypoints[..., 2] > 0
+    limits = sizes[:, None, ::-1] + OUTSIDE_TOLERANCE
+    outside = labelled & ((xy < -OUTSIDE_TOLERANCE) | (xy > limits)).any(axis=-1)
+    keypoints[outside | ~labelled] = 0
+    return int(outside.sum())

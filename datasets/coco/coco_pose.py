@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.coco.coco_file import CocoFile, read_coco_file
-from datasets.coco.image_name import problem_of_name, tails_of_name
+from datasets.coco.image_name import ImageFolders, Located, problem_of_name
 from datasets.labels import Labels
 from sia.errors import DataError
 from sia.io.images import read_image
 from sia.skeletons.skeleton import Skeleton
-
-_SPLITS = ("train2017", "val2017", "train", "val")
-_SUBFOLDERS = (*_SPLITS, "images", *(f"images/{split}" for split in _SPLITS))
 
 
 class CocoPose:
@@ -164,68 +158,3 @@ def _locate(root: Path, content: CocoFile, annotation_file: Path) -> Located:
             "train2017/ and val2017/."
         )
     return located
-
-
-class Located(NamedTuple):
-    """Where images are.
-
-    Attributes:
-        paths: relative to the root; None where an image is missing.
-        foreign: indices of those whose names are of another computer: their last parts were found.
-        doubtful: those of them that have come to the file of another image.
-    """
-
-    paths: list[str | None]
-    foreign: list[int]
-    doubtful: list[int]
-
-
-class ImageFolders:
-    """Listings of the root and of the sub folders that COCO and its kin use, one a folder."""
-
-    def __init__(self, root: Path, annotation_file: Path) -> None:
-        self.root = root
-        self.hint = next((word for word in ("train", "val") if word in annotation_file.stem.lower()), None)
-        self.listings: dict[str, set[str]] = {}
-        self.subfolders = [name for name in _SUBFOLDERS if (root / name).is_dir()]
-
-    def locate(self, names: Sequence[str]) -> Located:
-        """Every named file, as it stands or else by its last parts.
-
-        Raises:
-            DataError: a name is in several sub folders.
-        """
-        stated = [self.find(name) for name in names]
-        missing = [i for i, path in enumerate(stated) if path is None]
-        foreign = {i: path for i in missing if (path := self.find_tail(names[i]))}
-        paths = [foreign.get(i, path) for i, path in enumerate(stated)]
-        taken = Counter(paths)
-        return Located(paths, list(foreign), [i for i, path in foreign.items() if taken[path] > 1])
-
-    def find_tail(self, name: str) -> str | None:
-        """Path of the longest tail of a foreign name that is there, or None."""
-        return next((path for tail in tails_of_name(name) if (path := self.find(tail))), None)
-
-    def find(self, name: str) -> str | None:
-        """Path relative to the root, or None."""
-        if problem_of_name(name) is not None:
-            return None
-        if self._has(name):
-            return name
-        found = [path for path in (f"{folder}/{name}" for folder in self.subfolders) if self._has(path)]
-        if len(found) > 1 and self.hint:
-            found = [path for path in found if self.hint in path[: -len(name)]] or found
-        if len(found) > 1:
-            raise DataError(
-                f"{self.root}: image {name} is at {' and at '.join(found)}. Give the folder of the images itself."
-            )
-        return found[0] if found else None
-
-    def _has(self, path: str) -> bool:
-        folder, _, name = path.rpartition("/")
-        if folder not in self.listings:
-            try:
-                self.listings[folder] = {entry.name for entry in (self.root / folder).iterdir()}
-            except (OSError, ValueError):
-                self.listings[folder] = set()
-        return name in self.listings[folder]

@@ -1,12 +1,19 @@
-"""Names of images in annotation files: whether one stays inside the image folder, and what a foreign one may mean."""
+"""Names of images in annotation files: whether one stays inside the image folder, and which file there is meant."""
 
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath, PureWindowsPath
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 from urllib.parse import unquote
 
+from sia.errors import DataError
+
 _MOST_PARTS = 32
+_SPLITS = ("train2017", "val2017", "train", "val")
+_SUBFOLDERS = (*_SPLITS, "images", *(f"images/{split}" for split in _SPLITS))
 
 
 def problem_of_name(name: object) -> str | None:
@@ -32,3 +39,64 @@ def tails_of_name(name: str) -> list[str]:
         inside = parts[len(parts) - parts[::-1].index("..") if ".." in parts else 0 :][-_MOST_PARTS:]
         found.update(dict.fromkeys("/".join(inside[start:]) for start in range(len(inside))))
     return [path for path in found if problem_of_name(path) is None]
+
+
+class Located(NamedTuple):
+    """Where images are.
+
+    Attributes:
+        paths: relative to the root; None where an image is missing.
+        foreign: indices of those whose names are of another computer: their last parts were found.
+        doubtful: those of them that have come to the file of another image.
+    """
+
+    paths: list[str | None]
+    foreign: list[int]
+    doubtful: list[int]
+
+
+class ImageFolders:
+    """Listings of the root and of the sub folders that COCO and its kin use, one a folder."""
+
+    def __init__(self, root: Path, annotation_file: Path) -> None:
+        self.root = root
+        self.hint = next((word for word in ("train", "val") if word in annotation_file.stem.lower()), None)
+        self.listings: dict[str, set[str]] = {}
+        self.subfolders = [name for name in _SUBFOLDERS if (root / name).is_dir()]
+
+    def locate(self, names: Sequence[str]) -> Located:
+        """Every named file, as it stands or else by its last parts.
+
+        Raises:
+            DataError: a name is in several sub folders.
+        """
+        paths, foreign = [self.find(name) for name in names], []
+        for i in [i for i, path in enumerate(paths) if path is None]:
+            paths[i] = next(filter(None, map(self.find, tails_of_name(names[i]))), None)
+            foreign += [i] if paths[i] else []
+        taken = Counter(paths)
+        return Located(paths, foreign, [i for i in foreign if taken[paths[i]] > 1])
+
+    def find(self, name: str) -> str | None:
+        """Path relative to the root, or None."""
+        if problem_of_name(name) is not None:
+            return None
+        if self._has(name):
+            return name
+        found = [path for path in (f"{folder}/{name}" for folder in self.subfolders) if self._has(path)]
+        if len(found) > 1 and self.hint:
+            found = [path for path in found if self.hint in path[: -len(name)]] or found
+        if len(found) > 1:
+            raise DataError(
+                f"{self.root}: image {name} is at {' and at '.join(found)}. Give the folder of the images itself."
+            )
+        return found[0] if found else None
+
+    def _has(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if folder not in self.listings:
+            try:
+                self.listings[folder] = {entry.name for entry in (self.root / folder).iterdir()}
+            except (OSError, ValueError):
+                self.listings[folder] = set()
+        return name in self.listings[folder]

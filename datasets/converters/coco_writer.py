@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from datasets.coco.image_name import problem_of_name
-from sia.coco.annotation_values import Box as Box
-from sia.coco.annotation_values import box_around
-from sia.coco.coco_files import finite_numbers
+from sia.coco.annotation_values import Box, box_around
+from sia.coco.coco_files import Row, finite_numbers, read_json, read_skeleton
 from sia.errors import DataError
 from sia.skeletons.oks import AREA_OF_BOX
-from sia.skeletons.skeleton import Skeleton
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
-Row = dict[str, Any]
 Joint = tuple[float, float, int]
 """x, y in pixels of the image, and COCO's v."""
 
@@ -78,7 +76,14 @@ class CocoWriter:
         for name in self.skeleton.names:
             x, y, v = joints.get(name, (0.0, 0.0, 0))
             values += [x, y, v] if v else [0, 0, 0]
-        box = box or self._box_around(values, image_id, place)
+        if box is None:
+            points = np.array(values, np.float64).reshape(-1, 3)
+            points = points[points[:, 2] > 0, :2]
+            if not len(points):
+                raise DataError(f"{place} has neither a box nor a labelled joint. Remove it, or label it.")
+            self.report["boxes made from the joints: none given"] += 1
+            image = self.images[image_id - 1]
+            box = box_around(points, image["width"], image["height"])
         if finite_numbers(values, len(values)) is None or finite_numbers(box, 4) is None:
             raise DataError(f"{place} has a value that is no finite number: {[*values, *box]!r:.80}.")
         if min(box[2:]) <= 0:
@@ -89,15 +94,6 @@ class CocoWriter:
             "bbox": list(box), "area": AREA_OF_BOX * box[2] * box[3],
         })  # fmt: skip
 
-    def _box_around(self, values: list[float], image_id: int, place: str) -> Box:
-        joints = np.array(values, np.float64).reshape(-1, 3)
-        points = joints[joints[:, 2] > 0, :2]
-        if not len(points):
-            raise DataError(f"{place} has neither a box nor a labelled joint. Remove it, or label it.")
-        self.report["boxes made from the joints: none given"] += 1
-        image = self.images[image_id - 1]
-        return box_around(points, image["width"], image["height"])
-
     def content(self) -> Row:
         """The COCO file.
 
@@ -106,7 +102,15 @@ class CocoWriter:
         """
         if not self.images:
             raise DataError(f"{self.source}: there is no image in it. Check that all was exported.")
-        categories = [category_row(self.skeleton, i + 1, name) for i, name in enumerate(self.categories)]
+        skeleton = self.skeleton  # as `Skeleton.from_category` reads it
+        pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
+        keypoints = {
+            "keypoints": list(skeleton.names),
+            "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
+            **({"flip_pairs": pairs} if skeleton.mirrors else {}),
+            "sigmas": list(skeleton.sigmas),
+        }
+        categories = [{"id": i, "name": name, **keypoints} for i, name in enumerate(self.categories, 1)]
         return {"images": self.images, "annotations": self.people, "categories": categories}
 
     def describe(self) -> str:
@@ -117,14 +121,38 @@ class CocoWriter:
         return "\n  ".join([head, share, *(f"{reason}: {count}" for reason, count in sorted(self.report.items()))])
 
 
-def category_row(skeleton: Skeleton, category_id: int, name: str) -> Row:
-    """A COCO category with the skeleton's keypoints; the inverse of `Skeleton.from_category`."""
-    pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
-    return {
-        "id": category_id,
-        "name": name,
-        "keypoints": list(skeleton.names),
-        "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
-        **({"flip_pairs": pairs} if skeleton.mirrors else {}),
-        "sigmas": list(skeleton.sigmas),
-    }
+def close_match(name: str, known: Sequence[str]) -> str:
+    """The end of a message about an unknown keypoint."""
+    near = difflib.get_close_matches(name.lower().replace(" ", "_"), known, 1)
+    return (
+        f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)}). Name the keypoints with --category"
+    )
+
+
+def order_of_names(names: Sequence[str], edges: Sequence[tuple[int, int]], category: str) -> Skeleton:
+    """COCO's skeleton where the names are COCO's, in whatever order; else one with the names as they come.
+
+    Raises:
+        DataError: no names, or one of them twice.
+    """
+    if set(names) == set(COCO_PERSON.names) and len(names) == len(COCO_PERSON.names):
+        values = COCO_PERSON.to_dict()
+    else:
+        row = Skeleton.from_category({"name": category, "keypoints": list(names)}).to_dict()
+        values = {**row, "edges": list(edges)}
+    return Skeleton.from_dict({**values, "category": category})
+
+
+def read_category(file: Path) -> Skeleton:
+    """The keypoints that a user wants, from any COCO keypoint json or from one with the category alone.
+
+    Raises:
+        DataError: no JSON, or no category with usable keypoints.
+    """
+    content = read_json(file, "category file")
+    if isinstance(content, dict) and "categories" not in content:
+        content = {"categories": [content]}
+    if not isinstance(content, dict):
+        raise DataError(f"The category file {file} holds a {type(content).__name__}. Give one JSON object.")
+    whole = {"images": [], "annotations": [], **content}
+    return read_skeleton(whole, f"The category file {file}")

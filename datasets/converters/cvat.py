@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from datasets.converters.coco_writer import Box, CocoWriter, Joint
-from datasets.converters.names import close_match, order_of_names
+from datasets.converters.coco_writer import CocoWriter, Joint, close_match, order_of_names
+from sia.coco.annotation_values import Box
 from sia.errors import DataError
 from sia.io.input_file import check_input_file
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -94,11 +93,8 @@ def _edges(drawing: str, names: list[str]) -> list[tuple[int, int]]:
         if found.get("label-name") in names and "node-id" in found:
             nodes[found["node-id"]] = names.index(found["label-name"])
     lines = [dict(re.findall(r'data-node-(from|to)="([^"]*)"', line)) for line in re.findall(r"<line[^>]*>", drawing)]
-    return [
-        (nodes[a], nodes[b])
-        for line in lines
-        if (a := line.get("from", "")) in nodes and (b := line.get("to", "")) in nodes
-    ]
+    ends = [(nodes.get(line.get("from", "")), nodes.get(line.get("to", ""))) for line in lines]
+    return [(a, b) for a, b in ends if a is not None and b is not None]
 
 
 class _Image:
@@ -114,45 +110,38 @@ class _Image:
 
     def read(self) -> None:
         width, height = (self._number(self.element, key) for key in ("width", "height"))
-        image_id = self.writer.add_image(self.name, int(width), int(height))
-        people, boxes = list(self._people()), list(self._boxes())
+        image_id, category = self.writer.add_image(self.name, int(width), int(height)), self.skeleton.category
+        people, boxes = self._people(), self._boxes()
         alone = [sum(not group for group, *_ in found) for found in (people, boxes)] == [1, 1]
         for group, joints in people:
             own = next((box for box in boxes if box[0] == group and (group or alone)), None)
             self.writer.add_person(image_id, joints, own[2] if own else None)
             boxes = [box for box in boxes if box is not own]
         for _, label, box in boxes:
-            self._box_alone(image_id, label, box)
-
-    def _box_alone(self, image_id: int, label: str, box: Box) -> None:
-        if label == self.skeleton.category:
+            if label != category:
+                self.writer.report[f"left out: <box> of label '{label}'"] += 1
+                continue
             self.writer.report["boxes that are grouped with no joints: people without keypoints"] += 1
             self.writer.add_person(image_id, {}, box)
-        else:
-            self.writer.report[f"left out: <box> of label '{label}'"] += 1
 
-    def _people(self) -> Iterator[tuple[str, dict[str, Joint]]]:
+    def _people(self) -> list[tuple[str, dict[str, Joint]]]:
         """Group (empty for none) and joints of each."""
+        people: list[tuple[str, dict[str, Joint]]] = []
         groups: dict[str, dict[str, Joint]] = {}
         for shape in self.element:
-            group = shape.get("group_id") or ""
-            if shape.tag == "skeleton" and shape.get("label") == self.skeleton.category:
-                yield group, self._joints(shape)
-            elif shape.tag == "points" and shape.get("label") == self.skeleton.category:
-                yield group, self._row_of_points(shape)
+            group, ours = shape.get("group_id") or "", shape.get("label") == self.skeleton.category
+            if shape.tag == "skeleton" and ours:
+                people.append((group, {}))
+                for point in shape.iter("points"):
+                    self._put(people[-1][1], point)
+            elif shape.tag == "points" and ours:
+                people.append((group, self._row_of_points(shape)))
             elif shape.tag == "points":
                 self._put(groups.setdefault(group, {}), shape)
-            elif shape.tag not in ("skeleton", "box"):
-                self.writer.report[f"left out: <{shape.tag}>"] += 1
-            elif shape.tag == "skeleton":
-                self.writer.report[f"left out: <skeleton> of label '{shape.get('label')}'"] += 1
-        yield from groups.items()
-
-    def _joints(self, skeleton: Element) -> dict[str, Joint]:
-        joints: dict[str, Joint] = {}
-        for shape in skeleton.iter("points"):
-            self._put(joints, shape)
-        return joints
+            elif shape.tag != "box":
+                label = f" of label '{shape.get('label')}'" if shape.tag == "skeleton" else ""
+                self.writer.report[f"left out: <{shape.tag}>{label}"] += 1
+        return [*people, *groups.items()]
 
     def _put(self, joints: dict[str, Joint], shape: Element) -> None:
         name = shape.get("label") or ""
@@ -179,15 +168,17 @@ class _Image:
         except ValueError:
             self.fail(f"points '{text:.40}' of '{shape.get('label')}' are not x,y;x,y;... Export again.")
 
-    def _boxes(self) -> Iterator[tuple[str, str, Box]]:
+    def _boxes(self) -> list[tuple[str, str, Box]]:
         """Group (empty for none), label, and x, y, width, height; of other labels only what is in a group."""
+        boxes = []
         for shape in self.element.iter("box"):
             group, label = shape.get("group_id") or "", shape.get("label") or ""
             left, top, right, bottom = (self._number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
             if group or label == self.skeleton.category:
-                yield group, label, self._upright(shape, (left, top, right - left, bottom - top))
+                boxes.append((group, label, self._upright(shape, (left, top, right - left, bottom - top))))
             else:
                 self.writer.report[f"left out: <box> of label '{label}'"] += 1
+        return boxes
 
     def _upright(self, shape: Element, box: Box) -> Box:
         """The upright box around one that is turned about its centre (``rotation``, in degrees)."""

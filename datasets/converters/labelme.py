@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets.converters.coco_writer import Box, CocoWriter, Joint
-from datasets.converters.names import close_match
-from sia.coco.coco_files import finite_numbers, read_json
+from datasets.converters.coco_writer import CocoWriter, Joint, close_match
+from sia.coco.annotation_values import Box
+from sia.coco.coco_files import Row, finite_numbers, read_json
 from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
-Row = dict[str, Any]
 HIDDEN = ("occluded", "hidden")
 """Flags of a point that make it hidden (v = 1)."""
 
@@ -61,7 +60,10 @@ class _File:
         image_id = self.writer.add_image(self._name(content.get("imagePath")), width, height)
         groups: dict[Any, list[Row]] = {}
         for shape in shapes:
-            groups.setdefault(self._group(shape), []).append(shape)
+            group = shape.get("group_id")
+            if group is not None and not isinstance(group, int | str):
+                self.fail(f"group_id {group!r:.40} is no number. Save it with LabelMe again.")
+            groups.setdefault(group, []).append(shape)
         for group in groups.values():
             self._person(image_id, group)
 
@@ -70,16 +72,10 @@ class _File:
         if not isinstance(path, str) or not path.strip() or "\0" in path:
             self.fail(f"imagePath is {path!r}. Save it with LabelMe again.")
         place = os.path.normpath(self.file.parent.resolve() / path.replace("\\", "/"))
-        name = os.path.relpath(place, self.images.resolve())
-        if Path(name).parts[:1] == (os.pardir,):
+        name = Path(os.path.relpath(place, self.images.resolve()))
+        if name.parts[:1] == (os.pardir,):
             self.fail(f"imagePath {path!r} is outside {self.images}. Give the folder of the images as --img_dir.")
-        return Path(name).as_posix()
-
-    def _group(self, shape: Row) -> Any:
-        group = shape.get("group_id")
-        if group is not None and not isinstance(group, int | str):
-            self.fail(f"group_id {group!r:.40} is no number. Save it with LabelMe again.")
-        return group
+        return name.as_posix()
 
     def _person(self, image_id: int, shapes: list[Row]) -> None:
         joints: dict[str, Joint] = {}
@@ -87,25 +83,23 @@ class _File:
         for shape in shapes:
             kind, label = shape.get("shape_type"), str(shape.get("label"))
             if kind == "point":
-                self._put(joints, shape)
+                self._put(joints, label, shape)
             elif kind == "rectangle" and label == self.skeleton.category:
-                boxes.append(self._box(shape))
-            elif kind == "rectangle":
-                self.writer.report[f"left out: rectangles labelled '{label}'"] += 1
+                (x1, y1), (x2, y2) = self._points(shape, 2)
+                boxes.append((min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)))
             else:
-                self.writer.report[f"left out: shapes of type '{kind}'"] += 1
+                what = f"rectangles labelled '{label}'" if kind == "rectangle" else f"shapes of type '{kind}'"
+                self.writer.report[f"left out: {what}"] += 1
         if joints and len(boxes) > 1:
             self.fail(
                 f"{len(boxes)} rectangles and {len(joints)} points are in one group. Give each person a group_id."
             )
-        if joints:
-            self.writer.add_person(image_id, joints, boxes[0] if boxes else None)
-            return
+        if joints and not boxes:
+            self.writer.add_person(image_id, joints, None)
         for box in boxes:
-            self.writer.add_person(image_id, {}, box)
+            self.writer.add_person(image_id, joints, box)
 
-    def _put(self, joints: dict[str, Joint], shape: Row) -> None:
-        name = str(shape.get("label"))
+    def _put(self, joints: dict[str, Joint], name: str, shape: Row) -> None:
         if name not in self.skeleton.names:
             self.fail(f"unknown keypoint '{name}'{close_match(name, self.skeleton.names)}.")
         if name in joints:
@@ -115,13 +109,10 @@ class _File:
         ((x, y),) = self._points(shape, 1)
         joints[name] = (x, y, 1 if hidden else 2)
 
-    def _box(self, shape: Row) -> Box:
-        (x1, y1), (x2, y2) = self._points(shape, 2)
-        return (min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1))
-
-    def _points(self, shape: Row, count: int) -> list[tuple[float, float]]:
+    def _points(self, shape: Row, count: int) -> list[list[float]]:
         points = shape.get("points")
         pairs = [finite_numbers(pair, 2) for pair in points] if isinstance(points, list) else []
-        if len(pairs) != count or None in pairs:
+        found = [pair for pair in pairs if pair is not None]
+        if len(found) != count or len(pairs) != count:
             self.fail(f"'{shape.get('label')}' has points {points!r:.60}, not {count} of x, y. Label it again.")
-        return [(pair[0], pair[1]) for pair in pairs if pair is not None]
+        return found

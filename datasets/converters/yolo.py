@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets.converters.coco_writer import CocoWriter, Joint
-from datasets.converters.names import order_of_names
+from datasets.converters.coco_writer import CocoWriter, Joint, order_of_names
 from sia.errors import DataError
 from sia.io.images import image_size, image_suffixes
 from sia.io.input_file import check_input_file
@@ -29,7 +28,7 @@ def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Sk
     Raises:
         DataError: what is wrong, in which line, and how to mend it.
     """
-    count, dims, classes, skeleton = _read_yaml(file, wanted)
+    dims, classes, skeleton = _read_yaml(file, wanted)
     labels = labels or _label_folder(images)
     for folder, flag in ((images, "--img_dir"), (labels, "--label_dir")):
         if not folder.is_dir():
@@ -44,16 +43,18 @@ def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Sk
         if not (labels / text).is_file():
             writer.report["images without a label file: taken as background"] += 1
             continue
-        for row in _Rows(labels / text, count, dims, len(classes)):
-            category, box, values = int(row[0]), row[1:5], row[5:]
-            x, y, w, h = (value * side for value, side in zip(box, (width, height) * 2, strict=True))
-            joints = _joints(values, dims, width, height, skeleton)
-            writer.add_person(image_id, joints, (x - w / 2, y - h / 2, w, h), category)
+        for row in _read_rows(labels / text, skeleton.num_keypoints, dims, len(classes)):
+            x, y, w, h = (value * side for value, side in zip(row[1:5], (width, height) * 2, strict=True))
+            joints: dict[str, Joint] = {}
+            for name, (px, py, *v) in zip(skeleton.names, _points(row, dims), strict=True):
+                seen = int(v[0]) if v else 2 * (px != 0 or py != 0)  # without v, a keypoint at (0, 0) is not labelled
+                joints[name] = (px * width, py * height, seen)
+            writer.add_person(image_id, joints, (x - w / 2, y - h / 2, w, h), int(row[0]))
     return writer
 
 
-def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, int, list[str], Skeleton]:
-    """K, values a keypoint, names of the classes, and the skeleton."""
+def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, list[str], Skeleton]:
+    """Values a keypoint, names of the classes, and the skeleton."""
     content = load_yaml(file, "The file", "Give data.yaml as --input.")
     shape: Any = content.get("kpt_shape") if isinstance(content, dict) else None
     whole = isinstance(shape, list) and len(shape) == 2 and all(type(number) is int for number in shape)
@@ -62,7 +63,7 @@ def _read_yaml(file: Path, wanted: Skeleton | None) -> tuple[int, int, list[str]
     classes = _as_list(content.get("names"))
     if not classes or not all(isinstance(name, str) for name in classes):
         raise DataError(f"{file}: names is {content.get('names')!r:.60}. Give the name of each class.")
-    return shape[0], shape[1], classes, _skeleton(file, content, shape[0], classes[0], wanted)
+    return shape[1], classes, _skeleton(file, content, shape[0], classes[0], wanted)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -79,7 +80,8 @@ def _skeleton(file: Path, content: dict[str, Any], count: int, category: str, wa
         skeleton = wanted
     elif names:
         skeleton = order_of_names(names, [], category)
-        skeleton = skeleton if skeleton.names == tuple(names) else _plain(names, category)
+        if skeleton.names != tuple(names):  # text files have no names, so COCO's in another order keep that order
+            skeleton = Skeleton.from_category({"name": category, "keypoints": names})
     elif count == COCO_PERSON.num_keypoints:
         skeleton = Skeleton.from_dict({**COCO_PERSON.to_dict(), "category": category})
     else:
@@ -87,11 +89,6 @@ def _skeleton(file: Path, content: dict[str, Any], count: int, category: str, wa
     if skeleton.num_keypoints != count:
         raise DataError(f"{file}: kpt_shape says {count} keypoints, but there are {skeleton.num_keypoints} names.")
     return _flipped(file, skeleton, content.get("flip_idx"))
-
-
-def _plain(names: list[str], category: str) -> Skeleton:
-    """Text files have no names, so COCO's names in another order keep that order."""
-    return Skeleton.from_category({"name": category, "keypoints": names})
 
 
 def _flipped(file: Path, skeleton: Skeleton, order: Any) -> Skeleton:
@@ -122,49 +119,35 @@ def _check_pairs(labels: Path, texts: dict[Path, Path], count: int, images: Path
         raise DataError(f"{labels}: {len(alone)} label files have no image in {images}, such as {alone[0].name}.")
 
 
-class _Rows:
+def _points(row: list[float], dims: int) -> list[list[float]]:
+    return [row[start : start + dims] for start in range(5, len(row), dims)]
+
+
+def _read_rows(file: Path, count: int, dims: int, classes: int) -> Iterator[list[float]]:
     """The rows of one text file as numbers."""
-
-    def __init__(self, file: Path, count: int, dims: int, classes: int) -> None:
-        self.file, self.wanted, self.dims, self.classes = file, 5 + count * dims, dims, classes
-
-    def __iter__(self) -> Iterator[list[float]]:
-        check_input_file(self.file, "Replace or remove it.")
-        try:
-            lines = self.file.read_text("utf-8-sig").splitlines()
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.file}: can't read it ({error}). Replace or remove it.") from None
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield self._row(line.split(), number)
-
-    def _row(self, words: list[str], number: int) -> list[float]:
-        place = f"{self.file}, line {number}"
-        if len(words) != self.wanted:
-            raise DataError(f"{place}: {len(words)} values, but class, box and keypoints make {self.wanted}.")
+    check_input_file(file, "Replace or remove it.")
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: can't read it ({error}). Replace or remove it.") from None
+    for number, line in enumerate(lines, 1):
+        words, place = line.split(), f"{file}, line {number}"
+        if not words:
+            continue
+        if len(words) != 5 + count * dims:
+            raise DataError(f"{place}: {len(words)} values, but class, box and keypoints make {5 + count * dims}.")
         try:
             row = [float(word) for word in words]
         except ValueError as error:
             raise DataError(f"{place}: {error}. Write it again.") from None
-        if row[0] not in range(self.classes):
-            raise DataError(f"{place}: class {words[0]}, but names has {self.classes}.")
-        odd = [v for v in row[7::3] if v not in (0, 1, 2)] if self.dims == 3 else []
+        if row[0] not in range(classes):
+            raise DataError(f"{place}: class {words[0]}, but names has {classes}.")
+        odd = [v for v in row[7::3] if v not in (0, 1, 2)] if dims == 3 else []
         if odd:
             raise DataError(f"{place}: visibility {odd[0]:g}. Use 0 (unlabelled), 1 (hidden) or 2 (seen).")
         if not all(-1 <= value <= 2 for value in row[1:5]):
             raise DataError(f"{place}: box {words[1:5]} is not in fractions of the image, 0 to 1.")
-        points = [row[start : start + self.dims] for start in range(5, len(row), self.dims)]
-        far = [point[:2] for point in points if point[-1] != 0 and any(value < -1 or value > 2 for value in point[:2])]
-        if far:
-            raise DataError(f"{place}: keypoint {far[0]} is not in fractions of the image, 0 to 1.")
-        return row
-
-
-def _joints(values: list[float], dims: int, width: int, height: int, skeleton: Skeleton) -> dict[str, Joint]:
-    """Without a third value, a keypoint at (0, 0) is not labelled."""
-    joints: dict[str, Joint] = {}
-    for index, name in enumerate(skeleton.names):
-        x, y, *v = values[dims * index : dims * (index + 1)]
-        seen = int(v[0]) if v else 2 * (x != 0 or y != 0)
-        joints[name] = (x * width, y * height, seen)
-    return joints
+        for point in _points(row, dims):
+            if point[-1] != 0 and any(value < -1 or value > 2 for value in point[:2]):
+                raise DataError(f"{place}: keypoint {point[:2]} is not in fractions of the image, 0 to 1.")
+        yield row

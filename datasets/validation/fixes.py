@@ -8,26 +8,22 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from datasets.coco.image_name import tails_of_name
-from datasets.validation.annotations import Annotations, Row
 from datasets.validation.images import ImageInfo
-from datasets.validation.issue import Issue
+from sia.coco.annotation_file import AnnotationFile, Issue, Row
 
 
-def fix(data: Annotations, infos: list[ImageInfo], issues: list[Issue]) -> tuple[Row, dict[str, int]]:
+def fix(data: AnnotationFile, infos: list[ImageInfo], issues: list[Issue]) -> tuple[Row, dict[str, int]]:
     """A repaired copy of the file's content, and how many repairs were made, by check.
 
     What the reader took for right is written as it took it. Joints with v = 0 and joints at (0, 0) become 0 0 0, boxes
     are cut at the border, exact copies of annotations and those with nothing to see are removed, missing sizes are
     taken from the images, and foreign names become those of the files that were found.
     """
-    sizes = {info.image: info.size for info in infos if info.size is not None}
-    files = {info.image: info.file for info in infos if info.file is not None}
-    work = _Work(data, copy.deepcopy(data.content), sizes, files)
+    work = _Work(data, copy.deepcopy(data.content), {info.image: info for info in infos})
     made = Counter(issue.check for issue in issues if issue.check in REPAIRS and REPAIRS[issue.check](work, issue))
     rows = work.content["annotations"]
     work.content["annotations"] = [row for index, row in enumerate(rows) if index not in work.removed]
@@ -38,10 +34,9 @@ def fix(data: Annotations, infos: list[ImageInfo], issues: list[Issue]) -> tuple
 class _Work:
     """The copy that is being repaired; indices are those of the file until the end."""
 
-    data: Annotations
+    data: AnnotationFile
     content: Row
-    sizes: dict[int, tuple[int, int]]
-    files: dict[int, Path]
+    infos: dict[int, ImageInfo]
     removed: set[int] = field(default_factory=set)
 
     @cached_property
@@ -52,8 +47,8 @@ class _Work:
         return {index for index, text in enumerate(texts) if first.setdefault(text, index) != index}
 
     def row(self, issue: Issue) -> Row:
-        assert issue.row is not None
-        found: Row = self.content["annotations"][issue.row]
+        section, index = ("images", issue.image) if issue.row is None else ("annotations", issue.row)
+        found: Row = self.content[section][index]
         return found
 
 
@@ -61,8 +56,7 @@ def _clear_joints(work: _Work, issue: Issue) -> bool:
     row = work.row(issue)
     for joint in issue.joints:
         row["keypoints"][3 * joint : 3 * joint + 3] = [0, 0, 0]
-    if "num_keypoints" in row:
-        row["num_keypoints"] = sum(v > 0 for v in row["keypoints"][2::3])
+    row["num_keypoints"] = sum(v > 0 for v in row["keypoints"][2::3])
     return True
 
 
@@ -77,21 +71,26 @@ def _remove(work: _Work, issue: Issue) -> bool:
     return True
 
 
+def _remove_copy(work: _Work, issue: Issue) -> bool:
+    """Only where an earlier annotation is the same in everything but its id."""
+    return issue.row not in work.removed and issue.row in work.copies and _remove(work, issue)
+
+
 def _name_found(work: _Work, issue: Issue) -> bool:
     """The longest tail of the name that the found file has, too."""
-    assert issue.image is not None
-    row, file = work.content["images"][issue.image], work.files.get(issue.image)
-    tails = [] if file is None else [t for t in tails_of_name(row["file_name"]) if file.as_posix().endswith(f"/{t}")]
+    image = issue.image or 0
+    file = work.infos[image].file
+    tails = [
+        tail for tail in tails_of_name(work.data.file_name(image)) if file and file.as_posix().endswith(f"/{tail}")
+    ]
     if tails:
-        row["file_name"] = tails[0]
+        work.row(issue)["file_name"] = tails[0]
     return bool(tails)
 
 
 def _cut_box(work: _Work, issue: Issue) -> bool:
     """Not where nothing would be left of it."""
-    assert issue.image is not None
-    row, size = work.row(issue), work.data.size(issue.image)
-    assert size is not None
+    row, size = work.row(issue), work.data.sizes[issue.image or 0]
     corner = np.array(row["bbox"][:2], float)
     low, high = np.clip(corner, 0, size), np.clip(corner + row["bbox"][2:], 0, size)
     if (high <= low).any():
@@ -100,35 +99,26 @@ def _cut_box(work: _Work, issue: Issue) -> bool:
     return True
 
 
-def _remove_copy(work: _Work, issue: Issue) -> bool:
-    """Only where an earlier annotation is the same in everything but its id."""
-    assert issue.row is not None
-    if issue.row in work.removed or issue.row not in work.copies:
-        return False
-    work.removed.add(issue.row)
-    return True
-
-
 def _number_image(work: _Work, issue: Issue) -> bool:
     """A number for an image whose id is a text that no other image has; its annotations get it, too."""
-    images, annotations = work.content["images"], work.content["annotations"]
+    images = work.content["images"]
     old = None if issue.image is None else images[issue.image].get("id")
     if not isinstance(old, str) or sum(image.get("id") == old for image in images) > 1:
         return False
     new = 1 + max((image["id"] for image in images if type(image.get("id")) is int), default=0)
-    images[issue.image]["id"] = new
-    for row in annotations:
+    work.row(issue)["id"] = new
+    for row in work.content["annotations"]:
         if row.get("image_id") == old:
             row["image_id"] = new
     return True
 
 
 def _take_size(work: _Work, issue: Issue) -> bool:
-    assert issue.image is not None
-    size = work.sizes.get(issue.image)
-    if size is not None:
-        work.content["images"][issue.image].update(width=size[0], height=size[1])
-    return size is not None
+    info = work.infos.get(issue.image or 0)
+    if info is None or info.size is None:
+        return False
+    work.row(issue).update(width=info.size[0], height=info.size[1])
+    return True
 
 
 REPAIRS: dict[str, Callable[[_Work, Issue], bool]] = {

@@ -1,4 +1,4 @@
-"""Checks of the images: missing, broken, of another size, twice in a file, or in both splits."""
+"""Checks of the images: badly named, missing, broken, of another size, twice in a file, or in both splits."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.coco.coco_pose import ImageFolders
-from datasets.coco.image_name import problem_of_name
-from datasets.validation.annotations import Annotations
-from datasets.validation.issue import Issue
+from datasets.coco.image_name import ImageFolders, Located, problem_of_name
+from sia.coco.annotation_file import AnnotationFile, Issue
 from sia.errors import DataError
 from sia.io.images import open_image, orientation, read_image
 
@@ -33,52 +31,60 @@ class ImageInfo:
     Attributes:
         image: index of the image in its file.
         file: where it is; None where it is missing.
+        problem: why it can't be used; empty where it can.
         size: width and height in pixels as a viewer shows it; None where it can't be decoded.
         digest: sha256 of the file, empty where it can't be read.
         fingerprint: (4,) uint64, 256 bits of which image (not which file) it is.
-        problem: why it can't be used; empty where it can.
     """
 
     image: int
     file: Path | None
-    size: tuple[int, int] | None
-    digest: str
-    fingerprint: NDArray[np.uint64]
-    problem: str
+    problem: str = ""
+    size: tuple[int, int] | None = None
+    digest: str = ""
+    fingerprint: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(4, np.uint64))
 
 
-def read_images(
-    data: Annotations, folder: Path, workers: int = 1, progress: Callable[[int], object] = lambda count: None
-) -> list[ImageInfo]:
-    """Decodes all images that have a usable name; ``progress`` is called with 1 after each.
+def locate_images(data: AnnotationFile, folder: Path) -> Located:
+    """Where the images are; the same decisions as `datasets.coco.coco_pose.CocoPose` makes.
 
     Raises:
         DataError: the folder is none, or holds a name in several of its sub folders.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images. Check --img_dir.")
-    folders = ImageFolders(folder, data.file)
-    names = [str(row.get("file_name") or "") for row in data.content["images"]]
-    places = {i: path for i, path in enumerate(folders.locate(names).paths) if path or not problem_of_name(names[i])}
+    return ImageFolders(folder, data.path).locate(_names(data))
+
+
+def _names(data: AnnotationFile) -> list[str]:
+    return [str(row.get("file_name") or "") for row in data.content["images"]]
+
+
+def read_images(
+    data: AnnotationFile, folder: Path, located: Located, workers: int, progress: Callable[[int], object]
+) -> list[ImageInfo]:
+    """Decodes all images that have a usable name; ``progress`` is called with 1 after each."""
+    names = _names(data)
+    places = {i: path for i, path in enumerate(located.paths) if path or not problem_of_name(names[i])}
+    infos = []
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        done = []
-        for info in pool.map(lambda place: _read(place[0], folder / place[1] if place[1] else None), places.items()):
+        for info in pool.map(lambda image: _read(image, folder, places[image]), places):
             progress(1)
-            done.append(info)
-    return done
+            infos.append(info)
+    return infos
 
 
-def _read(image: int, file: Path | None) -> ImageInfo:
-    nothing = np.zeros(4, np.uint64)
-    if file is None:
-        return ImageInfo(image, None, None, "", nothing, "it is not in the folder")
+def _read(image: int, folder: Path, place: str | None) -> ImageInfo:
+    if place is None:
+        return ImageInfo(image, None, "it is not in the folder")
+    file = folder / place
     try:
         pixels = read_image(file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except (DataError, OSError) as error:
-        return ImageInfo(image, file, None, "", nothing, str(error))
+        return ImageInfo(image, file, str(error))
     height, width = pixels.shape[:2]
-    return ImageInfo(image, file, (width, height), digest, fingerprint(pixels), "")
+    return ImageInfo(image, file, "", (width, height), digest, fingerprint(pixels))
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -94,66 +100,61 @@ def fingerprint(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(low > np.median(low)).view(np.uint64)
 
 
-def check_images(data: Annotations, infos: list[ImageInfo]) -> Iterator[Issue]:
-    """Findings about the images of one file."""
+def check_images(data: AnnotationFile, located: Located, infos: list[ImageInfo]) -> Iterator[Issue]:
+    """Findings about the images of one file and their names."""
+    for image, name in enumerate(_names(data)):
+        problem = problem_of_name(name)
+        if image in located.doubtful:
+            yield Issue("image-name", f"{name!r} leads to the file of another image by its last parts.", image)
+        elif image in located.foreign:
+            yield Issue("image-name-foreign", f"{name!r} is taken as {located.paths[image]}.", image)
+        elif located.paths[image] is None and problem is not None and name.strip("./\\ ") and "\0" not in name:
+            yield Issue("image-name", f"file_name {name!r}{problem}", image)
     first: dict[str, int] = {}
     for info in infos:
+        image, name = info.image, data.file_name(info.image)
         if info.size is None:
-            check = "image-missing" if info.file is None else "image-broken"
-            yield Issue(check, f"{data.name(info.image)}: {info.problem}", info.image)
+            yield Issue("image-missing" if info.file is None else "image-broken", f"{name}: {info.problem}", image)
             continue
-        yield from _size(data, info)
-        other = first.setdefault(info.digest, info.image)
-        if other != info.image:
-            yield Issue("image-twice", f"The same file as {data.name(other)} (image {_id(data, other)}).", info.image)
+        declared = data.sizes[image]
+        if declared is not None and declared != info.size:
+            yield Issue("image-size", _describe_sizes(info, declared), image)
+        twin = first.setdefault(info.digest, image)
+        if twin != image:
+            key = data.content["images"][twin].get("id")
+            yield Issue("image-twice", f"The same file as {data.file_name(twin)} (image {key}).", image)
 
 
-def _size(data: Annotations, info: ImageInfo) -> Iterator[Issue]:
-    declared, size = data.size(info.image), info.size
-    assert size is not None and info.file is not None
-    if declared is None or declared == size:
-        return
-    message = f"The image has {size[0]}x{size[1]} pixels, the file says {declared[0]}x{declared[1]}."
-    if declared == size[::-1] and _is_turned(info.file):
-        message += " EXIF turns it by 90 degrees: it was annotated lying on its side."
-    yield Issue("image-size", message, info.image)
-
-
-def _is_turned(file: Path) -> bool:
-    with open_image(file) as image:
-        return orientation(image) >= 5
-
-
-def _id(data: Annotations, image: int) -> object:
-    return data.content["images"][image].get("id")
+def _describe_sizes(info: ImageInfo, declared: tuple[int, int]) -> str:
+    assert info.size is not None and info.file is not None
+    found, said = (f"{width}x{height}" for width, height in (info.size, declared))
+    message = f"The image has {found} pixels, the file says {said}."
+    with open_image(info.file) as image:
+        turned = declared == info.size[::-1] and orientation(image) >= 5
+    return message + " EXIF turns it by 90 degrees: it was annotated lying on its side." * turned
 
 
 def check_splits(
-    data: Annotations, infos: list[ImageInfo], other: Annotations, other_infos: list[ImageInfo]
+    data: AnnotationFile, infos: list[ImageInfo], other: AnnotationFile, other_infos: list[ImageInfo]
 ) -> Iterator[Issue]:
     """What two splits share: images, nearly the same images, videos. Places are those of the first file."""
     usable, theirs = ([p for p in group if p.size is not None] for group in (infos, other_infos))
     by_digest = {info.digest: info.image for info in theirs}
     same = {p.image: by_digest[p.digest] for p in usable if p.digest in by_digest}
     for image, twin in same.items():
-        yield Issue("split-same-image", f"The same file as {other.name(twin)} of {other.file.name}.", image)
-    rest = [info for info in usable if info.image not in same]
-    for info, twin, bits in _similar(rest, theirs):
-        message = f"Nearly the same as {other.name(twin)} of {other.file.name} ({bits} of 256 bits differ)."
-        yield Issue("split-similar-image", message, info)
-    yield from _videos(data, other)
-
-
-def _similar(ours: list[ImageInfo], theirs: list[ImageInfo]) -> Iterator[tuple[int, int, int]]:
-    """(image, nearest other image, differing bits) of those that are near."""
-    if not theirs:
-        return
-    others = np.array([info.fingerprint for info in theirs])
-    for info in ours:
+        yield Issue("split-same-image", f"The same file as {other.file_name(twin)} of {other.path.name}.", image)
+    others = np.array([info.fingerprint for info in theirs]).reshape(-1, 4)
+    for info in usable if theirs else []:
         bits = np.bitwise_count(others ^ info.fingerprint).sum(axis=1, dtype=np.int64)
-        nearest = int(bits.argmin())
-        if bits[nearest] <= SIMILAR:
-            yield info.image, theirs[nearest].image, int(bits[nearest])
+        twin = int(bits.argmin())
+        if info.image not in same and bits[twin] <= SIMILAR:
+            named = f"{other.file_name(theirs[twin].image)} of {other.path.name}"
+            message = f"Nearly the same as {named} ({bits[twin]} of 256 bits differ)."
+            yield Issue("split-similar-image", message, info.image)
+    ours, others_videos = _videos(data), _videos(other)
+    for name in sorted(ours.keys() & others_videos.keys()):
+        message = f"Frames of '{name}': {len(ours[name])} here, {len(others_videos[name])} in {other.path.name}."
+        yield Issue("split-same-video", message, ours[name][0])
 
 
 _NO_VIDEO = frozenset(
@@ -162,18 +163,11 @@ _NO_VIDEO = frozenset(
 )
 
 
-def _videos(data: Annotations, other: Annotations) -> Iterator[Issue]:
-    """One finding for each video by whose name both splits have frames, at the first frame."""
-    ours, theirs = _groups(data), _groups(other)
-    for name in sorted(ours.keys() & theirs.keys()):
-        message = f"Frames of '{name}': {len(ours[name])} here, {len(theirs[name])} in {other.file.name}."
-        yield Issue("split-same-video", message, ours[name][0])
-
-
-def _groups(data: Annotations) -> dict[str, list[int]]:
+def _videos(data: AnnotationFile) -> dict[str, list[int]]:
+    """Images by the video that their names speak of."""
     groups: dict[str, list[int]] = {}
     for image in range(len(data.content["images"])):
-        video = video_name(data.name(image))
+        video = video_name(data.file_name(image))
         if video:
             groups.setdefault(video, []).append(image)
     return groups

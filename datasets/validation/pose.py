@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from datasets.validation.annotations import Annotations, Floats, Person
-from datasets.validation.issue import Issue
+from sia.coco.annotation_file import AnnotationFile, Floats, Issue, Person, Row
+from sia.coco.coco_files import GroundTruth, check_results, read_json
+from sia.errors import DataError
 from sia.people import People
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -26,7 +28,7 @@ CONFIDENT = 0.7
 """Least score of a prediction that asks for an annotation, and least OKS of one that decides about sides."""
 
 
-def check_poses(data: Annotations, predictions: Mapping[int, People] | None = None) -> Iterator[Issue]:
+def check_poses(data: AnnotationFile, predictions: Mapping[int, People]) -> Iterator[Issue]:
     """All findings about poses.
 
     Args:
@@ -38,12 +40,15 @@ def check_poses(data: Annotations, predictions: Mapping[int, People] | None = No
         return
     proportions = Proportions.of(skeleton, data.people)
     for person in data.people:
-        if proportions is not None:
+        if proportions is not None and not person.crowd:
             yield from _limbs(person, skeleton, proportions)
-        yield from _sides(person, skeleton)
+        if not person.crowd and _turns_its_back(person, skeleton):
+            joints = tuple(i for i, name in enumerate(skeleton.names) if "shoulder" in name or "hip" in name)
+            message = "Shoulders and hips are the other way round than the face."
+            yield Issue("left-right", message, person.image, person.row, joints)
     for people in data.by_image.values():
-        yield from _twice(data, people, skeleton)
-    for image, predicted in (predictions or {}).items():
+        yield from _twice(data, [person for person in people if not person.crowd], skeleton)
+    for image, predicted in predictions.items():
         yield from _compare(data.by_image.get(image, []), predicted, image, skeleton)
 
 
@@ -65,7 +70,7 @@ class Proportions:
         """COCO's for its keypoints, else those of the people themselves; None where these are too few."""
         if (skeleton.names, skeleton.edges) == (COCO_PERSON.names, COCO_PERSON.edges):
             return COCO_PROPORTIONS
-        lengths = [limb_lengths(person.joints, skeleton) for person in people if person.joints is not None]
+        lengths = (limb_lengths(person.joints, skeleton) for person in people)
         rows = np.array([row for row in lengths if np.isfinite(row).sum() >= LEAST_LIMBS])
         return cls.measure(rows) if len(rows) >= LEAST_PEOPLE else None
 
@@ -113,8 +118,6 @@ def limb_lengths(joints: Floats, skeleton: Skeleton) -> Floats:
 
 
 def _limbs(person: Person, skeleton: Skeleton, proportions: Proportions) -> Iterator[Issue]:
-    if person.joints is None or person.crowd:
-        return
     ratios = proportions.ratios(limb_lengths(person.joints, skeleton))
     excess = np.nan_to_num(ratios / proportions.limits)
     if len(excess) and excess.max() > 1:
@@ -124,56 +127,43 @@ def _limbs(person: Person, skeleton: Skeleton, proportions: Proportions) -> Iter
         yield Issue("limb", message, person.image, person.row, (a, b))
 
 
-def _sides(person: Person, skeleton: Skeleton) -> Iterator[Issue]:
-    """Shoulders and hips that both turn their backs on the face."""
-    body = [_width(person, skeleton, part) for part in ("shoulder", "hip")]
-    if person.crowd or None in body or min(abs(width or 0) for width in body) < BODY_WIDTH / 2:
-        return
-    sign = np.sign(body[0] or 0)
-    if sign != np.sign(body[1] or 0) or abs(body[0] or 0) < BODY_WIDTH:
-        return
-    ears, eyes = (_width(person, skeleton, part) for part in ("ear", "eye"))
-    turned = -sign * ears > EARS_WIDTH if ears is not None else eyes is not None and -sign * eyes > EYES_WIDTH
-    if turned:
-        joints = tuple(i for i, name in enumerate(skeleton.names) if "shoulder" in name or "hip" in name)
-        message = "Shoulders and hips are the other way round than the face."
-        yield Issue("left-right", message, person.image, person.row, joints)
+def _turns_its_back(person: Person, skeleton: Skeleton) -> bool:
+    """Whether shoulders and hips both turn their backs on the face."""
+    joints = person.joints
+    points = {skeleton.names[k]: joints[k, :2] for k in np.flatnonzero(joints[:, 2] > 0)}
+    shoulders, hips, ears, eyes = (_width(points, part) for part in ("shoulder", "hip", "ear", "eye"))
+    if shoulders is None or hips is None or abs(shoulders) < BODY_WIDTH or abs(hips) < BODY_WIDTH / 2:
+        return False
+    sign = np.sign(shoulders)
+    if sign != np.sign(hips):
+        return False
+    return bool(-sign * ears > EARS_WIDTH if ears is not None else eyes is not None and -sign * eyes > EYES_WIDTH)
 
 
-def _width(person: Person, skeleton: Skeleton, part: str) -> float | None:
+def _width(points: Mapping[str, Floats], part: str) -> float | None:
     """From the right joint to the left, across the trunk and in its lengths: above 0 where the person faces us."""
-    ends = [_point(person, skeleton, f"{side}_{part}") for side in ("left", "right")]
-    corners = [_point(person, skeleton, f"{s}_{p}") for p in ("shoulder", "hip") for s in ("left", "right")]
-    if any(point is None for point in (*ends, *corners)):
+    names = [f"{side}_{joint}" for joint in (part, "shoulder", "hip") for side in ("left", "right")]
+    if not points.keys() >= set(names):
         return None
-    shoulders, hips = np.mean(corners[:2], axis=0), np.mean(corners[2:], axis=0)  # type: ignore[arg-type]
-    down = hips - shoulders
+    left, right, *corners = (points[name] for name in names)
+    down = np.mean(corners[2:], axis=0) - np.mean(corners[:2], axis=0)
     length = float(down @ down)
-    across = np.array([down[1], -down[0]])
-    return float((ends[0] - ends[1]) @ across) / length if length > 1 else None  # type: ignore[operator]
+    return float((left - right) @ np.array([down[1], -down[0]])) / length if length > 1 else None
 
 
-def _point(person: Person, skeleton: Skeleton, name: str) -> Floats | None:
-    if person.joints is None or name not in skeleton.names:
-        return None
-    joint = skeleton.names.index(name)
-    return person.joints[joint, :2] if person.labelled[joint] else None
-
-
-def _twice(data: Annotations, people: list[Person], skeleton: Skeleton) -> Iterator[Issue]:
+def _twice(data: AnnotationFile, people: list[Person], skeleton: Skeleton) -> Iterator[Issue]:
     """One finding for each who is somebody before: thousands of copies are thousands of findings, not millions."""
-    people = [person for person in people if not person.crowd]
     if len(people) < 2:
         return
-    blank = np.zeros((skeleton.num_keypoints, 3))
-    joints = np.array([blank if person.joints is None else person.joints for person in people])
-    boxes, areas = np.array([person.box for person in people]), np.array([person.area for person in people])
+    joints, boxes = np.stack([person.joints for person in people]), np.stack([person.box for person in people])
+    areas = np.array([person.area for person in people])
     for i in range(1, len(people)):
         likeness = _likeness(joints[: i + 1], boxes[: i + 1], areas[: i + 1], skeleton)
         twin = int(likeness.argmax())
         if likeness[twin] > SAME_PERSON:
             kind = "OKS" if people[i].labelled.any() else "IoU of the boxes"
-            message = f"The same person as {data.label(people[twin].row)}: {kind} {likeness[twin]:.3f}."
+            named = f"annotation {data.content['annotations'][people[twin].row]['id']}"
+            message = f"The same person as {named}: {kind} {likeness[twin]:.3f}."
             yield Issue("person-twice", message, people[i].image, people[i].row)
 
 
@@ -194,25 +184,32 @@ def _likeness(joints: Floats, boxes: Floats, areas: Floats, skeleton: Skeleton) 
     return likeness
 
 
+def _common(a: Floats, b: Floats) -> Floats:
+    """(...,) area that boxes (..., 4) x y width height share."""
+    sides = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    return np.asarray(sides.clip(min=0).prod(axis=-1))
+
+
 def _iou(a: Floats, b: Floats) -> Floats:
-    """(...,) of boxes (..., 4) x y width height."""
-    shared = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    common = shared.clip(min=0).prod(axis=-1)
+    common = _common(a, b)
     return np.asarray(common / (a[..., 2:].prod(axis=-1) + b[..., 2:].prod(axis=-1) - common))
 
 
 def _compare(people: list[Person], predicted: People, image: int, skeleton: Skeleton) -> Iterator[Issue]:
     """What a model sees otherwise: people without annotation, and people whose sides it swaps."""
-    for i in np.flatnonzero(predicted.scores >= CONFIDENT):
-        x1, y1, x2, y2 = (float(value) for value in predicted.boxes[i])
-        box = np.array([x1, y1, x2 - x1, y2 - y1])
+    predicted = predicted.above(CONFIDENT)
+    for corners, score in zip(predicted.boxes.astype(np.float64), predicted.scores, strict=True):
+        box = np.concatenate([corners[:2], corners[2:] - corners[:2]])
         if not any(_covers(person, box) for person in people):
-            message = (
-                f"A model finds a person at {x1:.0f}, {y1:.0f} to {x2:.0f}, {y2:.0f}, score {predicted.scores[i]:.2f}."
-            )
+            x1, y1, x2, y2 = corners
+            message = f"A model finds a person at {x1:.0f}, {y1:.0f} to {x2:.0f}, {y2:.0f}, score {score:.2f}."
             yield Issue("person-missing", message, image)
+    points = predicted.keypoints.astype(np.float64)
     for person in people:
-        straight, swapped = _agreement(person, predicted, skeleton)
+        if not person.labelled.any() or not len(points):
+            continue
+        straight = _best_oks(person.joints, points, person.area, skeleton)
+        swapped = _best_oks(person.joints[skeleton.flip_order], points, person.area, skeleton)
         if swapped >= CONFIDENT and swapped > straight + 0.3:
             message = f"A model agrees with OKS {swapped:.2f} when left and right are swapped, {straight:.2f} as it is."
             yield Issue("left-right", message, image, person.row, tuple(i for p in skeleton.flip_pairs for i in p))
@@ -220,25 +217,41 @@ def _compare(people: list[Person], predicted: People, image: int, skeleton: Skel
 
 def _covers(person: Person, box: Floats) -> bool:
     """Whether an annotation accounts for a predicted box; a crowd does where half of the box is in it."""
-    if not person.crowd:
-        return bool(_iou(person.box, box) > 0.3)
-    shared = np.minimum(person.box[:2] + person.box[2:], box[:2] + box[2:]) - np.maximum(person.box[:2], box[:2])
-    return float(shared.clip(min=0).prod()) > 0.5 * float(box[2:].prod())
+    if person.crowd:
+        return bool(_common(person.box, box) > 0.5 * box[2:].prod())
+    return bool(_iou(person.box, box) > 0.3)
 
 
-def _agreement(person: Person, predicted: People, skeleton: Skeleton) -> tuple[float, float]:
-    """The best OKS with any confident prediction: as annotated, and with left and right swapped."""
-    if person.joints is None or not person.labelled.any():
-        return 0.0, 0.0
-    points = predicted.keypoints[predicted.scores >= CONFIDENT].astype(np.float64)
-    if not len(points):
-        return 0.0, 0.0
-    return _best(person.joints, points, person, skeleton), _best(
-        person.joints[skeleton.flip_order], points, person, skeleton
-    )
-
-
-def _best(joints: Floats, points: Floats, person: Person, skeleton: Skeleton) -> float:
+def _best_oks(joints: Floats, points: Floats, area: float, skeleton: Skeleton) -> float:
+    """Of annotated (K, 3) with any of predicted (N, K, 2) joints."""
     distances = np.linalg.norm(points - joints[:, :2], axis=-1)
-    terms = oks_terms(distances, np.full(len(points), person.area), np.array(skeleton.sigmas))
+    terms = oks_terms(distances, np.full(len(points), area), np.array(skeleton.sigmas))
     return float(terms[:, joints[:, 2] > 0].mean(axis=1).max())
+
+
+def read_predictions(file: Path, data: AnnotationFile) -> Mapping[int, People]:
+    """People by index of the image, best score first.
+
+    Raises:
+        DataError: the file is not one of COCO keypoint results with boxes of these images and keypoints, or the
+            annotations' own skeleton is faulty.
+    """
+    if data.skeleton is None:
+        raise DataError(f"{data.path}: --results needs a category with usable keypoints. Correct it first.")
+    truth = GroundTruth(list(data.images), [], min(data.merged), frozenset(data.merged), frozenset(data.declared))
+    rows = check_results(read_json(file, "results file"), truth, data.skeleton)
+    if not all("bbox" in row for row in rows):
+        raise DataError(f"{file}: the results have no 'bbox'. Use those of scripts/evaluate.py.")
+    groups: dict[int, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(data.images[row["image_id"]], []).append(row)
+    return {image: _people(group) for image, group in groups.items()}
+
+
+def _people(rows: list[Row]) -> People:
+    rows = sorted(rows, key=lambda row: -row["score"])
+    boxes = np.array([row["bbox"] for row in rows], np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    points = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
+    scores = np.array([row["score"] for row in rows], np.float32)
+    return People(boxes, scores, points[..., :2], points[..., 2])

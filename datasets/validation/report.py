@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.validation.annotations import Annotations, Person
-from datasets.validation.issue import CHECKS, Issue, Severity
+from datasets.validation.checks import CHECKS, Severity
+from datasets.validation.images import ImageInfo
 from datasets.validation.report_data import ValidationReport
+from sia.coco.annotation_file import AnnotationFile, Issue, Person, Row
 from sia.drawing.annotator import PoseAnnotator
 from sia.io.images import read_image, write_image
-from sia.io.output_file import output_error, write_bytes, write_json
+from sia.io.output_file import first_free_folder, write_bytes, write_json
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
@@ -46,109 +49,85 @@ def write_report(
     """
     content = _content(report_data, repaired)
     write_json(folder / "findings.json", content, indent=1)
-    infos = _draw_images(report_data, folder, choose(report_data, samples, seed))
-    page = {**content, "findings": _shortened(content["findings"]), "images": infos}
-    data = json.dumps(page, allow_nan=False).replace("<", "\\u003c")  # nothing in the data can end the script
+    images = []
+    for info in choose(report_data, samples, seed):
+        assert report_data.data is not None
+        images.append(_draw_image(report_data.data, info, folder / "images"))
+    listed, findings = Counter[str](), []
+    for issue in content["findings"]:
+        listed[issue["check"]] += 1
+        if listed[issue["check"]] <= LISTED:
+            findings.append(issue)
+    data = json.dumps({**content, "findings": findings, "images": images}, allow_nan=False)
+    data = data.replace("<", "\\u003c")  # nothing in the data can end the script
     write_bytes(folder / "index.html", PAGE.read_text("utf-8").replace("/*DATA*/null", data).encode())
 
 
 def _content(report_data: ValidationReport, repaired: Mapping[str, int] | None) -> dict[str, Any]:
     """All but the images, in plain types."""
-    counts = report_data.counts()
+    checks = [(CHECKS[name], count) for name, count in report_data.counts().items()]
     return {
-        "file": report_data.data.file.name if report_data.data else None,
+        "file": report_data.data.path.name if report_data.data else None,
         "totals": {severity.value: report_data.total(severity) for severity in Severity},
         "checks": [
             {
-                "name": c.name,
-                "severity": c.severity.value,
-                "title": c.title,
-                "remedy": c.remedy,
-                "count": counts[c.name],
+                "name": check.name, "severity": check.severity.value, "title": check.title, "remedy": check.remedy,
+                "count": count, "mended": check.mended, "repaired": (repaired or {}).get(check.name, 0),
             }
-            | {"mended": c.mended, "repaired": (repaired or {}).get(c.name, 0)}
-            for c in (CHECKS[name] for name in counts)
+            for check, count in checks
         ],
         "checked": len(CHECKS),
-        "statistics": report_data.statistics.to_dict() if report_data.statistics else None,
+        "statistics": asdict(report_data.statistics) if report_data.statistics else None,
         "findings": [_plain(issue, report_data.data) for issue in report_data.issues],
-    }
+    }  # fmt: skip
 
 
-def _plain(issue: Issue, data: Annotations | None) -> dict[str, Any]:
+def _plain(issue: Issue, data: AnnotationFile | None) -> dict[str, Any]:
     row: dict[str, Any] = {"check": issue.check, "message": issue.message}
     if data is not None and issue.image is not None:
-        row |= {"image": issue.image, "file_name": data.name(issue.image)}
-        row |= {"image_id": _simple(data.content["images"][issue.image].get("id"))}
+        row |= {"image": issue.image, "file_name": data.file_name(issue.image)}
+        key = data.content["images"][issue.image].get("id")
+        row |= {"image_id": key if isinstance(key, int | str) else repr(key)}  # NaN too, in a broken file
     if data is not None and issue.row is not None:
-        row |= {"row": issue.row, "annotation_id": _simple(data.content["annotations"][issue.row].get("id"))}
+        row |= {"row": issue.row, "annotation_id": data.content["annotations"][issue.row]["id"]}
     return row | ({"joints": list(issue.joints)} if issue.joints else {})
 
 
-def _simple(value: Any) -> Any:
-    """Ids can be anything in a broken file, NaN too."""
-    return value if isinstance(value, int | str) else repr(value)
-
-
-def _shortened(issues: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    listed: dict[str, int] = {}
-    short = []
-    for issue in issues:
-        listed[issue["check"]] = listed.get(issue["check"], 0) + 1
-        if listed[issue["check"]] <= LISTED:
-            short.append(issue)
-    return short
-
-
-def choose(report_data: ValidationReport, samples: int, seed: int) -> list[int]:
-    """Indices of the images to draw: in turn one from each check, the worst check first, then others by chance."""
-    usable = [info.image for info in report_data.infos if info.size is not None]
+def choose(report_data: ValidationReport, samples: int, seed: int) -> list[ImageInfo]:
+    """The images to draw: in turn one from each check, the worst check first, then others by chance."""
+    usable = {info.image: info for info in report_data.infos if info.size is not None}
     by_check: dict[str, list[int]] = {}
     for issue in report_data.issues:
         if issue.image is not None:
             by_check.setdefault(issue.check, []).append(issue.image)
     in_turn = [image for turn in zip_longest(*by_check.values()) for image in turn if image is not None]
-    others = random.Random(seed).sample(usable, len(usable))
-    known = set(usable)
-    return [image for image in dict.fromkeys([*in_turn, *others]) if image in known][:samples]
+    others = random.Random(seed).sample(list(usable), len(usable))
+    return [usable[image] for image in dict.fromkeys([*in_turn, *others]) if image in usable][:samples]
 
 
-def _draw_images(report_data: ValidationReport, folder: Path, images: list[int]) -> list[dict[str, Any]]:
-    """Draws the images and describes them for the page."""
-    if not images or report_data.data is None:
-        return []
-    try:
-        (folder / "images").mkdir()
-    except OSError as error:
-        raise output_error(error, folder / "images") from error
-    files = {info.image: info.file for info in report_data.infos}
-    return [_draw_image(report_data.data, image, files[image], folder / "images") for image in images]
-
-
-def _draw_image(data: Annotations, image: int, file: Path | None, folder: Path) -> dict[str, Any]:
-    assert file is not None
-    pixels = read_image(file)
+def _draw_image(data: AnnotationFile, info: ImageInfo, folder: Path) -> dict[str, Any]:
+    """Draws it, and describes it for the page."""
+    assert info.file is not None
+    pixels = read_image(info.file)
     height, width = pixels.shape[:2]
     scale = max(min(SIDES[1] / max(height, width), 1.0), SIDES[0] / max(height, width))
-    people = data.by_image.get(image, [])
-    drawn = _draw(pixels, people, data.skeleton, scale)
-    name = f"{image:06d}.jpg"
-    write_image(folder / name, drawn)
+    people = data.by_image.get(info.image, [])
+    name = f"{info.image:06d}.jpg"
+    if not folder.is_dir():
+        first_free_folder([folder])
+    write_image(folder / name, _draw(pixels, people, data.skeleton, scale))
     return {
-        "image": image, "src": f"images/{name}", "file_name": data.name(image), "width": width, "height": height,
-        "people": [_person(data, person) for person in people],
+        "image": info.image, "src": f"images/{name}", "file_name": data.file_name(info.image),
+        "width": width, "height": height,
+        "people": [_person(person, data.content["annotations"][person.row]) for person in people],
     }  # fmt: skip
 
 
-def _person(data: Annotations, person: Person) -> dict[str, Any]:
+def _person(person: Person, row: Row) -> dict[str, Any]:
     """What the page draws itself: the box and, when a finding is chosen, the joints."""
-    return {
-        "row": person.row,
-        "id": _simple(data.content["annotations"][person.row].get("id")),
-        "crowd": person.crowd,
-        "box": person.box.round(2).tolist(),
-        "joints": None if person.joints is None else person.joints.round(2).tolist(),
-    }
+    box, joints = (np.array(values).round(2).tolist() for values in (row["bbox"], person.joints))
+    known = joints if row.get("keypoints") else None
+    return {"row": person.row, "id": row["id"], "crowd": person.crowd, "box": box, "joints": known}
 
 
 def _draw(
@@ -158,17 +137,14 @@ def _draw(
     size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
     method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     scaled = np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)
-    posed = [person for person in people if person.joints is not None and person.labelled.any()]
-    if skeleton is None or not posed:
+    joints = np.array([person.joints for person in people if person.labelled.any()], np.float32)
+    if skeleton is None or not len(joints):
         return scaled
-    joints = np.array([person.joints for person in posed], np.float32)
     keypoints = joints[..., :2] * (np.array(size, np.float32) / (pixels.shape[1], pixels.shape[0])).astype(np.float32)
-    confidences = (joints[..., 2] > 0).astype(np.float32)
-    boxes = np.array([_extent(points[seen > 0]) for points, seen in zip(keypoints, confidences, strict=True)])
-    labelled = People(boxes, np.ones(len(posed), np.float32), keypoints, confidences)
-    return PoseAnnotator(skeleton, boxes=False).draw(scaled, labelled)
-
-
-def _extent(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """x1 y1 x2 y2 around points: lines are as thick as the person's joints spread."""
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+    labelled = joints[..., 2] > 0
+    extents = [  # lines are as thick as the person's joints spread
+        np.concatenate([points[seen].min(axis=0), points[seen].max(axis=0)])
+        for points, seen in zip(keypoints, labelled, strict=True)
+    ]
+    people_drawn = People(np.array(extents), np.ones(len(joints), np.float32), keypoints, labelled.astype(np.float32))
+    return PoseAnnotator(skeleton, boxes=False).draw(scaled, people_drawn)

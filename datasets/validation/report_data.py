@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.validation.annotations import Annotations
-from datasets.validation.images import ImageInfo, check_images, check_splits, read_images
-from datasets.validation.issue import CHECKS, Issue, Severity
+from datasets.validation.checks import CHECKS, Severity
+from datasets.validation.images import ImageInfo, check_images, check_splits, locate_images, read_images
 from datasets.validation.labels import check_labels
-from datasets.validation.names import check_names
 from datasets.validation.pose import check_poses
 from datasets.validation.statistics import Statistics, check_statistics, measure
-from datasets.validation.structure import read_annotations
+from sia.coco.annotation_file import AnnotationFile, Issue
+from sia.coco.annotation_parser import parse
+from sia.coco.coco_files import read_json
 from sia.errors import DataError
 from sia.people import People
 
-Predict = Callable[[Annotations], Mapping[int, People]]
+Predict = Callable[[AnnotationFile], Mapping[int, People]]
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class ValidationReport:
 
     Attributes:
         data: what could be understood of it; None where nothing could.
-        images: one for each image with a usable name.
+        infos: one for each image with a usable name.
         statistics: counts; None like ``data``.
         issues: the worst first.
     """
 
-    data: Annotations | None
+    data: AnnotationFile | None
     infos: list[ImageInfo]
     statistics: Statistics | None
     issues: list[Issue]
@@ -44,16 +45,16 @@ class ValidationReport:
 
     def total(self, severity: Severity) -> int:
         """Number of findings of one severity."""
-        return sum(issue.severity is severity for issue in self.issues)
+        return sum(CHECKS[issue.check].severity is severity for issue in self.issues)
 
 
 def validate(
     file: Path,
     folder: Path,
     other: tuple[Path, Path] | None = None,
-    predict: Predict | None = None,
+    predict: Predict = lambda data: {},
     workers: int = 1,
-    progress: Callable[[int], object] = lambda count: None,
+    progress: Progress = lambda count: None,
 ) -> ValidationReport:
     """Runs all checks.
 
@@ -68,33 +69,37 @@ def validate(
     Raises:
         DataError: a folder is missing, or the other file can't be read.
     """
-    data, issues = read_annotations(file)
+    data, issues = _read(file)
     if data is None:
         return ValidationReport(None, [], None, issues)
-    infos = read_images(data, folder, workers, progress)
+    located = locate_images(data, folder)
+    infos = read_images(data, folder, located, workers, progress)
     statistics = measure(data)
     issues += [
-        *check_names(data, folder),
-        *check_images(data, infos),
+        *check_images(data, located, infos),
         *check_labels(data),
-        *check_poses(data, predict(data) if predict else None),
+        *check_poses(data, predict(data)),
         *check_statistics(data, statistics),
     ]
     if other is not None:
-        issues += _against(data, infos, *other, workers, progress)
+        theirs, faults = _read(other[0])
+        if theirs is None:
+            raise DataError(f"{other[0]}: {faults[0].message} Check it by itself first.")
+        their_infos = read_images(theirs, other[1], locate_images(theirs, other[1]), workers, progress)
+        issues += check_splits(data, infos, theirs, their_infos)
     order = {name: place for place, name in enumerate(CHECKS)}
     return ValidationReport(data, infos, statistics, sorted(issues, key=lambda issue: order[issue.check]))
 
 
-def _against(
-    data: Annotations,
-    infos: list[ImageInfo],
-    file: Path,
-    folder: Path,
-    workers: int,
-    progress: Callable[[int], object],
-) -> list[Issue]:
-    other, faults = read_annotations(file)
-    if other is None:
-        raise DataError(f"{file}: {faults[0].message} Check it by itself first.")
-    return list(check_splits(data, infos, other, read_images(other, folder, workers, progress)))
+def _read(file: Path) -> tuple[AnnotationFile | None, list[Issue]]:
+    """What can be understood of a file, and what its reader says about it.
+
+    Returns:
+        None in place of the annotations where nothing can be looked at: no JSON, or a section is missing.
+    """
+    try:
+        data = parse(read_json(file, "annotation file"))
+    except DataError as error:
+        return None, [Issue("json", str(error))]
+    data.path = file
+    return None if any(issue.check == "sections" for issue in data.faults) else data, [*data.faults, *data.taken]

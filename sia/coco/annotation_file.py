@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from sia.coco.annotation_values import Box
+import numpy as np
+from numpy.typing import NDArray
+
 from sia.errors import DataError
 from sia.skeletons.skeleton import Skeleton
 
 Row = dict[str, Any]
+Floats = NDArray[np.float64]
 
 OF_IMAGES = ("image-name", "image-size-missing")
 """Faults that only matter to who opens the images."""
+OUTSIDE_TOLERANCE = 1.0
+"""Pixels by which a labelled joint may leave the image: rounding, not a mistake."""
 
 
-class Remark(NamedTuple):
-    """Something about one place of a file.
+class Issue(NamedTuple):
+    """One defect at one place.
 
     Attributes:
         check: its kind; one of `datasets.validation.CHECKS`.
-        message: what it is, with the values, and what to do about it; the place is the subject of the sentence.
-        image: index of the image.
-        row: index of the annotation.
-        joints: indices of keypoints.
+        message: what was found, with the values.
+        image: index of the image in the file, None where it concerns no single image.
+        row: index of the annotation in the file, None where it concerns no single annotation.
+        joints: indices of the keypoints it is about.
     """
 
     check: str
@@ -35,25 +41,41 @@ class Remark(NamedTuple):
     joints: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Person:
     """One annotation of a category with the skeleton's keypoints, of an image that is there; crowds as well.
 
     Attributes:
         row: index in ``annotations``.
         image: index in ``images``.
-        box: x, y, width, height in pixels; width and height above 0.
-        joints: x, y, v of K keypoints, flat; empty where it has none. v is 0, 1 or 2.
+        box: (4,) x y width height in pixels; width and height above 0.
+        keypoints: x, y, v of K keypoints, flat, as the file has them; zeros where it has none. v is 0, 1 or 2.
         area: in pixels squared, above 0.
         crowd: whether it is a crowd region.
     """
 
     row: int
     image: int
-    box: Box
-    joints: list[float]
+    box: Floats
+    keypoints: list[float]
     area: float
     crowd: bool
+
+    @property
+    def joints(self) -> Floats:
+        """(K, 3) x, y, v; made on demand, since an array takes twice the memory of the file's own numbers."""
+        return np.array(self.keypoints, np.float64).reshape(-1, 3)
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(K,) which joints have v > 0."""
+        return np.asarray(self.joints[:, 2] > 0)
+
+    def outside(self, size: tuple[int, int] | None) -> NDArray[np.bool_]:
+        """(K,) which labelled joints lie outside an image of width, height; none where that is unknown."""
+        points, limits = self.joints[:, :2], np.array(size or (np.inf, np.inf)) + OUTSIDE_TOLERANCE
+        beyond = (points < -OUTSIDE_TOLERANCE) | (points > limits)
+        return np.asarray(self.labelled & beyond.any(axis=1))
 
 
 @dataclass
@@ -62,6 +84,7 @@ class AnnotationFile:
 
     Attributes:
         content: with the right values where others were written; rows that were right are the same objects.
+        path: for messages.
         skeleton: of its people; None where the categories can't be used.
         images: index in ``images`` by id.
         sizes: width and height by index in ``images``; None where they are faulty.
@@ -73,14 +96,15 @@ class AnnotationFile:
     """
 
     content: Row
+    path: Path = field(default_factory=Path)
     skeleton: Skeleton | None = None
     images: dict[int, int] = field(default_factory=dict)
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
     merged: list[int] = field(default_factory=list)
     declared: list[int] = field(default_factory=list)
-    faults: list[Remark] = field(default_factory=list)
-    taken: list[Remark] = field(default_factory=list)
+    faults: list[Issue] = field(default_factory=list)
+    taken: list[Issue] = field(default_factory=list)
 
     def refuse_faults(self, name: str, besides: Container[str] = ()) -> None:
         """Stops at the first fault.
@@ -92,22 +116,23 @@ class AnnotationFile:
         Raises:
             DataError: there is one.
         """
-        fault = next((fault for fault in self.faults if fault.check not in besides), None)
-        if fault is not None:
-            more = sum(other.check not in besides for other in self.faults) - 1
-            rest = f" ({more} more: scripts/validate_annotations.py lists them, --fix mends many.)" if more else ""
-            raise DataError(f"{name}: {self.place(fault)}{fault.message}{rest}")
+        faults = [fault for fault in self.faults if fault.check not in besides]
+        if faults:
+            more = f" ({len(faults) - 1} more: scripts/validate_annotations.py lists them, --fix mends many.)"
+            raise DataError(f"{name}: {faults[0].message}{more if len(faults) > 1 else ''}")
 
-    def place(self, remark: Remark) -> str:
-        """The subject of a remark's message; empty for the file as a whole."""
-        if remark.row is not None:
-            key = self.content["annotations"][remark.row].get("id")
-            return f"annotation {key} " if type(key) is int else f"annotations[{remark.row}] "
-        if remark.image is not None:
-            key = self.content["images"][remark.image].get("id")
-            return f"image {key} " if type(key) is int else f"images[{remark.image}] "
-        return ""
+    def file_name(self, image: int) -> str:
+        """``file_name`` of an image, whatever it is."""
+        return str(self.content["images"][image].get("file_name"))
 
-    def counts(self) -> dict[str, int]:
-        """How often what was taken, by check."""
-        return dict(Counter(remark.check for remark in self.taken))
+    def category(self) -> Row:
+        """The first with the skeleton's keypoints."""
+        return next(row for row in self.content["categories"] if row.get("id") == self.merged[0])
+
+    @cached_property
+    def by_image(self) -> dict[int, list[Person]]:
+        """People of each image that has some."""
+        groups: dict[int, list[Person]] = {}
+        for person in self.people:
+            groups.setdefault(person.image, []).append(person)
+        return groups

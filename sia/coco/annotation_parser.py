@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sia.coco.annotation_file import AnnotationFile, Remark, Row
+from sia.coco.annotation_file import AnnotationFile, Issue
 from sia.coco.annotation_people import PeopleReader
-from sia.coco.annotation_rows import RowReader
+from sia.coco.annotation_values import Entry
 from sia.errors import DataError, first_line
 from sia.skeletons.category import read_lines
 from sia.skeletons.skeleton import Skeleton
@@ -25,15 +25,16 @@ def parse(content: Any, only: Skeleton | None = None) -> AnnotationFile:
         content: as JSON has it.
         only: categories with other keypoints are left out of it; without it, they are a fault.
     """
-    faults = [Remark("sections", problem) for section in SECTIONS if (problem := _problem(content, section))]
+    faults = [Issue("sections", problem) for section in SECTIONS if (problem := _problem(content, section))]
     if faults:
         return AnnotationFile(content if isinstance(content, dict) else {}, faults=faults)
     file = AnnotationFile({**content, **{section: list(content[section]) for section in SECTIONS}})
-    reader = _Parser(file)
-    reader.categories(file.content["categories"], only)
-    reader.images(file.content["images"])
+    _read_categories(file, only)
+    for index in range(len(file.content["images"])):
+        _read_image(Entry(file, "images", index))
     if file.skeleton is not None:
-        PeopleReader(file).read(file.content["annotations"], file.skeleton)
+        PeopleReader(file, file.skeleton).read()
+    file.faults, file.taken = ([_located(file, issue) for issue in issues] for issues in (file.faults, file.taken))
     return file
 
 
@@ -50,93 +51,83 @@ def _problem(content: Any, section: str) -> str:
     return f"section '{section}' is empty. {remedy}" if section == "images" and not rows else ""
 
 
-class _Parser(RowReader):
-    """Reads categories and images."""
+def _located(file: AnnotationFile, issue: Issue) -> Issue:
+    """With the subject of its message, and the image of its annotation."""
+    if issue.row is None and issue.image is None:
+        return issue
+    section, index = ("images", issue.image) if issue.row is None else ("annotations", issue.row)
+    row = file.content[section][index]
+    image, key = issue.image, row.get("id")
+    if image is None and type(row.get("image_id")) is int:
+        image = file.images.get(row["image_id"])
+    subject = f"{section[:-1]} {key}" if type(key) is int else f"{section}[{index}]"
+    return issue._replace(message=f"{subject} {issue.message}", image=image)
 
-    def categories(self, rows: list[Row], only: Skeleton | None) -> None:
-        """Which have the skeleton's keypoints."""
-        places: dict[int, int] = {}
-        for index in range(len(rows)):
-            given = rows[index].get("id")
-            key = self.whole(rows, index, "id")
-            if key is None:
-                self.fault("id", f"categories[{index}] has id {given!r:.40}. Give it an integer.")
-            elif places.setdefault(key, index) != index:
-                self.fault("category-id-twice", f"section 'categories' has id {key} twice. Make the ids unique.")
-        self.file.declared = list(places)
-        posed = [index for index in places.values() if rows[index].get("keypoints") not in (None, [], "", {})]
-        skeletons = {index: skeleton for index in posed if (skeleton := self._skeleton(rows, index)) is not None}
-        if only is not None:
-            skeletons = {index: found for index, found in skeletons.items() if found.names == only.names}
-        elif len({skeleton.names for skeleton in skeletons.values()}) > 1:
-            several = ", ".join(f"'{found.category}' ({len(found.names)})" for found in skeletons.values())
-            self.fault(
-                "skeleton",
-                f"its categories have different keypoints: {several}. Keep the category to train in a file of its own.",
-            )
-            return
-        if not posed:
-            self.fault(
-                "skeleton",
-                "no category declares keypoints. Add the list of keypoint names as 'keypoints' to the category.",
-            )
-        if skeletons:
-            self.file.skeleton = next(iter(skeletons.values()))
-            self.file.merged = [rows[index]["id"] for index in skeletons]
 
-    def _skeleton(self, rows: list[Row], index: int) -> Skeleton | None:
-        row = rows[index]
-        name = f"category '{str(row.get('name'))[:60]}'"
-        try:
-            skeleton = Skeleton.from_category(row)
-            lines = read_lines(row.get("skeleton"), skeleton.names)
-        except DataError as error:
-            self.fault("skeleton", f"{name}: {first_line(error)}")
-            return None
-        names = list(skeleton.names)
-        if row["keypoints"] != names:
-            self.take("keypoint-names", f"{name} names its keypoints by numbers: taken as texts.")
-        if lines.taken:
-            self.take("skeleton-base", f"{name} has its skeleton {lines.taken}: taken as pairs that count from 1.")
-        if lines.taken or row["keypoints"] != names:
-            edges = [[a + 1, b + 1] for a, b in skeleton.edges]
-            rows[index] = {**row, "keypoints": names, **({"skeleton": edges} if "skeleton" in row else {})}
-        return skeleton
-
-    def images(self, rows: list[Row]) -> None:
-        """Ids, names and sizes."""
-        for index in range(len(rows)):
-            self._image(rows, index)
-
-    def _image(self, rows: list[Row], index: int) -> None:
-        given = rows[index].get("id")
-        key = self.whole(rows, index, "id", image=index)
+def _read_categories(file: AnnotationFile, only: Skeleton | None) -> None:
+    """Which have the skeleton's keypoints."""
+    entries = [Entry(file, "categories", index) for index in range(len(file.content["categories"]))]
+    unique: dict[int, Entry] = {}
+    for entry in entries:
+        given, key = entry["id"], entry.whole("id")
         if key is None:
-            self.fault("id", f"has id {given!r:.40}. Give it an integer.", image=index)
-        elif self.file.images.setdefault(key, index) != index:
-            self.fault(
-                "image-id-twice",
-                f"has the id of images[{self.file.images[key]}], too: make these duplicate ids unique.",
-                image=index,
-            )
-        name = rows[index].get("file_name")
-        if not isinstance(name, str) or not name.strip("./\\ ") or "\0" in name:
-            self.fault(
-                "image-name", f"has file_name {name!r:.80}. Give a path relative to the image folder.", image=index
-            )
-        if rows[index].get("complete") is not None and not isinstance(rows[index]["complete"], bool):
-            complete = self.flag(rows, index, "complete", "Use true or false.", {"image": index})
-            rows[index] = {**rows[index], "complete": complete}
-        self.file.sizes.append(self._size(rows, index))
+            entry.fault("id", f"categories[{entry.index}] has id {given!r:.40}. Give it an integer.")
+        elif unique.setdefault(key, entry) is not entry:
+            entry.fault("category-id-twice", f"section 'categories' has id {key} twice. Make the ids unique.")
+    file.declared = list(unique)
+    posed = [entry for entry in unique.values() if entry["keypoints"] not in (None, [], "", {})]
+    found = [(entry["id"], skeleton) for entry in posed if (skeleton := _read_skeleton(entry)) is not None]
+    if only is not None:
+        found = [(key, skeleton) for key, skeleton in found if skeleton.names == only.names]
+    elif len({skeleton.names for _, skeleton in found}) > 1:
+        several = ", ".join(f"'{skeleton.category}' ({len(skeleton.names)})" for _, skeleton in found)
+        remedy = "Keep the category to train in a file of its own."
+        file.faults.append(Issue("skeleton", f"its categories have different keypoints: {several}. {remedy}"))
+        return
+    if not posed:
+        remedy = "Add the list of keypoint names as 'keypoints' to the category."
+        file.faults.append(Issue("skeleton", f"no category declares keypoints. {remedy}"))
+    if found:
+        file.skeleton, file.merged = found[0][1], [key for key, _ in found]
 
-    def _size(self, rows: list[Row], index: int) -> tuple[int, int] | None:
-        sides: list[int] = []
-        for key in ("width", "height"):
-            side = self.whole(rows, index, key, image=index)
-            if side is None or not 0 < side < 2**31:
-                given = rows[index].get(key)
-                message = f"has {key} {given!r:.40}. Give it as a whole number of pixels."
-                self.fault("image-size-missing", message, image=index)
-                return None
-            sides.append(side)
-        return sides[0], sides[1]
+
+def _read_skeleton(entry: Entry) -> Skeleton | None:
+    name = f"category '{str(entry['name'])[:60]}'"
+    try:
+        skeleton = Skeleton.from_category(entry.rows[entry.index])
+        lines = read_lines(entry["skeleton"], skeleton.names)
+    except DataError as error:
+        entry.fault("skeleton", f"{name}: {first_line(error)}")
+        return None
+    names, edges = list(skeleton.names), [[a + 1, b + 1] for a, b in skeleton.edges]
+    renamed = entry["keypoints"] != names
+    if renamed:
+        entry.take("keypoint-names", f"{name} names its keypoints by numbers: taken as texts.")
+    if lines.taken:
+        entry.take("skeleton-base", f"{name} has its skeleton {lines.taken}: taken as pairs that count from 1.")
+    if lines.taken or renamed:
+        entry.put(keypoints=names, **({"skeleton": edges} if "skeleton" in entry.rows[entry.index] else {}))
+    return skeleton
+
+
+def _read_image(entry: Entry) -> None:
+    """Id, name and size."""
+    images, given, key = entry.file.images, entry["id"], entry.whole("id")
+    if key is None:
+        entry.fault("id", f"has id {given!r:.40}. Give it an integer.")
+    elif images.setdefault(key, entry.index) != entry.index:
+        entry.fault("image-id-twice", f"has the id of images[{images[key]}], too: make these duplicate ids unique.")
+    name = entry["file_name"]
+    if not isinstance(name, str) or not name.strip("./\\ ") or "\0" in name:
+        entry.fault("image-name", f"has file_name {name!r:.80}. Give a path relative to the image folder.")
+    if entry["complete"] is not None and not isinstance(entry["complete"], bool):
+        entry.put(complete=entry.flag("complete", "Use true or false."))
+    size = []
+    for name in ("width", "height"):
+        side = entry.whole(name)
+        if side is None or not 0 < side < 2**31:
+            message = f"has {name} {entry[name]!r:.40}. Give it as a whole number of pixels."
+            entry.fault("image-size-missing", message)
+            break
+        size.append(side)
+    entry.file.sizes.append((size[0], size[1]) if len(size) == 2 else None)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from sia.coco.annotation_file import OF_IMAGES, AnnotationFile
+from sia.coco.annotation_file import OF_IMAGES
 from sia.coco.annotation_file import Row as Row
 from sia.coco.annotation_parser import parse
 from sia.coco.annotation_values import LARGEST
@@ -85,16 +85,6 @@ def write_annotations(path: Path, content: Row) -> None:
         raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
 
 
-def read_annotations(source: Path | Row, only: Skeleton | None = None) -> tuple[AnnotationFile, str]:
-    """An annotation file with its faults, and how messages call it; see `sia.coco.annotation_parser.parse`.
-
-    Raises:
-        DataError: it can't be read, or is no JSON.
-    """
-    content = source if isinstance(source, dict) else read_json(Path(source), "annotation file")
-    return parse(content, only), "The ground truth" if isinstance(source, dict) else f"The annotation file {source}"
-
-
 def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool = True) -> GroundTruth:
     """Reads annotations of the skeleton's keypoints.
 
@@ -106,18 +96,23 @@ def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool 
     Raises:
         DataError: it can't be read, has other keypoints, or a fault that the validator would report.
     """
-    file, name = read_annotations(source, skeleton)
+    name = "The ground truth" if isinstance(source, dict) else f"The annotation file {source}"
+    file = parse(source if isinstance(source, dict) else read_json(Path(source), "annotation file"), skeleton)
     file.refuse_faults(name, OF_IMAGES if labelled else (*OF_IMAGES, "nobody"))
     if file.skeleton is None:
-        _no_category(file.content["categories"], skeleton, name)
+        declared = [row["keypoints"] for row in file.content["categories"] if row.get("keypoints")]
+        raise DataError(
+            f"{name} declares {declared or 'no keypoints'}, but the predictions have the "
+            f"{skeleton.num_keypoints} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
+        )
     ids = [row["id"] for row in file.content["images"]]
     people = [
         {
             "id": number,
             "image_id": ids[person.image],
-            "keypoints": list(map(float, person.joints)) or [0.0] * (3 * skeleton.num_keypoints),
-            "num_keypoints": sum(v > 0 for v in person.joints[2::3]),
-            "bbox": list(map(float, person.box)),
+            "keypoints": list(map(float, person.keypoints)),
+            "num_keypoints": sum(v > 0 for v in person.keypoints[2::3]),
+            "bbox": person.box.tolist(),
             "area": person.area,
             "iscrowd": int(person.crowd),
         }
@@ -150,14 +145,6 @@ def load_skeleton(path: Path) -> Skeleton:
     return read_skeleton(read_json(path, "annotation file"), f"The annotation file {path}")
 
 
-def _no_category(categories: list[Row], skeleton: Skeleton, name: str) -> NoReturn:
-    declared = [row["keypoints"] for row in categories if row.get("keypoints")]
-    raise DataError(
-        f"{name} declares {declared or 'no keypoints'}, but the predictions have the "
-        f"{skeleton.num_keypoints} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
-    )
-
-
 def check_results(results: Any, truth: GroundTruth, skeleton: Skeleton) -> list[Row]:
     """The rows of the evaluated categories, with only what the evaluation reads, ordered by image.
 
@@ -168,26 +155,20 @@ def check_results(results: Any, truth: GroundTruth, skeleton: Skeleton) -> list[
             coordinate that is not finite is an error too: COCO's code would count it as a perfect match.
     """
     if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
-        raise DataError(
-            "The results are not a list of COCO keypoint results (image_id, category_id, keypoints, score)."
-        )
-    known = frozenset(truth.images)
-    rows = [
-        _result(row, f"Result {i}", known, skeleton.num_keypoints) | {"category_id": truth.category}
-        for i, row in enumerate(results)
-        if _is_evaluated(row, f"Result {i}", truth)
-    ]
+        columns = "image_id, category_id, keypoints, score"
+        raise DataError(f"The results are not a list of COCO keypoint results ({columns}).")
+    known, rows = frozenset(truth.images), []
+    for i, row in enumerate(results):
+        category = _whole(row, "category_id", f"Result {i}")
+        if category not in truth.declared:
+            raise DataError(f"Result {i} has category {category}, but the annotations have {sorted(truth.declared)}.")
+        if category in truth.merged:
+            result = _result(row, f"Result {i}", known, skeleton.num_keypoints)
+            rows.append({**result, "category_id": truth.category})
     boxed = sum("bbox" in row for row in rows)
     if boxed not in (0, len(rows)):
         raise DataError(f"{boxed} of {len(rows)} results have a 'bbox'. Give it to all or to none.")
     return sorted(rows, key=lambda row: int(row["image_id"]))
-
-
-def _is_evaluated(row: Row, where: str, truth: GroundTruth) -> bool:
-    category = _whole(row, "category_id", where)
-    if category not in truth.declared:
-        raise DataError(f"{where} has category {category}, but the annotations have {sorted(truth.declared)}.")
-    return category in truth.merged
 
 
 def _result(row: Row, where: str, known: frozenset[int], k: int) -> Row:
@@ -205,8 +186,7 @@ def _result(row: Row, where: str, known: frozenset[int], k: int) -> Row:
     box = finite_numbers(row.get("bbox"), 4)
     if "bbox" in row and box is None:
         raise DataError(f"{where} needs a 'bbox' of 4 finite numbers, but got {row['bbox']!r}.")
-    checked: Row = {"image_id": image_id, "keypoints": keypoints, "score": score[0]}
-    return checked if box is None else {**checked, "bbox": box}
+    return {"image_id": image_id, "keypoints": keypoints, "score": score[0], **({"bbox": box} if box else {})}
 
 
 def is_labelled(person: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sia.coco.coco_files import Row, load_ground_truth, read_json
+from sia.coco.coco_files import load_ground_truth, read_json
 from sia.errors import DataError
 from sia.io.input_file import check_input_file
 from sia.io.results import number_images
@@ -47,42 +47,29 @@ class ImageIds:
         check_input_file(ann_file, "Check --ann_file.")
         content = read_json(ann_file, "annotation file")
         truth = load_ground_truth(content, skeleton, labelled=False)
-        named = _by_last_name(content["images"])
-        exact = {path: found for path in files if (found := _exact(path, named, ann_file)) is not None}
+        named = defaultdict[str, list[tuple[Name, int]]](list)
+        for image in content["images"]:
+            parts = PurePosixPath(str(image.get("file_name", "")).replace("\\", "/")).parts
+            named[parts[-1] if parts else ""].append((parts, image["id"]))
+        exact = {path: found for path in files if (found := _exact(path, named[path.name], ann_file)) is not None}
         taken = set(exact.values())
         rest = {path: named[path.name] for path in files if path not in exact and len(named[path.name]) == 1}
         loose = {path: image_id for path, ((_, image_id),) in rest.items() if image_id not in taken}
         of = {path: found for path in files if (found := exact.get(path, loose.get(path))) is not None}
-        _check_one_file_each(of, ann_file)
+        first: dict[int, Path] = {}
+        for path, image_id in of.items():
+            if first.setdefault(image_id, path) != path:
+                raise DataError(f"Image {image_id} of {ann_file} is {first[image_id]} and {path}. Name one of them.")
         if not of:
             raise DataError(f"{ann_file} has none of the {len(files)} images of --image_path, such as {files[0].name}.")
         return cls(of, truth.category)
 
 
-def _by_last_name(images: Sequence[Row]) -> Mapping[str, list[tuple[Name, int]]]:
-    named = defaultdict[str, list[tuple[Name, int]]](list)
-    for image in images:
-        parts = PurePosixPath(str(image.get("file_name", "")).replace("\\", "/")).parts
-        if parts:
-            named[parts[-1]].append((parts, image["id"]))
-    return named
-
-
-def _exact(path: Path, named: Mapping[str, list[tuple[Name, int]]], ann_file: Path) -> int | None:
+def _exact(path: Path, named: Sequence[tuple[Name, int]], ann_file: Path) -> int | None:
     """Of several that fit, the one that names most folders."""
     parts = path.absolute().parts
-    fitting = [entry for entry in named[path.name] if parts[-len(entry[0]) :] == entry[0]]
-    if not fitting:
-        return None
-    longest = max(len(name) for name, _ in fitting)
-    ids = [image_id for name, image_id in fitting if len(name) == longest]
+    fitting = [(len(name), image_id) for name, image_id in named if parts[-len(name) :] == name]
+    ids = [image_id for length, image_id in fitting if length == max(fitting)[0]]
     if len(ids) > 1:
         raise DataError(f"{ann_file} has {path.name} as images {ids[0]} and {ids[1]}. Remove one of them.")
-    return ids[0]
-
-
-def _check_one_file_each(of: Mapping[Path, int], ann_file: Path) -> None:
-    first: dict[int, Path] = {}
-    for path, image_id in of.items():
-        if first.setdefault(image_id, path) != path:
-            raise DataError(f"Image {image_id} of {ann_file} is {first[image_id]} and {path}. Name one of them.")
+    return ids[0] if ids else None

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets import parcel
+from datasets import workers
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
-from datasets.parcel import Parcel
+from datasets.workers import Parcel
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import DataError
 from tests.datasets.test_loader import assert_equal
@@ -43,9 +43,9 @@ def test_batches_are_the_same_whatever_room_there_is(
     dataset: CocoPose, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], room: str
 ) -> None:
     expected = list(validation_loader(dataset, **OPTIONS, workers=0))
-    monkeypatch.setattr(parcel, "SHARED", 1)
+    monkeypatch.setattr(workers, "SHARED", 1)
     if room == "little":
-        monkeypatch.setattr(parcel, "room", lambda: parcel.SPARE - 1)
+        monkeypatch.setattr(workers, "room", lambda: workers.SPARE - 1)
     if room == "none":
         monkeypatch.setattr(Tensor, "share_memory_", refused)
     loader = validation_loader(dataset, **OPTIONS, workers=2)
@@ -92,7 +92,7 @@ def test_a_worker_that_ends_in_a_step_is_an_error_of_the_next_wait(dataset: Coco
     loader = validation_loader(dataset, **OPTIONS, workers=1)
     stream = iter(loader)
     next(stream)
-    (worker,) = loader._workers.processes
+    (worker,) = loader.processes
     worker.kill()
     worker.join(10)
     time.sleep(0.1)  # torch would raise here
@@ -112,7 +112,7 @@ class Slow(CocoPose):
 def waiting(dataset: CocoPose) -> Iterator[Iterator[Any]]:
     loader = validation_loader(Slow(dataset.image_root, dataset.annotation_file), **OPTIONS, workers=1)
     yield iter(loader)
-    assert loader._workers.processes == []  # ended, though they hang
+    assert loader.processes == []  # ended, though they hang
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -37,7 +37,7 @@ def test_without_errors_the_status_is_0(files, capsys):
     printed = capsys.readouterr().out
     assert "good.json: 4 images, 8 people, 4 with keypoints" in printed
     assert "0 errors" in printed
-    assert sorted(path.name for path in (files / "report").iterdir()) == ["findings.json", "index.html", "infos"]
+    assert sorted(path.name for path in (files / "report").iterdir()) == ["findings.json", "images", "index.html"]
 
 
 def test_with_errors_the_status_is_1(files, capsys):

@@ -21,7 +21,7 @@ STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 AUGMENTATIONS = ("geometry", "appearance", "occlusion")
-"""Ways to change an unlabelled image (`datasets.augmentation.strong_views`)."""
+"""Ways to change an unlabelled image (`datasets.unlabelled.strong_view`)."""
 
 
 def name_list(text: str) -> tuple[str, ...]:

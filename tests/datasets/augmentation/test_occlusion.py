@@ -17,10 +17,9 @@ def scene(seed: int, people: int = 2) -> tuple[np.ndarray, list[Labels]]:
     images = rng.integers(0, 255, (2, 3, 64, 80), np.uint8)
     points = np.concatenate([rng.uniform((0, 0), (80, 64), (people, 5, 2)), np.full((people, 5, 1), 2)], -1)
     points[:, 4] = 0  # not labelled
-    labels = Labels.empty(5)
-    first = Labels(np.zeros((people, 4), np.float32), points.astype(np.float32), np.full(people, 900, np.float32),
-                   labels.ignored)  # fmt: skip
-    return images, [first, labels]
+    boxes, areas = np.zeros((people, 4), np.float32), np.full(people, 900, np.float32)
+    first = Labels(boxes, points.astype(np.float32), areas, boxes[:0])
+    return images, [first, Labels(boxes[:0], first.keypoints[:0], areas[:0], boxes[:0])]
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:

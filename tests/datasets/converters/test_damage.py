@@ -12,7 +12,7 @@ from datasets.converters import import_cvat, import_labelme, import_yolo
 from sia.errors import DataError
 from tests.datasets.converters.test_cvat import SHAPES, box, one
 from tests.datasets.converters.test_labelme import labelme, shape
-from tests.datasets.converters.test_yolo import ROW, image
+from tests.datasets.converters.test_yolo import ROW, save_image
 
 CVAT = one(f'<skeleton label="person" group_id="1">{SHAPES}</skeleton>' + box({"bbox": [1, 2, 60, 50]}, 1)).encode()
 LABELME = json.dumps(labelme([shape("nose", [[5, 6]]), shape("person", [[1, 2], [31, 42]], "rectangle")])).encode()
@@ -58,7 +58,7 @@ def test_labelme(tmp_path_factory, content):
 @given(settings_file=damaged(YAML), row=damaged(ROW.encode()))
 def test_yolo(tmp_path_factory, settings_file, row):
     folder = tmp_path_factory.mktemp("yolo")
-    image(folder / "images" / "a.png", 9, 9)
+    save_image(folder / "images" / "a.png", 9, 9)
     (folder / "labels").mkdir()
     (folder / "labels" / "a.txt").write_bytes(row)
     (folder / "data.yaml").write_bytes(settings_file)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from datasets.validation.annotations import Annotations, Person
 from datasets.validation.pose import COCO_PROPORTIONS, LEAST_PEOPLE, Proportions, check_poses
-from sia.coco.annotation_file import AnnotationFile
+from sia.coco.annotation_file import AnnotationFile, Person
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
 WORM = Skeleton(("a", "b", "c", "d", "e", "f"), ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5)), (), (0.05,) * 6, "worm")
@@ -20,11 +17,11 @@ def worm(rng, row):
     lengths = LENGTHS * rng.uniform(0.5, 3) * rng.uniform(0.8, 1.2, 5)
     x = np.concatenate([[0], np.cumsum(lengths)])
     joints = np.stack([x, np.full(6, 50.0), np.full(6, 2.0)], axis=1)
-    return Person(row, row, np.array([0.0, 40, x[-1], 20]), joints, 900.0, False)
+    return Person(row, row, np.array([0.0, 40, x[-1], 20]), joints.ravel().tolist(), 900.0, False)
 
 
 def data(people):
-    return Annotations(Path("a.json"), AnnotationFile({"images": [], "annotations": []}, WORM), people)
+    return AnnotationFile({"images": [], "annotations": []}, skeleton=WORM, people=people)
 
 
 def test_the_table_has_a_row_for_each_limb():
@@ -44,16 +41,16 @@ def test_few_people_have_no_proportions():
     rng = np.random.default_rng(0)
     people = [worm(rng, i) for i in range(LEAST_PEOPLE - 1)]
     assert Proportions.of(WORM, people) is None
-    people[0].joints[5, 0] += 500
-    assert list(check_poses(data(people))) == []
+    people[0].keypoints[15] += 500
+    assert list(check_poses(data(people), {})) == []
 
 
 def test_a_long_limb_of_an_own_skeleton_is_found():
     rng = np.random.default_rng(0)
     people = [worm(rng, i) for i in range(2000)]
-    assert list(check_poses(data(people))) == []
-    people[7].joints[5, 0] += 300
-    (issue,) = check_poses(data(people))
+    assert list(check_poses(data(people), {})) == []
+    people[7].keypoints[15] += 300
+    (issue,) = check_poses(data(people), {})
     assert (issue.check, issue.row, issue.joints) == ("limb", 7, (4, 5))
 
 
@@ -61,6 +58,6 @@ def test_limbs_that_nobody_has_are_no_problem():
     rng = np.random.default_rng(0)
     people = [worm(rng, i) for i in range(100)]
     for person in people:
-        person.joints[0, 2] = 0
+        person.keypoints[2] = 0
     assert np.isnan(Proportions.of(WORM, people).usual[0])
-    assert list(check_poses(data(people))) == []
+    assert list(check_poses(data(people), {})) == []

@@ -25,12 +25,12 @@ def test_report(sample, tmp_path):
     data = page_data(folder)
     assert data["totals"]["error"] == 0
     assert [check["count"] for check in data["checks"] if check["name"] == "joint-outside-image"] == [1]
-    assert data["infos"][0]["image"] == 0
-    assert sorted(path.name for path in (folder / "infos").iterdir()) == sorted(
-        image_path["src"].removeprefix("images/") for image_path in data["infos"]
+    assert data["images"][0]["image"] == 0
+    assert sorted(path.name for path in (folder / "images").iterdir()) == sorted(
+        image_path["src"].removeprefix("images/") for image_path in data["images"]
     )
-    assert len(data["infos"]) == 3
-    issues = json.loads((folder / "findings.json").read_text())["issues"]
+    assert len(data["images"]) == 3
+    issues = json.loads((folder / "findings.json").read_text())["findings"]
     assert issues[0]["annotation_id"] == sample.person["id"]
     assert issues[0]["joints"] == [5]
 
@@ -42,8 +42,8 @@ def test_the_faulty_come_first_in_turn(sample):
     other["bbox"] = []
     report_data = sample.validate()
     place = [image["id"] for image in sample.content["images"]].index(other["image_id"])
-    assert choose(report_data, 2, 0) == [place, 0]
-    assert sorted(choose(report_data, 99, 0)) == [0, 1, 2, 3]
+    assert [info.image for info in choose(report_data, 2, 0)] == [place, 0]
+    assert sorted(info.image for info in choose(report_data, 99, 0)) == [0, 1, 2, 3]
     assert choose(report_data, 0, 0) == []
 
 
@@ -55,7 +55,7 @@ def test_names_can_not_break_out_of_the_page(sample, tmp_path, name):
     write_report(sample.validate(), folder, 2)
     text = (folder / "index.html").read_text("utf-8")
     assert text.count("<script>") == text.count("</script>") == 1
-    assert page_data(folder)["issues"][0]["file_name"] == name
+    assert page_data(folder)["findings"][0]["file_name"] == name
 
 
 def test_the_page_loads_nothing_from_elsewhere(sample, tmp_path):

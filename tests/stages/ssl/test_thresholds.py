@@ -107,7 +107,8 @@ def test_judgement() -> None:
 def test_nobody_seen_and_nobody_there() -> None:
     seen = opinion_of(standing(0, 0, 40))
     empty = TeacherPrediction(*(np.asarray(part)[:0] for part in vars(seen).values()))
-    assert judge(seen, Labels.empty(17), SIGMAS).right.tolist() == [0]
+    nobody = Labels(*(part[:0] for part in vars(truth_of(standing(0, 0, 40))).values()))
+    assert judge(seen, nobody, SIGMAS).right.tolist() == [0]
     assert len(judge(empty, truth_of(standing(0, 0, 40)), SIGMAS).right) == 0
 
 

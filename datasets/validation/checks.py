@@ -1,9 +1,10 @@
-"""What can be found in annotations: the table of all checks, and one finding of one of them."""
+"""What can be found in annotations: the table of all checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 
 class Severity(str, Enum):
@@ -19,55 +20,21 @@ class Check:
     """One kind of defect.
 
     Attributes:
-        name: in reports and on the console.
         severity: how bad it is.
+        name: in reports and on the console.
         title: what is wrong, a few words.
         remedy: what to do about it, a sentence.
         mended: whether ``--fix`` repairs it.
     """
 
-    name: str
     severity: Severity
+    name: str
     title: str
     remedy: str
     mended: bool = False
 
 
-@dataclass(frozen=True)
-class Issue:
-    """One defect at one place.
-
-    Attributes:
-        check: name of the check.
-        message: what was found, with the values.
-        image: index of the image in the file, None where it concerns no single image.
-        row: index of the annotation in the file, None where it concerns no single annotation.
-        joints: indices of the keypoints it is about.
-    """
-
-    check: str
-    message: str
-    image: int | None = None
-    row: int | None = None
-    joints: tuple[int, ...] = ()
-
-    @property
-    def severity(self) -> Severity:
-        """That of its check."""
-        return CHECKS[self.check].severity
-
-
-def _error(name: str, title: str, remedy: str, mended: bool = False) -> Check:
-    return Check(name, Severity.ERROR, title, remedy, mended)
-
-
-def _warning(name: str, title: str, remedy: str, mended: bool = False) -> Check:
-    return Check(name, Severity.WARNING, title, remedy, mended)
-
-
-def _note(name: str, title: str, remedy: str) -> Check:
-    return Check(name, Severity.NOTE, title, remedy)
-
+_error, _warning, _note = (partial(Check, severity) for severity in Severity)
 
 _ALL = (
     _error("json", "not valid JSON", "Export the annotations again."),
