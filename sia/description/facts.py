@@ -53,24 +53,15 @@ def measure(body: Body, person: int) -> list[Fact]:
         person: number in the image, from 1 on; begins every id.
     """
     facts = [*_whole(body), *_angles(body), *_directions(body), *_relations(body), *_contacts(body), *_symmetry(body)]
-    named = [_fact(person, *entry) for entry in facts]
-    return [fact for fact in named if fact.confidence >= 0.5]
+    return [fact for entry in facts if (fact := _fact(person, entry)).confidence >= 0.5]
 
 
 _Entry = tuple[str, str, str, Value, str, float, tuple[str, ...]]
 """Kind, subject, object, value, unit, confidence, joints."""
 
 
-def _fact(
-    person: int,
-    kind: str,
-    subject: str,
-    other: str,
-    value: Value,
-    unit: str,
-    confidence: float,
-    joints: tuple[str, ...],
-) -> Fact:
+def _fact(person: int, entry: _Entry) -> Fact:
+    kind, subject, other, value, unit, confidence, joints = entry
     parts = [f"p{person}", kind, *(part.replace(" ", "_") for part in (subject, other) if part)]
     return Fact(".".join(parts), kind, subject, other, value, unit, round(confidence, 3), joints)
 
@@ -96,8 +87,7 @@ def _angles(body: Body) -> Iterator[_Entry]:
     for part, chain in ANGLES.items():
         for side in SIDES:
             names = tuple(f"{side}_{name}" for name in chain)
-            measured = _angle(body, names)
-            if measured is None:
+            if (measured := _angle(body, names)) is None:
                 continue
             angle, error = measured
             subject = f"{side} {part}"
@@ -172,15 +162,8 @@ def _contacts(body: Body) -> Iterator[_Entry]:
         apart = float(np.linalg.norm(body.point(names[0]) - body.point(names[1])))
         if apart < _NEAR * body.trunk:
             sure = probability(1.3 * _NEAR * body.trunk - apart, body.error(*names))
-            yield (
-                "close",
-                spoken(names[0]),
-                spoken(names[1]),
-                round(apart / body.trunk, 2),
-                "trunk lengths",
-                sure,
-                names,
-            )
+            share = round(apart / body.trunk, 2)
+            yield "close", spoken(names[0]), spoken(names[1]), share, "trunk lengths", sure, names
 
 
 def _symmetry(body: Body) -> Iterator[_Entry]:
@@ -189,10 +172,8 @@ def _symmetry(body: Body) -> Iterator[_Entry]:
         left, right = (_angle(body, chain) for chain in chains)
         if left is not None and right is not None and abs(left[0] - right[0]) <= _LIKE:
             margin = 1.5 * _LIKE - abs(left[0] - right[0])
-            yield (
-                "symmetric", group, "", "symmetric", "word",
-                probability(margin, math.hypot(left[1], right[1])), chains[0] + chains[1],
-            )  # fmt: skip
+            sure = probability(margin, math.hypot(left[1], right[1]))
+            yield "symmetric", group, "", "symmetric", "word", sure, chains[0] + chains[1]
     shoulders = ("left_shoulder", "right_shoulder")
     if body.has(*shoulders):
         way = body.point(shoulders[1]) - body.point(shoulders[0])
