@@ -5,6 +5,7 @@ Coordinates are continuous: x to the right, y down, pixel i covers [i, i + 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,5 +33,8 @@ class People:
 
     def above(self, threshold: float) -> People:
         """Those whose score is at least the threshold."""
-        keep = self.scores >= threshold
-        return People(self.boxes[keep], self.scores[keep], self.keypoints[keep], self.confidences[keep])
+        return self.rows(self.scores >= threshold)
+
+    def rows(self, index: Sequence[int] | NDArray[np.bool_] | NDArray[np.intp]) -> People:
+        """Some of them, in the order of the index."""
+        return People(self.boxes[index], self.scores[index], self.keypoints[index], self.confidences[index])
