@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from sia.io.output_file import output_error, write_json
@@ -164,9 +163,7 @@ class JsonLines:
         except OSError as error:
             raise output_error(error, self.path) from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # what a full disk refused once, it refuses again
             self._stream.close()
         with contextlib.suppress(OSError), self._partial.open("r+b") as stream:
