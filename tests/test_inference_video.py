@@ -180,7 +180,7 @@ def test_ids_and_smoothing_keep_every_frame_in_its_place(
     assert frame_times(tmp_path / "out" / "a.mp4") == frame_times(source)
     people = [person for row in rows for person in row["people"]]
     assert people
-    assert all(list(person) == ["id", "interpolated", "score", "bbox", "keypoints"] for person in people)
+    assert all(list(person) == ["id", "bridged", "score", "bbox", "keypoints"] for person in people)
     numbers = {person["id"] for person in people} - {None}
     assert f"{len(numbers)} ids" in capsys.readouterr().out
     assert "ids" in json.loads((tmp_path / "out" / "run.json").read_text())

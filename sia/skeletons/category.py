@@ -45,20 +45,13 @@ def read_lines(lines: object, names: Sequence[str]) -> Lines:
     """
     if lines is None or lines == []:
         return Lines((), "")
-    if not isinstance(lines, list | tuple):
-        raise _no_lines(lines)
-    flat = not any(isinstance(line, list | tuple) for line in lines)
-    if flat and len(lines) % 2:
-        raise _no_lines(lines)
-    pairs = [tuple(line) if isinstance(line, list | tuple) else () for line in (_by_two(lines) if flat else lines)]
-    if not all(len(pair) == 2 for pair in pairs):
+    rows: Sequence[Any] = lines if isinstance(lines, list | tuple) else [None]
+    flat = not any(isinstance(line, list | tuple) for line in rows)
+    pairs = [rows[i : i + 2] for i in range(0, len(rows), 2)] if flat else rows
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise _no_lines(lines)
     edges, taken = _indices(pairs, names, lines)
     return Lines(edges, "; ".join(filter(None, ["a flat list" if flat else "", taken])))
-
-
-def _by_two(values: Sequence[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def _indices(pairs: Sequence[Sequence[Any]], names: Sequence[str], lines: object) -> tuple[Pairs, str]:
