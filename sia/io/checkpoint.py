@@ -39,7 +39,8 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _remove_abandoned(path)
+        for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         with partial.open("wb") as stream:
             torch.save(dict(payload), stream)
             stream.flush()
@@ -53,12 +54,6 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """A killed process leaves its temporary file; the next save takes it away."""
-    for leftover in path.parent.glob(f".{path.name}.*.part"):
-        leftover.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -164,11 +159,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_content(content: Any, path: Path) -> None:
-    """Whether everything in it is what it seems: no tensor without its own numbers, nothing within itself.
-
-    Raises:
-        WeightsError: the first that isn't.
-    """
+    """Whether everything in it is what it seems: no tensor without its own numbers, nothing within itself."""
     sizes: dict[int, int] = {}  # entries in each container, counted as often as they would be met
 
     def count(value: Any, depth: int) -> int:
@@ -190,11 +181,7 @@ def _check_content(content: Any, path: Path) -> None:
 
 
 def _check_tensor(value: Tensor, path: Path) -> None:
-    """Whether it is dense, on the CPU, of plain numbers, and no larger than what the file holds of it.
-
-    Raises:
-        WeightsError: it is not.
-    """
+    """Whether it is dense, on the CPU, of plain numbers, and no larger than what the file holds of it."""
     plain = value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
     plain = plain and not value.is_nested and value.dtype in _DTYPES
     if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():

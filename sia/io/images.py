@@ -61,14 +61,12 @@ def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
         DataError: the file is missing, truncated, damaged, no image, or has more pixels than the limit.
     """
     check_input_file(path, "Check the path.")
-    try:
-        with open_image(path) as opened:
-            _check_pages(path, opened, warn or _warn_once)
-            return _decode(opened, shrink)
-    except ConfigError as error:
-        raise DataError(f"Can't read the image {path}: {error}. Or convert it to JPEG.") from error
-    except Exception as error:  # decoders raise whatever they like: RuntimeError, AttributeError, struct.error, ...
-        raise DataError(f"Can't read the image {path}: {_reason(error)}") from error
+    with _explained(f" {path}"), open_image(path) as opened:
+        with contextlib.suppress(Exception):  # damage behind the first frame
+            if opened.format not in _ONE_IMAGE and getattr(opened, "is_animated", False):
+                (warn or _warn_once)(f"{path} has several pages or frames; only the first is read.")
+        image = _decode_jpeg(opened, shrink) if opened.format in ("JPEG", "MPO") else None
+        return _decode_any(opened) if image is None else image
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -78,12 +76,9 @@ def image_size(path: Path) -> tuple[int, int]:
         DataError: as `read_image`.
     """
     check_input_file(path, "Check the path.")
-    try:
-        with open_image(path) as opened:
-            if orientation(opened) < 5:
-                return opened.width, opened.height
-    except Exception as error:
-        raise DataError(f"Can't read the image {path}: {_reason(error)}") from error
+    with _explained(f" {path}"), open_image(path) as opened:
+        if orientation(opened) < 5:
+            return opened.width, opened.height
     height, width = read_image(path).shape[:2]  # formats differ in whether their header is turned already
     return width, height
 
@@ -94,10 +89,17 @@ def pixels_of(image: Image.Image) -> Pixels:
     Raises:
         DataError: it can't be decoded.
     """
-    try:
+    with _explained(""):
         return _decode_any(image)
+
+
+@contextlib.contextmanager
+def _explained(place: str) -> Iterator[None]:
+    """Turns whatever a decoder raises (RuntimeError, AttributeError, struct.error, ...) into a DataError."""
+    try:
+        yield
     except Exception as error:
-        raise DataError(f"Can't read the image: {_reason(error)}") from error
+        raise DataError(f"Can't read the image{place}: {_reason(error)}") from error
 
 
 def orientation(image: Image.Image) -> int:
@@ -140,44 +142,28 @@ def image_suffixes() -> frozenset[str]:
     return frozenset({*usable, ".mpo", ".heic", ".heif", ".hif"})
 
 
-def _check_pages(path: Path, opened: Image.Image, warn: Warn) -> None:
-    with contextlib.suppress(Exception):  # damage behind the first frame
-        if opened.format not in _ONE_IMAGE and getattr(opened, "is_animated", False):
-            warn(f"{path} has several pages or frames; only the first is read.")
-
-
 @functools.cache
 def _warn_once(line: str) -> None:
     print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
-def _decode(opened: ImageFile, shrink: int) -> Pixels:
-    if opened.format in ("JPEG", "MPO") and opened.mode in ("RGB", "L"):
-        image = _decode_jpeg(opened, shrink)
-        if image is not None:
-            return image
-    return _decode_any(opened)
-
-
 def _decode_jpeg(opened: ImageFile, shrink: int) -> Pixels | None:
     """By OpenCV, which gives the same pixels as Pillow, faster and in less memory; None where it can't."""
+    if opened.mode not in ("RGB", "L"):
+        return None
     assert isinstance(opened.fp, io.BytesIO)
     data, turn = np.frombuffer(opened.fp.getbuffer(), np.uint8), orientation(opened)
     shrink = shrink if turn == 1 else 1  # else rows and columns that rounding adds would come first
     image = cv2.imdecode(data, _REDUCED[shrink] | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None or image.shape[:2] not in _rounded(opened.size, shrink):
+    (width, height), up = opened.size, shrink - 1
+    sizes = ((height + up) // shrink, (width + up) // shrink), (max(height // shrink, 1), max(width // shrink, 1))
+    if image is None or image.shape[:2] not in sizes:
         return None
     if data[-2:].tobytes() != b"\xff\xd9":  # OpenCV fills what is missing with grey and says nothing
         opened.load()
     if shrink > 1:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return _turned(np.asarray(image, np.uint8), turn)
-
-
-def _rounded(size: tuple[int, int], shrink: int) -> tuple[tuple[int, int], ...]:
-    """Height and width of an image shrunk from this width and height, rounded up or down."""
-    width, height = size
-    return (-(-height // shrink), -(-width // shrink)), (max(height // shrink, 1), max(width // shrink, 1))
 
 
 def _decode_any(opened: Image.Image) -> Pixels:
@@ -246,6 +232,8 @@ def _turned(image: Pixels, turn: int) -> Pixels:
 
 def _reason(error: Exception) -> str:
     """The rest of a sentence, and what to do."""
+    if isinstance(error, ConfigError):
+        return f"{error}. Or convert it to JPEG."
     if isinstance(error, Image.DecompressionBombError):
         return (
             f"it has more than {pixel_limit():,} pixels. Scale it down, or raise the limit with --max_pixels "

@@ -45,9 +45,15 @@ def named_folder(wanted: Path) -> Path:
     Raises:
         OutputError: no folder can be made there.
     """
+    is_empty = False
     with contextlib.suppress(OSError):
-        if wanted.is_dir() and next(wanted.iterdir(), None) is None:
-            return _writable(wanted)
+        is_empty = wanted.is_dir() and next(wanted.iterdir(), None) is None
+    if is_empty:
+        try:
+            with tempfile.TemporaryFile(dir=wanted):
+                return wanted
+        except OSError as error:
+            raise output_error(error, wanted) from error
     if os.path.isfile(wanted):  # noqa: PTH113 (as above)
         raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
     return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
@@ -72,14 +78,6 @@ def first_free_folder(candidates: Iterable[Path]) -> Path:
             raise output_error(error, folder) from error
         return folder
     raise AssertionError("the candidates never end")
-
-
-def _writable(folder: Path) -> Path:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise output_error(error, folder) from error
 
 
 @contextlib.contextmanager

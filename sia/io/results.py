@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sia.io.output_file import output_error, write_json
+import numpy as np
+
+from sia.io.output_file import output_error
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
@@ -25,17 +27,14 @@ Row = dict[str, Any]
 def person_rows(people: People) -> list[Row]:
     """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times)."""
     rows = []
-    for box, score, points, confidences in zip(
-        people.boxes.tolist(),
-        people.scores.tolist(),
-        people.keypoints.tolist(),
-        people.confidences.tolist(),
-        strict=True,
+    keypoints = np.concatenate([people.keypoints, people.confidences[..., None]], axis=-1).reshape(
+        len(people), 3 * people.confidences.shape[1]
+    )
+    for (x1, y1, x2, y2), score, values in zip(
+        people.boxes.tolist(), people.scores.tolist(), keypoints.tolist(), strict=True
     ):
-        x1, y1, x2, y2 = box
-        keypoints = [value for (x, y), c in zip(points, confidences, strict=True) for value in (x, y, c)]
         bbox = [x1, y1, x2 - x1, y2 - y1]
-        rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(keypoints)})
+        rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(values)})
     return rows
 
 
@@ -47,15 +46,6 @@ def _rounded(values: Sequence[float]) -> list[float]:
 def coco_rows(people: People, image_id: int, category_id: int = 1) -> list[Row]:
     """Rows of a COCO keypoint results file (https://cocodataset.org/#format-results)."""
     return [{"image_id": image_id, "category_id": category_id, **row} for row in person_rows(people)]
-
-
-def write_coco_results(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the plain list that COCO's tools load; an empty list when nobody was found.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
-    write_json(path, list(rows))
 
 
 def describe_rows(skeleton: Skeleton) -> Row:
