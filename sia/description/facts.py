@@ -7,7 +7,7 @@ in the image, so that angles are projected ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -84,19 +84,22 @@ def _whole(body: Body) -> Iterator[_Entry]:
 
 
 def _angles(body: Body) -> Iterator[_Entry]:
-    for part, chain in ANGLES.items():
+    for subject, names in _chains(ANGLES):
+        if (measured := _angle(body, names)) is None:
+            continue
+        angle, error = measured
+        yield "angle", subject, "", round(angle), "degrees", 2 * probability(_ANGLE_ERROR, error) - 1, names
+        if angle >= STRAIGHT:
+            yield "bend", subject, "", "straight", "word", probability(angle - STRAIGHT + 10, error), names
+        elif angle <= BENT:
+            yield "bend", subject, "", "bent", "word", probability(BENT - angle + 10, error), names
+
+
+def _chains(table: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What each entry is called on either side, and the names of its keypoints."""
+    for part, chain in table.items():
         for side in SIDES:
-            names = tuple(f"{side}_{name}" for name in chain)
-            if (measured := _angle(body, names)) is None:
-                continue
-            angle, error = measured
-            subject = f"{side} {part}"
-            sure = 2 * probability(_ANGLE_ERROR, error) - 1
-            yield "angle", subject, "", round(angle), "degrees", sure, names
-            if angle >= STRAIGHT or angle <= BENT:
-                label = "straight" if angle >= STRAIGHT else "bent"
-                margin = angle - STRAIGHT if angle >= STRAIGHT else BENT - angle
-                yield "bend", subject, "", label, "word", probability(margin + 10, error), names
+            yield f"{side} {part}", tuple(f"{side}_{name}" for name in chain)
 
 
 def _angle(body: Body, names: tuple[str, ...]) -> tuple[float, float] | None:
@@ -114,21 +117,19 @@ def _angle(body: Body, names: tuple[str, ...]) -> tuple[float, float] | None:
 
 
 def _directions(body: Body) -> Iterator[_Entry]:
-    for limb, ends in LIMBS.items():
-        for side in SIDES:
-            names = tuple(f"{side}_{name}" for name in ends)
-            if not body.has(*names):
-                continue
-            way = body.point(names[1]) - body.point(names[0])
-            length = float(np.linalg.norm(way))
-            if length < _SHORT * body.trunk:
-                continue
-            turn = math.degrees(math.atan2(way[1], way[0])) % 360
-            sector = round(turn / 45) % 8
-            off = abs((turn - 45 * sector + 180) % 360 - 180)
-            error = math.degrees(body.error(*names) / length)
-            sure = probability(22.5 - off, error) + probability(22.5 + off, error) - 1
-            yield "direction", f"{side} {limb}", "", DIRECTIONS[sector], "word", sure, names
+    for subject, names in _chains(LIMBS):
+        if not body.has(*names):
+            continue
+        way = body.point(names[1]) - body.point(names[0])
+        length = float(np.linalg.norm(way))
+        if length < _SHORT * body.trunk:
+            continue
+        turn = math.degrees(math.atan2(way[1], way[0])) % 360
+        sector = round(turn / 45) % 8
+        off = abs((turn - 45 * sector + 180) % 360 - 180)
+        error = math.degrees(body.error(*names) / length)
+        sure = probability(22.5 - off, error) + probability(22.5 + off, error) - 1
+        yield "direction", subject, "", DIRECTIONS[sector], "word", sure, names
 
 
 def _relations(body: Body) -> Iterator[_Entry]:

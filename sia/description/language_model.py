@@ -13,25 +13,13 @@ from sia.description.fact import FLOOR, Fact, Sentence
 from sia.description.sentences import say
 from sia.errors import SiaError
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "sentences": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "fact_ids": {"type": "array", "items": {"type": "string"}},
-                },
-                "required": ["text", "fact_ids"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["sentences"],
-    "additionalProperties": False,
-}
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+_IDS = {"type": "array", "items": {"type": "string"}}
+SCHEMA = _object(sentences={"type": "array", "items": _object(text={"type": "string"}, fact_ids=_IDS)})
 """JSON schema of an answer."""
 
 TOKENS = 700

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,9 @@ _SHIFT = 4
 """OpenCV draws at sixteenths of a pixel."""
 _HUES = {"left": (0.50, 0.64), "right": (0.12, -0.04), "middle": (0.30, 0.38)}
 """First and last hue of each side, from the first keypoint (head) to the last (feet)."""
+_SIZE, _LINE, _MARGIN = 0.42, 17, 8
+"""Of captions: the font, pixels of a line, and around the text."""
+_SAMPLE = "The left elbow is bent at 85 degrees, the right wrist is above the face."
 _OUTLINE: Colour = (24, 24, 28)
 _PAPER: Colour = (255, 255, 255)
 
@@ -207,3 +211,24 @@ def _draw_tag(canvas: Image, box: NDArray[np.float32], text: str) -> None:
     ground[:] = (0.3 * ground + 0.7 * np.array(_OUTLINE)).astype(np.uint8)
     origin = (left + margin, top + margin + text_height)
     cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, _PAPER, stroke, cv2.LINE_AA)
+
+
+def with_caption(image: Image, paragraphs: Sequence[str], most: int = 14) -> Image:
+    """The image with a white panel of text below it.
+
+    Args:
+        image: (H, W, 3) uint8, RGB; stays as it is.
+        paragraphs: ASCII; each begins a new line.
+        most: lines; what is longer ends in dots.
+    """
+    width = max(image.shape[1], 320)
+    (sample, _), _ = cv2.getTextSize(_SAMPLE, cv2.FONT_HERSHEY_SIMPLEX, _SIZE, 1)
+    columns = max(20, int(0.97 * (width - 2 * _MARGIN) * len(_SAMPLE) / sample))
+    lines = [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, columns)]
+    lines = [*lines[: most - 1], "..."] if len(lines) > most else lines
+    panel = np.full((image.shape[0] + 2 * _MARGIN + _LINE * len(lines), width, 3), 255, np.uint8)
+    panel[: image.shape[0], : image.shape[1]] = image
+    for number, line in enumerate(lines):
+        at = (_MARGIN, image.shape[0] + _MARGIN + _LINE * number + 12)
+        cv2.putText(panel, line, at, cv2.FONT_HERSHEY_SIMPLEX, _SIZE, (30, 30, 34), 1, cv2.LINE_AA)
+    return panel

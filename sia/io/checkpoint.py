@@ -1,4 +1,7 @@
-"""Checkpoints: written whole or not at all, read without running anyone's code."""
+"""Checkpoints: written whole or not at all, read without running anyone's code.
+
+What can't be used is a WeightsError that says why.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sia.errors import OutputError, WeightsError, first_line
@@ -57,12 +61,8 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads one of our own checkpoints, tensors on the CPU.
-
-    Raises:
-        WeightsError: missing, broken, unsafe, or not made by SIA Pose.
-    """
-    payload = _read_pickle(Path(path))
+    """Reads one of our own checkpoints, tensors on the CPU."""
+    payload = _read(Path(path))
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise WeightsError(
             f"{path} is no checkpoint of SIA Pose (format {FORMAT}). Weights of a backbone go to -BACKBONE."
@@ -78,14 +78,11 @@ def read_state_dict(path: Path) -> dict[str, Any]:
 
     Returns:
         The dictionary as it stands; nesting under 'model', 'state_dict' or 'teacher' is the converter's affair.
-
-    Raises:
-        WeightsError: missing, empty, broken, unsafe, of an unknown kind, or without any tensors.
     """
     path = Path(path)
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"{path}: weights must be one of {', '.join(_SUFFIXES)}.")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    content = _read(path)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
     if not _has_tensor(content):
@@ -98,11 +95,7 @@ def _has_tensor(content: Mapping[Any, Any]) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Whether a file of weights is there and can be read, and how large it would be when it is unpacked.
-
-    Raises:
-        WeightsError: it is missing, empty, no regular file, can't be read, or is a bomb.
-    """
+    """Whether a file of weights is there and can be read, and how large it would be when it is unpacked."""
     check_input_file(path, "Give the path of a weights file.", WeightsError)
     size = path.stat().st_size
     if not size:
@@ -125,35 +118,23 @@ def _broken(path: Path, what: str = "weights file") -> WeightsError:
     return WeightsError(f"{path} is broken or no {what}. Copy or download it again.")
 
 
-def _read_pickle(path: Path) -> Any:
-    """weights_only always, and no second try without it: a pickle can run any program."""
+def _read(path: Path) -> Any:
+    """Tensors and plain values; weights_only always, and no second try without it: a pickle can run any program."""
     check_file(path)
+    is_pickle = path.suffix != ".safetensors"
     try:
         with warnings.catch_warnings():  # torch wonders at pickles by other programs; the error says it all
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True) if is_pickle else load_file(path)
     except Exception as error:  # a broken file can make it raise anything
-        unsafe = isinstance(error, pickle.UnpicklingError) and (
+        if isinstance(error, pickle.UnpicklingError) and (
             zipfile.is_zipfile(path) or "unsupported global" in str(error).lower()
-        )
-        if unsafe:
+        ):
             raise WeightsError(
                 f"{path} holds something else than tensors and plain values, and is not loaded: it could run a program "
                 "on this machine. Ask its maker for a .safetensors file."
             ) from error
-        raise _broken(path) from error
-    _check_content(content, path)
-    return content
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    check_file(path)
-    try:
-        content = load_file(path)
-    except Exception as error:  # its own kind, and what torch raises of odd types and shapes
-        raise _broken(path, "safetensors file") from error
+        raise _broken(path, "weights file" if is_pickle else "safetensors file") from error
     _check_content(content, path)
     return content
 

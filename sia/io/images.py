@@ -7,7 +7,7 @@ import functools
 import io
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from sia.errors import ConfigError, DataError, OutputError, first_line
-from sia.io.image_depth import grey_range, to_8_bits
 from sia.io.input_file import check_input_file, pixel_limit
 from sia.io.optional import need
 from sia.io.output_file import write_bytes
@@ -33,6 +32,11 @@ Warn = Callable[[str], None]
 _JPEG = b"\xff\xd8"
 _REDUCED = {1: cv2.IMREAD_COLOR_RGB, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _ORIENTATION, _BITS, _SAMPLE_FORMAT = 0x0112, 0x0102, 0x0153
+_WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+"""Largest values of 8, 10, 12, 14 and 16 bits: cameras and scanners store fewer bits than their files have room for."""
+_WIDE_WHITES = (2.0**24 - 1, 2.0**31 - 1, 2.0**32 - 1)
+_TOLERANCE = 0.05
+"""By how much of white, values that were resampled may leave the range."""
 _STRIP = 256
 """Rows that are converted at a time, so that large images are in memory twice at most."""
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -46,7 +50,7 @@ def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
     """Decodes an image as every viewer shows it, whatever its format.
 
     It is turned as its EXIF orientation says. Transparent parts become white, grey and CMYK become RGB. More than 8
-    bits are scaled by their range (`sia.io.image_depth.grey_range`). Of several pages or frames the first is read.
+    bits are scaled by their range (`grey_range`). Of several pages or frames the first is read.
 
     Args:
         path: the file.
@@ -221,6 +225,48 @@ def _decode_deep(opened: Image.Image) -> Pixels | None:
         part = values[top : top + _STRIP]
         part[:] = to_8_bits(part, between)[..., ::-1]
     return values.astype(np.uint8)
+
+
+def grey_range(parts: Iterable[NDArray[Any]]) -> tuple[float, float]:
+    """What becomes black and what white.
+
+    0 and the largest value that the depth can hold: the least of 8, 10, 12, 14 and 16 bits that holds the largest
+    value, 24, 31 or 32 bits if they are used up to half of that, and for floats up to 1, 1. Otherwise, and where there
+    are negative values or all would be black that way, the least and the largest value.
+
+    Args:
+        parts: integers or floats, together all of one image; NaN and infinities don't count.
+
+    Raises:
+        DataError: no value is a finite number.
+    """
+    low, high = np.inf, -np.inf
+    whites: tuple[float, ...] = _WHITES
+    for part in parts:
+        known = part
+        if part.dtype.kind == "f":
+            known, whites = part[np.isfinite(part)], (1.0, *_WHITES)
+        if known.size:
+            low, high = min(low, float(known.min())), max(high, float(known.max()))
+    if low > high:
+        raise DataError("none of its values is a finite number")
+    white = next((white for white in whites if high <= white * (1 + _TOLERANCE)), None)
+    if white is None:
+        white = next((white for white in _WIDE_WHITES if white / 2 < high <= white), None)
+    if white is None or low < -_TOLERANCE * high or 0 < high < white / 255:
+        return low, high
+    return 0.0, white
+
+
+def to_8_bits(values: NDArray[Any], between: tuple[float, float]) -> NDArray[np.uint8]:
+    """Grey levels of any shape, with black and white as `grey_range` says; NaN and infinities are black."""
+    black, white = between
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=black, posinf=black, neginf=black)
+    elif between in ((0.0, 255.0), (0.0, 65535.0)):  # whole levels stay, and 16 bits lose their lower half everywhere
+        return np.asarray(values.clip(0, int(white)).astype(np.uint16) >> (0 if white == 255 else 8), np.uint8)
+    shares = (values.astype(np.float64) - black) * (255 / max(white - black, 1e-300))
+    return np.asarray(shares.round().clip(0, 255), np.uint8)
 
 
 def _turned(image: Pixels, turn: int) -> Pixels:

@@ -38,16 +38,7 @@ def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaE
 
 
 def check_input_folder(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
-    """Answers at once whether a folder that the user named can be looked into.
-
-    Args:
-        path: what the user named.
-        hint: what to do about it, such as ``Check --coco_root.``.
-        error: the class to raise.
-
-    Raises:
-        SiaError: nothing there, no folder, or no permission to read it.
-    """
+    """Answers at once whether a folder can be looked into; arguments and errors are those of `check_input_file`."""
     if not stat.S_ISDIR(_kind(path, "folder", hint, error)):
         raise error(f"Can't read {path}: it is no folder. {hint}")
     if not os.access(path, os.R_OK | os.X_OK):

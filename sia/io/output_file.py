@@ -1,4 +1,7 @@
-"""Output that overwrites nothing and is never half-written: new folders, and files that appear when complete."""
+"""Output that overwrites nothing and is never half-written: new folders, and files that appear when complete.
+
+What the file system refuses is an OutputError everywhere; an earlier file of the same name stays then.
+"""
 
 from __future__ import annotations
 
@@ -21,30 +24,18 @@ def output_error(error: OSError, path: Path) -> OutputError:
 
 
 def check_new(path: Path, flag: str = "--output") -> None:
-    """For files that are written at the end of a long job.
-
-    Raises:
-        ConfigError: it exists.
-    """
+    """For files that are written at the end of a long job: one that exists is a ConfigError."""
     if os.path.lexists(path):  # never raises: where nothing may be looked at, writing says so
         raise ConfigError(f"{flag} {path} exists already. Name another file; nothing is overwritten.")
 
 
 def numbered_folder(parent: Path, name: str) -> Path:
-    """Makes the first of ``parent/name-1``, ``parent/name-2``, ... that does not exist yet.
-
-    Raises:
-        OutputError: no folder can be made there.
-    """
+    """Makes the first of ``parent/name-1``, ``parent/name-2``, ... that does not exist yet."""
     return first_free_folder(parent / f"{name}-{number}" for number in count(1))
 
 
 def named_folder(wanted: Path) -> Path:
-    """Makes the folder, or the first of ``wanted-2``, ``wanted-3``, ... where it has files in it already.
-
-    Raises:
-        OutputError: no folder can be made there.
-    """
+    """Makes the folder, or the first of ``wanted-2``, ``wanted-3``, ... where it has files in it already."""
     is_empty = False
     with contextlib.suppress(OSError):
         is_empty = wanted.is_dir() and next(wanted.iterdir(), None) is None
@@ -60,11 +51,7 @@ def named_folder(wanted: Path) -> Path:
 
 
 def first_free_folder(candidates: Iterable[Path]) -> Path:
-    """Makes the first of these folders that does not exist yet, and its parents.
-
-    Raises:
-        OutputError: no folder can be made there.
-    """
+    """Makes the first of these folders that does not exist yet, and its parents."""
     for folder in candidates:
         try:
             folder.mkdir(parents=True)
@@ -82,11 +69,7 @@ def first_free_folder(candidates: Iterable[Path]) -> Path:
 
 @contextlib.contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
-    """Lends a temporary name in the same folder; the file gets its own name when the block ends without an error.
-
-    Raises:
-        OutputError: the file can't be written; nothing is left behind.
-    """
+    """Lends a temporary name in the same folder; the file gets its own name when the block ends without an error."""
     partial = path.with_name(f".{path.name}.part")
     try:
         yield partial
@@ -99,11 +82,7 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Writes a whole file or nothing.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Writes a whole file or nothing."""
     with complete_file(path) as partial, partial.open("wb") as stream:
         stream.write(content)
         stream.flush()
@@ -111,18 +90,10 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8, whole or not at all; bytes of names that are no UTF-8 as escapes.
-
-    Raises:
-        OutputError: the file can't be written; an earlier file of that name stays.
-    """
+    """Writes UTF-8, whole or not at all; bytes of names that are no UTF-8 as escapes."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Writes standard JSON (no NaN), whole or not at all.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Writes standard JSON (no NaN), whole or not at all."""
     write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

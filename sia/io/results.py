@@ -75,11 +75,7 @@ def number_images(files: Sequence[Path]) -> list[int]:
 
 
 class JsonList:
-    """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it.
-
-    Raises:
-        OutputError: the file can't be made.
-    """
+    """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,11 +88,7 @@ class JsonList:
             raise output_error(error, path) from error
 
     def extend(self, rows: Sequence[Row]) -> None:
-        """Appends rows and hands them to the operating system.
-
-        Raises:
-            OutputError: the disk is full; the rows before these stay.
-        """
+        """Appends rows and hands them to the operating system; an OutputError leaves those before them."""
         if not rows:
             return
         text = ",\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
@@ -141,11 +133,7 @@ class JsonLines:
         return self
 
     def write(self, row: Row) -> None:
-        """Appends a row and hands it to the operating system.
-
-        Raises:
-            OutputError: the disk is full; rows before this one stay.
-        """
+        """Appends a row and hands it to the operating system; an OutputError leaves those before it."""
         try:
             self._stream.write((json.dumps(row, allow_nan=False) + "\n").encode())
             self._stream.flush()

@@ -14,8 +14,7 @@ from PIL import Image
 
 import sia.io.images
 from sia.errors import DataError
-from sia.io.image_depth import grey_range, to_8_bits
-from sia.io.images import image_size, pixels_of, read_image, write_image
+from sia.io.images import grey_range, image_size, pixels_of, read_image, to_8_bits, write_image
 from tests.inference_helpers import name_quarters, quarters
 
 TURNED = {1: "RGBW", 2: "GRWB", 3: "WBGR", 4: "BWRG", 5: "RBGW", 6: "BRWG", 7: "WGBR", 8: "GWRB"}
