@@ -23,6 +23,15 @@ def output_error(error: OSError, path: Path) -> OutputError:
     return OutputError(f"Can't write {path}: {reason}. Free space there, or choose another output folder.")
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a refusal into the user's version of it."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, path) from error
+
+
 def check_new(path: Path, flag: str = "--output") -> None:
     """For files that are written at the end of a long job: one that exists is a ConfigError."""
     if os.path.lexists(path):  # never raises: where nothing may be looked at, writing says so
@@ -40,11 +49,8 @@ def named_folder(wanted: Path) -> Path:
     with contextlib.suppress(OSError):
         is_empty = wanted.is_dir() and next(wanted.iterdir(), None) is None
     if is_empty:
-        try:
-            with tempfile.TemporaryFile(dir=wanted):
-                return wanted
-        except OSError as error:
-            raise output_error(error, wanted) from error
+        with writing(wanted), tempfile.TemporaryFile(dir=wanted):
+            return wanted
     if os.path.isfile(wanted):  # noqa: PTH113 (as above)
         raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
     return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
@@ -72,10 +78,9 @@ def complete_file(path: Path) -> Iterator[Path]:
     """Lends a temporary name in the same folder; the file gets its own name when the block ends without an error."""
     partial = path.with_name(f".{path.name}.part")
     try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise output_error(error, path) from error
+        with writing(path):
+            yield partial
+            partial.replace(path)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

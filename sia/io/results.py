@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sia.io.output_file import output_error
+from sia.io.output_file import output_error, writing
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
@@ -75,34 +75,43 @@ def number_images(files: Sequence[Path]) -> list[int]:
 
 
 class JsonList:
-    """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it."""
+    """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._end = 1
-        """Where the closing bracket is."""
-        try:
+    Args:
+        path: of the file, which is made.
+        start: what stands before the first object.
+        between: what stands between two.
+        end: what stands after the last.
+        name: that messages have, where it is another.
+    """
+
+    def __init__(
+        self, path: Path, start: bytes = b"[", between: bytes = b",\n", end: bytes = b"]\n", name: Path | None = None
+    ) -> None:
+        self.path, self._name = path, name or path
+        self._between, self._end = between, end
+        self._first = self._place = len(start)
+        """Bytes before the first object, and before the end."""
+        with writing(self._name):
             self._stream = path.open("xb", buffering=0)
-            self._write(b"[]\n")
-        except OSError as error:
-            raise output_error(error, path) from error
+            self._write(start + end)
 
     def extend(self, rows: Sequence[Row]) -> None:
         """Appends rows and hands them to the operating system; an OutputError leaves those before them."""
         if not rows:
             return
-        text = ",\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
-        start = b",\n" if self._end > 1 else b""
+        text = self._between.join(json.dumps(row, allow_nan=False).encode() for row in rows)
+        text = text if self._place == self._first else self._between + text
         try:
-            self._stream.seek(self._end)
-            self._write(start + text + b"]\n")
+            self._stream.seek(self._place)
+            self._write(text + self._end)
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._stream.truncate(self._end)
-                self._stream.seek(self._end)
-                self._write(b"]\n")
-            raise output_error(error, self.path) from error
-        self._end += len(start) + len(text)
+                self._stream.truncate(self._place)
+                self._stream.seek(self._place)
+                self._write(self._end)
+            raise output_error(error, self._name) from error
+        self._place += len(text)
 
     def close(self) -> None:
         """After it nothing can be appended."""
@@ -114,39 +123,26 @@ class JsonList:
             left = left[self._stream.write(left) :]
 
 
-class JsonLines:
-    """Writes one JSON object a line as they come, so that a long run needs no memory and a killed one keeps its rows.
+class JsonLines(JsonList):
+    """One JSON object a line as they come, so that a long run needs no memory and a killed one keeps its rows.
 
     Use as a context manager. The file gets its own name at the end, also after an error: each line is whole.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._partial = path.with_name(f".{path.name}.part")
-        self._good = 0
-        try:
-            self._stream = self._partial.open("wb")
-        except OSError as error:
-            raise output_error(error, path) from error
+        super().__init__(path.with_name(f".{path.name}.part"), b"", b"\n", b"\n", path)
 
     def __enter__(self) -> JsonLines:
         return self
 
     def write(self, row: Row) -> None:
-        """Appends a row and hands it to the operating system; an OutputError leaves those before it."""
-        try:
-            self._stream.write((json.dumps(row, allow_nan=False) + "\n").encode())
-            self._stream.flush()
-            self._good = self._stream.tell()
-        except OSError as error:
-            raise output_error(error, self.path) from error
+        """Appends one row."""
+        self.extend([row])
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # what a full disk refused once, it refuses again
-            self._stream.close()
-        with contextlib.suppress(OSError), self._partial.open("r+b") as stream:
-            stream.truncate(self._good)
-        if self._good:
-            self._partial.replace(self.path)
+            self.close()
+        if self._place:
+            self.path.replace(self._name)
         else:
-            self._partial.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
