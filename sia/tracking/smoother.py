@@ -111,10 +111,10 @@ class Offline(Smoother[T]):
         """One person of a frame, smoothed; none where it isn't there and the gap is too long."""
         places = [(people, rows.get(number)) for people, rows in self._seen]
         present = np.array([row is not None for _, row in places])
-        frames = np.flatnonzero(present)
-        last = frames[max(np.searchsorted(frames, at, "right") - 1, 0)]  # up to this frame, or else the first
-        first = frames[min(np.searchsorted(frames, at), len(frames) - 1)]  # from this frame on, or else the last
-        near = [people.rows([row]) for people, row in (places[last], places[first])]
+        frames = np.flatnonzero(present).tolist()
+        last = max((t for t in frames if t <= at), default=frames[0])
+        first = min((t for t in frames if t >= at), default=frames[-1])
+        near = [people.rows([rows[number]]) for people, rows in (self._seen[last], self._seen[first])]
         blank = np.zeros((near[0].keypoints.shape[1] + 2, 2))
         points = np.stack([blank if row is None else _with_boxes(people)[row] for people, row in places])
         smooth, interpolated = smooth_track(points, present, _size(near[0].boxes[0]), self.window, self.gap)
