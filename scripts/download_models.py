@@ -17,8 +17,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
-from sia.description.keys import read_key
 from sia.errors import ConfigError, exit_status
+from sia.io.secrets import read_key
 from utils.hub.model_registry import MODELS, PublishedModel, find_model
 from utils.hub.model_store import ModelStore
 

@@ -14,12 +14,11 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from sia.description.keys import read_key
 from sia.errors import DataError
 from sia.io.first_edition import LOSSES
 from sia.io.input_file import check_input_file
 from sia.io.output_file import write_text
-from sia.io.secrets import mask
+from sia.io.secrets import mask, read_key
 
 PLAIN_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""

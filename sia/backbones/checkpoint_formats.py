@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +33,16 @@ class BackboneFile(NamedTuple):
     colours: Colours | None  # the normalisation that the weights were trained on, where the format tells
     grid: tuple[int, int] | None = None  # (h, w) of the learned positions, where the file tells
 
+    @property
+    def width(self) -> int:
+        """Of a token."""
+        return int(self.weights["blocks.0.norm1.weight"].shape[0])
+
+    @property
+    def patch(self) -> int:
+        """Pixels of a side of one."""
+        return int(self.weights["patch_embed.proj.weight"].shape[-1])
+
 
 class Layout(NamedTuple):
     """How one publisher names the parts."""
@@ -44,39 +54,27 @@ class Layout(NamedTuple):
     colours: Colours | None
 
 
-_HF_EMBEDDINGS: Renames = (
+_HF: Renames = (
     (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
     (r"^embeddings\.class_embedding$", "cls_token"),
     (r"^embeddings\.register_tokens$", "reg_token"),
-    (r"^embeddings\.position_embeddings$", "pos_embed"),
-    (r"^embeddings\.position_embedding\.weight$", "pos_embed"),
+    (r"^embeddings\.(position_embeddings|position_embedding\.weight)$", "pos_embed"),
     (r"^embeddings\.patch_embeddings?(\.projection)?\.", "patch_embed.proj."),
     (r"^(post_)?layernorm\.", "norm."),
     (r"^pre_layrnorm\.", "norm_pre."),
-)
-_HF_BLOCK: Renames = (
     (r"^(encoder\.)?layers?\.", "blocks."),
     (r"\.attention\.attention\.(q|k|v)(uery|ey|alue)\.", r".attn.\1."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
     (r"\.(self_attn|attention)\.([qkv])_proj\.", r".attn.\2."),
-    (r"\.(self_attn\.out|attention\.o)_proj\.", ".attn.proj."),
+    (r"\.(attention\.output\.dense|self_attn\.out_proj|attention\.o_proj)\.", ".attn.proj."),
     (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
     (r"\.layernorm_before\.", ".norm1."),
     (r"\.layernorm_after\.", ".norm2."),
     (r"\.layer_norm([12])\.", r".norm\1."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."),
-    (r"(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
-    (r"\.mlp\.weights_in\.", ".mlp.fc1."),
-    (r"\.mlp\.weights_out\.", ".mlp.fc2."),
+    (r"\.(intermediate\.dense|mlp\.weights_in|mlp\.up_proj)\.", ".mlp.fc1."),
+    (r"(blocks\.\d+)\.(output\.dense|mlp\.weights_out|mlp\.down_proj)\.", r"\1.mlp.fc2."),
 )
 # A gated MLP calls its gate fc1_g and its value fc1_x in timm; an ungated one has fc1 alone.
-_DINOV3_MLP: Renames = ((r"\.mlp\.up_proj\.", ".mlp.fc1."), (r"\.mlp\.down_proj\.", ".mlp.fc2."))
-_DINOV3_GATED: Renames = (
-    (r"\.mlp\.gate_proj\.", ".mlp.fc1_g."),
-    (r"\.mlp\.up_proj\.", ".mlp.fc1_x."),
-    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
-    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
-)
+_GATED: Renames = ((r"\.mlp\.(gate_proj|w1)\.", ".mlp.fc1_g."), (r"\.mlp\.(up_proj|w2)\.", ".mlp.fc1_x."))
 _OPENAI: Renames = (
     (r"^class_embedding$", "cls_token"),
     (r"^positional_embedding$", "pos_embed"),
@@ -98,56 +96,27 @@ _TIMM: Renames = (
     (r"\.mlp\.w3\.", ".mlp.fc2."),
 )
 _MMPRETRAIN: Renames = (
+    (r"^storage_tokens$", "reg_token"),
     (r"^patch_embed\.projection\.", "patch_embed.proj."),
     (r"^layers\.", "blocks."),
     (r"^ln1\.", "norm."),
     (r"\.ln([12])\.", r".norm\1."),
-    (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
-    (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
-)
-_SAPIENS2: Renames = (
-    (r"^storage_tokens$", "reg_token"),
-    (r"^patch_embed\.projection\.", "patch_embed.proj."),
-    (r"^ln1\.", "norm."),
-    (r"\.ln([12])\.", r".norm\1."),
     (r"\.attn\.w([qkv])\.", r".attn.\1_proj."),
     (r"\.attn\.gamma\.weight$", ".gamma_1"),
-    (r"\.ffn\.w12\.", ".mlp.fc1."),
-    (r"\.ffn\.w3\.", ".mlp.fc2."),
+    (r"\.ffn\.(layers\.0\.0|w12)\.", ".mlp.fc1."),
+    (r"\.ffn\.(layers\.1|w3)\.", ".mlp.fc2."),
 )
+_HF_PATCHES = "embeddings.patch_embeddings.projection.weight"
+_MM_PATCHES = "patch_embed.projection.weight"
 _LAYOUTS = (
     Layout("timm", "patch_embed.proj.weight", "blocks.0.norm1.weight", _TIMM, None),
     Layout("timm", "patch_embed.proj.weight", "blocks.0.0.norm1.weight", _TIMM, None),
-    Layout(
-        "HF DINOv2",
-        "embeddings.patch_embeddings.projection.weight",
-        "encoder.layer.0.layer_scale1.lambda1",
-        _HF_EMBEDDINGS + _HF_BLOCK,
-        IMAGENET,
-    ),
-    Layout(
-        "HF DINOv3",
-        "embeddings.patch_embeddings.weight",
-        "layer.0.attention.q_proj.weight",
-        _HF_EMBEDDINGS + _HF_BLOCK + _DINOV3_MLP,
-        IMAGENET,
-    ),
-    Layout(
-        "HF CLIP",
-        "embeddings.patch_embedding.weight",
-        "encoder.layers.0.self_attn.q_proj.weight",
-        _HF_EMBEDDINGS + _HF_BLOCK,
-        CLIP,
-    ),
-    Layout(
-        "HF ViT",
-        "embeddings.patch_embeddings.projection.weight",
-        "encoder.layer.0.layernorm_before.weight",
-        _HF_EMBEDDINGS + _HF_BLOCK,
-        None,
-    ),
-    Layout("Sapiens", "patch_embed.projection.weight", "layers.0.ln1.weight", _MMPRETRAIN, IMAGENET),
-    Layout("Sapiens2", "patch_embed.projection.weight", "blocks.0.attn.wq.weight", _SAPIENS2, IMAGENET),
+    Layout("HF DINOv2", _HF_PATCHES, "encoder.layer.0.layer_scale1.lambda1", _HF, IMAGENET),
+    Layout("HF DINOv3", "embeddings.patch_embeddings.weight", "layer.0.attention.q_proj.weight", _HF, IMAGENET),
+    Layout("HF CLIP", "embeddings.patch_embedding.weight", "encoder.layers.0.self_attn.q_proj.weight", _HF, CLIP),
+    Layout("HF ViT", _HF_PATCHES, "encoder.layer.0.layernorm_before.weight", _HF, None),
+    Layout("Sapiens", _MM_PATCHES, "layers.0.ln1.weight", _MMPRETRAIN, IMAGENET),
+    Layout("Sapiens2", _MM_PATCHES, "blocks.0.attn.wq.weight", _MMPRETRAIN, IMAGENET),
     Layout("OpenAI CLIP", "conv1.weight", "transformer.resblocks.0.ln_1.weight", _OPENAI, CLIP),
 )
 _WRAPPERS = ("weights", "model_ema", "model", "state_dict", "teacher", "student", "target_encoder", "encoder", "module")
@@ -186,7 +155,7 @@ def odd_shapes() -> Iterator[None]:
 
 def _recognise(tensors: dict[str, Tensor]) -> BackboneFile:
     for layout in _LAYOUTS:
-        prefixes = [key.removesuffix(layout.anchor) for key in tensors if _ends_with(key, layout.anchor)]
+        prefixes = [key.removesuffix(layout.anchor) for key in tensors if f".{key}".endswith(f".{layout.anchor}")]
         prefixes = [prefix for prefix in prefixes if prefix + layout.marker in tensors]
         if prefixes:  # a training checkpoint of DINO holds student and teacher: the teacher is what is published
             prefix = min(prefixes, key=lambda p: ("teacher" not in p, len(p)))
@@ -197,10 +166,6 @@ def _recognise(tensors: dict[str, Tensor]) -> BackboneFile:
         "timm, MAE, DINO, Hugging Face's DINOv2, DINOv3, CLIP, ViT or ViT-MAE, OpenAI's CLIP, ViCLIP, Sapiens or "
         "Sapiens2"
     )
-
-
-def _ends_with(key: str, name: str) -> bool:
-    return key == name or key.endswith("." + name)
 
 
 def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -214,7 +179,7 @@ def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def _convert(layout: Layout, tensors: dict[str, Tensor], prefix: str) -> BackboneFile:
     weights, ignored = {}, []
     gated = any(re.search(r"\.mlp\.(gate_proj|w1)\.", key) for key in tensors)
-    renames = (_DINOV3_GATED if gated else ()) + layout.renames
+    renames = (_GATED if gated else ()) + layout.renames
     for key, value in tensors.items():
         name = key.removeprefix(prefix)
         if not key.startswith(prefix) or _NOT_BACKBONE.search(name):
@@ -263,26 +228,22 @@ def _viclip(file: BackboneFile, temporal: Tensor | None) -> BackboneFile:
 
 
 def _timm_family(file: BackboneFile, tensors: dict[str, Tensor], prefix: str) -> BackboneFile:
-    rules: tuple[tuple[str, Callable[[], bool]], ...] = (
-        ("MAE", lambda: prefix + "decoder_pos_embed" in tensors or _sine_positions(file.weights)),
-        ("DINOv3", lambda: prefix + "storage_tokens" in tensors),
-        ("DINOv2", lambda: prefix + "register_tokens" in tensors or f"{prefix}mask_token" in tensors),
-        ("DINO", lambda: "teacher" in prefix or any("head.last_layer" in key for key in tensors)),
-    )
     own = prefix.removesuffix("vit.")
     if prefix.endswith("vit.") and {own + "mean", own + "std", own + "grid"} <= tensors.keys():
         mean, std = ([float(v) for v in tensors[own + key].flatten()] for key in ("mean", "std"))
         height, width = (int(v) for v in tensors[own + "grid"])
         ignored = [key for key in file.ignored if key.removeprefix(own) not in ("mean", "std", "grid", "native_side")]
         return BackboneFile("SIA Pose", file.weights, ignored, (tuple(mean), tuple(std)), (height, width))
-    name = next((name for name, applies in rules if applies()), None)
+    positions = file.weights.get("pos_embed")  # those of MAE are fixed: that of the class token is exactly zero
+    is_sine = positions is not None and "cls_token" in file.weights and not positions[0, 0].any()
+    rules = {
+        "MAE": is_sine or prefix + "decoder_pos_embed" in tensors,
+        "DINOv3": prefix + "storage_tokens" in tensors,
+        "DINOv2": prefix + "register_tokens" in tensors or prefix + "mask_token" in tensors,
+        "DINO": "teacher" in prefix or any("head.last_layer" in key for key in tensors),
+    }
+    name = next((name for name, applies in rules.items() if applies), None)
     return file if name is None else file._replace(format=name, colours=IMAGENET)
-
-
-def _sine_positions(weights: dict[str, Tensor]) -> bool:
-    """MAE's fixed positions: that of the class token is exactly zero."""
-    positions = weights.get("pos_embed")
-    return positions is not None and "cls_token" in weights and not positions[0, 0].any()
 
 
 def _merge_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,15 +22,8 @@ from sia.errors import WeightsError
 from sia.sia_vision import Backbone
 
 _WIDTH_NAMES = {
-    192: "tiny",
-    384: "small",
-    768: "base",
-    1024: "large",
-    1280: "huge",
-    1536: "giant",
-    2432: "5b",
-    4096: "7b",
-}
+    192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant", 2432: "5b", 4096: "7b",
+}  # fmt: skip
 # The first that fits is taken. Nothing in CLIP's weights tells QuickGELU from GELU: OpenAI and ViCLIP use the former.
 _NAMES = (
     "vit_{width}_patch{patch}_224",
@@ -53,19 +46,16 @@ class Fit(NamedTuple):
     """A file's weights in a backbone's own names, and what doesn't fit."""
 
     weights: dict[str, Tensor]
-    missing: list[str]
-    unexpected: list[str]
-    misshapen: list[str]
+    misfits: dict[str, list[str]]
 
     @property
     def complete(self) -> bool:
         """Whether every key fits."""
-        return not (self.missing or self.unexpected or self.misshapen)
+        return not any(self.misfits.values())
 
     def problems(self) -> str:
         """The keys that don't fit: how many, and the first five of each kind."""
-        kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.misshapen))
-        return "; ".join(f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in kinds if keys)
+        return "; ".join(f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in self.misfits.items() if keys)
 
 
 def load_backbone_weights(backbone: Backbone, state: Mapping[str, Any]) -> str:
@@ -142,7 +132,7 @@ def _architecture(file: BackboneFile) -> str | None:
 
 def _candidates(file: BackboneFile) -> Iterator[str]:
     with odd_shapes():
-        width, patch = _width(file), _patch(file)
+        width, patch = file.width, file.patch
     if file.format == "Sapiens":
         yield from (name for name in SAPIENS if SAPIENS[name]["embed_dim"] == width)
     yield from (SIZES[size] for size in OWN if OWN[size]["embed_dim"] == width)
@@ -158,14 +148,10 @@ def _fit(file: BackboneFile, backbone: Backbone) -> Fit:
         weights = _adapt_names(dict(file.weights), target)
         if "pos_embed" in weights and "pos_embed" in target:
             weights = _adapt_positions(weights, file.grid, backbone)
-    misshapen = [
-        f"{key}: {_shape(weights[key])}, not {_shape(target[key])}"
-        for key in weights
-        if key in target and weights[key].shape != target[key].shape
-    ]
-    return Fit(
-        weights, [key for key in target if key not in weights], [k for k in weights if k not in target], misshapen
-    )
+    missing, unexpected = ([key for key in a if key not in b] for a, b in ((target, weights), (weights, target)))
+    wrong = [key for key in weights if key in target and weights[key].shape != target[key].shape]
+    misshapen = [f"{key}: {_shape(weights[key])}, not {_shape(target[key])}" for key in wrong]
+    return Fit(weights, {"missing": missing, "unexpected": unexpected, "of another shape": misshapen})
 
 
 def _adapt_names(weights: dict[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,19 +200,11 @@ def _split_positions(length: int, prefix: int, grid: tuple[int, int] | None) -> 
     raise WeightsError(f"pos_embed holds {length} positions: no square grid, with or without {prefix} prefix tokens")
 
 
-def _width(file: BackboneFile) -> int:
-    return int(file.weights["blocks.0.norm1.weight"].shape[0])
-
-
-def _patch(file: BackboneFile) -> int:
-    return int(file.weights["patch_embed.proj.weight"].shape[-1])
-
-
 def _describe(file: BackboneFile) -> str:
     blocks = {match[1] for key in file.weights if (match := re.match(r"blocks\.(\d+)\.", key))}
     registers = file.weights["reg_token"].shape[1] if "reg_token" in file.weights else 0
-    patch = "a convolution stem" if "patch_embed.to8.0.0.weight" in file.weights else f"patch {_patch(file)}"
-    return f"{file.format}: a ViT of width {_width(file)}, {len(blocks)} blocks, {patch}, {registers} registers"
+    patch = "a convolution stem" if "patch_embed.to8.0.0.weight" in file.weights else f"patch {file.patch}"
+    return f"{file.format}: a ViT of width {file.width}, {len(blocks)} blocks, {patch}, {registers} registers"
 
 
 def _misfit_message(file: BackboneFile, fit: Fit, backbone: Backbone) -> str:

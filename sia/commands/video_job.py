@@ -23,9 +23,8 @@ from sia.io.secrets import mask
 from sia.runtimes.predictor import Predictor
 from sia.tracking.smoother import Smoother, make_smoother
 from sia.tracking.tracker import TrackedPeople, Tracker, untracked
-from sia.video.decord_reader import DecordReader
 from sia.video.info import Frame
-from sia.video.reader import VideoReader, open_reader
+from sia.video.reader import DecordReader, VideoReader, open_reader
 from sia.video.source import is_address
 from sia.video.writer import VideoWriter
 

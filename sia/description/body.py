@@ -45,7 +45,10 @@ class Body:
         self._points = keypoints
         self._found = (confidences >= threshold) & np.isfinite(keypoints).all(-1)
         sides = np.maximum(box[2:] - box[:2], 1.0)
-        self._errors = _expected_errors(skeleton, float(sides.prod()), confidences, variances)
+        tolerance = 2 * np.asarray(skeleton.sigmas) * math.sqrt(AREA_OF_BOX * float(sides.prod()))
+        off = np.sqrt(-np.log(np.clip(confidences, 1e-3, 1.0)))  # of x and of y each: 2 axes share the squared distance
+        guessed = tolerance * np.maximum(off, _LEAST_ERROR)  # the error at which OKS would be the confidence
+        self._errors = np.where(np.isfinite(variances), np.sqrt(np.maximum(variances, 0)), guessed)
         self.trunk = self._trunk_length(float(sides.max()))
 
     @property
@@ -80,14 +83,6 @@ class Body:
             return 0.3 * side
         length = float(np.linalg.norm(self.middle(shoulders) - self.middle(hips)))
         return max(length, 0.15 * side)
-
-
-def _expected_errors(skeleton: Skeleton, box_area: float, confidences: Floats, variances: Floats) -> Floats:
-    """(K,) pixels: the variance where it is known, else the error at which OKS would be the confidence."""
-    tolerance = 2 * np.asarray(skeleton.sigmas) * math.sqrt(AREA_OF_BOX * box_area)
-    off = np.sqrt(-np.log(np.clip(confidences, 1e-3, 1.0)))  # of x and of y each: 2 axes share the squared distance
-    guessed = tolerance * np.maximum(off, _LEAST_ERROR)
-    return np.where(np.isfinite(variances), np.sqrt(np.maximum(variances, 0)), guessed)
 
 
 def probability(margin: float, error: float) -> float:

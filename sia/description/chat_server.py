@@ -10,10 +10,11 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from sia.description.keys import read_key
+import msgspec
+
 from sia.description.language_model import SCHEMA, TOKENS, LanguageModelError, Message
 from sia.description.llm_flags import KEY
-from sia.io.secrets import mask
+from sia.io.secrets import mask, read_key
 
 TIMEOUT = 120.0
 """Seconds that one answer may take."""
@@ -81,22 +82,20 @@ class ChatServer:
         if self._structured:
             schema = {"name": "description", "strict": True, "schema": SCHEMA}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        request = urllib.request.Request(self._address, json.dumps(body).encode(), method="POST")
-        request.add_header("Content-Type", "application/json")
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self._address, json.dumps(body).encode(), headers, method="POST")
         if key := read_key(KEY):
             request.add_unredirected_header("Authorization", f"Bearer {key}")
         end = time.monotonic() + self._timeout
         with self._opener.open(request, timeout=self._timeout) as response:
             return _read(response, end)
 
-    def _content(self, body: bytes) -> str:
+    @staticmethod
+    def _content(body: bytes) -> str:
         try:
-            content = json.loads(body)["choices"][0]["message"]["content"]
+            return msgspec.convert(json.loads(body)["choices"][0]["message"]["content"], str)
         except (ValueError, LookupError, TypeError, RecursionError):
-            raise ValueError("what it answers is no chat completion") from None
-        if not isinstance(content, str):
-            raise ValueError("what it answers has no text")
-        return content
+            raise ValueError("what it answers is no chat completion, or has no text") from None
 
 
 def _read(response: http.client.HTTPResponse, end: float) -> bytes:

@@ -7,7 +7,7 @@ in the image, so that angles are projected ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -53,24 +53,15 @@ def measure(body: Body, person: int) -> list[Fact]:
         person: number in the image, from 1 on; begins every id.
     """
     facts = [*_whole(body), *_angles(body), *_directions(body), *_relations(body), *_contacts(body), *_symmetry(body)]
-    named = [_fact(person, *entry) for entry in facts]
-    return [fact for fact in named if fact.confidence >= 0.5]
+    return [fact for entry in facts if (fact := _fact(person, entry)).confidence >= 0.5]
 
 
 _Entry = tuple[str, str, str, Value, str, float, tuple[str, ...]]
 """Kind, subject, object, value, unit, confidence, joints."""
 
 
-def _fact(
-    person: int,
-    kind: str,
-    subject: str,
-    other: str,
-    value: Value,
-    unit: str,
-    confidence: float,
-    joints: tuple[str, ...],
-) -> Fact:
+def _fact(person: int, entry: _Entry) -> Fact:
+    kind, subject, other, value, unit, confidence, joints = entry
     parts = [f"p{person}", kind, *(part.replace(" ", "_") for part in (subject, other) if part)]
     return Fact(".".join(parts), kind, subject, other, value, unit, round(confidence, 3), joints)
 
@@ -93,20 +84,22 @@ def _whole(body: Body) -> Iterator[_Entry]:
 
 
 def _angles(body: Body) -> Iterator[_Entry]:
-    for part, chain in ANGLES.items():
+    for subject, names in _chains(ANGLES):
+        if (measured := _angle(body, names)) is None:
+            continue
+        angle, error = measured
+        yield "angle", subject, "", round(angle), "degrees", 2 * probability(_ANGLE_ERROR, error) - 1, names
+        if angle >= STRAIGHT:
+            yield "bend", subject, "", "straight", "word", probability(angle - STRAIGHT + 10, error), names
+        elif angle <= BENT:
+            yield "bend", subject, "", "bent", "word", probability(BENT - angle + 10, error), names
+
+
+def _chains(table: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What each entry is called on either side, and the names of its keypoints."""
+    for part, chain in table.items():
         for side in SIDES:
-            names = tuple(f"{side}_{name}" for name in chain)
-            measured = _angle(body, names)
-            if measured is None:
-                continue
-            angle, error = measured
-            subject = f"{side} {part}"
-            sure = 2 * probability(_ANGLE_ERROR, error) - 1
-            yield "angle", subject, "", round(angle), "degrees", sure, names
-            if angle >= STRAIGHT or angle <= BENT:
-                label = "straight" if angle >= STRAIGHT else "bent"
-                margin = angle - STRAIGHT if angle >= STRAIGHT else BENT - angle
-                yield "bend", subject, "", label, "word", probability(margin + 10, error), names
+            yield f"{side} {part}", tuple(f"{side}_{name}" for name in chain)
 
 
 def _angle(body: Body, names: tuple[str, ...]) -> tuple[float, float] | None:
@@ -124,21 +117,19 @@ def _angle(body: Body, names: tuple[str, ...]) -> tuple[float, float] | None:
 
 
 def _directions(body: Body) -> Iterator[_Entry]:
-    for limb, ends in LIMBS.items():
-        for side in SIDES:
-            names = tuple(f"{side}_{name}" for name in ends)
-            if not body.has(*names):
-                continue
-            way = body.point(names[1]) - body.point(names[0])
-            length = float(np.linalg.norm(way))
-            if length < _SHORT * body.trunk:
-                continue
-            turn = math.degrees(math.atan2(way[1], way[0])) % 360
-            sector = round(turn / 45) % 8
-            off = abs((turn - 45 * sector + 180) % 360 - 180)
-            error = math.degrees(body.error(*names) / length)
-            sure = probability(22.5 - off, error) + probability(22.5 + off, error) - 1
-            yield "direction", f"{side} {limb}", "", DIRECTIONS[sector], "word", sure, names
+    for subject, names in _chains(LIMBS):
+        if not body.has(*names):
+            continue
+        way = body.point(names[1]) - body.point(names[0])
+        length = float(np.linalg.norm(way))
+        if length < _SHORT * body.trunk:
+            continue
+        turn = math.degrees(math.atan2(way[1], way[0])) % 360
+        sector = round(turn / 45) % 8
+        off = abs((turn - 45 * sector + 180) % 360 - 180)
+        error = math.degrees(body.error(*names) / length)
+        sure = probability(22.5 - off, error) + probability(22.5 + off, error) - 1
+        yield "direction", subject, "", DIRECTIONS[sector], "word", sure, names
 
 
 def _relations(body: Body) -> Iterator[_Entry]:
@@ -172,15 +163,8 @@ def _contacts(body: Body) -> Iterator[_Entry]:
         apart = float(np.linalg.norm(body.point(names[0]) - body.point(names[1])))
         if apart < _NEAR * body.trunk:
             sure = probability(1.3 * _NEAR * body.trunk - apart, body.error(*names))
-            yield (
-                "close",
-                spoken(names[0]),
-                spoken(names[1]),
-                round(apart / body.trunk, 2),
-                "trunk lengths",
-                sure,
-                names,
-            )
+            share = round(apart / body.trunk, 2)
+            yield "close", spoken(names[0]), spoken(names[1]), share, "trunk lengths", sure, names
 
 
 def _symmetry(body: Body) -> Iterator[_Entry]:
@@ -189,10 +173,8 @@ def _symmetry(body: Body) -> Iterator[_Entry]:
         left, right = (_angle(body, chain) for chain in chains)
         if left is not None and right is not None and abs(left[0] - right[0]) <= _LIKE:
             margin = 1.5 * _LIKE - abs(left[0] - right[0])
-            yield (
-                "symmetric", group, "", "symmetric", "word",
-                probability(margin, math.hypot(left[1], right[1])), chains[0] + chains[1],
-            )  # fmt: skip
+            sure = probability(margin, math.hypot(left[1], right[1]))
+            yield "symmetric", group, "", "symmetric", "word", sure, chains[0] + chains[1]
     shoulders = ("left_shoulder", "right_shoulder")
     if body.has(*shoulders):
         way = body.point(shoulders[1]) - body.point(shoulders[0])

@@ -6,6 +6,7 @@ Whatever is not in the vocabulary can't be checked against a fact, and so can't 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SIDED = {
@@ -41,12 +42,28 @@ _WORDS = (
 _NUMBERS = {"no": 0, **{word: number for number, word in enumerate(_WORDS)}}
 _FILLERS = (
     "the", "a", "an", "is", "are", "and", "while", "with", "at", "in", "of", "to", "by", "also", "both", "angle",
-    "degrees", "degree", "image", "image", "projected", "keypoints", "keypoint", "view", "its", "their", ",", ".",
-    ";", ":", "(", ")", "-",
+    "degrees", "degree", "image", "projected", "keypoints", "keypoint", "view", "its", "their", ",", ".", ";", ":",
+    "(", ")", "-",
 )  # fmt: skip
-_POINTS = frozenset(("points", "pointing", "point"))
 _WAYS = {"up": "up", "upwards": "up", "upward": "up", "down": "down", "downwards": "down", "downward": "down"}
-_LONGEST = 5
+
+
+def _any_of(phrases: Iterable[str]) -> str:
+    """A pattern for whole phrases, the longest first."""
+    return f"(?:{'|'.join(map(re.escape, sorted(phrases, key=len, reverse=True)))})(?!\\S)"
+
+
+_PART = _any_of([*SIDED, *_PLURALS, *_MIDDLE])
+_WAY = rf"{_any_of([*_WAYS, 'and', 'to', 'the'])}|(?:left|right)(?!\S|\ {_PART})"
+_PIECE = re.compile(
+    rf"""(?P<phrase>{_any_of([*_LABELS, *_RELATIONS])})
+    | (?P<points>point|points|pointing)(?P<ways>(?:\ (?:{_WAY}))*)(?!\S)
+    | (?:(?P<sides>left\ and\ right|right\ and\ left|left|right)\ )?(?P<part>{_PART})
+      (?:(?<=person)\ (?P<person>\d+)(?!\S))?
+    | (?P<number>{_any_of(_NUMBERS)}|-?\d+(?:\.\d+)?)(?=(?:(?:\ -)?\ (?P<unit>degree|keypoint)s?(?!\S))?)
+    | (?P<filler>{_any_of(_FILLERS)})""",
+    re.VERBOSE,
+)
 
 
 class Unreadable(Exception):
@@ -57,20 +74,18 @@ class Item(NamedTuple):
     """A piece of a sentence that says something.
 
     Attributes:
-        kind: ``mention``, ``number``, ``label``, ``relation`` or ``direction``.
+        fact: kind of fact that it claims; empty for a mention of a part or a person.
         names: of a mention: the parts, such as ``left wrist``; a plural without sides also has its own name first.
-        value: of a number; or the number of a person that is mentioned.
-        word: of a label or a direction, its value; of a number, what it counts: ``degrees``, ``keypoints`` or nothing.
-        fact: kind of fact that a label or a relation claims.
+        value: of a label, a direction or a number; of a mention, the number of a person.
         inverse: whether a relation's subject and object trade places.
+        unit: of a number: ``degrees``, ``keypoints`` or nothing.
     """
 
-    kind: str
-    names: tuple[str, ...] = ()
-    value: float | None = None
-    word: str = ""
     fact: str = ""
+    names: tuple[str, ...] = ()
+    value: str | float | None = None
     inverse: bool = False
+    unit: str = ""
 
 
 def read(text: str) -> list[Item]:
@@ -82,96 +97,48 @@ def read(text: str) -> list[Item]:
     lowered = text.lower().replace("°", " degrees").replace("’", "'").replace("–", "-")
     if not lowered.isascii():
         raise Unreadable("it has characters that can't be checked")
-    tokens = re.findall(r"(?<![\w.])-\d+(?:\.\d+)?|\d+(?:\.\d+)?|[a-z]+|[^\sa-z\d]", lowered)
-    items: list[Item] = []
-    at = 0
-    while at < len(tokens):
-        item, used = _next(tokens, at)
-        items += [item] if item is not None else []
-        at += used
+    rest = " ".join(re.findall(r"(?<![\w.])-\d+(?:\.\d+)?|\d+(?:\.\d+)?|[a-z]+|[^\sa-z\d]", lowered))
+    items = []
+    while rest:
+        piece = _PIECE.match(rest)
+        if piece is None:
+            word = rest.split()[0]
+            is_side = word in ("left", "right")
+            raise Unreadable(f"'{word}' has no part of the body beside it" if is_side else f"'{word}' is in no fact")
+        if piece["filler"] is None:
+            items.append(_item(piece))
+        rest = rest[piece.end() :].lstrip()
     return items
 
 
-def _next(tokens: list[str], at: int) -> tuple[Item | None, int]:
-    """The item that begins here, if any, and how many tokens it takes."""
-    for length in range(min(_LONGEST, len(tokens) - at), 0, -1):
-        phrase = " ".join(tokens[at : at + length])
-        if phrase in _LABELS:
-            kind, value = _LABELS[phrase]
-            return Item("label", word=value, fact=kind), length
+def _item(piece: re.Match[str]) -> Item:
+    if phrase := piece["phrase"]:
         if phrase in _RELATIONS:
-            kind, inverse = _RELATIONS[phrase]
-            return Item("relation", fact=kind, inverse=inverse), length
-    word = tokens[at]
-    if word in _POINTS:
-        return _direction(tokens, at)
-    mention = _mention(tokens, at)
-    if mention is not None:
-        return mention
-    if word in _NUMBERS or re.fullmatch(r"-?\d+(\.\d+)?", word):
-        number = float(_NUMBERS.get(word, word))
-        after = next((token for token in tokens[at + 1 : at + 3] if token != "-"), "")
-        unit = {"degree": "degrees", "keypoint": "keypoints"}.get(after, after)
-        return Item("number", value=number, word=unit if unit in ("degrees", "keypoints") else ""), 1
-    if word in _FILLERS:
-        return None, 1
-    raise Unreadable(f"'{word}' is in no fact")
+            fact, inverse = _RELATIONS[phrase]
+            return Item(fact, inverse=inverse)
+        fact, value = _LABELS[phrase]
+        return Item(fact, value=value)
+    if piece["points"]:
+        ways = [_WAYS.get(way, way) for way in piece["ways"].split() if way not in ("and", "to", "the")]
+        if not ways:
+            raise Unreadable(f"'{piece['points']}' has no direction")
+        return Item("direction", value=" and ".join(ways))
+    if piece["part"]:
+        return _mention(piece["sides"], piece["part"], piece["person"])
+    number, unit = piece["number"], f"{piece['unit']}s" if piece["unit"] else ""
+    return Item("seen" if unit == "keypoints" else "angle", value=float(_NUMBERS.get(number, number)), unit=unit)
 
 
-def _mention(tokens: list[str], at: int) -> tuple[Item, int] | None:
+def _mention(sides: str | None, part: str, person: str | None) -> Item:
     """``left wrist``, ``left and right wrist``, ``wrists``, ``face``, ``person 2``."""
-    sides = _sides(tokens, at)
-    part, length = _part(tokens, at + (2 * len(sides) - 1 if sides else 0))
-    if sides and part is None:
-        raise Unreadable(f"'{tokens[at]}' has no part of the body beside it")
-    if part is None:
-        return None
-    used = length + (2 * len(sides) - 1 if sides else 0)
-    single = _PLURALS.get(part, part)
+    name = SIDED.get(_PLURALS.get(part, part))
     if sides:
-        if single not in SIDED:
+        if name is None:
             raise Unreadable(f"'{part}' has no side")
-        return Item("mention", tuple(f"{side} {SIDED[single]}" for side in sides)), used
-    if part == "person":
-        return _person(tokens, at)
-    if part in _MIDDLE:
-        return Item("mention", (_MIDDLE[part],)), used
+        both = ("left", "right") if "and" in sides else (sides,)
+        return Item(names=tuple(f"{side} {name}" for side in both))
+    if name is None:
+        return Item(names=(_MIDDLE[part],), value=None if person is None else float(person))
     if part not in _PLURALS:
         raise Unreadable(f"it doesn't say which {part}")
-    name = SIDED[single]
-    return Item("mention", (f"{name}s", f"left {name}", f"right {name}")), used
-
-
-def _sides(tokens: list[str], at: int) -> list[str]:
-    if tokens[at] not in ("left", "right"):
-        return []
-    both = tokens[at : at + 3] in (["left", "and", "right"], ["right", "and", "left"])
-    return ["left", "right"] if both else [tokens[at]]
-
-
-def _part(tokens: list[str], at: int) -> tuple[str | None, int]:
-    """A part of the body and the tokens that it takes."""
-    pair = " ".join(tokens[at : at + 2])
-    for phrase, length in ((pair, 2), (tokens[at] if at < len(tokens) else "", 1)):
-        if phrase in SIDED or phrase in _PLURALS or phrase in _MIDDLE:
-            return phrase, length
-    return None, 0
-
-
-def _person(tokens: list[str], at: int) -> tuple[Item, int]:
-    number = tokens[at + 1] if at + 1 < len(tokens) and tokens[at + 1].isdecimal() else None
-    return Item("mention", ("person",), float(number) if number else None), 2 if number else 1
-
-
-def _direction(tokens: list[str], at: int) -> tuple[Item, int]:
-    """``points down and to the left``, up to the first word that belongs to no direction."""
-    ways: list[str] = []
-    end = at + 1
-    while end < len(tokens) and tokens[end] in (*_WAYS, "left", "right", "and", "to", "the"):
-        if tokens[end] in ("left", "right") and _part(tokens, end + 1)[0] is not None:
-            break  # the side of the next part of the body
-        ways += [_WAYS.get(tokens[end], tokens[end])] if tokens[end] not in ("and", "to", "the") else []
-        end += 1
-    if not ways:
-        raise Unreadable(f"'{tokens[at]}' has no direction")
-    return Item("direction", word=" and ".join(ways), fact="direction"), end - at
+    return Item(names=(f"{name}s", f"left {name}", f"right {name}"))

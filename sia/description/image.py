@@ -58,29 +58,16 @@ def describe_image(
     Returns:
         A row a person: ``person`` (from 1 on), ``score``, ``bbox``, ``facts``, ``words``.
     """
-    unknown = np.full(people.confidences.shape, np.nan)
-    errors = unknown if variances is None else variances
+    errors = np.full(people.confidences.shape, np.nan) if variances is None else variances
+    parts = (part.astype(np.float64) for part in (people.boxes, people.keypoints, people.confidences))
     rows = []
-    for index in range(len(people)):
-        parts = (people.boxes, people.keypoints, people.confidences)
-        box, points, confidences = (np.asarray(part[index], dtype=np.float64) for part in parts)
-        body = Body(skeleton, box, points, confidences, errors[index], threshold)
-        facts = measure(body, index + 1)
-        rows.append(
-            {
-                "person": index + 1,
-                "score": round(float(people.scores[index]), 4),
-                "bbox": [round(float(value), 2) for value in (*box[:2], *(box[2:] - box[:2]))],
-                "facts": [fact.to_dict() for fact in facts],
-                "words": writer.describe(facts, index + 1).to_dict(),
-            }
-        )
+    for number, (box, points, confidences, error) in enumerate(zip(*parts, errors, strict=True), 1):
+        facts = measure(Body(skeleton, box, points, confidences, error, threshold), number)
+        row: Row = {"person": number, "score": round(float(people.scores[number - 1]), 4)}
+        row["bbox"] = [round(float(value), 2) for value in (*box[:2], *(box[2:] - box[:2]))]
+        row["facts"] = [fact.to_dict() for fact in facts]
+        rows.append({**row, "words": writer.describe(facts, number).to_dict()})
     return rows
-
-
-def text_of(rows: Sequence[Row]) -> str:
-    """A paragraph a person."""
-    return "\n\n".join(row["words"]["text"] for row in rows) + "\n" if rows else "Nobody.\n"
 
 
 def write_words(folder: Path, images: Sequence[Row]) -> list[Path]:
@@ -97,5 +84,6 @@ def write_words(folder: Path, images: Sequence[Row]) -> list[Path]:
     texts.mkdir(exist_ok=True)
     write_json(facts, list(images), indent=1)
     for image in images:
-        write_text(texts / f"{image['name']}.txt", text_of(image["people"]))
+        paragraphs = [row["words"]["text"] for row in image["people"]]
+        write_text(texts / f"{image['name']}.txt", "\n\n".join(paragraphs or ["Nobody."]) + "\n")
     return [facts, texts]

@@ -5,31 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+import msgspec
 
 from sia.description.fact import FLOOR, Fact, Sentence
 from sia.description.sentences import say
 from sia.errors import SiaError
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "sentences": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "fact_ids": {"type": "array", "items": {"type": "string"}},
-                },
-                "required": ["text", "fact_ids"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["sentences"],
-    "additionalProperties": False,
-}
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+_IDS = {"type": "array", "items": {"type": "string"}}
+SCHEMA = _object(sentences={"type": "array", "items": _object(text={"type": "string"}, fact_ids=_IDS)})
 """JSON schema of an answer."""
 
 TOKENS = 700
@@ -86,6 +76,10 @@ class LanguageModel(Protocol):
         """
 
 
+class _Answer(msgspec.Struct):
+    sentences: Annotated[list[Sentence], msgspec.Meta(min_length=1)]
+
+
 class BrokenAnswer(Exception):
     """An answer that is not the JSON that was asked for; the text says what is wrong."""
 
@@ -114,28 +108,12 @@ def read_answer(text: str) -> list[Sentence]:
     Raises:
         BrokenAnswer: there is no JSON of the right form.
     """
-    value = _first_object(text)
-    rows = value.get("sentences")
-    if not isinstance(rows, list) or not rows:
-        raise BrokenAnswer("the JSON has no list of sentences")
-    return [_sentence(row) for row in rows]
-
-
-def _first_object(text: str) -> dict[str, Any]:
     start = text.find("{")
     if start < 0:
         raise BrokenAnswer("there is no JSON in it")
     try:
         value, _ = json.JSONDecoder().raw_decode(text[start:])
-    except (ValueError, RecursionError) as error:
+        answer = msgspec.convert(value, _Answer)
+    except (ValueError, RecursionError) as error:  # those of msgspec are ValueErrors
         raise BrokenAnswer(f"the JSON is broken ({error})") from None
-    if not isinstance(value, dict):
-        raise BrokenAnswer("the JSON is no object")
-    return value
-
-
-def _sentence(row: Any) -> Sentence:
-    text, names = (row.get("text"), row.get("fact_ids")) if isinstance(row, dict) else (None, None)
-    if not isinstance(text, str) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise BrokenAnswer("a sentence lacks its text or its list of fact_ids")
-    return Sentence(text.strip(), tuple(names))
+    return [Sentence(sentence.text.strip(), sentence.fact_ids) for sentence in answer.sentences]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from sia.description.fact import FLOOR, Fact, Sentence
 from sia.description.grammar import Item, Unreadable, read
 
 _OF_GROUPS = ("symmetric", "level", "hidden")
 """Kinds of facts about both sides together."""
+_OF_PERSONS = ("posture", "facing", "seen")
+_RELATIONS = ("above", "left_of", "close")
 
 
 def problem_of(sentence: Sentence, facts: Sequence[Fact], person: int) -> str:
@@ -37,98 +40,67 @@ def problem_of(sentence: Sentence, facts: Sequence[Fact], person: int) -> str:
 
 
 def _problems(items: list[Item], cited: Sequence[Fact], person: int) -> Iterator[str]:
-    used: set[int] = set()
+    mentions = [at for at, item in enumerate(items) if not item.fact]
+    used: set[int | None] = set()
     for at, item in enumerate(items):
-        if item.kind == "mention":
-            if item.value is not None and item.value != person:
+        before = max((i for i in mentions if i < at), default=None)
+        after = min((i for i in mentions if i > at), default=None)
+        if not item.fact:
+            if item.value not in (None, person):
                 yield f"it is about person {item.value:g}, not {person}"
-            continue
-        around = _neighbours(items, at)
-        if item.kind == "relation":
-            problem = _check_relation(item, *around, items, cited)
-        else:
-            problem = _check_attribute(item, _subject(item, *around, items), cited)
-        if problem:
-            yield problem
-        used.update(_used(item, around, items))
-    if not any(item.kind != "mention" for item in items):
+        elif item.fact in _RELATIONS:
+            used |= {before, after}
+            if before is None or after is None:
+                yield f"'{item.fact}' lacks one of the parts it compares"
+            else:
+                yield from _wrong_relations(item, items[before], items[after], cited)
+        elif item.fact in _OF_PERSONS:
+            yield from _wrong_attributes(item, ("person",), cited)
+        else:  # about the part before it, else the one after
+            about = after if before is None else before
+            used.add(about)
+            yield from _wrong_attributes(item, () if about is None else _names(items[about], item.fact), cited)
+    if len(mentions) == len(items):
         yield "it says nothing that can be checked"
-    idle = [i for i, item in enumerate(items) if item.kind == "mention" and i not in used and item.names != ("person",)]
-    if idle:
-        yield f"it says nothing of the {items[idle[0]].names[0]} that can be checked"
+    yield from (
+        f"it says nothing of the {items[at].names[0]} that can be checked"
+        for at in mentions
+        if at not in used and items[at].names != ("person",)
+    )
 
 
-def _neighbours(items: list[Item], at: int) -> tuple[int | None, int | None]:
-    """Indices of the nearest mention before and after."""
-    before = next((i for i in range(at - 1, -1, -1) if items[i].kind == "mention"), None)
-    after = next((i for i in range(at + 1, len(items)) if items[i].kind == "mention"), None)
-    return before, after
-
-
-def _subject(item: Item, before: int | None, after: int | None, items: list[Item]) -> Item | None:
-    """What a label, a number or a direction is about: the mention before it, else the one after."""
-    if item.word == "keypoints" or item.fact in ("posture", "facing"):
-        return Item("mention", ("person",))
-    index = before if before is not None else after
-    return None if index is None else items[index]
-
-
-def _used(item: Item, around: tuple[int | None, int | None], items: list[Item]) -> set[int]:
-    """Mentions that this item says something of."""
-    before, after = around
-    if item.kind == "relation":
-        return {index for index in around if index is not None}
-    if item.word == "keypoints" or item.fact in ("posture", "facing"):
-        return set()
-    chosen = before if before is not None else after
-    return set() if chosen is None else {chosen}
-
-
-def _check_attribute(item: Item, subject: Item | None, cited: Sequence[Fact]) -> str:
-    if subject is None:
-        return f"'{_shown(item)}' is about nothing"
-    kind = {"degrees": "angle", "keypoints": "seen", "": "angle"}[item.word] if item.kind == "number" else item.fact
-    if item.kind == "number" and not item.word:
-        return f"{item.value:g} has no unit"
-    for name in _names(subject, kind):
-        fact = next((fact for fact in cited if fact.kind == kind and fact.subject == name), None)
+def _wrong_attributes(item: Item, names: Sequence[str], cited: Sequence[Fact]) -> Iterator[str]:
+    """What the cited facts say otherwise, or not at all, of a label, a number or a direction of these parts."""
+    shown = f"{item.value:g}" if isinstance(item.value, float) else item.value
+    if not names:
+        yield f"'{shown}' is about nothing"
+    if item.fact == "angle" and not item.unit:
+        yield f"{shown} has no unit"
+    for name in names:
+        fact = next((fact for fact in cited if (fact.kind, fact.subject) == (item.fact, name)), None)
         if fact is None:
-            return f"no cited fact says that the {name} is '{_shown(item)}'"
-        if fact.value != (item.value if item.kind == "number" else item.word):
-            return f"the {name} is '{fact.value}', not '{_shown(item)}'"
-    return ""
+            yield f"no cited fact says that the {name} is '{shown}'"
+        elif fact.value != item.value:
+            yield f"the {name} is '{fact.value}', not '{shown}'"
 
 
-def _names(subject: Item, kind: str) -> tuple[str, ...]:
-    """The parts that a mention stands for: a plural is a group for some facts, and both sides for others."""
-    if len(subject.names) < 3:
-        return subject.names
-    return subject.names[:1] if kind in _OF_GROUPS else subject.names[1:]
-
-
-def _check_relation(item: Item, before: int | None, after: int | None, items: list[Item], cited: Sequence[Fact]) -> str:
-    if before is None or after is None:
-        return f"'{item.fact}' lacks one of the parts it compares"
-    for first, second in _pairs(_names(items[before], item.fact), _names(items[after], item.fact)):
-        subject, other = (second, first) if item.inverse else (first, second)
-        if not any(_relates(fact, item.fact, subject, other) for fact in cited):
-            return f"no cited fact says that the {subject} is {item.fact.replace('_', ' ')} the {other}"
-    return ""
-
-
-def _pairs(first: tuple[str, ...], second: tuple[str, ...]) -> list[tuple[str, str]]:
+def _wrong_relations(item: Item, before: Item, after: Item, cited: Sequence[Fact]) -> Iterator[str]:
     """Side by side where both name both sides, else each with each."""
-    if len(first) == len(second) == 2:
-        return list(zip(sorted(first), sorted(second), strict=True))
-    return [(a, b) for a in first for b in second]
+    first, second = _names(before, item.fact), _names(after, item.fact)
+    pairs = (
+        zip(sorted(first), sorted(second), strict=True) if len(first) == len(second) == 2 else product(first, second)
+    )
+    said = {(fact.subject, fact.object) for fact in cited if fact.kind == item.fact}
+    if item.fact == "close":
+        said |= {(other, subject) for subject, other in said}
+    for pair in pairs:
+        subject, other = reversed(pair) if item.inverse else pair
+        if (subject, other) not in said:
+            yield f"no cited fact says that the {subject} is {item.fact.replace('_', ' ')} the {other}"
 
 
-def _relates(fact: Fact, kind: str, subject: str, other: str) -> bool:
-    if fact.kind != kind:
-        return False
-    same = (fact.subject, fact.object) == (subject, other)
-    return same or (kind == "close" and (fact.object, fact.subject) == (subject, other))
-
-
-def _shown(item: Item) -> str:
-    return f"{item.value:g}" if item.value is not None else item.word
+def _names(mention: Item, kind: str) -> tuple[str, ...]:
+    """The parts that a mention stands for: a plural is a group for some facts, and both sides for others."""
+    if len(mention.names) < 3:
+        return mention.names
+    return mention.names[:1] if kind in _OF_GROUPS else mention.names[1:]

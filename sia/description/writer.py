@@ -6,20 +6,12 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sia.description import language_model as llm
 from sia.description.fact import Fact, Sentence
-from sia.description.language_model import (
-    BrokenAnswer,
-    LanguageModel,
-    LanguageModelError,
-    Message,
-    ask,
-    ask_again,
-    read_answer,
-)
 from sia.description.sentences import describe
 from sia.description.verifier import problem_of
 from sia.io.output_file import write_json
@@ -54,9 +46,8 @@ class Tally:
 
     def figures(self) -> dict[str, Any]:
         """For the report; the faithfulness rate is None where the model said nothing."""
-        names = ("asked", "answers", "cached", "broken", "failed", "given", "kept", "templates")
         rate = round(self.kept / self.given, 4) if self.given else None
-        return {"faithfulness": rate, **{f"llm_{name}": getattr(self, name) for name in names}}
+        return {"faithfulness": rate, **{f"llm_{name}": value for name, value in asdict(self).items()}}
 
 
 @dataclass(frozen=True)
@@ -80,13 +71,8 @@ class Words:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only."""
-        return {
-            "text": self.text,
-            "source": "model" if self.model else "templates",
-            "templates": [sentence.to_dict() for sentence in self.templates],
-            "model": [sentence.to_dict() for sentence in self.model],
-            "dropped": [{"text": text, "reason": reason} for text, reason in self.dropped],
-        }
+        dropped = [{"text": text, "reason": reason} for text, reason in self.dropped]
+        return {"text": self.text, "source": "model" if self.model else "templates", **asdict(self), "dropped": dropped}
 
 
 class DescriptionWriter:
@@ -100,7 +86,7 @@ class DescriptionWriter:
     """
 
     def __init__(
-        self, model: LanguageModel | None, folder: Path, most: int, say: Callable[[str], None] = lambda line: None
+        self, model: llm.LanguageModel | None, folder: Path, most: int, say: Callable[[str], None] = lambda line: None
     ) -> None:
         self.model, self.folder, self.most, self.say = model, folder, most, say
         self.tally = Tally()
@@ -118,7 +104,7 @@ class DescriptionWriter:
 
     def _ask(self, facts: Sequence[Fact], person: int) -> tuple[list[Sentence], list[tuple[str, str]]]:
         """Sentences kept and dropped; asks a second time where nothing was kept."""
-        messages, dropped = ask(facts, person), list[tuple[str, str]]()
+        messages, dropped = llm.ask(facts, person), list[tuple[str, str]]()
         for _ in range(2):
             answer = self._answer(messages)
             if answer is None:
@@ -127,13 +113,13 @@ class DescriptionWriter:
             dropped += problems
             if kept:
                 return kept, dropped
-            messages = ask_again(messages, answer, [f"{text}: {reason}" for text, reason in problems])
+            messages = llm.ask_again(messages, answer, [f"{text}: {reason}" for text, reason in problems])
         return [], dropped
 
     def _check(self, answer: str, facts: Sequence[Fact], person: int) -> tuple[list[Sentence], list[tuple[str, str]]]:
         try:
-            sentences = read_answer(answer)
-        except BrokenAnswer as error:
+            sentences = llm.read_answer(answer)
+        except llm.BrokenAnswer as error:
             self.tally.broken += 1
             return [], [("", str(error))]
         checked = [(sentence, problem_of(sentence, facts, person)) for sentence in sentences]
@@ -142,7 +128,7 @@ class DescriptionWriter:
         self.tally.kept += len(kept)
         return kept, [(sentence.text, problem) for sentence, problem in checked if problem]
 
-    def _answer(self, messages: Sequence[Message]) -> str | None:
+    def _answer(self, messages: Sequence[llm.Message]) -> str | None:
         """From the cache, or from the model; None where it doesn't answer."""
         assert self.model is not None
         turns = [message.to_dict() for message in messages]
@@ -155,7 +141,7 @@ class DescriptionWriter:
         begin = time.perf_counter()
         try:
             answer = self.model.answer(messages)
-        except LanguageModelError as error:
+        except llm.LanguageModelError as error:
             self._give_up(error)
             return None
         self._failures, self.tally.answers = 0, self.tally.answers + 1
@@ -164,7 +150,7 @@ class DescriptionWriter:
         write_json(path, {"model": self.model.name, "messages": turns, "answer": answer, "seconds": seconds}, indent=1)
         return answer
 
-    def _give_up(self, error: LanguageModelError) -> None:
+    def _give_up(self, error: llm.LanguageModelError) -> None:
         """Says so at the first failure, and when the model won't be asked any more."""
         first = not self.tally.failed
         self.tally.failed += 1

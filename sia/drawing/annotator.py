@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
 Colour = tuple[int, int, int]
+Fixed = tuple[int, int]
+"""A point in OpenCV's fixed point."""
 Image = NDArray[np.uint8]
 
 _STRIP = 100_000_000
@@ -23,6 +26,9 @@ _SHIFT = 4
 """OpenCV draws at sixteenths of a pixel."""
 _HUES = {"left": (0.50, 0.64), "right": (0.12, -0.04), "middle": (0.30, 0.38)}
 """First and last hue of each side, from the first keypoint (head) to the last (feet)."""
+_SIZE, _LINE, _MARGIN = 0.42, 17, 8
+"""Of captions: the font, pixels of a line, and around the text."""
+_SAMPLE = "The left elbow is bent at 85 degrees, the right wrist is above the face."
 _OUTLINE: Colour = (24, 24, 28)
 _PAPER: Colour = (255, 255, 255)
 
@@ -46,8 +52,8 @@ class Palette:
         """Cool for left, warm for right, green between; hue runs from the first keypoint to the last."""
         sides = sides_of(skeleton)
         last = max(skeleton.num_keypoints - 1, 1)
-        joints = tuple(_colour(side, index / last) for index, side in enumerate(sides))
-        limbs = tuple(_colour(_limb_side(sides[a], sides[b]), max(a, b) / last) for a, b in skeleton.edges)
+        joints = tuple(_colour({side}, index / last) for index, side in enumerate(sides))
+        limbs = tuple(_colour({sides[a], sides[b]}, max(a, b) / last) for a, b in skeleton.edges)
         return cls(joints, limbs)
 
 
@@ -60,14 +66,16 @@ def sides_of(skeleton: Skeleton) -> list[str]:
     return sides
 
 
-def _limb_side(a: str, b: str) -> str:
-    sides = {a, b} - {"middle"}
-    return sides.pop() if len(sides) == 1 else "middle"
+def _colour(sides: set[str], place: float) -> Colour:
+    """Of a keypoint, or of a limb between two; a limb between left and right is in the middle."""
+    sides = sides - {"middle"}
+    first, last = _HUES[sides.pop() if len(sides) == 1 else "middle"]
+    return hue(first + (last - first) * place, 0.85)
 
 
-def _colour(side: str, place: float) -> Colour:
-    first, last = _HUES[side]
-    red, green, blue = colorsys.hsv_to_rgb((first + (last - first) * place) % 1, 0.85, 1.0)
+def hue(turns: float, saturation: float) -> Colour:
+    """A bright colour, so many turns around the colour wheel from red."""
+    red, green, blue = colorsys.hsv_to_rgb(turns % 1, saturation, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
@@ -122,7 +130,7 @@ class PoseAnnotator:
     ) -> None:
         thickness = _limb_thickness(canvas, box)
         shown = (confidences >= self.kpt_thresh) & np.isfinite(points).all(axis=1)
-        fixed = _fixed_point(points, max(canvas.shape[:2]))
+        fixed = _fixed_points(points, max(canvas.shape[:2]))
         limbs = [
             (fixed[a], fixed[b], self._shade(colour, min(confidences[a], confidences[b])))
             for (a, b), colour in zip(self.skeleton.edges, self.palette.limbs, strict=True)
@@ -134,25 +142,21 @@ class PoseAnnotator:
                 _line(canvas, start, end, _OUTLINE, thickness + 2 * _outline(thickness))
         for start, end, colour in limbs:
             _line(canvas, start, end, colour, thickness)
+        radius = 0.5 * thickness + max(1.0, 0.3 * thickness)
         for index in np.flatnonzero(shown):
             colour = self._shade(self.palette.joints[index], confidences[index])
-            _joint(canvas, fixed[index], colour, thickness)
+            if small:
+                _disc(canvas, fixed[index], colour, 1.4)
+                continue
+            _disc(canvas, fixed[index], _OUTLINE, radius + _outline(thickness))
+            _disc(canvas, fixed[index], _PAPER, radius)
+            _disc(canvas, fixed[index], colour, max(radius - max(0.8, 0.22 * radius), 0.8))
 
     def _shade(self, colour: Colour, confidence: float) -> Colour:
         if not self.fade:
             return colour
         red, green, blue = (round(part * (0.3 + 0.7 * float(np.clip(confidence, 0, 1)))) for part in colour)
         return red, green, blue
-
-
-def _joint(canvas: Image, centre: NDArray[np.int64], colour: Colour, thickness: int) -> None:
-    if thickness < 2:
-        _disc(canvas, centre, colour, 1.4)
-        return
-    radius = 0.5 * thickness + max(1.0, 0.3 * thickness)
-    _disc(canvas, centre, _OUTLINE, radius + _outline(thickness))
-    _disc(canvas, centre, _PAPER, radius)
-    _disc(canvas, centre, colour, max(radius - max(0.8, 0.22 * radius), 0.8))
 
 
 def _limb_thickness(canvas: Image, box: NDArray[np.float32]) -> int:
@@ -166,21 +170,19 @@ def _outline(thickness: int) -> int:
     return max(1, round(0.2 * thickness))
 
 
-def _fixed_point(points: NDArray[np.floating], longer: int) -> NDArray[np.int64]:
+def _fixed_points(points: NDArray[np.floating], longer: int) -> list[Fixed]:
     """Continuous pixels -> OpenCV's fixed point, which counts from pixel centres; wild points are brought near."""
     reach = 4 * longer
     near = np.clip(np.nan_to_num(points.astype(np.float64) - 0.5), -reach, reach)
-    return np.rint(near * (1 << _SHIFT)).astype(np.int64)
+    return [(int(x), int(y)) for x, y in np.rint(near * (1 << _SHIFT))]
 
 
-def _line(canvas: Image, start: NDArray[np.int64], end: NDArray[np.int64], colour: Colour, thickness: int) -> None:
-    ends = [(int(x), int(y)) for x, y in (start, end)]
-    cv2.line(canvas, ends[0], ends[1], colour, thickness, cv2.LINE_AA, _SHIFT)
+def _line(canvas: Image, start: Fixed, end: Fixed, colour: Colour, thickness: int) -> None:
+    cv2.line(canvas, start, end, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _disc(canvas: Image, centre: NDArray[np.int64], colour: Colour, radius: float) -> None:
-    fixed_radius = round(radius * (1 << _SHIFT))
-    cv2.circle(canvas, (int(centre[0]), int(centre[1])), fixed_radius, colour, -1, cv2.LINE_AA, _SHIFT)
+def _disc(canvas: Image, centre: Fixed, colour: Colour, radius: float) -> None:
+    cv2.circle(canvas, centre, round(radius * (1 << _SHIFT)), colour, -1, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_box(overlay: Image, box: NDArray[np.floating], colour: Colour, longer: int) -> None:
@@ -188,8 +190,7 @@ def _draw_box(overlay: Image, box: NDArray[np.floating], colour: Colour, longer:
     if not np.isfinite(box).all():
         return
     thickness = max(1, round(longer / 700))
-    corners = _fixed_point(box.reshape(2, 2), longer)
-    first, last = ((int(x), int(y)) for x, y in corners)
+    first, last = _fixed_points(box.reshape(2, 2), longer)
     cv2.rectangle(overlay, first, last, _OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
     cv2.rectangle(overlay, first, last, colour, thickness, cv2.LINE_AA, _SHIFT)
 
@@ -210,3 +211,24 @@ def _draw_tag(canvas: Image, box: NDArray[np.float32], text: str) -> None:
     ground[:] = (0.3 * ground + 0.7 * np.array(_OUTLINE)).astype(np.uint8)
     origin = (left + margin, top + margin + text_height)
     cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, _PAPER, stroke, cv2.LINE_AA)
+
+
+def with_caption(image: Image, paragraphs: Sequence[str], most: int = 14) -> Image:
+    """The image with a white panel of text below it.
+
+    Args:
+        image: (H, W, 3) uint8, RGB; stays as it is.
+        paragraphs: ASCII; each begins a new line.
+        most: lines; what is longer ends in dots.
+    """
+    width = max(image.shape[1], 320)
+    (sample, _), _ = cv2.getTextSize(_SAMPLE, cv2.FONT_HERSHEY_SIMPLEX, _SIZE, 1)
+    columns = max(20, int(0.97 * (width - 2 * _MARGIN) * len(_SAMPLE) / sample))
+    lines = [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, columns)]
+    lines = [*lines[: most - 1], "..."] if len(lines) > most else lines
+    panel = np.full((image.shape[0] + 2 * _MARGIN + _LINE * len(lines), width, 3), 255, np.uint8)
+    panel[: image.shape[0], : image.shape[1]] = image
+    for number, line in enumerate(lines):
+        at = (_MARGIN, image.shape[0] + _MARGIN + _LINE * number + 12)
+        cv2.putText(panel, line, at, cv2.FONT_HERSHEY_SIMPLEX, _SIZE, (30, 30, 34), 1, cv2.LINE_AA)
+    return panel

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from sia.drawing.annotator import Colour, Image, Label, PoseAnnotator
+from sia.drawing.annotator import Colour, Image, Label, PoseAnnotator, hue
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
 _GOLDEN = 0.618034
 """Turns of the colour wheel by this much never come near an earlier one soon."""
-_NOBODY: Colour = (160, 160, 160)
 
 
 def colour_of(number: int) -> Colour:
     """The colour of an id, RGB; grey for 0, who has none."""
-    if number <= 0:
-        return _NOBODY
-    red, green, blue = colorsys.hsv_to_rgb((number * _GOLDEN) % 1, 0.65, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
+    return hue(number * _GOLDEN, 0.65) if number > 0 else (160, 160, 160)
 
 
 def id_labels(category: str, ids: Sequence[int], scores: Sequence[float], interpolated: Sequence[bool]) -> list[Label]:
     """What stands at each person, in the colour of its id."""
     names = [f"{category} {number}" if number else category for number in ids]
-    notes = ["bridged" if gap else f"{score:.2f}" for score, gap in zip(scores, interpolated, strict=True)]
+    notes = ["interpolated" if gap else f"{score:.2f}" for score, gap in zip(scores, interpolated, strict=True)]
     entries = zip(names, notes, ids, strict=True)
     return [Label(f"{name} {note}", colour_of(number)) for name, note, number in entries]
 
@@ -74,20 +68,18 @@ class TrackAnnotator:
             if number:
                 self._trails.setdefault(number, deque()).append((time, (x1 + x2) / 2, y2))
         for number in list(self._trails):
-            trail = self._trails[number]
-            while trail and time - trail[0][0] > self.seconds:
-                trail.popleft()
-            if not trail:
+            while self._trails[number] and time - self._trails[number][0][0] > self.seconds:
+                self._trails[number].popleft()
+            if not self._trails[number]:
                 del self._trails[number]
 
 
 def _draw_trail(
-    canvas: Image, trail: deque[tuple[float, float, float]], colour: Colour, time: float, seconds: float
+    canvas: Image, trail: Iterable[tuple[float, float, float]], colour: Colour, time: float, seconds: float
 ) -> None:
     """Darker and thinner the longer ago."""
     width = max(2.0, max(canvas.shape[:2]) / 250)
-    points: NDArray[np.float64] = np.array(trail)
-    for (then, *start), (_, *end) in pairwise(points):
+    for (then, *start), (_, *end) in pairwise(trail):
         fresh = 1 - (time - then) / seconds
         shade = tuple(round(part * (0.35 + 0.65 * fresh)) for part in colour)
         first, last = ((round(16 * (x - 0.5)), round(16 * (y - 0.5))) for x, y in (start, end))

@@ -1,4 +1,7 @@
-"""Checkpoints: written whole or not at all, read without running anyone's code."""
+"""Checkpoints: written whole or not at all, read without running anyone's code.
+
+What can't be used is a WeightsError that says why.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sia.errors import OutputError, WeightsError, first_line
@@ -37,7 +41,8 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _remove_abandoned(path)
+        for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         with partial.open("wb") as stream:
             torch.save(dict(payload), stream)
             stream.flush()
@@ -53,19 +58,9 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """A killed process leaves its temporary file; the next save takes it away."""
-    for leftover in path.parent.glob(f".{path.name}.*.part"):
-        leftover.unlink(missing_ok=True)
-
-
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads one of our own checkpoints, tensors on the CPU.
-
-    Raises:
-        WeightsError: missing, broken, unsafe, or not made by SIA Pose.
-    """
-    payload = _read_pickle(Path(path))
+    """Reads one of our own checkpoints, tensors on the CPU."""
+    payload = _read(Path(path))
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise WeightsError(
             f"{path} is no checkpoint of SIA Pose (format {FORMAT}). Weights of a backbone go to -BACKBONE."
@@ -81,14 +76,11 @@ def read_state_dict(path: Path) -> dict[str, Any]:
 
     Returns:
         The dictionary as it stands; nesting under 'model', 'state_dict' or 'teacher' is the converter's affair.
-
-    Raises:
-        WeightsError: missing, empty, broken, unsafe, of an unknown kind, or without any tensors.
     """
     path = Path(path)
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"{path}: weights must be one of {', '.join(_SUFFIXES)}.")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    content = _read(path)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
     if not _has_tensor(content):
@@ -100,45 +92,29 @@ def _has_tensor(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(v, Tensor) or (isinstance(v, Mapping) and _has_tensor(v)) for v in content.values())
 
 
-def _read_pickle(path: Path) -> Any:
-    """weights_only always, and no second try without it: a pickle can run any program."""
+def _read(path: Path) -> Any:
+    """Tensors and plain values; weights_only always, and no second try without it: a pickle can run any program."""
     check_weights_file(path)
+    is_pickle = path.suffix != ".safetensors"
     try:
         with warnings.catch_warnings():  # torch wonders at pickles by other programs; the error says it all
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True) if is_pickle else load_file(path)
     except Exception as error:  # a broken file can make it raise anything
-        unsafe = isinstance(error, pickle.UnpicklingError) and (
+        if isinstance(error, pickle.UnpicklingError) and (
             zipfile.is_zipfile(path) or "unsupported global" in str(error).lower()
-        )
-        if unsafe:
+        ):
             raise WeightsError(
                 f"{path} holds something else than tensors and plain values, and is not loaded: it could run a program "
                 "on this machine. Ask its maker for a .safetensors file."
             ) from error
-        raise broken_weights(path) from error
-    _check_content(content, path)
-    return content
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    check_weights_file(path)
-    try:
-        content = load_file(path)
-    except Exception as error:  # its own kind, and what torch raises of odd types and shapes
-        raise broken_weights(path, "safetensors file") from error
+        raise broken_weights(path, "weights file" if is_pickle else "safetensors file") from error
     _check_content(content, path)
     return content
 
 
 def _check_content(content: Any, path: Path) -> None:
-    """Whether everything in it is what it seems: no tensor without its own numbers, nothing within itself.
-
-    Raises:
-        WeightsError: the first that isn't.
-    """
+    """Whether everything in it is what it seems: no tensor without its own numbers, nothing within itself."""
     sizes: dict[int, int] = {}  # entries in each container, counted as often as they would be met
 
     def count(value: Any, depth: int) -> int:
@@ -160,11 +136,7 @@ def _check_content(content: Any, path: Path) -> None:
 
 
 def _check_tensor(value: Tensor, path: Path) -> None:
-    """Whether it is dense, on the CPU, of plain numbers, and no larger than what the file holds of it.
-
-    Raises:
-        WeightsError: it is not.
-    """
+    """Whether it is dense, on the CPU, of plain numbers, and no larger than what the file holds of it."""
     plain = value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
     plain = plain and not value.is_nested and value.dtype in _DTYPES
     if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():

@@ -39,7 +39,11 @@ def find_images(pattern: str, warn: Callable[[str], None] | None = None, flag: s
     if os.path.isfile(name):  # noqa: PTH113 (never raises); before globbing: a file name may have brackets in it
         return [Path(name)]
     if os.path.isdir(name):  # noqa: PTH112
-        return _images_of(_entries(Path(name), flag), f"The folder {name} has no images directly in it", name, warn)
+        try:
+            entries = list(Path(name).iterdir())
+        except OSError as error:
+            raise DataError(f"Can't read the folder {name}: {error.strerror}. Check {flag}.") from None
+        return _images_of(entries, f"The folder {name} has no images directly in it", name, warn)
     if not glob.has_magic(name):
         if os.path.lexists(name):
             raise DataError(f"{name} is not a regular file or a folder. Check {flag}.")
@@ -53,13 +57,6 @@ def find_images(pattern: str, warn: Callable[[str], None] | None = None, flag: s
     return _images_of(found, f"No image matches '{pattern}'", "", warn)
 
 
-def _entries(folder: Path, flag: str) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"Can't read the folder {folder}: {error.strerror}. Check {flag}.") from None
-
-
 def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[[str], None] | None) -> list[Path]:
     """The images among them; the others are named, by reason."""
     images, left_out = list[Path](), defaultdict[str, list[str]](list)
@@ -69,12 +66,18 @@ def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[
             images.append(path)
         elif reason and (folder or not path.is_dir()):
             left_out[reason].append(path.name)
-    lines = [f"{_some(sorted(names))} left out: {reason}." for reason, names in sorted(left_out.items())]
+    lines = []
+    for reason, names in sorted(left_out.items()):
+        rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"{', '.join(sorted(names)[:_NAMED])}{rest} left out: {reason}.")
     if not images:
         hint = f"For those in folders below it, use a glob in quotes: '{folder}/**/*.jpg'." if folder else ""
         raise DataError(" ".join(filter(None, [f"{nothing}.", *lines, hint])))
     for line in lines:
-        (warn or _to_stderr)(line)
+        if warn is None:
+            print(f"WARNING: {line}", file=sys.stderr, flush=True)
+        else:
+            warn(line)
     return sorted(images, key=_natural)
 
 
@@ -91,15 +94,6 @@ def _why_not(path: Path) -> str | None:
     if os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113
         return "not a regular file, or a link to nothing"
     return None
-
-
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{rest}"
-
-
-def _to_stderr(line: str) -> None:
-    print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -32,6 +32,11 @@ Warn = Callable[[str], None]
 _JPEG = b"\xff\xd8"
 _REDUCED = {1: cv2.IMREAD_COLOR_RGB, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _ORIENTATION, _BITS, _SAMPLE_FORMAT = 0x0112, 0x0102, 0x0153
+_WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+"""Largest values of 8, 10, 12, 14 and 16 bits: cameras and scanners store fewer bits than their files have room for."""
+_WIDE_WHITES = (2.0**24 - 1, 2.0**31 - 1, 2.0**32 - 1)
+_TOLERANCE = 0.05
+"""By how much of white, values that were resampled may leave the range."""
 _STRIP = 256
 """Rows that are converted at a time, so that large images are in memory twice at most."""
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -39,11 +44,6 @@ _UNUSABLE = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 """Formats that Pillow knows by name but can't decode by itself."""
 _ONE_IMAGE = frozenset({"MPO", "PSD", "ICO", "ICNS"})
 """Formats whose further frames are previews, depth maps, layers or sizes of the first."""
-WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""Largest values of 8, 10, 12, 14 and 16 bits: cameras and scanners store fewer bits than their files have room for."""
-WIDE_WHITES = (2.0**24 - 1, 2.0**31 - 1, 2.0**32 - 1)
-_TOLERANCE = 0.05
-"""By how much of white, values that were resampled may leave the range."""
 
 
 def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
@@ -65,14 +65,12 @@ def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
         DataError: the file is missing, truncated, damaged, no image, or has more pixels than the limit.
     """
     check_input_file(path, "Check the path.")
-    try:
-        with open_image(path) as opened:
-            _check_pages(path, opened, warn or _warn_once)
-            return _decode(opened, shrink)
-    except ConfigError as error:
-        raise DataError(f"Can't read the image {path}: {error}. Or convert it to JPEG.") from error
-    except Exception as error:  # decoders raise whatever they like: RuntimeError, AttributeError, struct.error, ...
-        raise DataError(f"Can't read the image {path}: {_reason(error)}") from error
+    with _explained(f" {path}"), open_image(path) as opened:
+        with contextlib.suppress(Exception):  # damage behind the first frame
+            if opened.format not in _ONE_IMAGE and getattr(opened, "is_animated", False):
+                (warn or _warn_once)(f"{path} has several pages or frames; only the first is read.")
+        image = _decode_jpeg(opened, shrink) if opened.format in ("JPEG", "MPO") else None
+        return _decode_any(opened) if image is None else image
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -82,12 +80,9 @@ def image_size(path: Path) -> tuple[int, int]:
         DataError: as `read_image`.
     """
     check_input_file(path, "Check the path.")
-    try:
-        with open_image(path) as opened:
-            if orientation(opened) < 5:
-                return opened.width, opened.height
-    except Exception as error:
-        raise DataError(f"Can't read the image {path}: {_reason(error)}") from error
+    with _explained(f" {path}"), open_image(path) as opened:
+        if orientation(opened) < 5:
+            return opened.width, opened.height
     height, width = read_image(path).shape[:2]  # formats differ in whether their header is turned already
     return width, height
 
@@ -98,10 +93,17 @@ def pixels_of(image: Image.Image) -> Pixels:
     Raises:
         DataError: it can't be decoded.
     """
-    try:
+    with _explained(""):
         return _decode_any(image)
+
+
+@contextlib.contextmanager
+def _explained(place: str) -> Iterator[None]:
+    """Turns whatever a decoder raises (RuntimeError, AttributeError, struct.error, ...) into a DataError."""
+    try:
+        yield
     except Exception as error:
-        raise DataError(f"Can't read the image: {_reason(error)}") from error
+        raise DataError(f"Can't read the image{place}: {_reason(error)}") from error
 
 
 def orientation(image: Image.Image) -> int:
@@ -144,44 +146,28 @@ def image_suffixes() -> frozenset[str]:
     return frozenset({*usable, ".mpo", ".heic", ".heif", ".hif"})
 
 
-def _check_pages(path: Path, opened: Image.Image, warn: Warn) -> None:
-    with contextlib.suppress(Exception):  # damage behind the first frame
-        if opened.format not in _ONE_IMAGE and getattr(opened, "is_animated", False):
-            warn(f"{path} has several pages or frames; only the first is read.")
-
-
 @functools.cache
 def _warn_once(line: str) -> None:
     print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
-def _decode(opened: ImageFile, shrink: int) -> Pixels:
-    if opened.format in ("JPEG", "MPO") and opened.mode in ("RGB", "L"):
-        image = _decode_jpeg(opened, shrink)
-        if image is not None:
-            return image
-    return _decode_any(opened)
-
-
 def _decode_jpeg(opened: ImageFile, shrink: int) -> Pixels | None:
     """By OpenCV, which gives the same pixels as Pillow, faster and in less memory; None where it can't."""
+    if opened.mode not in ("RGB", "L"):
+        return None
     assert isinstance(opened.fp, io.BytesIO)
     data, turn = np.frombuffer(opened.fp.getbuffer(), np.uint8), orientation(opened)
     shrink = shrink if turn == 1 else 1  # else rows and columns that rounding adds would come first
     image = cv2.imdecode(data, _REDUCED[shrink] | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None or image.shape[:2] not in _rounded(opened.size, shrink):
+    (width, height), up = opened.size, shrink - 1
+    sizes = ((height + up) // shrink, (width + up) // shrink), (max(height // shrink, 1), max(width // shrink, 1))
+    if image is None or image.shape[:2] not in sizes:
         return None
     if data[-2:].tobytes() != b"\xff\xd9":  # OpenCV fills what is missing with grey and says nothing
         opened.load()
     if shrink > 1:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return _turned(np.asarray(image, np.uint8), turn)
-
-
-def _rounded(size: tuple[int, int], shrink: int) -> tuple[tuple[int, int], ...]:
-    """Height and width of an image shrunk from this width and height, rounded up or down."""
-    width, height = size
-    return (-(-height // shrink), -(-width // shrink)), (max(height // shrink, 1), max(width // shrink, 1))
 
 
 def _decode_any(opened: Image.Image) -> Pixels:
@@ -241,28 +227,6 @@ def _decode_deep(opened: Image.Image) -> Pixels | None:
     return values.astype(np.uint8)
 
 
-def _turned(image: Pixels, turn: int) -> Pixels:
-    """The image as a viewer shows it that obeys this EXIF orientation."""
-    mirrored = image[:, ::-1] if turn in (2, 4, 5, 7) else image
-    quarters = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(turn, 0)
-    return np.ascontiguousarray(np.rot90(mirrored, quarters))
-
-
-def _reason(error: Exception) -> str:
-    """The rest of a sentence, and what to do."""
-    if isinstance(error, Image.DecompressionBombError):
-        return (
-            f"it has more than {pixel_limit():,} pixels. Scale it down, or raise the limit with --max_pixels "
-            "(in training -MAX_PIXELS)."
-        )
-    if isinstance(error, PermissionError):
-        return "no permission. Change that, or remove it."
-    if isinstance(error, UnidentifiedImageError):
-        return "it is not an image in a known format, or it is empty. Replace or remove it."
-    text = "".join(letter if letter.isprintable() else "?" for letter in first_line(error))[:200]
-    return f"{text.rstrip('.') or type(error).__name__}. Replace or remove it."
-
-
 def grey_range(parts: Iterable[NDArray[Any]]) -> tuple[float, float]:
     """What becomes black and what white.
 
@@ -277,18 +241,18 @@ def grey_range(parts: Iterable[NDArray[Any]]) -> tuple[float, float]:
         DataError: no value is a finite number.
     """
     low, high = np.inf, -np.inf
-    whites: tuple[float, ...] = WHITES
+    whites: tuple[float, ...] = _WHITES
     for part in parts:
         known = part
         if part.dtype.kind == "f":
-            known, whites = part[np.isfinite(part)], (1.0, *WHITES)
+            known, whites = part[np.isfinite(part)], (1.0, *_WHITES)
         if known.size:
             low, high = min(low, float(known.min())), max(high, float(known.max()))
     if low > high:
         raise DataError("none of its values is a finite number")
     white = next((white for white in whites if high <= white * (1 + _TOLERANCE)), None)
     if white is None:
-        white = next((white for white in WIDE_WHITES if white / 2 < high <= white), None)
+        white = next((white for white in _WIDE_WHITES if white / 2 < high <= white), None)
     if white is None or low < -_TOLERANCE * high or 0 < high < white / 255:
         return low, high
     return 0.0, white
@@ -303,6 +267,30 @@ def to_8_bits(values: NDArray[Any], between: tuple[float, float]) -> NDArray[np.
         return np.asarray(values.clip(0, int(white)).astype(np.uint16) >> (0 if white == 255 else 8), np.uint8)
     shares = (values.astype(np.float64) - black) * (255 / max(white - black, 1e-300))
     return np.asarray(shares.round().clip(0, 255), np.uint8)
+
+
+def _turned(image: Pixels, turn: int) -> Pixels:
+    """The image as a viewer shows it that obeys this EXIF orientation."""
+    mirrored = image[:, ::-1] if turn in (2, 4, 5, 7) else image
+    quarters = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(turn, 0)
+    return np.ascontiguousarray(np.rot90(mirrored, quarters))
+
+
+def _reason(error: Exception) -> str:
+    """The rest of a sentence, and what to do."""
+    if isinstance(error, ConfigError):
+        return f"{error}. Or convert it to JPEG."
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f"it has more than {pixel_limit():,} pixels. Scale it down, or raise the limit with --max_pixels "
+            "(in training -MAX_PIXELS)."
+        )
+    if isinstance(error, PermissionError):
+        return "no permission. Change that, or remove it."
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not an image in a known format, or it is empty. Replace or remove it."
+    text = "".join(letter if letter.isprintable() else "?" for letter in first_line(error))[:200]
+    return f"{text.rstrip('.') or type(error).__name__}. Replace or remove it."
 
 
 def write_image(path: Path, image: Pixels, *, spend: bool = False) -> None:

@@ -33,17 +33,7 @@ def check_input_file(path: Path, hint: str = "Check the path.", error: type[SiaE
     Raises:
         SiaError: nothing there, no regular file, or no permission to read it.
     """
-    try:
-        kind = path.stat().st_mode
-    except (OSError, ValueError) as problem:  # ValueError: a null byte in the name
-        missing = isinstance(problem, (FileNotFoundError, NotADirectoryError, ValueError))
-        reason = "no such file" if missing else getattr(problem, "strerror", None) or str(problem)
-        address = _ADDRESS.fullmatch(path.as_posix())
-        if missing and address:
-            raise error(
-                f"Can't read {address[1]}://{address[2]}: only files are read here. Download it first."
-            ) from None
-        raise error(f"Can't read {path}: {reason}. {hint}") from None
+    kind = _kind(path, "file", hint, error)
     if not stat.S_ISREG(kind):
         what = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device, not a regular file"
         raise error(f"Can't read {path}: it is {what}. {hint}")
@@ -80,6 +70,29 @@ def broken_weights(path: Path, what: str = "weights file") -> WeightsError:
     return WeightsError(f"{path} is broken or no {what}. Copy or download it again.")
 
 
+def check_input_folder(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
+    """Answers at once whether a folder can be looked into; arguments and errors are those of `check_input_file`."""
+    if not stat.S_ISDIR(_kind(path, "folder", hint, error)):
+        raise error(f"Can't read {path}: it is no folder. {hint}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise error(f"Can't read {path}: no permission. {hint}")
+
+
+def _kind(path: Path, wanted: str, hint: str, error: type[SiaError]) -> int:
+    """The mode of what is there."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError) as problem:  # ValueError: a null byte in the name
+        missing = isinstance(problem, (FileNotFoundError, NotADirectoryError, ValueError))
+        address = _ADDRESS.fullmatch(path.as_posix())
+        if missing and address and wanted == "file":
+            raise error(
+                f"Can't read {address[1]}://{address[2]}: only files are read here. Download it first."
+            ) from None
+        reason = f"no such {wanted}" if missing else getattr(problem, "strerror", None) or str(problem)
+        raise error(f"Can't read {path}: {reason}. {hint}") from None
+
+
 def pixel_limit() -> int:
     """Most pixels of one image or video frame that is decoded by this process and those that it starts."""
     return int(os.environ.get(_LIMIT, MAX_PIXELS))
@@ -104,26 +117,3 @@ def _pixels(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
-
-
-def check_input_folder(path: Path, hint: str = "Check the path.", error: type[SiaError] = DataError) -> None:
-    """Answers at once whether a folder that the user named can be looked into.
-
-    Args:
-        path: what the user named.
-        hint: what to do about it, such as ``Check --coco_root.``.
-        error: the class to raise.
-
-    Raises:
-        SiaError: nothing there, no folder, or no permission to read it.
-    """
-    try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-    except (OSError, ValueError) as problem:
-        missing = isinstance(problem, (FileNotFoundError, NotADirectoryError, ValueError))
-        reason = "no such folder" if missing else getattr(problem, "strerror", None) or str(problem)
-        raise error(f"Can't read {path}: {reason}. {hint}") from None
-    if not is_folder:
-        raise error(f"Can't read {path}: it is no folder. {hint}")
-    if not os.access(path, os.R_OK | os.X_OK):
-        raise error(f"Can't read {path}: no permission. {hint}")

@@ -59,16 +59,15 @@ def read_npz(
 
 
 def _read(archive: zipfile.ZipFile, name: str, wanted: Wanted, lengths: dict[str, int]) -> NDArray[Any]:
-    """One array.
-
-    Raises:
-        ValueError: it is missing, or is not what it has to be.
-    """
+    """One array; a ValueError says what is wrong with it."""
     if f"{name}.npy" not in archive.namelist():
         raise ValueError(f"it has no array '{name}'")
     member = archive.getinfo(f"{name}.npy")
     with archive.open(member) as stream:
-        shape, _, dtype = _header(stream)
+        version = npy.read_magic(stream)
+        if version not in _READERS:
+            raise ValueError(f"its arrays are of the unknown version {version}")
+        shape, _, dtype = _READERS[version](stream)
         _check_shape(name, shape, wanted.shape, lengths)
         if dtype.kind not in wanted.kinds:
             raise ValueError(f"'{name}' holds {dtype}, not {' or '.join(_KINDS[kind] for kind in wanted.kinds)}")
@@ -83,16 +82,8 @@ def _read(archive: zipfile.ZipFile, name: str, wanted: Wanted, lengths: dict[str
     return array
 
 
+_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _KINDS = {"f": "floating-point numbers", "i": "whole numbers", "u": "whole numbers without sign", "U": "text"}
-
-
-def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(stream)
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"its arrays are of the unknown version {version}")
-    shape, order, dtype = readers[version](stream)
-    return shape, order, dtype
 
 
 def _check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...], lengths: dict[str, int]) -> None:

@@ -1,4 +1,7 @@
-"""Output that overwrites nothing and is never half-written: new folders, and files that appear when complete."""
+"""Output that overwrites nothing and is never half-written: new folders, and files that appear when complete.
+
+What the file system refuses is an OutputError everywhere; an earlier file of the same name stays then.
+"""
 
 from __future__ import annotations
 
@@ -20,45 +23,41 @@ def output_error(error: OSError, path: Path) -> OutputError:
     return OutputError(f"Can't write {path}: {reason}. Free space there, or choose another output folder.")
 
 
-def check_new(path: Path, flag: str = "--output") -> None:
-    """For files that are written at the end of a long job.
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a refusal into the user's version of it."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, path) from error
 
-    Raises:
-        ConfigError: it exists.
-    """
+
+def check_new(path: Path, flag: str = "--output") -> None:
+    """For files that are written at the end of a long job: one that exists is a ConfigError."""
     if os.path.lexists(path):  # never raises: where nothing may be looked at, writing says so
         raise ConfigError(f"{flag} {path} exists already. Name another file; nothing is overwritten.")
 
 
 def numbered_folder(parent: Path, name: str) -> Path:
-    """Makes the first of ``parent/name-1``, ``parent/name-2``, ... that does not exist yet.
-
-    Raises:
-        OutputError: no folder can be made there.
-    """
+    """Makes the first of ``parent/name-1``, ``parent/name-2``, ... that does not exist yet."""
     return first_free_folder(parent / f"{name}-{number}" for number in count(1))
 
 
 def named_folder(wanted: Path) -> Path:
-    """Makes the folder, or the first of ``wanted-2``, ``wanted-3``, ... where it has files in it already.
-
-    Raises:
-        OutputError: no folder can be made there.
-    """
+    """Makes the folder, or the first of ``wanted-2``, ``wanted-3``, ... where it has files in it already."""
+    is_empty = False
     with contextlib.suppress(OSError):
-        if wanted.is_dir() and next(wanted.iterdir(), None) is None:
-            return _writable(wanted)
+        is_empty = wanted.is_dir() and next(wanted.iterdir(), None) is None
+    if is_empty:
+        with writing(wanted), tempfile.TemporaryFile(dir=wanted):
+            return wanted
     if os.path.isfile(wanted):  # noqa: PTH113 (as above)
         raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
     return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
 
 
 def first_free_folder(candidates: Iterable[Path]) -> Path:
-    """Makes the first of these folders that does not exist yet, and its parents.
-
-    Raises:
-        OutputError: no folder can be made there.
-    """
+    """Makes the first of these folders that does not exist yet, and its parents."""
     for folder in candidates:
         try:
             folder.mkdir(parents=True)
@@ -74,38 +73,21 @@ def first_free_folder(candidates: Iterable[Path]) -> Path:
     raise AssertionError("the candidates never end")
 
 
-def _writable(folder: Path) -> Path:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise output_error(error, folder) from error
-
-
 @contextlib.contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
-    """Lends a temporary name in the same folder; the file gets its own name when the block ends without an error.
-
-    Raises:
-        OutputError: the file can't be written; nothing is left behind.
-    """
+    """Lends a temporary name in the same folder; the file gets its own name when the block ends without an error."""
     partial = path.with_name(f".{path.name}.part")
     try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise output_error(error, path) from error
+        with writing(path):
+            yield partial
+            partial.replace(path)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Writes a whole file or nothing.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Writes a whole file or nothing."""
     with complete_file(path) as partial, partial.open("wb") as stream:
         stream.write(content)
         stream.flush()
@@ -113,18 +95,10 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8, whole or not at all; bytes of names that are no UTF-8 as escapes.
-
-    Raises:
-        OutputError: the file can't be written; an earlier file of that name stays.
-    """
+    """Writes UTF-8, whole or not at all; bytes of names that are no UTF-8 as escapes."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Writes standard JSON (no NaN), whole or not at all.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Writes standard JSON (no NaN), whole or not at all."""
     write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

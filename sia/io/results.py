@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from sia.io.output_file import output_error, write_json
+import numpy as np
+
+from sia.io.output_file import output_error, writing
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
@@ -26,17 +27,14 @@ Row = dict[str, Any]
 def person_rows(people: People) -> list[Row]:
     """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times)."""
     rows = []
-    for box, score, points, confidences in zip(
-        people.boxes.tolist(),
-        people.scores.tolist(),
-        people.keypoints.tolist(),
-        people.confidences.tolist(),
-        strict=True,
+    keypoints = np.concatenate([people.keypoints, people.confidences[..., None]], axis=-1).reshape(
+        len(people), 3 * people.confidences.shape[1]
+    )
+    for (x1, y1, x2, y2), score, values in zip(
+        people.boxes.tolist(), people.scores.tolist(), keypoints.tolist(), strict=True
     ):
-        x1, y1, x2, y2 = box
-        keypoints = [value for (x, y), c in zip(points, confidences, strict=True) for value in (x, y, c)]
         bbox = [x1, y1, x2 - x1, y2 - y1]
-        rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(keypoints)})
+        rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(values)})
     return rows
 
 
@@ -48,15 +46,6 @@ def _rounded(values: Sequence[float]) -> list[float]:
 def coco_rows(people: People, image_id: int, category_id: int = 1) -> list[Row]:
     """Rows of a COCO keypoint results file (https://cocodataset.org/#format-results)."""
     return [{"image_id": image_id, "category_id": category_id, **row} for row in person_rows(people)]
-
-
-def write_coco_results(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the plain list that COCO's tools load; an empty list when nobody was found.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
-    write_json(path, list(rows))
 
 
 def describe_rows(skeleton: Skeleton) -> Row:
@@ -88,40 +77,41 @@ def number_images(files: Sequence[Path]) -> list[int]:
 class JsonList:
     """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it.
 
-    Raises:
-        OutputError: the file can't be made.
+    Args:
+        path: of the file, which is made.
+        start: what stands before the first object.
+        between: what stands between two.
+        end: what stands after the last.
+        name: that messages have, where it is another.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._end = 1
-        """Where the closing bracket is."""
-        try:
+    def __init__(
+        self, path: Path, start: bytes = b"[", between: bytes = b",\n", end: bytes = b"]\n", name: Path | None = None
+    ) -> None:
+        self.path, self._name = path, name or path
+        self._between, self._end = between, end
+        self._first = self._place = len(start)
+        """Bytes before the first object, and before the end."""
+        with writing(self._name):
             self._stream = path.open("xb", buffering=0)
-            self._write(b"[]\n")
-        except OSError as error:
-            raise output_error(error, path) from error
+            self._write(start + end)
 
     def extend(self, rows: Sequence[Row]) -> None:
-        """Appends rows and hands them to the operating system.
-
-        Raises:
-            OutputError: the disk is full; the rows before these stay.
-        """
+        """Appends rows and hands them to the operating system; an OutputError leaves those before them."""
         if not rows:
             return
-        text = ",\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
-        start = b",\n" if self._end > 1 else b""
+        text = self._between.join(json.dumps(row, allow_nan=False).encode() for row in rows)
+        text = text if self._place == self._first else self._between + text
         try:
-            self._stream.seek(self._end)
-            self._write(start + text + b"]\n")
+            self._stream.seek(self._place)
+            self._write(text + self._end)
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._stream.truncate(self._end)
-                self._stream.seek(self._end)
-                self._write(b"]\n")
-            raise output_error(error, self.path) from error
-        self._end += len(start) + len(text)
+                self._stream.truncate(self._place)
+                self._stream.seek(self._place)
+                self._write(self._end)
+            raise output_error(error, self._name) from error
+        self._place += len(text)
 
     def close(self) -> None:
         """After it nothing can be appended."""
@@ -133,45 +123,26 @@ class JsonList:
             left = left[self._stream.write(left) :]
 
 
-class JsonLines:
-    """Writes one JSON object a line as they come, so that a long run needs no memory and a killed one keeps its rows.
+class JsonLines(JsonList):
+    """One JSON object a line as they come, so that a long run needs no memory and a killed one keeps its rows.
 
     Use as a context manager. The file gets its own name at the end, also after an error: each line is whole.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._partial = path.with_name(f".{path.name}.part")
-        self._good = 0
-        try:
-            self._stream = self._partial.open("wb")
-        except OSError as error:
-            raise output_error(error, path) from error
+        super().__init__(path.with_name(f".{path.name}.part"), b"", b"\n", b"\n", path)
 
     def __enter__(self) -> JsonLines:
         return self
 
     def write(self, row: Row) -> None:
-        """Appends a row and hands it to the operating system.
+        """Appends one row."""
+        self.extend([row])
 
-        Raises:
-            OutputError: the disk is full; rows before this one stay.
-        """
-        try:
-            self._stream.write((json.dumps(row, allow_nan=False) + "\n").encode())
-            self._stream.flush()
-            self._good = self._stream.tell()
-        except OSError as error:
-            raise output_error(error, self.path) from error
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # what a full disk refused once, it refuses again
-            self._stream.close()
-        with contextlib.suppress(OSError), self._partial.open("r+b") as stream:
-            stream.truncate(self._good)
-        if self._good:
-            self._partial.replace(self.path)
+            self.close()
+        if self._place:
+            self.path.replace(self._name)
         else:
-            self._partial.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)

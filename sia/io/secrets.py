@@ -1,4 +1,4 @@
-"""Keys, tokens and passwords are never shown or written: what may hold what a user typed goes through `mask`."""
+"""Keys, tokens and passwords: never shown or written (what may hold what a user typed goes through `mask`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote
 
 MASK = "***"
 
+_SENDABLE = re.compile(r"[!-~]+")
+"""What an HTTP header takes, without blanks."""
 _NAMED = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 """Environment variables that hold a secret."""
 _LEAST = 6
@@ -54,3 +56,23 @@ def _forms(secret: str) -> Iterator[str]:
     for part in (secret, *secret.split(), *secret.split("/")):
         forms = (part, part.strip(), unquote(part), quote(part, errors="replace"), repr(part)[1:-1], ascii(part)[1:-1])
         yield from (form for form in forms if len(form) >= _LEAST)
+
+
+def read_key(variable: str) -> str | None:
+    """A key from the environment, without white space around it; None where there is none.
+
+    Args:
+        variable: its name.
+
+    Raises:
+        ConfigError: it has characters that can't be sent. The message doesn't show it.
+    """
+    from sia.errors import ConfigError  # which prints through `mask`
+
+    key = os.environ.get(variable, "").strip()
+    if key and not _SENDABLE.fullmatch(key):
+        raise ConfigError(
+            f"The environment variable {variable} holds a line end, a blank or a character that HTTP can't send. "
+            "Copy the key into it once more, or unset it."
+        )
+    return key or None

@@ -1,4 +1,7 @@
-"""What a category of a COCO file says about its keypoints, in every way in which programs write it."""
+"""What a category of a COCO file says about its keypoints, in every way in which programs write it.
+
+What is written in none of these ways is a DataError.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,14 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 class Lines(NamedTuple):
-    """The lines between keypoints.
-
-    Attributes:
-        edges: pairs of indices from 0 on.
-        taken: how they were written, if not as COCO does: pairs of numbers from 1 on; else empty.
-    """
+    """The lines between keypoints: pairs of indices from 0 on, and how they were written if not as COCO does."""
 
     edges: Pairs
     taken: str
 
 
 def read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the keypoints; numbers are names, too.
-
-    Raises:
-        DataError: there are none, or what stands there is no list of names.
-    """
+    """The names of the keypoints; numbers are names, too."""
     names = category.get("keypoints")
     if names is None or names == []:
         named = category.get("name", category.get("id"))
@@ -38,27 +32,16 @@ def read_names(category: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_lines(lines: object, names: Sequence[str]) -> Lines:
-    """``skeleton`` of a category: pairs of numbers from 1 on; from 0 on, where no doubt is left; pairs of names; flat.
-
-    Raises:
-        DataError: none of these.
-    """
+    """``skeleton``: pairs of numbers from 1 on; from 0 on, where no doubt is left; pairs of names; a flat list."""
     if lines is None or lines == []:
         return Lines((), "")
-    if not isinstance(lines, list | tuple):
-        raise _no_lines(lines)
-    flat = not any(isinstance(line, list | tuple) for line in lines)
-    if flat and len(lines) % 2:
-        raise _no_lines(lines)
-    pairs = [tuple(line) if isinstance(line, list | tuple) else () for line in (_by_two(lines) if flat else lines)]
-    if not all(len(pair) == 2 for pair in pairs):
+    rows: Sequence[Any] = lines if isinstance(lines, list | tuple) else [None]
+    flat = not any(isinstance(line, list | tuple) for line in rows)
+    pairs = [rows[i : i + 2] for i in range(0, len(rows), 2)] if flat else rows
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise _no_lines(lines)
     edges, taken = _indices(pairs, names, lines)
     return Lines(edges, "; ".join(filter(None, ["a flat list" if flat else "", taken])))
-
-
-def _by_two(values: Sequence[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def _indices(pairs: Sequence[Sequence[Any]], names: Sequence[str], lines: object) -> tuple[Pairs, str]:
@@ -83,11 +66,7 @@ def _no_lines(lines: object) -> DataError:
 
 
 def read_pairs(pairs: object, names: Sequence[str]) -> Pairs:
-    """``flip_pairs`` of a category: pairs of names, as indices.
-
-    Raises:
-        DataError: no pairs, or of unknown names.
-    """
+    """``flip_pairs`` of a category: pairs of names, as indices."""
     rows: Sequence[Any] = pairs if isinstance(pairs, list | tuple) else [None]
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in rows):
         raise DataError(f'\'flip_pairs\' is {pairs!r:.60}. Give pairs of names, such as [["left_eye", "right_eye"]].')
@@ -98,11 +77,7 @@ def read_pairs(pairs: object, names: Sequence[str]) -> Pairs:
 
 
 def read_sigmas(sigmas: object, count: int) -> list[float]:
-    """``sigmas`` of a category; empty where there are none.
-
-    Raises:
-        DataError: no list of positive numbers, one a keypoint.
-    """
+    """``sigmas`` of a category; empty where there are none."""
     if sigmas is None or sigmas == []:
         return []
     values: Sequence[Any] = sigmas if isinstance(sigmas, list | tuple) else [None]

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
+
 from sia.errors import DataError
 from sia.skeletons.category import read_lines, read_names, read_pairs, read_sigmas
 from sia.skeletons.sides import LEFT, RIGHT, read_sides, side_words
@@ -96,7 +98,7 @@ class Skeleton:
 
     def describe_sigmas(self, category: Mapping[str, Any]) -> str:
         """One line about those that the category doesn't declare and COCO doesn't know; empty where there are none."""
-        unknown = [name for name in self.names if _COCO_SIGMAS.get(_part_of(name)) is None]
+        unknown = [name for name in self.names if _coco_sigma(name) is None]
         if category.get("sigmas") or not unknown:
             return ""
         named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
@@ -109,14 +111,7 @@ class Skeleton:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
         """Inverse of `to_dict`."""
-        return cls(
-            names=tuple(str(name) for name in values["names"]),
-            edges=tuple((int(a), int(b)) for a, b in values["edges"]),
-            flip_pairs=tuple((int(a), int(b)) for a, b in values["flip_pairs"]),
-            sigmas=tuple(float(s) for s in values["sigmas"]),
-            category=str(values.get("category", "person")),
-            flips=str(values.get("flips", "")),
-        )
+        return msgspec.convert(values, cls)
 
     @classmethod
     def from_category(cls, category: Mapping[str, Any]) -> Skeleton:
@@ -137,41 +132,32 @@ class Skeleton:
             names=names,
             edges=read_lines(category.get("skeleton"), names).edges,
             flip_pairs=sides.pairs if pairs is None else read_pairs(pairs, names),
-            sigmas=tuple(read_sigmas(category.get("sigmas"), len(names)) or map(_sigma_of, names)),
+            sigmas=tuple(
+                read_sigmas(category.get("sigmas"), len(names))
+                or (_coco_sigma(name) or DEFAULT_SIGMA for name in names)
+            ),
             category=str(category.get("name", "person")),
             flips=guessed if pairs is None else DECLARED,
         )
 
 
 _COCO_SIGMAS = {
-    "nose": 0.026,
-    "eye": 0.025,
-    "ear": 0.035,
-    "shoulder": 0.079,
-    "elbow": 0.072,
-    "wrist": 0.062,
-    "hip": 0.107,
-    "knee": 0.087,
-    "ankle": 0.089,
-}
+    "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107,
+    "knee": 0.087, "ankle": 0.089,
+}  # fmt: skip
 
 
-def _sigma_of(name: str) -> float:
-    return _COCO_SIGMAS.get(_part_of(name), DEFAULT_SIGMA)
-
-
-def _part_of(name: str) -> str:
-    """The part of the body, without its side."""
-    return " ".join(word for word in side_words(name) if word not in (LEFT, RIGHT))
+def _coco_sigma(name: str) -> float | None:
+    """That of the part of the body, whatever its side."""
+    return _COCO_SIGMAS.get(" ".join(word for word in side_words(name) if word not in (LEFT, RIGHT)))
 
 
 COCO_PERSON = Skeleton.from_category(
     {
         "name": "person",
         "keypoints": [
-            "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-            "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
-            "right_knee", "left_ankle", "right_ankle",
+            "nose",
+            *(f"{side}_{part}" for part in list(_COCO_SIGMAS)[1:] for side in (LEFT, RIGHT)),
         ],
         "skeleton": [
             [16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7], [6, 8], [7, 9],

@@ -36,10 +36,7 @@ class OneEuro:
 
     def __init__(self, min_cutoff: float = 1.5, beta: float = 20.0, speed_cutoff: float = 1.0) -> None:
         self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff
-        self._points: Floats | None = None
-        self._raw: Floats | None = None
-        self._speed: Floats | None = None
-        self._time = 0.0
+        self._last: tuple[Floats, Floats, Floats, float] | None = None  # smooth and raw points, their speed, the time
 
     def __call__(self, points: Floats, confidences: Floats, size: float, time: float) -> Floats:
         """The smoothed points of the next frame.
@@ -50,18 +47,18 @@ class OneEuro:
             size: of the person, the square root of the area of the box.
             time: seconds, later than that of the frame before.
         """
-        points, step = np.asarray(points, np.float64), max(time - self._time, 1e-3)
-        self._time = time
-        if self._points is None or self._raw is None or self._speed is None:
-            self._points, self._raw, self._speed = points, points, np.zeros(points.shape)
+        points = np.asarray(points, np.float64)
+        if self._last is None:
+            self._last = points, points, np.zeros(points.shape), time
             return points
-        speed = (points - self._raw) / step
-        self._speed = self._speed + _share(np.array(self.speed_cutoff), step) * (speed - self._speed)
-        fast = np.hypot(*self._speed.T) / max(size, 1e-6)
+        smooth, raw, speed, before = self._last
+        step = max(time - before, 1e-3)
+        speed = speed + _share(np.array(self.speed_cutoff), step) * ((points - raw) / step - speed)
+        fast = np.hypot(*speed.T) / max(size, 1e-6)
         cutoff = (self.min_cutoff + self.beta * fast) * (0.4 + 0.6 * np.clip(confidences, 0, 1))
-        self._raw = points
-        self._points = self._points + _share(cutoff, step)[:, None] * (points - self._points)
-        return self._points
+        smooth = smooth + _share(cutoff, step)[:, None] * (points - smooth)
+        self._last = smooth, points, speed, time
+        return smooth
 
 
 def _share(cutoff: Floats, step: float) -> Floats:

@@ -7,7 +7,9 @@ together with the box (IoU), both moved along with the person's speed; the assig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,18 @@ class TrackedPeople:
     people: People
     ids: Ids
     interpolated: NDArray[np.bool_]
+
+    def rows(self, index: Sequence[int] | NDArray[np.bool_] | NDArray[np.intp]) -> TrackedPeople:
+        """Some of them, in the order of the index."""
+        return TrackedPeople(self.people[index], self.ids[index], self.interpolated[index])
+
+
+def join(parts: Sequence[TrackedPeople]) -> TrackedPeople:
+    """All of them together, in order."""
+    people = [(part.people.boxes, part.people.scores, part.people.keypoints, part.people.confidences) for part in parts]
+    ids, interpolated = zip(*((part.ids, part.interpolated) for part in parts), strict=True)
+    joined = People(*map(np.concatenate, zip(*people, strict=True)))
+    return TrackedPeople(joined, np.concatenate(ids), np.concatenate(interpolated))
 
 
 def untracked(people: People, sure: float) -> TrackedPeople:
@@ -92,7 +106,7 @@ class Tracker:
         self.sure = sure
         self._sigmas = WIDER * np.asarray(skeleton.sigmas)
         self._tracks: list[_Track] = []
-        self._numbers = 0
+        self._numbers = count(1)
         self._first = True
 
     def update(self, people: People, time: float) -> TrackedPeople:
@@ -111,8 +125,7 @@ class Tracker:
         for row in self._new(people, sure & (ids < 0), ids >= 0):
             ids[row] = self._start(people, row, time)
         self._first = False
-        kept = ids >= 0
-        return TrackedPeople(people[kept], ids[kept], np.zeros(int(kept.sum()), dtype=bool))
+        return TrackedPeople(people, ids, np.zeros(len(people), dtype=bool)).rows(ids >= 0)
 
     def _new(self, people: People, candidates: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int]:
         """Candidates, best first, without those who are someone known, or a better candidate, found twice."""
@@ -139,8 +152,7 @@ class Tracker:
         matched = [(free[t], int(rows[r])) for t, r in pairs if alike[t, r] >= LEAST]
         for track, row in matched:
             track.update(*_person(people, row), time)
-            track.number = track.number or self._next()
-            ids[row] = track.number
+            ids[row] = track.number = track.number or next(self._numbers)
         taken = {id(track) for track, _ in matched}
         return [track for track in free if id(track) not in taken]
 
@@ -155,13 +167,9 @@ class Tracker:
         return np.asarray((oks + _iou(boxes, others)) / 2)
 
     def _start(self, people: People, row: int, time: float) -> int:
-        number = self._next() if self._first else 0  # later on, a second frame has to confirm it
+        number = next(self._numbers) if self._first else 0  # later on, a second frame has to confirm it
         self._tracks.append(_Track(*_person(people, row), time, np.zeros(2), number))
         return number
-
-    def _next(self) -> int:
-        self._numbers += 1
-        return self._numbers
 
 
 def _person(people: People, row: int) -> tuple[Floats, Floats, Floats]:

@@ -69,12 +69,9 @@ class Damage:
             lost = "" if self._lost == 1 else f" {self._lost} pieces of it can't be decoded and are left out."
             lines.append(self._first_loss + lost)
         if self._marked:
+            names = [str(first) if first == last else f"{first}-{last}" for first, last in self._stretches]
             lines.append(
-                f"{self._marked} of {frames} frames are damaged, says the decoder: {self._numbers()}. What is found in "
-                "them may be wrong."
+                f"{self._marked} of {frames} frames are damaged, says the decoder: {', '.join(names)}"
+                f"{' and more' if self._more else ''}. What is found in them may be wrong."
             )
-        return [*lines, *([self._size] if self._size else [])]
-
-    def _numbers(self) -> str:
-        names = [str(first) if first == last else f"{first}-{last}" for first, last in self._stretches]
-        return ", ".join(names) + (" and more" if self._more else "")
+        return [*lines, self._size] if self._size else lines

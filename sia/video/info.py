@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -90,11 +90,7 @@ def turn(image: Image, orientation: tuple[int, int, int, int]) -> Image:
 
 
 def describe(
-    source: str,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    first: av.VideoFrame,
-    stamp: int | None,
+    source: str, container: av.container.InputContainer, stream: av.VideoStream, first: av.VideoFrame, stamp: int | None
 ) -> VideoInfo:
     """Reads the headers; touches nothing of the sound but when it starts.
 
@@ -106,11 +102,10 @@ def describe(
         stamp: its time stamp, or an estimate; None for unknown.
     """
     rate = _rate(stream, is_avi(container))
-    unit = _unit(stream, rate)
+    unit = as_fraction(stream.time_base) if stream.time_base and stream.time_base > 0 else 1 / rate
     duration = _duration(stream)
     estimate = duration or (container.duration or 0) / av.time_base
-    orientation = _orientation(first)
-    aspect = _aspect(stream)
+    orientation, aspect = _orientation(first), _aspect(stream)
     start, origin = _start(container, stream, None if stamp is None else stamp * unit)
     return VideoInfo(
         source=source,
@@ -144,14 +139,7 @@ def packet_stamp(container: av.container.InputContainer, packet: av.Packet[av.Vi
     return packet.dts if is_avi(container) else packet.pts
 
 
-class _Ratio(Protocol):
-    @property
-    def numerator(self) -> int: ...
-    @property
-    def denominator(self) -> int: ...
-
-
-def as_fraction(ratio: _Ratio) -> Fraction:
+def as_fraction(ratio: Any) -> Fraction:
     """Python's own fraction: PyAV has one of its own since version 19."""
     return Fraction(ratio.numerator, ratio.denominator)
 
@@ -166,10 +154,6 @@ def _rate(stream: av.VideoStream, avi: bool) -> Fraction:
     if avi or average > _FASTEST:  # counts empty chunks, or ticks
         return min([average, *sensible[:1]])
     return average
-
-
-def _unit(stream: av.VideoStream, rate: Fraction) -> Fraction:
-    return as_fraction(stream.time_base) if stream.time_base and stream.time_base > 0 else 1 / rate
 
 
 def _aspect(stream: av.VideoStream) -> Fraction:
@@ -214,13 +198,9 @@ def _duration(stream: av.VideoStream) -> float:
 def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """The display matrix that phones write (9 integers, 16.16 fixed point), rounded to quarter turns."""
     side_data: Any = frame.side_data  # its types differ between versions of PyAV
-    matrix = side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None:
+    if (matrix := side_data.get(Type.DISPLAYMATRIX)) is None:
         return (1, 0, 0, 1)
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
     straight = abs(a) + abs(d) >= abs(b) + abs(c)
-    return (_sign(a), 0, 0, _sign(d)) if straight else (0, _sign(b), _sign(c), 0)
-
-
-def _sign(value: int) -> int:
-    return -1 if value < 0 else 1
+    a, b, c, d = (-1 if value < 0 else 1 for value in (a, b, c, d))
+    return (a, 0, 0, d) if straight else (0, b, c, 0)

@@ -7,21 +7,17 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import av
 import numpy as np
 
-from sia.errors import DataError, first_line
+from sia.errors import ConfigError, DataError, first_line
 from sia.io.input_file import MAX_PIXELS
 from sia.video.clock import StampsAhead
 from sia.video.damage import Damage
 from sia.video.info import Frame, Image, describe, frame_stamp, is_avi, packet_stamp, turn
 from sia.video.source import check_source, for_ffmpeg, is_address
-
-if TYPE_CHECKING:
-    from sia.video.decord_reader import DecordReader
 
 FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError)
 """What PyAV raises for files that are broken."""
@@ -53,7 +49,12 @@ class VideoReader:
         self._container = _open(source)
         try:
             self._stream = _video_stream(self._container, source)
-            check_frame_size(source, self._stream.width, self._stream.height, max_pixels)
+            width, height = self._stream.width, self._stream.height
+            if width * height > max_pixels:
+                raise DataError(
+                    f"{source} has frames of {width} x {height} px, more than the {max_pixels:,} pixels that are read. "
+                    f"If memory allows it: --max_pixels {width * height}."
+                )
             self._stream.thread_type = "AUTO" if threads else "SLICE"
             self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _MARGIN)}  # sizes may change
             self.damage = Damage()
@@ -83,9 +84,7 @@ class VideoReader:
     def __enter__(self) -> VideoReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._decoded.close()
         self._container.close()
 
@@ -98,7 +97,10 @@ class VideoReader:
             pts = clock(*self._stamp(frame))
             duration = clock.ticks(max(frame.duration or 0, 0)) or clock.step
             begin = begin if number else pts
-            yield Frame(number, pts, duration, self._image(number, frame, first))
+            if frame.is_corrupt:
+                self.damage.mark(number)
+            self.damage.resize(number, (first.width, first.height), (frame.width, frame.height))
+            yield Frame(number, pts, duration, self._upright(frame, first))
         self._check_end((pts + max(duration, clock.step) - begin) * self.info.time_base)
 
     def stamps(self) -> list[int | None]:
@@ -180,12 +182,6 @@ class VideoReader:
             self._read.append(packet)
             after += self._ahead.next_known() is not None
 
-    def _image(self, number: int, frame: av.VideoFrame, first: av.VideoFrame) -> Image:
-        if frame.is_corrupt:
-            self.damage.mark(number)
-        self.damage.resize(number, (first.width, first.height), (frame.width, frame.height))
-        return self._upright(frame, first)
-
     def _upright(self, frame: av.VideoFrame, first: av.VideoFrame) -> Image:
         # A stream may change its size; all frames get that of the first.
         stored = frame.to_ndarray(format="rgb24", width=first.width, height=first.height)
@@ -199,47 +195,79 @@ class VideoReader:
 
     def _is_whole(self) -> bool:
         """Whether all packets were there: then the last frame is one that stays for long."""
-        if is_avi(self._container):
-            return is_whole_avi(self.info.source)
-        return 0 < self._stream.frames <= self._sized
+        if not is_avi(self._container):
+            return 0 < self._stream.frames <= self._sized
+        with Path(self.info.source).open("rb") as file:  # its header says how long it is
+            head = file.read(8)
+            return file.seek(0, 2) >= 8 + int.from_bytes(head[4:8], "little")
+
+
+class DecordReader:
+    """The frames of `VideoReader` by decord, which says nothing of damage. Use as a context manager.
+
+    Arguments and errors are those of `VideoReader`; a ConfigError says that decord can't be imported, or shows this
+    video wrongly.
+    """
+
+    def __init__(self, source: str, max_pixels: int = MAX_PIXELS) -> None:
+        decord = _import_decord()
+        with VideoReader(source, max_pixels, threads=False) as probe:
+            self.info = probe.info
+            self._stamps = probe.stamps()
+        a, b, c, d = self.info.orientation
+        if a * d - b * c < 0:
+            raise ConfigError(f"{source} is stored mirrored, which decord shows wrongly. Use --reader av.")
+        try:
+            self._video = decord.VideoReader(for_ffmpeg(source), ctx=decord.cpu(0))
+            self._first = self._video.next().asnumpy()
+        except Exception as error:  # decord has one error class, derived from Exception
+            raise DataError(f"decord can't read {source}. Use --reader av.") from error
+        if len(self._video) != len(self._stamps):
+            raise ConfigError(
+                f"decord sees {len(self._video)} frames in {source}, which shows {len(self._stamps)}. Use --reader av."
+            )
+        self.warnings: list[str] = []
+
+    def __enter__(self) -> DecordReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._video
+
+    def __iter__(self) -> Iterator[Frame]:
+        clock = self.info.clock()
+        for number, stamp in enumerate(self._stamps):
+            try:
+                image = self._video.next().asnumpy() if number else self._first
+            except Exception as error:
+                self.warnings.append(f"decord stopped after frame {number - 1} ({type(error).__name__}).")
+                return
+            yield Frame(number, clock(stamp), clock.step, image)  # decord turns them upright itself
+
+
+def _import_decord() -> Any:
+    try:
+        import decord
+    except (ImportError, OSError) as error:
+        raise ConfigError(
+            f"--reader decord needs the package decord, which can't be imported here ({error}). "
+            "Install it (pip install decord; x86-64 Linux and Windows only) or use --reader av."
+        ) from error
+    return decord
 
 
 def _shows(packet: av.Packet[av.VideoStream]) -> bool:
     return packet.size > 0 and not packet.is_discard
 
 
-def check_frame_size(source: str, width: int, height: int, max_pixels: int) -> None:
-    """Before anything is decoded.
-
-    Raises:
-        DataError: more pixels than allowed.
-    """
-    if width * height > max_pixels:
-        raise DataError(
-            f"{source} has frames of {width} x {height} px, more than the {max_pixels:,} pixels that are read. "
-            f"If memory allows it: --max_pixels {width * height}."
-        )
-
-
 def open_reader(source: str, kind: str = "av", max_pixels: int = MAX_PIXELS) -> VideoReader | DecordReader:
-    """Opens a video with one of `video_source.READERS`.
+    """Opens a video with one of `sia.video.source.READERS`.
 
     Raises:
         ConfigError: decord can't be imported, or shows this video wrongly.
         DataError: the video can't be read.
     """
-    if kind != "decord":
-        return VideoReader(source, max_pixels)
-    from sia.video.decord_reader import DecordReader
-
-    return DecordReader(source, max_pixels)
-
-
-def is_whole_avi(source: str) -> bool:
-    """Whether the file is as long as its own header says."""
-    with Path(source).open("rb") as file:
-        head = file.read(8)
-        return file.seek(0, 2) >= 8 + int.from_bytes(head[4:8], "little")
+    return (DecordReader if kind == "decord" else VideoReader)(source, max_pixels)
 
 
 def _open(source: str) -> av.container.InputContainer:
@@ -256,7 +284,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
-    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    covers = [stream.disposition & type(stream.disposition).attached_pic for stream in container.streams.video]
+    streams = [stream for stream, is_cover in zip(container.streams.video, covers, strict=True) if not is_cover]
     image = container.format.name.endswith("_pipe") or container.format.name == "image2"
     if image or not streams:
         what = "is an image, not a video" if image else "has no video stream, only sound or data"
@@ -264,7 +293,3 @@ def _video_stream(container: av.container.InputContainer, source: str) -> av.Vid
     if getattr(streams[0], "codec_context", None) is None:
         raise DataError(f"The video {source} is in a format that this build of PyAV can't decode. Convert it to H.264.")
     return streams[0]
-
-
-def _is_cover(stream: av.VideoStream) -> bool:
-    return bool(stream.disposition & type(stream.disposition).attached_pic)

@@ -1,47 +1,33 @@
-"""Brings the sound of a video along. No fault of a track of sound costs more than the sound."""
+"""Brings the sound of a video along. No fault of a track of sound costs more than the track."""
 
 from __future__ import annotations
 
-import json
+import heapq
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+import av
 
 from sia.video.info import VideoInfo
+from sia.video.source import for_ffmpeg
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE = 60.0
-"""Seconds that the sound may take, beside as many as the video lasts."""
-
-
-class Request(TypedDict):
-    """What `sia.video.sound_worker` is to do.
-
-    - images, source, target: files; the first has the frames, the second the sound.
-    - without: numbers of the tracks that are left out.
-    - start: seconds of the source's clock that become 0.
-    - until: seconds after which no sound begins, None for all.
-    - timescale: ticks of the target's own clock in a second.
-    """
-
-    images: str
-    source: str
-    target: str
-    without: list[int]
-    start: str
-    until: str | None
-    timescale: int
+"""Seconds that a track may take, beside as many as the video lasts."""
 
 
 def add_sound(info: VideoInfo, images: Path, target: Path, until: Fraction | None) -> tuple[bool, list[str]]:
     """Writes a video with the images of one file and the sound of another.
 
-    Everything that touches sound runs in a process of its own: PyAV frees unusual channel layouts twice, and decoders
-    of rare formats crash on broken files.
+    Everything that decodes sound runs in a process of its own, one a track: PyAV frees unusual channel layouts twice,
+    and decoders of rare formats crash on broken files.
 
     Args:
         info: of the video that has the sound.
@@ -52,70 +38,66 @@ def add_sound(info: VideoInfo, images: Path, target: Path, until: Fraction | Non
     Returns:
         Whether it was written, and what the user should know.
     """
-    request = Request(
-        images=str(images),
-        source=info.source,
-        target=str(target),
-        without=[],
-        start=str(info.start),
-        until=None if until is None else str(until),
-        timescale=info.time_base.denominator,
-    )
-    warnings: list[str] = []
+    tracks, warnings, limit = list[Path](), list[str](), "" if until is None else str(until)
     patience = _PATIENCE + (float(until) if until is not None else info.duration)
-    for _ in range(4):
-        events, end = _ask(request, patience)
-        news = _lines(events)
-        if any("done" in event for event in events):
-            return True, warnings + news
-        crashed = [number for number in _culprits(events) if number not in request["without"]]
-        if end or not crashed:
-            reason = next((event["failed"] for event in events if "failed" in event), end or "its decoder crashed")
-            return False, [*warnings, f"The sound is left out: {reason}."]
-        request["without"] += crashed
-        warnings += [f"Track {number + 1} of the sound is left out: its decoder crashed." for number in crashed]
-    return False, warnings
+    try:
+        with av.open(for_ffmpeg(info.source)) as source:
+            count = len(source.streams.audio)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".sound-") as folder:
+            for number in range(count):
+                path = Path(folder) / f"{number}.mp4"
+                said, status = _extract([info.source, number, path, info.start, limit], patience)
+                if status == 0:
+                    tracks.append(path)
+                    warnings += [f"The sound breaks off ({line})." for line in said[:1]]
+                else:
+                    reason = said[-1] if status == 1 and said else "its decoder crashed"
+                    warnings.append(f"Track {number + 1} of the sound is left out: {reason}.")
+            if tracks:
+                _merge([images, *tracks], target, info.time_base.denominator)
+    except (OSError, av.FFmpegError, ValueError) as error:
+        return False, [*warnings, f"The sound is left out: {getattr(error, 'strerror', None) or error}."]
+    return bool(tracks), warnings
 
 
-def _ask(request: Request, patience: float) -> tuple[list[dict[str, Any]], str]:
-    """What the process said, and why it was given up, if so."""
-    end = ""
+def _extract(words: Sequence[object], patience: float) -> tuple[list[str], int]:
+    """What `sia.video.sound_worker` said, and its exit status."""
+    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with subprocess.Popen(
-        [sys.executable, "-m", "sia.video.sound_worker"],
-        stdin=subprocess.PIPE,
+        [sys.executable, "-m", "sia.video.sound_worker", *map(str, words)],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=_environment(os.environ),
+        env={**os.environ, "PYTHONPATH": path},
         start_new_session=True,  # Ctrl-C is for the main process, which ends the video in order
     ) as process:
         try:
-            output, _ = process.communicate(json.dumps(request).encode(), patience)
+            output, _ = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             process.kill()
-            output, _ = process.communicate()
-            end = f"it took longer than {patience:.0f} s"
+            return [f"it took longer than {patience:.0f} s"], 1
         except BaseException:
             process.kill()
             raise
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.startswith("{")]
-    return [json.loads(line) for line in lines if line.endswith("}")], end
+    return output.decode(errors="replace").splitlines(), process.returncode
 
 
-def _environment(given: Mapping[str, str]) -> dict[str, str]:
-    paths = [str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]
-    return {**given, "PYTHONPATH": os.pathsep.join(paths)}
+def _merge(paths: Sequence[Path], target: Path, timescale: int) -> None:
+    """Puts the first stream of each mp4 into one, packet by packet in the order of time."""
+    options = {"movflags": "+faststart", "movie_timescale": str(timescale)}
+    with ExitStack() as stack:
+        sources = [stack.enter_context(av.open(for_ffmpeg(path))) for path in paths]
+        merged = stack.enter_context(av.open(for_ffmpeg(target), "w", format="mp4", options=options))
+        streams: list[Any] = [merged.add_stream_from_template(source.streams[0]) for source in sources]
+        for stream, source in zip(streams, sources, strict=True):
+            stream.metadata.update(language=source.streams[0].metadata.get("language", "und"))
+        for _, number, packet in heapq.merge(*map(_timed, range(len(sources)), sources), key=lambda entry: entry[:2]):
+            packet.stream = streams[number]
+            merged.mux(packet)
 
 
-def _culprits(events: list[dict[str, Any]]) -> list[int]:
-    """Tracks at which the process may have crashed: the one that was tried, or those that were encoded, or all."""
-    tried = [event["trying"] for event in events if "trying" in event]
-    if any("failed" in event for event in events):
-        return []
-    if not any("merging" in event for event in events):
-        return tried[-1:]
-    return [event["encoded"] for event in events if "encoded" in event] or tried
-
-
-def _lines(events: list[dict[str, Any]]) -> list[str]:
-    lost = [f"Track {e['lost'] + 1} of the sound is left out: {e['why']}." for e in events if "lost" in e]
-    return lost + [f"The sound breaks off ({event['breaks']})." for event in events if "breaks" in event][:1]
+def _timed(number: int, source: av.container.InputContainer) -> Iterator[tuple[Fraction, int, Any]]:
+    """Packets with the second at which they are decoded, and the number of their source."""
+    for packet in source.demux():
+        if packet.dts is not None:
+            yield packet.dts * packet.time_base, number, packet

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 import cv2
@@ -68,13 +66,11 @@ class VideoWriter:
         self._partial = path.with_name(f".{path.name}.part")
         self._with_sound = path.with_name(f".{path.name}.sound.part")
         self._size = self._fitting(size)
-        with self._mended():
-            self._container = av.open(for_ffmpeg(self._partial), "w", format="mp4", options=self._container_options())
-            self._stream = self._add_stream()
-
-    def _container_options(self) -> dict[str, str]:
         # A late first frame is stored in the movie's own clock, whose milliseconds would round it.
-        return {"movflags": "+faststart", "movie_timescale": str(self._info.time_base.denominator)}
+        options = {"movflags": "+faststart", "movie_timescale": str(info.time_base.denominator)}
+        with self._mended():
+            self._container = av.open(for_ffmpeg(self._partial), "w", format="mp4", options=options)
+            self._stream = self._add_stream()
 
     def _fitting(self, size: tuple[int, int]) -> tuple[int, int]:
         scale = min(1.0, _LONGEST / max(size), (_LARGEST / (size[0] * size[1])) ** 0.5)
@@ -141,22 +137,18 @@ class VideoWriter:
             self._mux(None)
             self._container.close()
             if self._sound:
-                self._bring_sound(None if complete else self._end * self._info.time_base)
+                until = None if complete else self._end * self._info.time_base
+                done, warnings = add_sound(self._info, self._partial, self._with_sound, until)
+                self.warnings += warnings
+                if done:
+                    self._with_sound.replace(self._partial)
+                self._with_sound.unlink(missing_ok=True)
             self._partial.replace(self.path)
-
-    def _bring_sound(self, until: Fraction | None) -> None:
-        done, warnings = add_sound(self._info, self._partial, self._with_sound, until)
-        self.warnings += warnings
-        if done:
-            self._with_sound.replace(self._partial)
-        self._with_sound.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self.path.exists():
             self._discard()
 

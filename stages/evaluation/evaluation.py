@@ -17,7 +17,6 @@ from datasets.loader import ValidationLoader, validation_loader
 from sia.coco.coco_files import Row, load_skeleton, read_json
 from sia.errors import SiaError, complain
 from sia.io.output_file import named_folder, numbered_folder, write_json, write_text
-from sia.io.results import write_coco_results
 from sia.runtimes.predictor import RUNTIMES, Predictor
 from sia.skeletons.skeleton import Skeleton
 from stages.evaluation.evaluator import on_first_rank, predict_results
@@ -133,7 +132,7 @@ def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], o
         "look_thresh": predictor.runtime.description.roi_score_thresh,
     }
     with output_folder(args.output_dir) as folder:
-        write_coco_results(folder / "results.json", results)
+        write_json(folder / "results.json", results)
         if args.compare is not None:
             compare(args, results, other, predictor.skeleton, folder)
         report(metrics, folder, source)

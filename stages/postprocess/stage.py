@@ -14,8 +14,7 @@ import numpy as np
 from sia.coco.coco_files import GroundTruth
 from sia.description.image import describe_image, make_model, write_words
 from sia.description.writer import DescriptionWriter
-from sia.drawing.annotator import PoseAnnotator
-from sia.drawing.captions import with_caption
+from sia.drawing.annotator import PoseAnnotator, with_caption
 from sia.errors import ConfigError
 from sia.io.images import write_image
 from sia.people import People

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from datasets.coco.coco_pose import CocoPose
-from sia.drawing.annotator import Image, PoseAnnotator
-from sia.drawing.captions import with_caption
+from sia.drawing.annotator import Image, PoseAnnotator, with_caption
 from sia.io.images import write_image
 from sia.people import People
 from stages.error_model.labels import Mask, Rows

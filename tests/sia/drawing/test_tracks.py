@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sia.drawing.captions import with_caption
+from sia.drawing.annotator import with_caption
 from sia.drawing.tracks import TrackAnnotator, colour_of
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON

@@ -123,7 +123,7 @@ def test_whatever_a_decoder_raises_is_one_line_with_the_name(
         raise error("first\nsecond\x1b")
 
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    monkeypatch.setattr(sia.io.images, "_decode", decode)
+    monkeypatch.setattr(sia.io.images, "_decode_any", decode)
     with pytest.raises(DataError) as caught:
         read_image(tmp_path / "a.png")
     assert "a.png: first. Replace" in str(caught.value) and "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 
 from sia.errors import OutputError
 from sia.io.output_file import complete_file, named_folder, numbered_folder, write_json
-from sia.io.results import JsonLines, coco_rows, describe_rows, number_images, person_rows, write_coco_results
+from sia.io.results import JsonLines, coco_rows, describe_rows, number_images, person_rows
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON
 
@@ -35,16 +35,15 @@ def test_rows_are_xywh_with_confidence_third() -> None:
 
 def test_coco_tools_load_the_file(tmp_path: Path) -> None:
     coco_module = pytest.importorskip("pycocotools.coco")
-    write_coco_results(tmp_path / "results.json", coco_rows(TWO, 7))
+    write_json(tmp_path / "results.json", coco_rows(TWO, 7))
     truth = {"images": [{"id": 7}], "categories": [{"id": 1, "name": "person"}], "annotations": []}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     loaded = coco_module.COCO(str(tmp_path / "truth.json")).loadRes(str(tmp_path / "results.json"))
     assert len(loaded.anns) == 2
 
 
-def test_nobody_is_an_empty_list(tmp_path: Path) -> None:
-    write_coco_results(tmp_path / "results.json", [])
-    assert json.loads((tmp_path / "results.json").read_text()) == []
+def test_nobody_is_an_empty_list() -> None:
+    assert coco_rows(TWO.above(2), 7) == []
 
 
 def test_description_is_json_and_says_the_frame() -> None:

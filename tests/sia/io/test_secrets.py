@@ -14,11 +14,10 @@ import scripts.download_models
 import train_pose
 from sia.commands.run import describe_run
 from sia.description.chat_server import ChatServer
-from sia.description.keys import read_key
 from sia.description.language_model import LanguageModelError
 from sia.errors import ConfigError, DataError, complain, exit_status
 from sia.io.output_file import write_json
-from sia.io.secrets import mask
+from sia.io.secrets import mask, read_key
 from sia.skeletons.skeleton import COCO_PERSON
 from utils.logger import Dashboards
 from utils.run_folder import environment

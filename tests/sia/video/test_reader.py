@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from sia.errors import ConfigError, DataError, OutputError
-from sia.video.decord_reader import DecordReader
 from sia.video.info import turn
-from sia.video.reader import VideoReader, open_reader
+from sia.video.reader import DecordReader, VideoReader, open_reader
 from sia.video.writer import VideoWriter
 from tests.inference_helpers import frame_times, name_quarters, save_video, sound_packets
 
