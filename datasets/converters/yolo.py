@@ -10,8 +10,8 @@ from datasets.converters.coco_writer import CocoWriter, Joint, order_of_names
 from sia.errors import DataError
 from sia.io.images import image_size, image_suffixes
 from sia.io.input_file import check_input_file
-from sia.io.yaml_file import load_yaml
 from sia.skeletons.skeleton import COCO_PERSON, DECLARED, Skeleton
+from utils.yaml_file import load_yaml
 
 
 def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:

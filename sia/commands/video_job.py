@@ -155,8 +155,8 @@ class VideoJob:
         }
         if self.tracks:
             video["ids"] = (
-                "id stays with a person, null where it was seen in one frame so far; interpolated people were not found "
-                "in this frame, but lie between two in which they were"
+                "id stays with a person, null where it was seen in one frame so far; interpolated people were not "
+                "found in this frame, but lie between two in which they were"
             )
         state = {"complete": complete, "warnings": [mask(warning) for warning in self.warnings], **video}
         write_json(self.sidecar_path, {**describe_run(self.predictor, self.args), **state}, indent=1)

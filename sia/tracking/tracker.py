@@ -57,10 +57,14 @@ class TrackedPeople:
 
 def join(parts: Sequence[TrackedPeople]) -> TrackedPeople:
     """All of them together, in order."""
-    people = [(part.people.boxes, part.people.scores, part.people.keypoints, part.people.confidences) for part in parts]
+    people = People(
+        np.concatenate([part.people.boxes for part in parts]),
+        np.concatenate([part.people.scores for part in parts]),
+        np.concatenate([part.people.keypoints for part in parts]),
+        np.concatenate([part.people.confidences for part in parts]),
+    )
     ids, interpolated = zip(*((part.ids, part.interpolated) for part in parts), strict=True)
-    joined = People(*map(np.concatenate, zip(*people, strict=True)))
-    return TrackedPeople(joined, np.concatenate(ids), np.concatenate(interpolated))
+    return TrackedPeople(people, np.concatenate(ids), np.concatenate(interpolated))
 
 
 def untracked(people: People, sure: float) -> TrackedPeople:

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from sia.errors import ConfigError, unknown
-from sia.io.yaml_file import compose_yaml
 from utils.config.train_config import flag_fields
+from utils.yaml_file import compose_yaml
 
 _FLAG = "-CONFIG"
 

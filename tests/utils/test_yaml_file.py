@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sia.errors import DataError
-from sia.io.yaml_file import MOST_BYTES, compose_yaml, load_yaml
+from utils.yaml_file import MOST_BYTES, compose_yaml, load_yaml
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi"))
 
