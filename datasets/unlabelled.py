@@ -74,13 +74,13 @@ class Views:
     seed: tuple[int, ...]
 
 
-def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[CocoPose]) -> Unlabelled:
+def find_unlabelled(patterns: Sequence[str], fit: CocoPose, held_out: Iterable[Path]) -> Unlabelled:
     """Images of the folders, and those of `fit` that show people without keypoints.
 
     Args:
         patterns: folders, files or globs.
         fit: what is trained on; an image of it with people lacking keypoints counts as partly labelled.
-        others: what is calibrated and proved on.
+        held_out: files that are calibrated and proved on.
 
     Images of the data sets that lie in the folders too, under whatever name, are left out: they are labelled, or must
     not be seen.
@@ -90,7 +90,7 @@ def find_unlabelled(patterns: Sequence[str], fit: CocoPose, others: Iterable[Coc
     """
     paths = [path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED")]
     found = list(dict.fromkeys(paths))
-    kept = _without(found, [path for dataset in (fit, *others) for path in dataset.files]) if found else []
+    kept = _without(found, [*fit.files, *held_out]) if found else []
     labels = [fit.annotation(i) for i in range(len(fit))]
     partly = [i for i, label in enumerate(labels) if not (label.keypoints[..., 2] > 0).any(axis=1).all()]
     known = {len(kept) + n: labels[i] for n, i in enumerate(partly)}

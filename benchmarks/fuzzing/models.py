@@ -191,12 +191,12 @@ def make_manifests(folder: Path) -> Sequence[Path]:
     root = (folder / PEOPLE).resolve()
     given = f"-RESULTS_CALIBRATE {root}/train-results.json -RESULTS_TEST {root}/val-results.json -CALIBRATE 0.4"
     train(folder, f"{given} -PIPELINE {folder / 'pipeline'} -STAGE baseline")
-    return [folder / "pipeline" / "manifest.json", folder / "pipeline" / "splits" / "splits.json"]
+    return [folder / "pipeline" / "state.json", folder / "pipeline" / "splits" / "splits.json"]
 
 
 def read_manifests(path: Path) -> None:
     """As the use of the pipeline on new images, and its next stage, do."""
-    folder = path.parent if path.stem == "manifest" else path.parent.parent
+    folder = path.parent if path.stem == "state" else path.parent.parent
     images = folder.parent / PEOPLE / "images" / "val"
     command = f"--image_path {images} --pipeline {folder} --output_dir {folder / 'found'}"
     with contextlib.suppress(SystemExit):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
@@ -13,7 +13,7 @@ from sia.commands.image_output import ImageOutput, close_after, readable
 from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
-from sia.commands.signals import SignalHandler, sigterm_like_ctrl_c
+from sia.commands.signals import SignalHandler
 from sia.description.image import describe_image, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
@@ -29,13 +29,17 @@ ROOM = 96_000_000
 """Bytes of images beyond which a batch takes no more: memory must not grow with their size times --batch_size."""
 
 
+Find = Callable[[Sequence[Image]], list[People]]
+"""Images -> the people of each, best first, in its pixels."""
+
+
 class ImageJob:
     """Images in, files out.
 
     Args:
         args: the flags.
         predictor: the model.
-        known: who is in each file, and the seconds that a file took, where a pipeline has found them before.
+        find: finds the people of images: the model's own `Predictor.predict`, or a pipeline's.
         ids: the images, and what their results are written under.
         output: the folder.
         writer: puts people into words; None without --describe.
@@ -45,10 +49,10 @@ class ImageJob:
         self,
         args: argparse.Namespace,
         predictor: Predictor,
+        find: Find,
         ids: ImageIds,
         output: ImageOutput,
         writer: DescriptionWriter | None = None,
-        known: tuple[Mapping[Path, People], float] | None = None,
     ) -> None:
         self.args = args
         self.predictor = predictor
@@ -56,7 +60,7 @@ class ImageJob:
         self.files = list(ids.of)
         self.output = output
         self.writer = writer
-        self.known = known
+        self.find = find
         self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
         self.timings = Timings()
         self.described: list[Row] = []
@@ -66,7 +70,9 @@ class ImageJob:
     def run(self, interruption: SignalHandler) -> None:
         """All batches, or those before the user stops it."""
         for batch in self._batches():
-            found, seconds = self._find(batch)
+            begin = time.perf_counter()
+            found = self.find(list(batch.values()))
+            seconds = time.perf_counter() - begin
             is_first = self.timings.add_batch(seconds, len(batch))
             time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
             for number, people in zip(list(batch), found, strict=True):
@@ -77,15 +83,6 @@ class ImageJob:
                     self.output.describe(self.header())
             if interruption.signal:
                 return
-
-    def _find(self, batch: Mapping[int, Image]) -> tuple[list[People], float]:
-        """Everybody in each image, and the seconds that it took."""
-        if self.known is not None:
-            people, each = self.known
-            return [people[self.files[number]] for number in batch], each * len(batch)
-        begin = time.perf_counter()
-        found = self.predictor.predict(list(batch.values()))
-        return found, time.perf_counter() - begin
 
     @property
     def is_complete(self) -> bool:
@@ -191,11 +188,13 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh)
     ids = choose_ids(files, args.ann_file, predictor, warnings)
     announce(predictor)
+    if pipeline is not None:
+        print(pipeline.describe(), flush=True)
     folder = output_folder(args.output_dir, "inference-image")
     with remove_if_empty(folder):
-        known = None if pipeline is None else find_through(pipeline, list(ids.of))
+        find = predictor.predict if pipeline is None else pipeline.finder(predictor)
         writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn) if args.describe else None
-        job = ImageJob(args, predictor, ids, ImageOutput(folder), writer, known)
+        job = ImageJob(args, predictor, find, ids, ImageOutput(folder), writer)
         for line in warnings:
             job.warn(line)
         return carry_out(job)
@@ -258,15 +257,6 @@ def pipeline_of(args: argparse.Namespace) -> Pipeline | None:
     pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or BATCH)
     args.weight_path = pipeline.weights
     return pipeline
-
-
-def find_through(pipeline: Pipeline, files: Sequence[Path]) -> tuple[Mapping[Path, People], float]:
-    """What the pipeline finds in all files, before the first is drawn, and the seconds that each took on average."""
-    print(pipeline.describe(), flush=True)
-    begin = time.perf_counter()
-    with sigterm_like_ctrl_c():
-        people = pipeline.find(files, lambda line: print(line, flush=True))
-    return people, (time.perf_counter() - begin) / len(files)
 
 
 def _warn(line: str) -> None:

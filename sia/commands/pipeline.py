@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
+from sia.drawing.annotator import Image
 from sia.errors import ConfigError
 from sia.people import People
+from sia.runtimes.predictor import Predictor
 
-LOADER = "stages.pipeline.predictor"
+LOADER = "stages.pipeline.fitted"
 """Has the class that implements `Pipeline`. Named, not imported: nothing here depends on what is above."""
 
 
@@ -39,12 +41,12 @@ class Pipeline(Protocol):
     def display(self) -> Thresholds:
         """Those that suit its labelled images."""
 
-    def find(self, files: Sequence[Path], say: Callable[[str], None]) -> Mapping[Path, People]:
-        """The people of each file that can be read, best first, in original pixels; ``say`` prints a line."""
+    def finder(self, model: Predictor) -> Callable[[Sequence[Image]], list[People]]:
+        """Opens the stages around its model; gives what finds the people of images, best first, in their pixels."""
 
 
 def open_pipeline(folder: Path, device: str, batch_size: int) -> Pipeline:
-    """Reads the folder of a finished pipeline.
+    """Reads the folder of a finished pipeline, or of its fitted stages.
 
     Raises:
         ConfigError: the training code is not installed, or the folder is no finished pipeline's.
@@ -59,4 +61,4 @@ def open_pipeline(folder: Path, device: str, batch_size: int) -> Pipeline:
             f"--pipeline {folder} needs the stages, which are not part of the installed package. Run this "
             "in a clone of the repository."
         ) from error
-    return cast(Pipeline, module.FinishedPipeline.open(folder, device, batch_size))
+    return cast(Pipeline, module.FittedPipeline.open(folder, device, batch_size))

@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.coco.coco_pose import CocoPose
 from sia.io.letterbox import FILL, affine, warp_image
 from sia.modules.roi_keypoint_head import MARGIN
 from stages.ensemble.refinement_network import SIDE as VIEW
-from stages.error_model.box_frame import frame_of
-from stages.error_model.labels import Rows
+from stages.error_model.labels import Rows, frame_of
+from stages.stage import Images
 from utils.metrics.predictions import Array
 
 SIDE = 112
@@ -63,17 +62,17 @@ def crop_people(image: NDArray[np.uint8], boxes: Array) -> Crops:
     return Crops(pixels, centres, sides)
 
 
-def read_crops(images: CocoPose, image_ids: Rows, boxes: Array) -> Crops:
+def read_crops(images: Images, image_ids: Rows, boxes: Array) -> Crops:
     """Those of people in several images, each of which is read once; row by row as given.
 
     Raises:
         DataError: an image can't be read.
     """
     crops = Crops(np.zeros((len(boxes), SIDE, SIDE, 3), np.uint8), np.zeros((len(boxes), 2)), np.ones(len(boxes)))
-    for index, image_id in enumerate(images.image_ids):
+    for image_id in images.ids:
         rows = np.flatnonzero(image_ids == image_id)
         if len(rows):
-            found = crop_people(images.read_image(index), boxes[rows])
+            found = crop_people(images.read(image_id), boxes[rows])
             crops.pixels[rows], crops.centres[rows], crops.sides[rows] = found.pixels, found.centres, found.sides
     return crops
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.fusion import ABSENT, fuse_keypoints, group_people, person_similarity, soft_suppression
-from stages.ensemble.members import MOST, join
+from stages.ensemble.members import MOST
 from stages.error_model.calibration import VarianceModel, error_correlation, units_of
 from stages.error_model.labels import LabelledPeople, qualities
 from utils.metrics.predictions import Predictions
@@ -76,7 +76,7 @@ class FusionModel:
         ]
         if not parts:
             return members[0], np.zeros((0, 4))
-        return join([people for people, _ in parts]), np.concatenate([features for _, features in parts])
+        return Predictions.join([people for people, _ in parts]), np.concatenate([features for _, features in parts])
 
     def _fuse_image(self, image_id: int, members: list[Predictions], skeleton: Skeleton) -> tuple[Predictions, Floats]:
         groups = group_people(members, skeleton)
@@ -133,4 +133,4 @@ def suppress(people: Predictions, skeleton: Skeleton, decay: float) -> Predictio
         scores = soft_suppression(group.scores, similarity, decay)
         best = np.argsort(-scores, kind="stable")[:MOST]
         parts.append(replace(group, scores=scores).select(best))
-    return join(parts) if parts else people
+    return Predictions.join(parts) if parts else people

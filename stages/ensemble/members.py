@@ -1,31 +1,157 @@
-"""What each member of an ensemble finds in a set of images."""
+"""The members of an ensemble, and what each of them finds in a set of images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.coco.coco_pose import CocoPose
+from sia.errors import ConfigError, WeightsError
 from sia.people import People
+from sia.runtimes.predictor import Predictor
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ensemble.experts.expert import Expert
-from stages.ensemble.experts.own import OwnExpert
+from stages.ensemble.experts.loading import MemberName, load_expert, parse_members
+from stages.ensemble.experts.own import OwnExpert, View
+from stages.error_model.folds import CalibrationSet
 from stages.error_model.labels import box_overlaps
+from stages.stage import Images, StageInput, copy_file
+from utils.hub.model_store import sha256_of
 from utils.metrics.predictions import Predictions, digest_of
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
+INPUT = "input"
+
 MOST = 30
 """People of a member in one image; COCO counts 20."""
 
 SAME_BOX = 0.7
-"""IoU from which two boxes are one, for partners that are told where the people are."""
+"""IoU from which two boxes are one, for experts that are told where the people are."""
 
 SEEN = 0.2
-"""Confidence from which a keypoint counts in a partner's score for a person, as in MMPose."""
+"""Confidence from which a keypoint counts in an expert's score for a person, as in MMPose."""
+
+SCALES = (0.8, 1.25)
+VIEWS: Mapping[str, tuple[View, ...]] = {
+    "none": (),
+    "flip": (View(flip=True),),
+    "flip,scale": (View(flip=True), *(View(flip, scale) for scale in SCALES for flip in (False, True))),
+}
+"""Views of the pipeline's model beside the plain one, by -TTA."""
+
+
+def views_of(tta: str, skeleton: Skeleton) -> tuple[View, ...]:
+    """Those of -TTA, without mirror images where nobody knows which keypoints trade places in them."""
+    return tuple(view for view in VIEWS[tta] if skeleton.mirrors or not view.flip)
+
+
+@dataclass(frozen=True)
+class Member:
+    """Whom to ask.
+
+    Attributes:
+        name: in messages and figures.
+        kind: of its file; empty for the pipeline's own model, which has none of its own.
+        path: of its file or folder.
+        sha256: of each of its files, by name.
+        flip, scale: how a model of whole images is shown them.
+    """
+
+    name: str
+    kind: str = ""
+    path: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    flip: bool = False
+    scale: float = 1.0
+
+    @property
+    def finds(self) -> bool:
+        """Whether it sees whole images; the others are told where people are."""
+        return self.kind in ("", "own")
+
+    @property
+    def key(self) -> str:
+        """Changes with the content of its files."""
+        return " ".join(self.sha256.values())
+
+    def save(self, folder: Path) -> Member:
+        """Copies weights of ours into a folder, and says where they are then; others stay where they are."""
+        if self.kind != "own":
+            return self
+        target = folder / f"{self.name.partition('-')[0]}{Path(self.path).suffix}"
+        if not target.exists():
+            copy_file(Path(self.path), target)
+        return replace(self, path=target.name)
+
+    def located(self, folders: Sequence[Path]) -> Member:
+        """The same with the place where its files are: as they were named, or by their name in one of the folders.
+
+        Raises:
+            WeightsError: they are nowhere, or are others.
+        """
+        if not self.path:
+            return self
+        path = Path(self.path)
+        places = [path, *(folder / path.name for folder in folders)]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            raise WeightsError(
+                f"The pipeline needs {path} ({self.name}), and it is not there. Put it back, or copy it into "
+                f"{folders[-1]}."
+            )
+        if list(digests(found).values()) != list(self.sha256.values()):
+            raise WeightsError(f"{found} ({self.name}) is not the file that the pipeline was made with. Put that back.")
+        return replace(self, path=str(found))
+
+
+def digests(path: Path) -> dict[str, str]:
+    """The sha256 of a member's files by name; see `member_files`."""
+    return {file.name: sha256_of(file) for file in member_files(path)}
+
+
+def member_files(path: Path) -> list[Path]:
+    """The file, or those of the folder.
+
+    Raises:
+        WeightsError: there is no such file or folder.
+    """
+    files = sorted(path.glob("*")) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise WeightsError(f"{path}: no such file, and no folder of a model. Check -MEMBERS.")
+    return files
+
+
+def list_members(work: StageInput, skeleton: Skeleton) -> list[Member]:
+    """Those that the flags ask for; models of whole images come first.
+
+    Raises:
+        ConfigError: -MEMBERS can't be used.
+        WeightsError: a member's file is missing.
+    """
+    named = [(f"{m.kind}{number}", m) for number, m in enumerate(parse_members(work.config.members), 1)]
+    if any(m.kind != "own" for _, m in named) and skeleton.names != COCO_PERSON.names:
+        raise ConfigError(f"-MEMBERS of other kinds than own need COCO's 17 keypoints, not {list(skeleton.names)}.")
+    if not skeleton.mirrors and work.config.tta != "none":
+        work.say(f"ensemble: no mirrored views: {skeleton.describe_flips()}")
+    views = views_of(work.config.tta, skeleton)
+    members = [Member(str(view), flip=view.flip, scale=view.scale) for view in views if work.weights is not None]
+    for name, member in named:
+        files = digests(member.path)
+        if member.kind == "own":
+            shown = (View(), *(view for view in views[:1] if view.flip))
+            members += [
+                Member(f"{name}-{view}", "own", str(member.path), files, view.flip, view.scale) for view in shown
+            ]
+        else:
+            members.append(Member(name, member.kind, str(member.path), files))
+    return sorted(members, key=lambda member: not member.finds)
 
 
 @dataclass(frozen=True)
@@ -52,54 +178,102 @@ class Boxes:
         return digest_of(vars(self).values())
 
 
-def join(parts: Sequence[Predictions]) -> Predictions:
-    """Rows of several predictions, one after the other."""
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return Predictions(*(np.concatenate(column) for column in columns))
+Run = Callable[[Member, str, Callable[[Images], Predictions]], Predictions]
+
+
+class OpenMembers:
+    """Models that are opened when they are first asked, and stay open.
+
+    Args:
+        device: where they run.
+        skeleton: what models of ours have to predict.
+        model: the pipeline's own; None where there is none.
+    """
+
+    def __init__(self, device: str, skeleton: Skeleton, model: Predictor | Path | None) -> None:
+        self.device, self.skeleton, self._model = device, skeleton, model
+        self._opened: dict[str, Predictor | Expert] = {}
+
+    def find(self, member: Member, images: Images) -> Predictions:
+        """What a model of ours finds by itself.
+
+        Raises:
+            SiaError: a file or an image can't be used.
+        """
+        model = OwnExpert(self._predictor(member), View(member.flip, member.scale))
+        return as_predictions(images.ids, (model.find(images.read(i)) for i in images.ids), self.skeleton.num_keypoints)
+
+    def pose(self, member: Member, images: Images, boxes: Boxes) -> Predictions:
+        """What an expert finds in given boxes; a person's score is the box's times the mean of sure confidences.
+
+        Raises:
+            SiaError: a file or an image can't be used.
+        """
+        if member.path not in self._opened:
+            self._opened[member.path] = load_expert(MemberName(member.kind, Path(member.path)), self.device)
+        expert: Expert = self._opened[member.path]  # type: ignore[assignment]
+        people = []
+        for image_id in images.ids:
+            corners, scores = boxes.of_image(image_id)
+            poses = expert.predict(images.read(image_id), corners)
+            seen = poses.confidences > SEEN
+            sure = np.where(seen.any(-1), (poses.confidences * seen).sum(-1) / seen.sum(-1).clip(min=1), 0.0)
+            people.append(People(corners, scores * sure, poses.keypoints, poses.confidences))  # type: ignore[arg-type]
+        return as_predictions(images.ids, people, self.skeleton.num_keypoints)
+
+    def ask_all(
+        self, members: Sequence[Member], people: Predictions, images: Images, run: Run
+    ) -> dict[str, Predictions]:
+        """What each member finds, the people that came in first. Experts look where models of whole images find people.
+
+        Args:
+            members: those that find people come first.
+            people: that came in.
+            images: which they are in.
+            run: does what it is given for all images, or knows the result.
+        """
+        found, boxes = {INPUT: people}, None
+        for member in members:
+            if member.finds:
+                found[member.name] = run(member, "", partial(self.find, member))
+            else:
+                boxes = boxes or shared_boxes(list(found.values()), images.ids)
+                found[member.name] = run(member, boxes.fingerprint(), partial(self.pose, member, boxes=boxes))
+        return found
+
+    @cached_property
+    def _own(self) -> Predictor:
+        assert self._model is not None
+        return self._model if isinstance(self._model, Predictor) else Predictor.load(self._model, self.device)
+
+    def _predictor(self, member: Member) -> Predictor:
+        if not member.path:
+            return self._own
+        if member.path not in self._opened:
+            model = Predictor.load(Path(member.path), self.device)
+            if model.skeleton.names != self.skeleton.names:
+                raise ConfigError(
+                    f"{member.path} predicts {list(model.skeleton.names)}, not the annotations' keypoints."
+                )
+            self._opened[member.path] = model
+        return self._opened[member.path]  # type: ignore[return-value]
 
 
 def as_predictions(image_ids: Sequence[int], people: Iterable[People], num_keypoints: int) -> Predictions:
     """The best people of several images; variances are unknown."""
-    parts = [Predictions(np.zeros(0, np.int64), *(np.zeros((0, *shape)) for shape in _shapes(num_keypoints)))]
+    parts = [Predictions.nobody(num_keypoints)]
     for image_id, found in zip(image_ids, people, strict=True):
         best = np.argsort(-found.scores, kind="stable")[:MOST]
         unknown = np.full(found.confidences.shape, np.nan)
         columns = (found.boxes, found.scores, found.keypoints, found.confidences, unknown)
         ids = np.full(len(best), image_id, np.int64)
         parts.append(Predictions(ids, *(np.asarray(column[best], np.float64) for column in columns)))
-    return join(parts)
-
-
-def _shapes(k: int) -> list[tuple[int, ...]]:
-    return [(4,), (), (k, 2), (k,), (k,)]
-
-
-def find_everybody(expert: OwnExpert, images: CocoPose) -> Predictions:
-    """What a model of ours finds by itself."""
-    people = (expert.find(image) for image in _read(images))
-    return as_predictions(images.image_ids, people, expert.predictor.skeleton.num_keypoints)
-
-
-def pose_in_boxes(expert: Expert, images: CocoPose, boxes: Boxes) -> Predictions:
-    """What a partner finds in given boxes; a person's score is the box's times the mean of sure confidences."""
-    people = []
-    for image_id, image in zip(images.image_ids, _read(images), strict=True):
-        corners, scores = boxes.of_image(image_id)
-        poses = expert.predict(image, corners)
-        seen = poses.confidences > SEEN
-        sure = np.where(seen.any(-1), (poses.confidences * seen).sum(-1) / seen.sum(-1).clip(min=1), 0.0)
-        people.append(People(corners, scores * sure, poses.keypoints, poses.confidences))  # type: ignore[arg-type]
-    return as_predictions(images.image_ids, people, images.skeleton.num_keypoints)
-
-
-def _read(images: CocoPose) -> Iterable[Image]:
-    for index in range(len(images)):
-        yield images.read_image(index)
+    return Predictions.join(parts)
 
 
 def shared_boxes(finders: Sequence[Predictions], image_ids: Sequence[int]) -> Boxes:
     """The boxes of all finders, the best first; of those that overlap, the best stays (non-maximum suppression)."""
-    everybody = join(finders)
+    everybody = Predictions.join(finders)
     kept = []
     for image_id in image_ids:
         rows = np.flatnonzero(everybody.image_ids == image_id)
@@ -115,3 +289,35 @@ def _suppress(rows: NDArray[np.intp], overlaps: Floats) -> list[int]:
         if all(overlaps[place, other] < SAME_BOX for other in kept):
             kept.append(place)
     return [int(rows[place]) for place in kept]
+
+
+def predict_members(
+    members: Sequence[Member], work: StageInput, calibrate: CalibrationSet, people: Predictions
+) -> dict[str, Predictions]:
+    """What the members find in ``calibrate``; all ranks share the images, and the stage's folder keeps the results.
+
+    Raises:
+        SiaError: an image or a member's file can't be used.
+    """
+    images, ranks = Images.of_split(work.data("calibrate", calibrate.skeleton)), work.ranks
+    mine = images.select(images.ids[ranks.rank :: ranks.world_size])
+    annotations = sha256_of(calibrate.path)
+    weights = sha256_of(work.weights) if work.weights is not None else ""
+
+    def run(member: Member, boxes: str, compute: Callable[[Images], Predictions]) -> Predictions:
+        key = " ".join(part for part in (member.key or weights, boxes) if part)
+        digest = hashlib.sha256(f"{annotations} {key}".encode()).hexdigest()[:12]
+        path = work.folder / f"member-{member.name}-calibrate-{digest}.json"
+        if not ranks.from_main(path.is_file()):
+            work.say(f"ensemble: {member.name} looks at {len(images.ids)} images of calibrate")
+            part = Predictions.nobody(calibrate.skeleton.num_keypoints)
+            with ranks.shared_errors():
+                part = compute(mine)
+            everybody = Predictions.join(ranks.gather(part))
+            with ranks.shared_errors():
+                if ranks.is_main:
+                    everybody.save(path, calibrate.truth.category)
+        return calibrate.read(path)
+
+    opened = OpenMembers(work.config.device, calibrate.skeleton, work.weights)
+    return opened.ask_all(members, people, images, run)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sia.modules.layers import downsample
 from sia.modules.roi_keypoint_head import MARGIN, STRIDE, Residual, heatmap_target
+from stages.error_model.fitting import ALONE, BatchShare
 
 SIDE = 64
 """Pixels along the square around a person."""
@@ -152,7 +153,9 @@ class PoseRefinementNetwork(nn.Module):
         return rearrange(sampled, "n c k p -> n k p c")
 
 
-def correction_loss(corrected: Corrected, targets: Tensor, units: Tensor, labelled: Tensor) -> Tensor:
+def correction_loss(
+    corrected: Corrected, targets: Tensor, units: Tensor, labelled: Tensor, share: BatchShare = ALONE
+) -> Tensor:
     """Distances in units of OKS, summed over the looks, and a cross entropy of the heatmaps.
 
     Of a distance, nearly the square counts below one unit, and plainly itself above (Charbonnier et al., ICIP 1994).
@@ -162,13 +165,14 @@ def correction_loss(corrected: Corrected, targets: Tensor, units: Tensor, labell
         targets: (N, K, 2) true keypoints; anything finite where not labelled.
         units: (N, K) each keypoint's standard deviation in OKS, in the same frame.
         labelled: (N, K) bool.
+        share: of this rank in the batch.
 
     Returns:
-        A scalar, the mean over labelled keypoints; for heatmaps over those in the square.
+        A scalar: this rank's part of the mean over labelled keypoints; for heatmaps over those in the square.
     """
     ways = torch.stack([points - targets for points in corrected.stages]) / units[..., None]
-    distances = (((1 + ways.square().sum(-1)).sqrt() - 1) * labelled).sum() / labelled.sum().clamp(min=1)
+    distances = (((1 + ways.square().sum(-1)).sqrt() - 1) * labelled).sum() / share.sum(labelled.sum()).clamp(min=1)
     cells = (targets / MARGIN + 0.5) * CELLS
     inside = labelled & ((cells > 0) & (cells < CELLS)).all(-1)
     surprise = -(heatmap_target(cells, CELLS) * corrected.log_probabilities).sum(-1)
-    return distances + PLACE_WEIGHT * (surprise * inside).sum() / inside.sum().clamp(min=1)
+    return distances + PLACE_WEIGHT * (surprise * inside).sum() / share.sum(inside.sum()).clamp(min=1)

@@ -9,63 +9,174 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sia.coco.coco_files import load_skeleton
+from sia.io.checkpoint import read_state_dict, save_checkpoint
+from sia.io.weights import load_weights
+from sia.skeletons.skeleton import Skeleton
+from stages.ensemble.experts.loading import parse_members
 from stages.ensemble.fusion_model import FusionModel
-from stages.ensemble.member_predictions import INPUT, MemberPredictions, gather
-from stages.ensemble.members import join
-from stages.ensemble.refinement import correct
+from stages.ensemble.members import INPUT, Member, OpenMembers, list_members, member_files, predict_members
+from stages.ensemble.refinement import Candidate, Refinement, TrainedRefinementNetwork, refine
+from stages.ensemble.refinement_network import PoseRefinementNetwork
 from stages.error_model.calibration import Calibration
-from stages.error_model.folds import FOLDS, CalibrationSet, Candidate, in_images
-from stages.error_model.labels import LabelledPeople, Rows
-from stages.stage import StageResult, StageWork
-from utils.metrics.predictions import Predictions
+from stages.error_model.folds import FOLDS, CalibrationSet
+from stages.error_model.labels import LabelledPeople
+from stages.error_model.pose_input import ConfidenceScale
+from stages.evaluation.evaluator import on_first_rank
+from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
+from utils.config.train_config import TrainConfig
+from utils.metrics.predictions import Predictions, digest_of
 
 FEWEST_PEOPLE = 20
 """Labelled people in ``calibrate``; with fewer, nothing can be chosen."""
 
+REMEDY = "Copy the folder of the pipeline again, or run the stage again."
+
+
 Members = Mapping[str, Predictions]
 
 
-def run(work: StageWork) -> StageResult:
+@dataclass(frozen=True)
+class Fusion:
+    """Members, what the numbers of each are worth, and how they are fused.
+
+    Attributes:
+        taken: names of those who take part; the input is the first.
+        calibrations: of each of them.
+        blend: of them all.
+    """
+
+    taken: tuple[str, ...]
+    calibrations: tuple[Calibration, ...]
+    blend: FusionModel
+
+    @classmethod
+    def fit(cls, taken: tuple[str, ...], found: Members, labels: LabelledPeople, skeleton: Skeleton) -> Fusion:
+        """By what they find in labelled images."""
+        calibrations = tuple(Calibration.fit(found[name], labels, skeleton) for name in taken)
+        known = [one.apply(found[name], skeleton) for one, name in zip(calibrations, taken, strict=True)]
+        return cls(taken, calibrations, FusionModel.fit(known, labels, skeleton))
+
+    def apply(self, found: Members, skeleton: Skeleton) -> Predictions:
+        """The fusion of what they find in other images."""
+        known = [one.apply(found[name], skeleton) for one, name in zip(self.calibrations, self.taken, strict=True)]
+        return self.blend.apply(known, skeleton)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """The schema of fit.json."""
+
+    members: tuple[Member, ...]
+    fusion: Fusion | None
+    scales: tuple[ConfidenceScale, ...]
+    fraction: float
+
+
+@dataclass(frozen=True)
+class FittedEnsemble:
+    """A fusion, a refinement, or both.
+
+    Attributes:
+        members: to be asked, models of whole images first.
+        fusion: of them and of what comes in.
+        refinement: of what comes out of it.
+        skeleton: of the people.
+        opened: the members' models.
+    """
+
+    members: Sequence[Member]
+    fusion: Fusion | None
+    refinement: Refinement | None
+    skeleton: Skeleton
+    opened: OpenMembers
+
+    def apply(self, people: Predictions, images: Images) -> Predictions:
+        """See `stages.stage.Fitted`."""
+        if self.fusion is not None:
+            found = self.opened.ask_all(self.members, people, images, lambda member, _, ask: ask(images).as_read())
+            people = self.fusion.apply(found, self.skeleton)
+        return people if self.refinement is None else self.refinement.apply(people, images)
+
+    def save(self, folder: Path) -> None:
+        """See `stages.stage.Fitted`."""
+        refinement_networks, fraction = (
+            (self.refinement.refinement_networks, self.refinement.fraction) if self.refinement else ((), 0.0)
+        )
+        members = tuple(member.save(folder) for member in self.members)
+        save_fit(folder, _Saved(members, self.fusion, tuple(one.scale for one in refinement_networks), fraction))
+        for number, refinement_network in enumerate(refinement_networks):
+            save_checkpoint(folder / f"refinement network-{number}.pt", refinement_network.network.state_dict())
+
+
+def load(folder: Path, around: Surroundings) -> FittedEnsemble:
+    """A fitted ensemble out of its folder.
+
+    Raises:
+        DataError: a file is missing or broken.
+        WeightsError: so is one of weights, or of a member.
+    """
+    saved, refinement_networks = load_fit(folder, _Saved), []
+    members = [member.located((folder, around.folder)) for member in saved.members]
+    for number, scale in enumerate(saved.scales):
+        path, network = folder / f"refinement network-{number}.pt", PoseRefinementNetwork(around.skeleton.num_keypoints)
+        load_weights(network, read_state_dict(path), path, REMEDY)
+        refinement_networks.append(TrainedRefinementNetwork(network.eval(), scale, around.skeleton))
+    refinement = Refinement(refinement_networks, saved.fraction) if refinement_networks else None
+    opened = OpenMembers(around.device, around.skeleton, around.model)
+    return FittedEnsemble(members, saved.fusion, refinement, around.skeleton, opened)
+
+
+def fit(work: StageInput) -> StageFit:
     """Fuses the members of -MEMBERS and the views of -TTA with what came in, corrects the poses, or declines.
 
     Raises:
-        ConfigError: there is no model to start from, or -MEMBERS can't be used.
+        ConfigError: -MEMBERS can't be used.
         WeightsError: a member's file is missing, broken, or doesn't fit.
         DataError: images or annotations can't be read.
     """
-    skeleton = load_skeleton(work.parts["calibrate"])
-    calibrate = CalibrationSet.open(work.parts["calibrate"], skeleton, work.config.seed)
-    gathered = gather(work, skeleton)
+    assert work.results is not None
+    with work.ranks.shared_errors():
+        calibrate = CalibrationSet.open(work)
+        people = calibrate.read(work.results)
+        members = list_members(work, calibrate.skeleton)
+    found = predict_members(members, work, calibrate, people)
     if len(calibrate.labels) < FEWEST_PEOPLE:
         reason = f"the calibrate part has {len(calibrate.labels)} labelled people, but {FEWEST_PEOPLE} are needed"
-        return StageResult(gathered.before, declined=reason)
-    fusion = fuse(gathered, calibrate, work.say)
-    correction = correct(work, fusion.people, calibrate, gathered.source)
-    figures = {**fusion.figures, "refinement network": dict(correction.figures)}
-    if fusion.refused and correction.refused:
-        reason = f"{fusion.refused}; {correction.refused}"
-        return StageResult(gathered.before, declined=reason, figures=figures)
-    paths = {part: work.folder / f"{part}.json" for part in correction.people}
-    for part, people in correction.people.items():
-        people.save(paths[part], work.truth(part, skeleton).category)
-    return StageResult(paths, figures=figures)
+        return StageFit(declined=reason)
+    fusion = on_first_rank(lambda: fuse(found, calibrate, work.say))
+    source = digest_of(array for one in found.values() for array in vars(one).values())
+    refinement = refine(work, fusion.people, calibrate, source)
+    figures = {**fusion.figures, "refinement network": dict(refinement.figures)}
+    if fusion.fitted is None and refinement.fitted is None:
+        return StageFit(declined=f"{fusion.refused}; {refinement.refused}", figures=figures)
+    opened = OpenMembers(work.config.device, calibrate.skeleton, work.weights)
+    asked = needed(members, fusion.fitted)
+    fitted = FittedEnsemble(asked, fusion.fitted, refinement.fitted, calibrate.skeleton, opened)
+    return StageFit(fitted, refinement.people, figures=figures)
 
 
-def fuse(gathered: MemberPredictions, calibrate: CalibrationSet, say: Callable[[str], object]) -> Candidate:
+def needed(members: Sequence[Member], fusion: Fusion | None) -> list[Member]:
+    """Those who take part; with an expert all models of whole images too, as they tell it where people are."""
+    taken = fusion.taken if fusion is not None else ()
+    expert = any(member.name in taken and not member.finds for member in members)
+    return [member for member in members if member.name in taken or (expert and member.finds)]
+
+
+def fuse(found: Members, calibrate: CalibrationSet, say: Callable[[str], object]) -> Candidate[Fusion]:
     """Fuses the members that raise AP with the input, or refuses."""
-    before = {"calibrate": gathered.calibrate[INPUT], "test": gathered.test[INPUT]}
-    if len(gathered.calibrate) < 2:
-        return Candidate(before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
-    choice = choose(gathered.calibrate, calibrate, say)
+    before = found[INPUT]
+    if len(found) < 2:
+        return Candidate(None, before, "there is one member only: give others with -MEMBERS, or views with -TTA", {})
+    choice = choose(found, calibrate, say)
     if choice.fused <= choice.alone[INPUT]:
-        return Candidate(before, "no fusion is better than its input on the calibrate part", choice.figures())
-    people = {"calibrate": choice.people, "test": fused_test(gathered, choice.members, calibrate)}
-    return Candidate(people, "", choice.figures())
+        return Candidate(None, before, "no fusion is better than its input on the calibrate part", choice.figures())
+    fitted = Fusion.fit(choice.members, found, calibrate.labels, calibrate.skeleton)
+    return Candidate(fitted, choice.people, "", choice.figures())
 
 
 @dataclass(frozen=True)
@@ -103,14 +214,13 @@ def choose(members: Members, calibrate: CalibrationSet, say: Callable[[str], obj
     """
     alone = {name: calibrate.precision(people) for name, people in members.items()}
     first, *others = members
-    ranked = sorted(others, key=lambda name: -alone[name])
-    calibrated = [_calibrated(members, calibrate, fold) for fold in range(FOLDS)]
+    folds = [_Fold.of(calibrate, number, members) for number in range(FOLDS)]
     taken: tuple[str, ...] = (first,)
-    best = cross_fitted(calibrated, taken, calibrate)
+    best = cross_fitted(folds, taken, calibrate.skeleton)
     score = calibrate.precision(best)
     steps = {first: score}
-    for name in ranked:
-        people = cross_fitted(calibrated, (*taken, name), calibrate)
+    for name in sorted(others, key=lambda name: -alone[name]):
+        people = cross_fitted(folds, (*taken, name), calibrate.skeleton)
         steps[name] = calibrate.precision(people)
         say(f"ensemble: {', '.join((*taken, name))}: {100 * steps[name]:.1f} AP on calibrate, cross-fitted")
         if steps[name] > score:
@@ -118,41 +228,39 @@ def choose(members: Members, calibrate: CalibrationSet, say: Callable[[str], obj
     return Choice(taken, best, score, alone, steps)
 
 
-def _calibrated(members: Members, calibrate: CalibrationSet, fold: int) -> dict[str, Predictions]:
-    """All members in all images, their numbers calibrated without the images of the fold."""
-    inside, labels = _without(calibrate, fold)
-    calibrations = {
-        name: Calibration.fit(in_images(people, inside), labels, calibrate.skeleton) for name, people in members.items()
-    }
-    return {name: calibrations[name].apply(people, calibrate.skeleton) for name, people in members.items()}
+@dataclass(frozen=True)
+class _Fold:
+    """Members in the other folds, with their labels, and in this one; calibrated by the others."""
+
+    labels: LabelledPeople
+    inside: Members
+    outside: Members
+
+    @classmethod
+    def of(cls, calibrate: CalibrationSet, fold: int, members: Members) -> _Fold:
+        ids = np.concatenate([ids for number, ids in enumerate(calibrate.folds) if number != fold])
+        labels = calibrate.labels.select(np.isin(calibrate.labels.image_ids, ids))
+        fits = {name: Calibration.fit(one.of_images(ids), labels, calibrate.skeleton) for name, one in members.items()}
+        known = {name: fits[name].apply(people, calibrate.skeleton) for name, people in members.items()}
+        inside = {name: people.of_images(ids) for name, people in known.items()}
+        outside = {name: people.of_images(calibrate.folds[fold]) for name, people in known.items()}
+        return cls(labels, inside, outside)
 
 
-def cross_fitted(
-    calibrated: Sequence[Mapping[str, Predictions]], names: Sequence[str], calibrate: CalibrationSet
-) -> Predictions:
+def cross_fitted(folds: Sequence[_Fold], names: Sequence[str], skeleton: Skeleton) -> Predictions:
     """The fusion of some members, each fold by what the others taught."""
-    parts = []
-    for fold, members in enumerate(calibrated):
-        inside, labels = _without(calibrate, fold)
-        blend = FusionModel.fit([in_images(members[name], inside) for name in names], labels, calibrate.skeleton)
-        outside = [in_images(members[name], calibrate.folds[fold]) for name in names]
-        parts.append(blend.apply(outside, calibrate.skeleton))
-    people = join(parts)
-    order = np.argsort(people.image_ids, kind="stable")
-    return people.select(order)
+    parts = [
+        FusionModel.fit([fold.inside[name] for name in names], fold.labels, skeleton).apply(
+            [fold.outside[name] for name in names], skeleton
+        )
+        for fold in folds
+    ]
+    people = Predictions.join(parts)
+    return people.select(np.argsort(people.image_ids, kind="stable"))
 
 
-def fused_test(gathered: MemberPredictions, names: Sequence[str], calibrate: CalibrationSet) -> Predictions:
-    """The fusion of some members in ``test``, by what all of ``calibrate`` teaches."""
-    skeleton, labels = calibrate.skeleton, calibrate.labels
-    calibrations = [Calibration.fit(gathered.calibrate[name], labels, skeleton) for name in names]
-    known, unknown = (
-        [one.apply(part[name], skeleton) for one, name in zip(calibrations, names, strict=True)]
-        for part in (gathered.calibrate, gathered.test)
-    )
-    return FusionModel.fit(known, labels, skeleton).apply(unknown, skeleton)
+def _files(config: TrainConfig) -> list[Path]:
+    return [file for member in parse_members(config.members) for file in member_files(member.path)]
 
 
-def _without(calibrate: CalibrationSet, fold: int) -> tuple[Rows, LabelledPeople]:
-    inside = np.concatenate([ids for i, ids in enumerate(calibrate.folds) if i != fold])
-    return inside, calibrate.labels.select(np.isin(calibrate.labels.image_ids, inside))
+STAGE = Stage(fit, load, fields=("members", "tta", "corrector_steps", "seed"), files=_files)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.correlation import mended
 from stages.error_model.labels import LabelledPeople, match_labels, qualities
-from stages.error_model.logistic import logistic, logit, regress
+from stages.error_model.statistics import logistic, logit, nearest_correlation, regress
 from utils.metrics.predictions import Predictions
 
 Floats = NDArray[np.float64]
@@ -161,7 +160,7 @@ def error_correlation(members: Sequence[Predictions], labels: LabelledPeople, sk
     energies = (values**2) @ known.T
     raw = (values @ values.T + 0.5 * SHRINK) / (np.sqrt(energies * energies.T) + SHRINK)
     np.fill_diagonal(raw, 1.0)
-    return mended(raw, floor=0.05)
+    return nearest_correlation(raw, floor=0.05)
 
 
 def _standard_errors(people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> Floats:

@@ -1,24 +1,21 @@
-"""The calibrate part, dealt into folds: what is applied to one was chosen on the others."""
+"""The calibration split, dealt into folds: what is applied to one was chosen on the others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sia.coco.coco_files import load_ground_truth
+from sia.coco.coco_files import GroundTruth, load_skeleton
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.labels import LabelledPeople, Rows, labelled_people
+from stages.stage import StageInput
 from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions
+from utils.metrics.predictions import Predictions, read_predictions
 
 FOLDS = 5
-
-People = Mapping[str, Predictions]
-"""Of parts, by their names."""
 
 
 @dataclass(frozen=True)
@@ -27,51 +24,50 @@ class CalibrationSet:
 
     Attributes:
         path: their annotations.
-        labels: of the people.
-        folds: image ids of each fifth.
+        truth: the same, read.
         skeleton: of all.
-        category: that results are written under.
+        seed: of the folds.
     """
 
     path: Path
-    labels: LabelledPeople
-    folds: tuple[Rows, ...]
+    truth: GroundTruth
     skeleton: Skeleton
-    category: int
+    seed: int
 
     @classmethod
-    def open(cls, path: Path, skeleton: Skeleton, seed: int) -> CalibrationSet:
-        """Reads the labels, and deals the images into folds."""
-        truth = load_ground_truth(path, skeleton)
-        order = np.random.default_rng(seed).permutation(np.array(sorted(set(truth.images)), np.int64))
-        return cls(path, labelled_people(truth), tuple(np.array_split(order, FOLDS)), skeleton, truth.category)
+    def open(cls, work: StageInput) -> CalibrationSet:
+        """Reads the labels.
 
-    def precision(self, people: Predictions) -> float:
-        """AP."""
-        return max(0.0, evaluate(self.path, people.rows(self.category), self.skeleton).AP)
+        Raises:
+            DataError: they can't be used.
+        """
+        skeleton = load_skeleton(work.splits["calibrate"])
+        return cls(work.splits["calibrate"], work.truth("calibrate", skeleton), skeleton, work.config.seed)
+
+    @cached_property
+    def labels(self) -> LabelledPeople:
+        """Of the people."""
+        return labelled_people(self.truth)
+
+    @cached_property
+    def folds(self) -> tuple[Rows, ...]:
+        """Image ids of each fold."""
+        order = np.random.default_rng(self.seed).permutation(np.array(sorted(set(self.truth.images)), np.int64))
+        return tuple(np.array_split(order, FOLDS))
 
     def halves(self) -> tuple[Rows, Rows]:
         """Image ids of either half."""
         order = np.concatenate(self.folds)
         return order[: len(order) // 2], order[len(order) // 2 :]
 
+    def read(self, results: Path) -> Predictions:
+        """People found in these images.
 
-@dataclass(frozen=True)
-class Candidate:
-    """What a way to make people better left.
+        Raises:
+            DataError: the file can't be used.
+        """
+        return read_predictions(results, self.truth, self.skeleton)
 
-    Attributes:
-        people: of ``calibrate``, cross-fitted, and of ``test``; as they came in where it was refused.
-        refused: why it was; empty otherwise.
-        figures: for the report.
-    """
-
-    people: People
-    refused: str
-    figures: Mapping[str, Any]
-
-
-def in_images(people: Predictions, image_ids: Rows) -> Predictions:
-    """The people of some images."""
-    chosen = np.isin(people.image_ids, image_ids)
-    return people.select(chosen)
+    def precision(self, people: Predictions) -> float:
+        """AP."""
+        return max(0.0, evaluate(self.path, people.rows(self.truth.category), self.skeleton).AP)

@@ -46,7 +46,7 @@ class LabelledPeople:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def select(self, chosen: Rows | Mask) -> LabelledPeople:
+    def select(self, chosen: Rows | Mask | slice) -> LabelledPeople:
         """Some of the people; an index may come twice."""
         return self.map(lambda rows: rows[chosen])
 
@@ -57,6 +57,18 @@ class LabelledPeople:
     def units(self, sigmas: Sequence[float]) -> Array:
         """(M, K) the standard deviation of each keypoint's term of OKS, ``2 sigma sqrt(area)``, pixels."""
         return 2.0 * np.asarray(sigmas) * np.sqrt(self.areas)[:, None]
+
+
+def frame_of(boxes: Array) -> tuple[Array, Array]:
+    """(M, 1, 2) centres and (M, 1, 1) longer sides of (M, 4) boxes, at least one pixel."""
+    centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    return centres, (boxes[:, 2:] - boxes[:, :2]).max(-1).clip(min=1.0)[:, None, None]
+
+
+def to_box(points: Array, boxes: Array) -> Array:
+    """(M, K, 2) pixels -> relative to the box, where people of all sizes are alike: (point - centre) / longer side."""
+    centres, sides = frame_of(boxes)
+    return np.asarray((points - centres) / sides)
 
 
 def labelled_people(truth: GroundTruth) -> LabelledPeople:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.correlation import mended
 from stages.error_model.labels import LabelledPeople
+from stages.error_model.statistics import nearest_correlation
 from utils.metrics.predictions import Array
 
 ROUNDS = 60
@@ -156,4 +156,4 @@ def jitter_correlation(standard: Array, near: Array) -> Array:
     pooled = float(products[off].sum() / max(totals[off].sum(), 1e-9))
     raw = (products + 4 * PRIOR_COUNT * pooled) / (totals + 4 * PRIOR_COUNT)
     np.fill_diagonal(raw, 1.0)
-    return mended(raw, floor=0.02)
+    return nearest_correlation(raw, floor=0.02)

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.box_frame import frame_of, to_box
-from stages.error_model.labels import LabelledPeople
-from stages.error_model.logistic import logit
-from stages.error_model.sampling import CorruptedPoses
+from stages.error_model.labels import LabelledPeople, frame_of, to_box
+from stages.error_model.pose_errors import CorruptedPoses
+from stages.error_model.statistics import logit
 from utils.metrics.predictions import Array, Predictions
 
 TILT = 15.0

@@ -22,7 +22,6 @@ from sia.runtimes.runtime import Find
 from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
 from utils.metrics.coco_eval import Metrics, evaluate
-from utils.metrics.predictions import predictions_from
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
@@ -91,28 +90,6 @@ def predict_results(
     shares, results = _gather(share), list[Row]()
     on_first_rank(lambda: results.extend(_merge(shares)))
     return results
-
-
-def write_results(find: Find, loader: Iterable[PoseBatch], ground_truth: Path, skeleton: Skeleton, path: Path) -> None:
-    """Writes the results of all ranks' images; the first rank does so.
-
-    Args:
-        find: runs the model.
-        loader: this rank's fraction of the images.
-        ground_truth: the annotation file of the images.
-        skeleton: of both.
-        path: of the file, see `Predictions.save`.
-
-    Raises:
-        SiaError: see `evaluate_model`; or the file can't be written.
-    """
-    rows = predict_results(find, loader, ground_truth, skeleton)
-
-    def write() -> None:
-        truth = load_ground_truth(ground_truth, skeleton, labelled=False)
-        predictions_from(rows, truth, skeleton).save(path, truth.category)
-
-    on_first_rank(write)
 
 
 @dataclass

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from sia.io.output_file import write_text
-from stages.pipeline.manifest import Record
-from stages.pipeline.report_images import Bar, Change
+from datasets.coco.coco_pose import CocoPose
+from sia.coco.coco_files import load_ground_truth
+from sia.io.output_file import output_error, write_text
+from stages.pipeline.report_images import Bar, Change, draw_changes, plot_stages
+from stages.pipeline.splits import describe, read_splits
+from stages.pipeline.state import Handed, Record, State
+from utils.config.train_config import STAGES, TrainConfig
 from utils.logger import clock
+from utils.metrics.matches import Matches
+from utils.metrics.predictions import read_predictions
 
 PAGE = Path(__file__).with_name("report.html")
 _HEADINGS = ("stage", "AP in", "AP out", "change [95 % interval]", "decision", "time")
@@ -65,7 +71,8 @@ class Entry:
         if measured is not None:
             figures = ("", measured.percent(), "")
         elif proof is not None:
-            figures = (f"{100 * proof.before.value:.1f}", f"{100 * proof.after.value:.1f}", _change(proof))
+            change = proof.difference.percent(sign=True)
+            figures = (f"{100 * proof.before.value:.1f}", f"{100 * proof.after.value:.1f}", change)
         else:
             known = "" if self.ap_in is None else f"{100 * self.ap_in:.1f}"
             figures = (known, known, "")
@@ -84,78 +91,103 @@ class Entry:
         return "It changed no figure, so there is nothing to apply." if proof is not None and not proof.changed else ""
 
 
-def _change(proof: Any) -> str:
-    return str(proof.difference.percent(sign=True))
+def write_report(state: State, config: TrainConfig, matches: Callable[[str], Matches]) -> None:
+    """Writes report.md, report.html and the folder of their images.
 
+    Args:
+        state: of the pipeline.
+        config: every flag.
+        matches: of a results file of ``test``, by its place in the state.
 
-@dataclass(frozen=True)
-class Report:
-    """Everything that is told.
-
-    Attributes:
-        folder: of the pipeline.
-        facts: of the data and the run, by name.
-        entries: the stages.
-        plot: image of the figures.
+    Raises:
+        DataError: an image can't be read.
+        OutputError: something can't be written.
     """
-
-    folder: Path
-    facts: Mapping[str, str]
-    entries: Sequence[Entry]
-    plot: Path | None = None
-    warnings: Sequence[str] = field(default_factory=tuple)
-
-    def write(self) -> None:
-        """Replaces report.md and report.html.
-
-        Raises:
-            OutputError: they can't be written.
-        """
-        write_text(self.folder / "report.md", self._markdown())
-        page = Template(PAGE.read_text(encoding="utf-8"))
-        write_text(self.folder / "report.html", page.substitute(title="Pipeline report", body=self._html()))
-
-    def _markdown(self) -> str:
-        lines = ["# Pipeline report", ""]
-        lines += [f"- {name}: {value}" for name, value in self.facts.items()]
-        lines += ["", *(f"> **{text}**\n" for text in self.warnings)]
-        lines += [_row(_HEADINGS), _row(["-"] * len(_HEADINGS)), *(_row(entry.cells()) for entry in self.entries), ""]
-        lines += [READING, ""]
-        lines += [f"![AP of the stages]({_link(self.plot, self.folder)})", ""] if self.plot is not None else []
-        for entry in self.entries:
-            lines += [f"## {entry.name}", "", *([entry.reason(), ""] if entry.reason() else [])]
-            lines += [_row(("figure", "value")), _row("--"), *map(_row, _flat(entry.record.figures)), ""] * bool(
-                entry.record.figures
-            )
-            lines += [f"![{path.name}]({_link(path, self.folder)})\n" for path in entry.files]
-            lines += [_legend(entry), ""] if entry.changes else []
-            lines += [f"![{change.caption}]({_link(change.file, self.folder)})\n" for change in entry.changes]
-        return "\n".join(lines).rstrip() + "\n"
-
-    def _html(self) -> str:
-        facts = "".join(f"<div class=soft>{html.escape(f'{name}: {text}')}</div>" for name, text in self.facts.items())
-        parts = [f"<h1>Pipeline report</h1>{facts}"]
-        parts += [f'<p class="alarm">{html.escape(text)}</p>' for text in self.warnings]
-        rows = [_table_row(entry.cells(), entry.decision) for entry in self.entries]
-        parts += ["<h2>Stages</h2>", _table(_HEADINGS, rows), f'<p class="soft">{html.escape(READING)}</p>']
-        parts += [f'<div class="plot">{_image(self.plot, "AP of the stages")}</div>'] if self.plot is not None else []
-        for entry in self.entries:
-            parts += [f"<h2>{html.escape(entry.name)}</h2>", f"<p>{html.escape(entry.reason())}</p>"]
-            figures = [_table_row(cells) for cells in _flat(entry.record.figures)]
-            parts += [_table(("figure", "value"), figures)] if figures else []
-            shown = [Change(path, path.name) for path in entry.files]
-            parts += [_figures(shown)] + (
-                [f"<p class=soft>{_legend(entry)}</p>", _figures(entry.changes)] * bool(entry.changes)
-            )
-        return "\n".join(parts)
+    folder = state.folder / "report"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise output_error(error, folder) from error
+    entries = _entries(state, CocoPose(config.coco_root, state.split_files["test"]), matches, folder)
+    bars = [bar for bar in (entry.bar() for entry in entries) if bar is not None]
+    plot = folder / "stages.png"
+    if bars:
+        plot_stages(bars, plot)
+    for page in (_Markdown(state.folder), _Html()):
+        page.heading("Pipeline report", 1)
+        page.facts(_facts(state, config))
+        for text in _warnings(entries):
+            page.warning(text)
+        page.table(_HEADINGS, [entry.cells() for entry in entries], [entry.decision for entry in entries])
+        page.paragraph(READING)
+        page.images([Change(plot, "AP of the stages")] if bars else [], wide=True)
+        for entry in entries:
+            _describe(page, entry)
+        write_text(state.folder / page.name, page.text())
 
 
-def _legend(entry: Entry) -> str:
-    return FIRST if entry.record.measured is not None else CHANGES
+def _describe(page: _Page, entry: Entry) -> None:
+    page.heading(entry.name, 2)
+    page.paragraph(entry.reason())
+    figures = _flat(entry.record.figures)
+    page.table(("figure", "value"), figures, [""] * len(figures))
+    page.images([Change(path, path.name) for path in entry.files])
+    if entry.changes:
+        page.paragraph(FIRST if entry.record.measured is not None else CHANGES)
+        page.images(entry.changes)
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+def _entries(state: State, data: CocoPose, matches: Callable[[str], Matches], folder: Path) -> list[Entry]:
+    """One for each stage that has run."""
+    entries, current, reached = list[Entry](), None, None
+    for name in STAGES:
+        record = state.stages.get(name)
+        if record is None or not record.done:
+            continue
+        standing, decision = state.is_current(name, current), state.decision(name)
+        changes = _changes(state, name, current, data, matches, folder) if standing else []
+        files = [path for path in map(state.path, record.images) if path.is_file()]
+        entries.append(Entry(name, record, decision, reached, standing, changes, files))
+        bar = entries[-1].bar()
+        if standing and decision != "refused" and bar is not None:
+            current, reached = state.made(name, current), bar.value.value
+    return entries
+
+
+def _changes(
+    state: State, name: str, before: Handed | None, data: CocoPose, matches: Callable[[str], Matches], folder: Path
+) -> list[Change]:
+    """Drawings of what a stage found or changed."""
+    record = state.stages[name]
+    if record.proof is None and record.measured is None:  # it declined, and nobody looked at the labels of test
+        return []
+    truth = load_ground_truth(data.annotation_file, data.skeleton)
+    made = read_predictions(state.path(record.after["test"]), truth, data.skeleton), matches(record.after["test"])
+    known = None
+    if before is not None:
+        earlier = before.results["test"]
+        known = read_predictions(earlier, truth, data.skeleton), matches(state.place(earlier))
+    return draw_changes(data, known, made, folder, name)
+
+
+def _facts(state: State, config: TrainConfig) -> Mapping[str, str]:
+    return {
+        "images": describe(read_splits(state.folder / "splits")),
+        "annotations": ", ".join(dict.fromkeys(stored.path for stored in state.sources.values())),
+        "model": f"{config.model} {config.size}, seed {config.seed}",
+        "last run": f"{state.environment['started']}, commit {state.environment['commit'] or 'unknown'}",
+    }
+
+
+def _warnings(entries: Sequence[Entry]) -> list[str]:
+    forced = [entry.name for entry in entries if entry.decision == "forced"]
+    stale = [entry.name for entry in entries if not entry.current]
+    texts = []
+    if forced:
+        texts.append(f"Applied by --FORCE_STAGE against the proof: {', '.join(forced)}. What follows builds on it.")
+    if stale:
+        texts.append(f"Out of date, as a stage before has changed: {', '.join(stale)}. Run -STAGE all.")
+    return texts
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -165,45 +197,98 @@ def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
         if isinstance(value, Mapping):
             rows += _flat(value, f"{prefix}{name}.")
         else:
-            rows.append(
-                (
-                    f"{prefix}{name}",
-                    f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value),
-                )
-            )
+            text = f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+            rows.append((f"{prefix}{name}", text))
     return rows
 
 
-def _link(path: Path, folder: Path) -> str:
-    return path.absolute().relative_to(folder.absolute()).as_posix()
+class _Markdown:
+    """Images are named, relative to the folder."""
+
+    name = "report.md"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.blocks = folder.absolute(), list[str]()
+
+    def heading(self, text: str, level: int) -> None:
+        self.blocks.append(f"{'#' * level} {text}")
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        self.blocks.append("\n".join(f"- {name}: {text}" for name, text in facts.items()))
+
+    def warning(self, text: str) -> None:
+        self.blocks.append(f"> **{text}**")
+
+    def paragraph(self, text: str) -> None:
+        self.blocks += [text] if text else []
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str]) -> None:
+        lines = [headings, ["-"] * len(headings), *rows] if rows else []
+        texts = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+        self.blocks += ["\n".join(texts)] if texts else []
+
+    def images(self, shown: Sequence[Change], wide: bool = False) -> None:
+        for change in shown:
+            path = change.file.absolute().relative_to(self.folder).as_posix()
+            self.blocks.append(f"![{change.caption}]({path})")
+
+    def text(self) -> str:
+        return "\n\n".join(self.blocks) + "\n"
 
 
-def _table(headings: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+class _Html:
+    """Images are part of the page."""
+
+    name = "report.html"
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def heading(self, text: str, level: int) -> None:
+        self.parts.append(f"<h{level}>{html.escape(text)}</h{level}>")
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        self.parts += [f"<div class=soft>{html.escape(f'{name}: {text}')}</div>" for name, text in facts.items()]
+
+    def warning(self, text: str) -> None:
+        self.parts.append(f'<p class="alarm">{html.escape(text)}</p>')
+
+    def paragraph(self, text: str) -> None:
+        self.parts += [f'<p class="soft">{html.escape(text)}</p>'] if text else []
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str]) -> None:
+        head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
+        body = "".join(f"<tr>{_cells(row, kind)}</tr>" for row, kind in zip(rows, kinds, strict=True))
+        self.parts += [f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'] if rows else []
+
+    def images(self, shown: Sequence[Change], wide: bool = False) -> None:
+        figures = "".join(
+            f"<figure>{_image(change)}<figcaption>{html.escape(change.caption)}</figcaption></figure>"
+            for change in shown
+        )
+        self.parts += [f'<div class="{"plot" if wide else "images"}">{figures}</div>'] if figures else []
+
+    def text(self) -> str:
+        page = Template(PAGE.read_text(encoding="utf-8"))
+        return page.substitute(title="Pipeline report", body="\n".join(self.parts))
 
 
-def _table_row(cells: Sequence[str], decision: str = "") -> str:
-    texts = [
-        f'<td class="{decision}">{html.escape(cell)}</td>' if decision and cell.startswith(decision) else
+_Page = _Markdown | _Html
+
+
+def _cells(row: Sequence[str], kind: str) -> str:
+    """Those of a decision are coloured."""
+    return "".join(
+        f'<td class="{kind}">{html.escape(cell)}</td>' if kind and cell.startswith(kind) else
         f"<td>{html.escape(cell)}</td>"
-        for cell in cells
-    ]  # fmt: skip
-    return f"<tr>{''.join(texts)}</tr>"
+        for cell in row
+    )  # fmt: skip
 
 
-def _figures(changes: Sequence[Change]) -> str:
-    shown = [
-        f"<figure>{_image(change.file, change.caption)}<figcaption>{html.escape(change.caption)}</figcaption></figure>"
-        for change in changes
-    ]
-    return f'<div class="images">{"".join(shown)}</div>' if shown else ""
-
-
-def _image(path: Path, text: str) -> str:
+def _image(change: Change) -> str:
     """An image as part of the page; other files by their name."""
-    kind = _TYPES.get(path.suffix.lower())
+    kind = _TYPES.get(change.file.suffix.lower())
     if kind is None:
-        return f"<p>{html.escape(path.name)}</p>"
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img src="data:{kind};base64,{data}" alt="{html.escape(text)}">'
+        return f"<p>{html.escape(change.file.name)}</p>"
+    data = base64.b64encode(change.file.read_bytes()).decode()
+    return f'<img src="data:{kind};base64,{data}" alt="{html.escape(change.caption)}">'

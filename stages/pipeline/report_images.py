@@ -95,13 +95,18 @@ def _intervals(axes: Axes, title: str, rows: Sequence[tuple[Bar, Interval | None
 
 
 def draw_changes(
-    data: CocoPose, before: tuple[Predictions, Matches], after: tuple[Predictions, Matches], folder: Path, stage: str
+    data: CocoPose,
+    before: tuple[Predictions, Matches] | None,
+    after: tuple[Predictions, Matches],
+    folder: Path,
+    stage: str,
 ) -> list[Change]:
     """The images whose people came closest to their labels by a stage, and those that moved away most.
 
     Args:
-        data: the part.
-        before: predictions of the part, and their matches.
+        data: the split.
+        before: predictions of the split, and their matches; None for a first stage: then the labels stand on the left,
+            and the images are the best and the worst.
         after: the same of the stage.
         folder: for the drawings.
         stage: name of the stage, with which the names of the files begin.
@@ -110,34 +115,17 @@ def draw_changes(
         DataError: an image can't be read.
         OutputError: a drawing can't be written.
     """
-    gains = np.where(_clear(before[1], data), after[1].closeness - before[1].closeness, 0.0)
-    views = [_Shown(people, int(matches.people.sum())) for people, matches in (before, after)]
-    return [
-        _draw(
-            data, int(before[1].image_ids[index]), folder / f"{stage}-{name}.jpg", [view.people for view in views],
-            f"{kind}: mean OKS {before[1].closeness[index]:.2f} -> {after[1].closeness[index]:.2f}",
-        )
-        for name, kind, index in _extremes(gains, "better", "worse", above=1e-9)
-    ]  # fmt: skip
-
-
-def draw_people(data: CocoPose, people: Predictions, matches: Matches, folder: Path, stage: str) -> list[Change]:
-    """The best and the worst images of a first stage: labels, and what it found; arguments as in `draw_changes`."""
-    shown = _Shown(people, int(matches.people.sum()))
-    labels = _labels(data)
-    middle = np.where(_clear(matches, data), matches.closeness - np.nanmean(matches.closeness), 0.0)
-    return [
-        _draw(
-            data, int(matches.image_ids[index]), folder / f"{stage}-{name}.jpg", [labels, shown.people],
-            f"{kind}: mean OKS {matches.closeness[index]:.2f}",
-        )
-        for name, kind, index in _extremes(middle, "best", "worst", above=0.0)
-    ]  # fmt: skip
-
-
-def _clear(matches: Matches, data: CocoPose) -> NDArray[np.bool_]:
-    """(I,): images with more labels than a hand or an ear, on which something can be seen."""
-    return np.asarray(2 * matches.joints >= data.skeleton.num_keypoints)
+    matches = after[1]
+    clear = 2 * matches.joints >= data.skeleton.num_keypoints  # something can be seen on more than a hand or an ear
+    known = np.nanmean(matches.closeness) if before is None else before[1].closeness
+    kinds, least = (("best", "worst"), 0.0) if before is None else (("better", "worse"), 1e-9)
+    sides = [_labels(data) if before is None else _surest(*before), _surest(*after)]
+    changes = []
+    for name, kind, index in _extremes(np.where(clear, matches.closeness - known, 0.0), *kinds, above=least):
+        text = f"{kind}: mean OKS " + (f"{before[1].closeness[index]:.2f} -> " if before is not None else "")
+        path, caption = folder / f"{stage}-{name}.jpg", f"{text}{matches.closeness[index]:.2f}"
+        changes.append(_draw(data, int(matches.image_ids[index]), path, sides, caption))
+    return changes
 
 
 def _extremes(values: NDArray[np.float64], high: str, low: str, above: float) -> list[tuple[str, str, int]]:
@@ -152,18 +140,11 @@ def _extremes(values: NDArray[np.float64], high: str, low: str, above: float) ->
     ]
 
 
-class _Shown:
+def _surest(predictions: Predictions, matches: Matches) -> Callable[[int], People]:
     """As many predictions as there are labelled people, the surest of all: any scale of scores will do."""
-
-    def __init__(self, predictions: Predictions, count: int) -> None:
-        self.predictions = predictions
-        self.least = float(np.sort(predictions.scores)[-count:].min(initial=1.0))
-
-    def people(self, image_id: int) -> People:
-        """Of one image."""
-        found = self.predictions.of_image(image_id)
-        found = found.select(found.scores >= self.least)
-        return found.as_people()
+    least = float(np.sort(predictions.scores)[-int(matches.people.sum()) :].min(initial=1.0))
+    shown = predictions.select(predictions.scores >= least)
+    return lambda image_id: shown.of_image(image_id).as_people()
 
 
 def _labels(data: CocoPose) -> Callable[[int], People]:
@@ -183,12 +164,12 @@ def _draw(data: CocoPose, image_id: int, path: Path, sides: Sequence[Callable[[i
     scale = _TILE / max(image.shape[:2])
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     resized: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    tiles = [_drawn(resized, people(image_id), np.float32(scale), data) for people in sides]
+    annotator = PoseAnnotator(data.skeleton, kpt_thresh=_SURE, boxes=False)
+    tiles = [annotator.draw(resized, _scaled(people(image_id), np.float32(scale))) for people in sides]
     gap = np.full((tiles[0].shape[0], _GAP, 3), 255, np.uint8)
     write_image(path, np.concatenate([tiles[0], gap, tiles[1]], axis=1))
     return Change(path, f"{data.file(index).name}, {caption}")
 
 
-def _drawn(image: Image, people: People, scale: np.float32, data: CocoPose) -> Image:
-    scaled = People(people.boxes * scale, people.scores, people.keypoints * scale, people.confidences)
-    return PoseAnnotator(data.skeleton, kpt_thresh=_SURE, boxes=False).draw(image, scaled)
+def _scaled(people: People, scale: np.float32) -> People:
+    return People(people.boxes * scale, people.scores, people.keypoints * scale, people.confidences)

@@ -1,48 +1,54 @@
 """The pipeline: its stages one after the other, each proved on images that none of them has learned from.
 
-Between the stages there are only files: results of ``calibrate`` and ``test``, and weights. A stage whose flags and
-input are those of an earlier run, and whose output is intact, is not run again.
+All ranks walk through the stages together; the first one decides and writes. A stage is fitted on ``fit`` and
+``calibrate``, saved, and applied to ``test`` as it was saved: what is proved is what is kept. A stage whose declared
+flags, files and input are those of an earlier run, and whose output is intact, is not run again.
 """
 
 from __future__ import annotations
 
-import importlib
+import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import load_ground_truth, load_skeleton, read_json
 from sia.errors import DataError, OutputError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.input_file import set_pixel_limit
-from sia.io.output_file import first_free_folder, numbered_folder
+from sia.io.output_file import first_free_folder, numbered_folder, output_error
 from sia.registry import read_description
-from stages import baseline as baseline_stage
-from stages.pipeline.data import part_files, prepare_data, splits_folder
-from stages.pipeline.manifest import Manifest, Record, plain
-from stages.pipeline.report_data import write_report
-from stages.pipeline.splits import describe, read_splits
-from stages.pipeline.state import Handed, Ledger
-from stages.stage import PARTS, Stage, StageResult, StageWork
+from sia.runtimes.predictor import Predictor
+from stages.evaluation.evaluator import on_first_rank
+from stages.pipeline.fitted import FOLDER, Thresholds, load_stage, write_fitted
+from stages.pipeline.report import write_report
+from stages.pipeline.splits import describe, prepare_splits, read_splits
+from stages.pipeline.state import Handed, Record, State, plain
+from stages.postprocess.thresholds import choose_display_thresholds
+from stages.stage import Images, Stage, StageFit, StageInput, StageInterrupted, Surroundings, apply_together
 from utils.config.builder import pipeline_config
 from utils.config.train_config import STAGES, TrainConfig
-from utils.distributed.context import init_distributed, leave_ranks
+from utils.distributed.context import DistributedContext, init_distributed
 from utils.distributed.launch import Launch
 from utils.folder_lock import LOCK, lock_folder
 from utils.logger import clock
 from utils.metrics.matches import Matches, find_matches
-from utils.metrics.predictions import read_predictions
+from utils.metrics.predictions import Predictions, read_predictions
 from utils.metrics.significance import measure, prove
 from utils.run_folder import environment
 
-MODULES = {name: f"stages.{name}.stage" for name in STAGES} | {"baseline": "stages.baseline"}
-"""Where the `run` of each stage is; imported when it is its turn."""
+TIMEOUT = timedelta(days=2)
+"""How long one process waits for what the first one does alone."""
 
 
 def run(given: Mapping[str, Any], argv: Sequence[str]) -> int:
-    """Runs one stage or all of them. All ranks train the baseline; the rest is done by the first one alone.
+    """Runs one stage or all of them, on all ranks.
 
     Args:
         given: flags from `parse_flags`.
@@ -56,188 +62,248 @@ def run(given: Mapping[str, Any], argv: Sequence[str]) -> int:
     """
     config = read_config(given)
     set_pixel_limit(config.max_pixels)
-    pipeline, training = None, None
-    with init_distributed(config.device) as ranks:
-        with ranks.shared_errors():
+    with init_distributed(config.device, TIMEOUT) as ranks, ExitStack() as closing:
+        try:
+            Pipeline(config, argv, ranks, closing).run()
+        except StageInterrupted as stop:
+            return stop.number
+        except KeyboardInterrupt:
             if ranks.is_main:
-                pipeline = Pipeline(config, argv)
-                training = pipeline.training_config()
-        training = ranks.from_main(training)
-    number = baseline_stage.train(training, argv) if training is not None else 0
-    if number or pipeline is None:
-        return number
-    leave_ranks()  # the other processes end here: those of torchrun need not end together
-    try:
-        pipeline.run()
-    except KeyboardInterrupt:
-        pipeline.say("Stopped. The same command goes on where it was.")
-        return int(signal.SIGINT)
+                print("Stopped. The same command goes on where it was.", flush=True)
+            return int(signal.SIGINT)
     return 0
 
 
 def read_config(given: Mapping[str, Any]) -> TrainConfig:
-    """Flags left out come from the pipeline's manifest, or the model's from the weights to start from.
+    """Flags left out come from the pipeline's state, or the model's from the weights to start from.
 
     Raises:
         SiaError: flags or files that can't be used.
     """
-    saved = Manifest.read(given["pipeline"]) if given.get("pipeline") is not None else None
+    saved = State.read(given["pipeline"]) if given.get("pipeline") is not None else None
     if given.get("resume") is not None:
         model, _ = read_description(load_checkpoint(given["resume"]), given["resume"])
         given = {"model": model.name, "size": model.size, "imgsz": model.image_size, **given}
     return pipeline_config(given, saved.config if saved is not None else None)
 
 
-def load_stage(name: str) -> Stage:
-    """The function that does the work."""
-    stage: Stage = importlib.import_module(MODULES[name]).run
-    return stage
-
-
 class Pipeline:
-    """The stages of one folder, on the first rank.
+    """The stages of one folder.
 
     Attributes:
         config: every flag.
-        say: prints a line.
-        manifest: what was done.
-        ledger: what stands of it.
-        parts: the annotation file of each part.
+        ranks: this process among those that run it.
+        state: what was done; the same on all ranks, and written by the first.
         skeleton: of the people.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        argv: Sequence[str],
-        say: Callable[[str], None] = lambda text: print(text, flush=True),
-    ) -> None:
-        """Opens or makes the folder and its splits.
+    def __init__(self, config: TrainConfig, argv: Sequence[str], ranks: DistributedContext, closing: ExitStack) -> None:
+        """Opens or makes the folder and its splits; `closing` gives the folder free again.
 
         Raises:
             SiaError: the folder is none of a pipeline, or is in use; or the data can't be used, or was altered.
         """
-        self.config, self.say = config, say
-        folder = _open_folder(config, Launch.present(argv))
-        self._lock = lock_folder(folder)
-        self.manifest = Manifest.read(folder) or Manifest(folder, config.to_dict())
-        prepare_data(self.manifest, config)
-        self.manifest.config, self.manifest.environment = config.to_dict(), environment(argv)
-        self.manifest.write()
-        self.ledger = Ledger(self.manifest, config, say)
-        self.parts = part_files(self.manifest)
-        self.skeleton = load_skeleton(self.parts["test"])
+        self.config, self.argv, self.ranks = config, tuple(argv), ranks
         self._matches: dict[str, Matches] = {}
-        self._started = time.monotonic()
-        say(f"pipeline      {folder}\nimages      {describe(read_splits(splits_folder(self.manifest)))}")
+        self.state: State = on_first_rank(lambda: self._open(closing))
+        self.skeleton = load_skeleton(self.state.split_files["test"])
+        splits = describe(read_splits(self.state.folder / "splits"))
+        self.say(f"pipeline      {self.state.folder}\nimages      {splits}")
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Those to run."""
-        return STAGES if self.config.stage == "all" else (self.config.stage,)
+    def say(self, text: str) -> None:
+        """Prints a line, once."""
+        if self.ranks.is_main:
+            print(text, flush=True)
 
-    def training_config(self) -> TrainConfig | None:
-        """For the training of the baseline, which all ranks share; None where there is nothing to train."""
-        record = self.ledger.begin(STAGES[0]) if STAGES[0] in self.stages else None
-        if record is None:
-            return None
-        config = baseline_stage.training_config(self._work(record, None))
-        if config is not None:
-            self.say(f"{_title(STAGES[0])}trains in {config.output}")
-        return config
+    def _open(self, closing: ExitStack) -> State:
+        folder = _open_folder(self.config, Launch.present(self.argv))
+        closing.enter_context(lock_folder(folder))
+        state = State.read(folder) or State(folder, self.config.to_dict())
+        prepare_splits(state, self.config)
+        state.config, state.environment = self.config.to_dict(), environment(self.argv)
+        state.write()
+        return state
 
     def run(self) -> None:
         """Runs the stages, and writes the report after each of them: it can be read while the next one runs.
 
         Raises:
+            StageInterrupted: a signal came; everything is saved.
             SiaError: from a stage; what is done stays done.
         """
-        for name in self.stages:
-            if self._run_stage(name) or name == self.stages[-1]:
-                write_report(self.ledger, self.parts, self.matches)
-        folder = self.manifest.folder
+        names = STAGES if self.config.stage == "all" else (self.config.stage,)
+        for name in names:
+            if self._run_stage(name) or name == names[-1]:
+                on_first_rank(lambda: write_report(self.state, self.config, self.matches))
+        folder = self.state.folder
         self.say(f"\nreport        {folder / 'report.html'}\n              {folder / 'report.md'}")
-        if self.manifest.stages[STAGES[0]].weights is not None:
+        if on_first_rank(self._write_fitted):
+            self.say(f"fitted        {folder / FOLDER}, which is all that new images need, on any machine")
             self.say(f"new images  python inference_image_pose.py --pipeline {folder} --image_path IMAGES")
 
     def _run_stage(self, name: str) -> bool:
         """Whether there was something to do."""
-        record = self.ledger.begin(name)
-        if record is None:
+        started, stage = time.monotonic(), load_stage(name)
+        self.state, before, reasons = on_first_rank(lambda: self._begin(name, stage))
+        record = self.state.stages[name]
+        if reasons:
+            self.say(f"{name} runs again: {'; '.join(reasons)}")
+        if record.done:
             self.say(f"{_title(name)}{self._outcome(name)}, as it was made before")
             return False
-        if name != STAGES[0]:
-            self._started = time.monotonic()
-        before = self.ledger.handed(name)
         work = self._work(record, before)
         self.say(f"{_title(name)}runs in {work.folder}")
-        self._finish(name, record, before, load_stage(name)(work))
-        self.say(f"{_title(name)}{self._outcome(name)}, {clock(record.seconds)}")
+        made = _Made(name, record, stage, work, stage.fit(work))
+        on_first_rank(lambda: self._save(made))
+        people = self._apply(made, before)
+        on_first_rank(lambda: self._finish(made, people, before, started))
+        self.state = self.ranks.from_main(self.state)
+        self.say(f"{_title(name)}{self._outcome(name)}, {clock(self.state.stages[name].seconds)}")
         return True
 
-    def _work(self, record: Record, before: Handed | None) -> StageWork:
-        handed = before or Handed({})
-        folder = self.manifest.folder / record.folder
-        return StageWork(
-            folder, self.config, self.config.coco_root, self.parts, handed.results, handed.weights, self.say
-        )
+    def _begin(self, name: str, stage: Stage) -> tuple[State, Handed | None, list[str]]:
+        record, reasons = self.state.begin(name, stage, self.config)
+        return self.state, None if record.done else self.state.handed(name), reasons
 
-    def _finish(self, name: str, record: Record, before: Handed | None, result: StageResult) -> None:
-        """Checks what a stage made, proves it, and notes everything."""
-        after = self._checked(name, result)
-        place = self.manifest.place
-        record.declined, record.figures = result.declined, plain(result.figures)
-        record.after = {part: place(path) for part, path in after.items()}
-        record.weights = place(result.weights) if result.weights is not None else None
-        record.images = [place(path) for path in result.images]
+    def _work(self, record: Record, before: Handed | None) -> StageInput:
+        files = self.state.split_files
+        del files["test"]
+        handed = before or Handed({})
+        return StageInput(
+            self.state.folder / record.folder, self.config, self.config.coco_root, files,
+            handed.results.get("calibrate"), handed.weights, self._test_images().files, self.ranks, self.say, self.argv,
+        )  # fmt: skip
+
+    def _test_images(self) -> CocoPose:
+        """Without their labels."""
+        test = self.state.split_files["test"]
+        return CocoPose(self.config.coco_root, test, skeleton=self.skeleton, labelled=False)
+
+    def _save(self, made: _Made) -> None:
+        """The fitted stage, and whom it found in ``calibrate``."""
+        if made.fit.fitted is None:
+            return
+        if made.fit.people is None:
+            raise DataError(f"The stage {made.name} made no results of calibrate. That is a fault of its code.")
+        try:
+            shutil.rmtree(made.fitted_folder, ignore_errors=True)  # of a call that was killed
+            made.fitted_folder.mkdir()
+        except OSError as error:
+            raise output_error(error, made.fitted_folder) from error
+        made.fit.fitted.save(made.fitted_folder)
+        self._write(made, "calibrate", made.fit.people)
+
+    def _apply(self, made: _Made, before: Handed | None) -> Predictions | None:
+        """Whom the stage, as it was saved, leaves in ``test``; all ranks share the images."""
+        if not self.ranks.from_main(made.fit.fitted is not None):
+            return None
+        with self.ranks.shared_errors():
+            model = None
+            if before is not None and before.weights is not None and made.name != "ssl":
+                model = Predictor.load(before.weights, self.config.device)
+            around = Surroundings(self.config.device, self.config.bs, self.skeleton, model, self.state.folder)
+            fitted = made.stage.load(made.fitted_folder, around)
+            people = Predictions.nobody(self.skeleton.num_keypoints)
+            if before is not None:
+                people = self._read(before.results["test"], "test")
+        return apply_together(fitted, people, Images.of_split(self._test_images()), self.ranks)
+
+    def _finish(self, made: _Made, people: Predictions | None, before: Handed | None, started: float) -> None:
+        """Proves what a stage made, and notes everything."""
+        record, fit, place = made.record, made.fit, self.state.place
+        figures, drawn = dict(fit.figures), list(fit.images)
+        if people is not None:
+            self._write(made, "test", people)
+            after = {split: made.work.folder / f"{split}.json" for split in ("calibrate", "test")}
+        else:
+            after = dict(before.results) if before is not None else {}
+        if people is not None and made.stage.show is not None:
+            found = self._read(after["test"], "test")
+            more, images = made.stage.show(made.work, fit, found, self._test_images())
+            figures, drawn = figures | more, [*drawn, *images]
+        record.declined, record.figures = fit.declined, plain(figures)
+        record.after = {split: place(path) for split, path in after.items()}
+        weights = made.fitted_folder / "model.pt"
+        record.weights = place(weights) if people is not None and weights.is_file() else None
+        record.images = [place(path) for path in drawn]
         if before is None:
             record.measured = measure(self.matches(record.after["test"]), self.config.seed)
-        elif after and (not result.declined or name in self.config.force_stage):
+        elif not fit.declined or made.name in self.config.force_stage:
             first, second = self.matches(place(before.results["test"])), self.matches(record.after["test"])
             record.proof = prove(first, second, self.config.seed)
-        self._store(record, [*after.values(), *([result.weights] if result.weights is not None else [])])
-        record.seconds, record.done = round(time.monotonic() - self._started, 1), True
-        self.manifest.write()
+        files = [path for path in sorted(made.work.folder.rglob("*")) if path.is_file() and path.name[0] != "."]
+        results = {path.with_suffix(suffix) for path in after.values() for suffix in (".json", ".npz")}
+        handed_on = [path for path in files if path in results or path.is_relative_to(made.fitted_folder)]
+        record.outputs = [self.state.store(path) for path in handed_on]
+        record.others = [self.state.store(path) for path in files if path not in handed_on]
+        record.seconds, record.done = round(time.monotonic() - started, 1), True
+        self.state.write()
 
-    def _checked(self, name: str, result: StageResult) -> Mapping[str, Path]:
-        """The results files, each whole and of its part.
+    def _write(self, made: _Made, split: str, people: Predictions) -> None:
+        """A results file, which has to be one.
 
         Raises:
-            DataError: they are not.
+            DataError: it isn't: the stage is faulty.
         """
-        for part in () if result.declined else PARTS[1:]:
-            if part not in result.after:
-                raise DataError(f"The stage {name} made no results of {part}. That is a fault of its code: report it.")
-        for part, path in result.after.items():
-            read_predictions(path, load_ground_truth(self.parts[part], self.skeleton), self.skeleton)
-        return result.after
+        path = made.work.folder / f"{split}.json"
+        category = load_ground_truth(self.state.split_files[split], self.skeleton, labelled=False).category
+        people.save(path, category)
+        self._read(path, split)
 
-    def _store(self, record: Record, handed_on: Sequence[Path]) -> None:
-        """The sha256 of all files of a stage."""
-        sidecars = [path.with_suffix(".npz") for path in handed_on if path.suffix == ".json"]
-        record.outputs = [self.manifest.store(path) for path in [*handed_on, *sidecars] if path.is_file()]
-        known = {stored.path for stored in record.outputs}
-        files = sorted((self.manifest.folder / record.folder).rglob("*"))
-        others = [path for path in files if path.is_file() and self.manifest.place(path) not in known]
-        record.others = [self.manifest.store(path) for path in others if not path.name.startswith(".")]
+    def _read(self, path: Path, split: str) -> Predictions:
+        truth = load_ground_truth(self.state.split_files[split], self.skeleton, labelled=False)
+        return read_predictions(path, truth, self.skeleton)
 
     def _outcome(self, name: str) -> str:
         """The decision about a stage and its figures, in a line."""
-        record = self.manifest.stages[name]
+        record = self.state.stages[name]
         if record.measured is not None:
             return f"AP {record.measured.percent()}"
         if record.proof is None:
             return f"refused: {record.declined}"
         proof = record.proof
         change = f"AP {100 * proof.before.value:.1f} -> {100 * proof.after.value:.1f}"
-        return f"{self.ledger.decision(name)}: {change}, {proof.difference.percent(sign=True)}"
+        return f"{self.state.decision(name)}: {change}, {proof.difference.percent(sign=True)}"
 
     def matches(self, place: str) -> Matches:
         """Of a results file of ``test``; found once."""
         if place not in self._matches:
-            rows = read_json(self.manifest.path(place), "results file")
-            self._matches[place] = find_matches(self.parts["test"], rows, self.skeleton)
+            rows = read_json(self.state.path(place), "results file")
+            self._matches[place] = find_matches(self.state.split_files["test"], rows, self.skeleton)
         return self._matches[place]
+
+    def _write_fitted(self) -> bool:
+        """What stands, for new images; whether there is a model to find people in them."""
+        standing = self.state.standing()
+        handed = standing[-1][1] if standing else Handed({})
+        if handed.weights is None:
+            return False
+        truth = load_ground_truth(self.state.split_files["calibrate"], self.skeleton)
+        shown = choose_display_thresholds(self._read(handed.results["calibrate"], "calibrate"), truth, self.skeleton)
+        stages = {}
+        for name, _ in standing:
+            folder = self.state.path(self.state.stages[name].folder) / FOLDER
+            if folder.is_dir() and self.state.stages[name].weights is None:
+                stages[name] = folder
+        versions = {key: self.state.environment.get(key) for key in ("commit", "python", "packages")}
+        display = Thresholds(shown.score, shown.keypoint)
+        write_fitted(self.state.folder, handed.weights, stages, display, self.skeleton, versions)
+        return True
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A stage that was fitted just now."""
+
+    name: str
+    record: Record
+    stage: Stage
+    work: StageInput
+    fit: StageFit
+
+    @property
+    def fitted_folder(self) -> Path:
+        return self.work.folder / FOLDER
 
 
 def _title(name: str) -> str:
@@ -253,7 +319,7 @@ def _open_folder(config: TrainConfig, launch: Launch | None) -> Path:
             launch.sign(folder)
         return folder
     folder = config.pipeline
-    if folder.exists() and Manifest.read(folder) is None and (not folder.is_dir() or _in_use(folder)):
+    if folder.exists() and State.read(folder) is None and (not folder.is_dir() or _in_use(folder)):
         raise OutputError(f"-PIPELINE {folder} exists and is no pipeline. Name a new folder; nothing is overwritten.")
     return folder if folder.is_dir() else first_free_folder([folder])
 

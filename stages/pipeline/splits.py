@@ -7,6 +7,7 @@ the model knows by heart.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,10 +24,12 @@ from datasets.coco.coco_pose import CocoPose
 from datasets.validation.images import SIMILAR, fingerprint, video_name
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import Row, is_labelled, load_ground_truth, read_json, write_annotations
-from sia.errors import DataError
+from sia.errors import ConfigError, DataError
 from sia.io.output_file import write_json
 from sia.io.stored import Count, Place, Sha256, read_stored
-from stages.stage import PARTS
+from stages.pipeline.state import REMEDY, State
+from stages.stage import SPLITS
+from utils.config.train_config import TrainConfig, flag_of
 from utils.hub.model_store import sha256_of
 
 FILE = "splits.json"
@@ -45,7 +48,7 @@ class Image:
         sha256: of the file.
         size: of the file, in bytes.
         group: images of one group are nearly the same, or of one video.
-        part: one of `PARTS`, or empty where it is left out.
+        part: one of `SPLITS`, or empty where it is left out.
     """
 
     image_id: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -61,6 +64,35 @@ class _Content(Struct):
 
     seed: Count
     images: list[Image]
+
+
+def prepare_splits(state: State, config: TrainConfig) -> None:
+    """Divides the images of a new pipeline, or makes sure that those of an old one are the same.
+
+    Raises:
+        SiaError: they can't be used, or something was altered.
+    """
+    folder, given = state.folder / "splits", {"-TRAIN_ANN": config.train_ann, "-VAL_ANN": config.val_ann}
+    if not state.splits:
+        folder.mkdir(exist_ok=True)
+        state.write()  # from here on the folder is one of a pipeline, also after a kill
+        state.images_read = time.time()
+        test = None if config.val_ann == config.train_ann else config.val_ann
+        make_splits(folder, config.coco_root, config.train_ann, test, config.calibrate, config.seed)
+        state.sources = {flag: state.store(path) for flag, path in given.items()}
+        state.splits = [state.store(path) for path in (*state.split_files.values(), folder / FILE)]
+        return
+    for name in ("seed", "calibrate"):
+        old, new = state.config.get(name), getattr(config, name)
+        if old != new:
+            raise ConfigError(f"{flag_of(name)} {old} -> {new} would change the splits of {state.folder}. {REMEDY}")
+    for flag, path in given.items():
+        if state.store(path).sha256 != state.sources[flag].sha256:
+            raise ConfigError(f"{flag} {path} is not the file that {state.folder} began with. {REMEDY}")
+    altered = state.altered(state.splits)
+    if altered:
+        raise DataError(f"{', '.join(altered)} in {state.folder} was altered or removed. Put it back. {REMEDY}")
+    check_images(config.coco_root, read_splits(folder), state.images_read)
 
 
 def make_splits(folder: Path, coco_root: Path, train: Path, test: Path | None, share: float, seed: int) -> list[Image]:
@@ -85,7 +117,7 @@ def make_splits(folder: Path, coco_root: Path, train: Path, test: Path | None, s
         raise DataError(f"-TRAIN_ANN {train} and -VAL_ANN {test} have different keypoints. Use files of one skeleton.")
     images = _assign([*known, *given], len(known), share, seed)
     contents = {"train": (train, images[: len(known)]), "test": (test, images[len(known) :])}
-    for part in PARTS:
+    for part in SPLITS:
         source, chosen = contents["test" if part == "test" and test is not None else "train"]
         assert source is not None
         _write_part(folder / f"{part}.json", source, [image for image in chosen if image.part == part])
@@ -100,14 +132,14 @@ def read_splits(folder: Path) -> list[Image]:
     Raises:
         DataError: splits.json is missing or broken.
     """
-    return read_stored(folder / FILE, _Content, "split", "Start anew in another -PIPELINE folder.").images
+    return read_stored(folder / FILE, _Content, "split", REMEDY).images
 
 
 def describe(images: Sequence[Image]) -> str:
     """One line: how many images each part has, and what was kept together or left out."""
-    counts = {part: sum(image.part == part for image in images) for part in (*PARTS, "")}
+    counts = {part: sum(image.part == part for image in images) for part in (*SPLITS, "")}
     sizes = np.unique([image.group for image in images], return_counts=True)[1]
-    text = ", ".join(f"{part} {counts[part]}" for part in PARTS)
+    text = ", ".join(f"{part} {counts[part]}" for part in SPLITS)
     if (sizes > 1).any():
         text += f"; {sizes[sizes > 1].sum()} images in {(sizes > 1).sum()} groups of near-duplicates or videos"
     if counts[""]:

@@ -8,8 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.box_frame import to_box
-from stages.error_model.labels import LabelledPeople, Mask, Rows
+from stages.error_model.labels import LabelledPeople, Mask, Rows, to_box
 from utils.metrics.predictions import Array
 
 RARE = 0.001

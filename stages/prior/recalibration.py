@@ -1,7 +1,9 @@
-"""Makes each keypoint's confidence what it should be: the term of OKS to expect, given what the prior thinks of it.
+"""New numbers by logistic regressions that start from the old ones, and see what the prior thinks.
 
-COCO's AP looks at no confidence of a keypoint, but a threshold for showing keypoints does, and so do tracking,
-smoothing and words. So its worth is told by the Brier score.
+Scores of people, after Gu et al., "On the Calibration of Human Pose Estimation" (arXiv 2311.17105): AP depends on how
+people rank, and a score that expects the right OKS ranks them best. A score trained to expect it is hard to beat, so it
+is the start. Confidences of keypoints become the term of OKS to expect. COCO's AP looks at none of them, but a
+threshold for showing keypoints does, and so do tracking, smoothing and words: their worth is told by the Brier score.
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ import numpy as np
 
 from stages.error_model.calibration import variances_of
 from stages.error_model.labels import Mask
-from stages.error_model.logistic import logistic, logit, regress, standardised
+from stages.error_model.statistics import LogisticRegression, logit
 from stages.prior.parts import SURE, MatchedLabels, PriorContext
 from utils.metrics.predictions import Array, Predictions
 
-FEATURES = ("level", "confidence", "person", "spread", "gap")
+SCORE_RIDGE = 30.0
+"""Weight of the squared slopes, in people who say: leave scores as they are."""
 
 RIDGE = 3.0
-"""Weight of the squared slopes, in keypoints that say: leave confidences as they are."""
+"""The same in keypoints that say: leave confidences as they are."""
 
 SHRINK = 20.0
 """The same for what is special about one kind of keypoint."""
@@ -29,63 +32,70 @@ BINS = 10
 """Equally filled, of the calibration error."""
 
 
-@dataclass(frozen=True)
-class Recalibration:
-    """Old confidence -> new one.
+class Rescoring:
+    """The expected fraction of COCO's thresholds that a person passes."""
 
-    Attributes:
-        mean, deviation: (F,) of the features.
-        weights: (F + K,) of the standardised features and of each kind of keypoint; at 0 nothing changes.
-    """
+    name = "rescoring"
+    columns = ("score", "confidence", "surprise", "spread", "size", "broken")
 
-    mean: Array
-    deviation: Array
-    weights: Array
+    def __init__(self, scene: PriorContext) -> None:
+        self.scene = scene
+        people, advice = scene.people, scene.advice
+        self.logits = logit(people.scores)
+        sizes = (people.boxes[:, 2:] - people.boxes[:, :2]).clip(min=1.0)
+        columns = [
+            np.ones_like(self.logits), self.logits, logit(people.confidences).mean(1), advice.anomaly_score,
+            advice.log_spreads.mean(1), np.log(sizes).mean(1), np.sqrt(scene.broken),
+        ]  # fmt: skip
+        self.features = np.stack(columns, axis=1)
 
-    def __call__(self, logits: Array, features: Array) -> Array:
-        """Logits (N, K) of the old confidences and features (N, K, F) -> (N, K) new confidences."""
-        slopes, kinds = np.split(self.weights, [len(self.mean)])
-        return logistic(logits + standardised(features, self.mean, self.deviation) @ slopes + kinds)
+    def fit(self, truth: MatchedLabels, rows: Mask) -> LogisticRegression:
+        """Regresses `MatchedLabels.qualities`."""
+        wanted, penalty = truth.qualities(self.scene.people)[rows], np.r_[0.0, np.full(len(self.columns), SCORE_RIDGE)]
+        return LogisticRegression.fit(self.features[rows], wanted, penalty, self.logits[rows], plain=[0])
+
+    def apply(self, fitted: LogisticRegression) -> Predictions:
+        """The same people with new scores."""
+        return replace(self.scene.people, scores=fitted(self.logits, self.features))
+
+    def describe(self, fitted: LogisticRegression) -> dict[str, Any]:
+        """Slopes of the standardised features; the score's is added to 1 for its logit."""
+        return {name: round(float(w), 3) for name, w in zip(self.columns, fitted.weights[1:], strict=True)}
 
 
 class Confidences:
-    """A logistic regression that starts from the old confidence's logit, for all keypoints together."""
+    """The expected term of OKS of each keypoint, for all of them together."""
 
     name = "confidences"
+    columns = ("level", "confidence", "person", "spread", "gap")
 
     def __init__(self, scene: PriorContext) -> None:
         self.scene = scene
         self.logits = logit(scene.people.confidences)
         person = np.broadcast_to(self.logits.mean(1, keepdims=True), self.logits.shape)
-        columns = [np.ones_like(self.logits), self.logits, person, scene.advice.log_spreads,
-                   np.log1p(scene.advice.gaps**2)]  # fmt: skip
-        self.features = np.stack(columns, axis=-1)
+        gaps = np.log1p(scene.advice.gaps**2)
+        columns = np.stack([np.ones_like(gaps), self.logits, person, scene.advice.log_spreads, gaps], axis=-1)
+        kinds = np.broadcast_to(np.eye(gaps.shape[1]), (*gaps.shape, gaps.shape[1]))
+        self.features = np.concatenate([columns, kinds], axis=-1)
 
-    def fit(self, truth: MatchedLabels, rows: Mask) -> Recalibration:
+    def fit(self, truth: MatchedLabels, rows: Mask) -> LogisticRegression:
         """Regresses the terms of OKS of the labelled keypoints of people found."""
-        terms = truth.terms(self.scene.people)
+        terms, count = truth.terms(self.scene.people), len(self.columns)
         known = np.isfinite(terms) & rows[:, None]
-        chosen, kinds = self.features[known], np.eye(terms.shape[1])[np.nonzero(known)[1]]
-        mean, deviation = chosen.mean(0), chosen.std(0)
-        mean[0], deviation[0] = 0.0, 1.0  # the level stays
-        table = np.concatenate([standardised(chosen, mean, deviation), kinds], axis=1)
-        penalty = np.r_[np.full(len(mean), RIDGE), np.full(kinds.shape[1], SHRINK)]
-        return Recalibration(mean, deviation, regress(table, terms[known], penalty, self.logits[known]))
+        kinds = range(count, self.features.shape[-1])
+        penalty = np.r_[np.full(count, RIDGE), np.full(len(kinds), SHRINK)]
+        start = self.logits[known]
+        return LogisticRegression.fit(self.features[known], terms[known], penalty, start, plain=[0, *kinds])
 
-    def values(self, fitted: Recalibration) -> Array:
-        """(N, K) new confidences."""
-        return fitted(self.logits, self.features)
-
-    def apply(self, fitted: Recalibration) -> Predictions:
+    def apply(self, fitted: LogisticRegression) -> Predictions:
         """The same people with new confidences, and the variances that go with them."""
-        people, confidences = self.scene.people, self.values(fitted)
-        return replace(
-            people, confidences=confidences, variances=variances_of(confidences, people.boxes, self.scene.skeleton)
-        )
+        people, confidences = self.scene.people, fitted(self.logits, self.features)
+        variances = variances_of(confidences, people.boxes, self.scene.skeleton)
+        return replace(people, confidences=confidences, variances=variances)
 
-    def describe(self, fitted: Recalibration) -> dict[str, Any]:
+    def describe(self, fitted: LogisticRegression) -> dict[str, Any]:
         """Weights of the standardised features, beside the old confidence as it is."""
-        return {name: round(float(w), 3) for name, w in zip(FEATURES, fitted.weights, strict=False)}
+        return {name: round(float(w), 3) for name, w in zip(self.columns, fitted.weights, strict=False)}
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,15 @@ LARGEST_LIMB = 3
 
 @dataclass(frozen=True)
 class SwapMargins:
-    """What a swap has to bring; infinite for never.
+    """What a swap has to bring; None for never.
 
     Attributes:
         limb: nats a keypoint.
         body: nats a keypoint.
     """
 
-    limb: float
-    body: float
+    limb: float | None
+    body: float | None
 
 
 class Swaps:
@@ -64,16 +64,17 @@ class Swaps:
 
     def apply(self, fitted: SwapMargins) -> Predictions:
         """Exchanges; where both are allowed, the one with the greater fall."""
-        limb = np.where(self.limb_fall > fitted.limb, self.limb_fall, -np.inf)
-        body = np.where(self.body_fall > fitted.body, self.body_fall, -np.inf)
+        limb, body = (
+            np.where(fall > (np.inf if margin is None else margin), fall, -np.inf)
+            for fall, margin in ((self.limb_fall, fitted.limb), (self.body_fall, fitted.body))
+        )
         people = choose(np.isfinite(limb) & (limb >= body), self.limb, self.scene.people)
         return choose(np.isfinite(body) & (body > limb), self.body, people)
 
     def describe(self, fitted: SwapMargins) -> dict[str, Any]:
         """Margins, and how many people they let through; None for never."""
-        margins = {"limb margin": fitted.limb, "body margin": fitted.body}
         changed = (self.apply(fitted).keypoints != self.scene.people.keypoints).any((1, 2))
-        return {**{k: None if np.isinf(v) else v for k, v in margins.items()}, "people": int(changed.sum())}
+        return {"limb margin": fitted.limb, "body margin": fitted.body, "people": int(changed.sum())}
 
 
 def proposals(skeleton: Skeleton) -> tuple[list[list[int]], list[int]]:
@@ -109,5 +110,6 @@ def exchange(people: Predictions, order: list[int]) -> Predictions:
     )
 
 
-def _best_margin(gain: Array, fall: Array, rows: Mask) -> float:
-    return float(best_choice(MARGINS, lambda margin: np.where(fall[rows] > margin, gain[rows], 0.0), np.inf))
+def _best_margin(gain: Array, fall: Array, rows: Mask) -> float | None:
+    margin: float | None = best_choice(MARGINS, lambda one: np.where(fall[rows] > one, gain[rows], 0.0), None)
+    return margin

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.box_frame import frame_of
-from stages.error_model.fitting import fit, targets
-from stages.error_model.labels import LabelledPeople
-from stages.error_model.pose_errors import PoseErrors
+from stages.error_model.fitting import ALONE, BatchShare, fit, targets
+from stages.error_model.labels import LabelledPeople, frame_of
+from stages.error_model.pose_errors import CorruptedPoses, PoseErrors, sample_errors
 from stages.error_model.pose_input import ConfidenceScale, augment, network_input
-from stages.error_model.sampling import CorruptedPoses, sample_errors
-from stages.prior.vae import DenoisedPoses, PosePrior, anomaly_score, distances_between, prior_loss
+from stages.prior.vae import PosePrior, anomaly_score, distances_between, prior_loss
 from utils.metrics.predictions import Array
 
 BATCH = 512
@@ -39,7 +37,10 @@ class TrainedPrior:
         self.network.eval()
         with torch.inference_mode():
             repaired = self.network(poses, units)
-            return _advice(repaired, poses, units, boxes)
+            gaps = distances_between(poses[..., :2], repaired.decoded, units)
+            parts = repaired.moves, repaired.log_spreads, gaps, anomaly_score(repaired, poses, units)
+        moves, *others = (part.double().numpy() for part in parts)
+        return PriorOutput(moves * frame_of(boxes)[1], *others)
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,6 @@ class PriorOutput:
         return PriorOutput(*(average(entry.name) for entry in fields(PriorOutput)))
 
 
-def _advice(repaired: DenoisedPoses, poses: Tensor, units: Tensor, boxes: Array) -> PriorOutput:
-    gaps = distances_between(poses[..., :2], repaired.decoded, units)
-    parts = repaired.moves, repaired.log_spreads, gaps, anomaly_score(repaired, poses, units)
-    moves, *others = (part.double().numpy() for part in parts)
-    return PriorOutput(moves * frame_of(boxes)[1], *others)
-
-
 def train_prior(
     poses: LabelledPeople,
     errors: PoseErrors,
@@ -85,6 +79,7 @@ def train_prior(
     seed: int,
     most_steps: int,
     say: Callable[[str], None] = lambda line: None,
+    share: BatchShare = ALONE,
 ) -> TrainedPrior:
     """Fits a prior; the same seed gives the same weights.
 
@@ -96,13 +91,14 @@ def train_prior(
         seed: of weights, order and errors.
         most_steps: of the optimiser.
         say: prints a line.
+        share: of this rank in each batch.
     """
     rng = np.random.default_rng(seed)
     steps = int(min(max(PASSES * len(poses) / BATCH, FEWEST_STEPS), most_steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = PosePrior(skeleton.num_keypoints)
-        course = fit(network, lambda: _loss(network, poses, errors, scale, skeleton, rng), steps, warm_up=0.05)
+        course = fit(network, lambda: _loss(network, poses, errors, scale, skeleton, rng, share), steps, 0.05, share)
     mirrored = "" if skeleton.mirrors else ", without mirror images"
     say(f"prior: {steps} steps on {len(poses)} poses, {course}{mirrored}")
     return TrainedPrior(network, scale, skeleton)
@@ -115,9 +111,12 @@ def _loss(
     scale: ConfidenceScale,
     skeleton: Skeleton,
     rng: np.random.Generator,
+    share: BatchShare,
 ) -> Tensor:
-    """Of some people, turned and corrupted."""
+    """Of this rank's part of a batch of people: turned, with drawn errors."""
     batch = augment(people.select(rng.integers(len(people), size=BATCH)), skeleton, rng)
-    corrupted = sample_errors(errors, batch, skeleton, rng)
+    corrupted = sample_errors(errors, batch, skeleton, rng).select(share.rows)
+    noise = torch.randn(BATCH, network.latent)[share.rows]
     poses, guessed = network_input(corrupted, scale, skeleton)
-    return prior_loss(network(poses, guessed), poses, *targets(batch, corrupted, skeleton))
+    wanted = targets(batch.select(share.rows), corrupted, skeleton)
+    return prior_loss(network(poses, guessed, noise), poses, *wanted, share)

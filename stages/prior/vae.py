@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stages.error_model.fitting import ALONE, BatchShare
+
 KL_WEIGHT = 1e-3
 """Weight of the KL divergence; the denoising, not the sampling, is what the prior is used for."""
 
@@ -59,22 +61,24 @@ class PosePrior(nn.Module):
     def __init__(self, num_keypoints: int, latent: int = 32, width: int = 256) -> None:
         super().__init__()
         size = 3 * num_keypoints
+        self.latent = latent
         self.encoder = _mlp(size, width, 2 * latent)
         self.decoder = _mlp(latent, width, size)
         self.share = nn.Parameter(torch.zeros(num_keypoints))
         self.doubt = nn.Parameter(torch.zeros(num_keypoints, 4))
 
-    def forward(self, poses: Tensor, units: Tensor) -> DenoisedPoses:
-        """Repairs poses; while training the latents are sampled, otherwise they are their means.
+    def forward(self, poses: Tensor, units: Tensor, noise: Tensor | None = None) -> DenoisedPoses:
+        """Repairs poses; in training the latents are sampled, otherwise they are their means.
 
         Args:
             poses: (N, K, 3) float32: x, y relative to the person's box, (keypoint - centre) / longer side, and a
                 standardised confidence.
             units: (N, K) float32, each keypoint's standard deviation in OKS, in the same frame.
+            noise: (N, L) standard normal, to sample the latents with.
         """
         mean, log_variance = self.encoder(poses.clamp(-4, 4).flatten(1)).chunk(2, dim=-1)
         log_variance = log_variance.clamp(-10, 4)
-        latent = mean + (0.5 * log_variance).exp() * torch.randn_like(mean) if self.training else mean
+        latent = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         decoded, log_spreads = self.decoder(latent).unflatten(1, poses.shape[1:]).split([2, 1], dim=-1)
         log_spreads = log_spreads.squeeze(-1).clamp(-LOG_SPREAD_LIMIT, LOG_SPREAD_LIMIT)
         way = decoded - poses[..., :2]
@@ -122,7 +126,9 @@ def distances_between(points: Tensor, others: Tensor, units: Tensor) -> Tensor:
     return squared.clamp(min=1e-12).sqrt()
 
 
-def prior_loss(repaired: DenoisedPoses, poses: Tensor, targets: Tensor, units: Tensor, labelled: Tensor) -> Tensor:
+def prior_loss(
+    repaired: DenoisedPoses, poses: Tensor, targets: Tensor, units: Tensor, labelled: Tensor, share: BatchShare = ALONE
+) -> Tensor:
     """Likelihood of the labelled keypoints, their distance after the moves, and a small KL divergence.
 
     Args:
@@ -131,12 +137,13 @@ def prior_loss(repaired: DenoisedPoses, poses: Tensor, targets: Tensor, units: T
         targets: (N, K, 2) true keypoints in the same frame; anything finite where not labelled.
         units: (N, K) each keypoint's standard deviation in OKS, in the same frame.
         labelled: (N, K) bool.
+        share: of this rank in the batch.
 
     Returns:
-        The loss, a scalar.
+        This rank's part of the loss, a scalar.
     """
     decoded = negative_log_likelihood(distances_between(repaired.decoded, targets, units), repaired.log_spreads)
     moved = distances_between(poses[..., :2] + repaired.moves, targets, units)
-    reconstruction = ((decoded + moved) * labelled).sum() / labelled.sum().clamp(min=1)
-    divergence = repaired.divergence().mean(0).clamp(min=FREE_NATS).sum()
-    return reconstruction + KL_WEIGHT * divergence
+    reconstruction = ((decoded + moved) * labelled).sum() / share.sum(labelled.sum()).clamp(min=1)
+    divergence = share.sum(repaired.divergence().sum(0)) / share.sum(torch.tensor(len(poses)))
+    return reconstruction + KL_WEIGHT * divergence.clamp(min=FREE_NATS).sum() / share.world_size

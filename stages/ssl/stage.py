@@ -10,15 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from msgspec import Struct, to_builtins
 
-from datasets.coco.coco_pose import CocoPose
 from datasets.loader import validation_loader
 from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
 from sia.commands.signals import SignalHandler
@@ -28,11 +25,12 @@ from sia.io.output_file import write_json
 from sia.io.stored import Count, checked, read_stored
 from sia.registry import read_description
 from sia.runtimes.torch_runtime import TorchRuntime
-from stages.evaluation.evaluator import on_first_rank, write_results
+from stages.baseline import load, model_of
+from stages.evaluation.evaluator import on_first_rank
 from stages.ssl.pseudo_batches import PseudoBatches
 from stages.ssl.teacher import ask_all
 from stages.ssl.thresholds import Gates, NoThresholdError, choose_thresholds, judge
-from stages.stage import PARTS, StageResult, StageWork
+from stages.stage import Stage, StageFit, StageInput, StageInterrupted
 from stages.training.auto_config import make_plan
 from stages.training.compilation import check_compiler
 from stages.training.console import announce
@@ -41,8 +39,8 @@ from stages.training.initialization import Start, build_model, describe_model
 from stages.training.state import seed_everything
 from stages.training.train import assemble, prepare
 from stages.training.trainer import Trainer
-from utils.config.train_config import TrainConfig, flag_fields
-from utils.distributed.context import DistributedContext, init_distributed
+from utils.config.train_config import TrainConfig
+from utils.distributed.context import DistributedContext
 from utils.ema import skip_warm_up
 from utils.plots import training_batch_image
 
@@ -58,7 +56,6 @@ class Material:
         config: of the training; its --RESUME names the weights, or the training to go on with.
         start: their content.
         data: labelled images to train on, and to watch.
-        test: images to predict.
         images: unlabelled ones.
         weights: of the first teacher.
     """
@@ -66,7 +63,6 @@ class Material:
     config: TrainConfig
     start: Start
     data: Data
-    test: CocoPose
     images: Unlabelled
     weights: Path
 
@@ -84,34 +80,34 @@ class _Best(Struct):
     epoch: Count
 
 
-def run(work: StageWork) -> StageResult:
+def fit(work: StageInput) -> StageFit:
     """Trains a student, unless there is nothing to learn from or the teacher is too unsure.
 
-    Called by all processes. A training that was stopped goes on exactly, if its input is the same (see `_name`). The
-    signal that stopped it is raised again when all is saved.
+    A training that was stopped goes on exactly, if its input is the same (see `_name`).
 
     Raises:
+        StageInterrupted: a signal came; everything is saved.
         SiaError: images, annotations or weights that can't be used.
     """
     if work.weights is None:
-        return _declined(work, "there are no weights of SIA Pose to start from")
-    with init_distributed(work.config.device) as ranks:
-        material = _gather(work, work.weights, ranks)
-        if not len(material.images):
-            reason = "there are no unlabelled images (-UNLABELLED), and nobody in the labelled ones lacks keypoints"
-            return _declined(work, reason)
-        try:
-            trainer, source, found = _prepare(material, ranks)
-        except NoThresholdError as error:
-            return _declined(work, str(error))
-        _train(trainer, source)
-        trainer.parts.progress.say(source.describe())
-        return _conclude(work, material, trainer, found)
+        return StageFit(declined="there are no weights of SIA Pose to start from")
+    material = _gather(work, work.weights)
+    if not len(material.images):
+        reason = "there are no unlabelled images (-UNLABELLED), and nobody in the labelled ones lacks keypoints"
+        return StageFit(declined=reason)
+    try:
+        trainer, source, found = _prepare(material, work.ranks)
+    except NoThresholdError as error:
+        return StageFit(declined=str(error))
+    _train(trainer, source)
+    trainer.parts.progress.say(source.describe())
+    return _conclude(work, material, trainer, found)
 
 
-def _gather(work: StageWork, weights: Path, ranks: DistributedContext) -> Material:
+def _gather(work: StageInput, weights: Path) -> Material:
     """Reads everything; all ranks fail together."""
     seed_everything(work.config.seed)
+    ranks = work.ranks
     with ranks.shared_errors():
         if work.config.compile:
             check_compiler(ranks.device.torch)
@@ -119,25 +115,24 @@ def _gather(work: StageWork, weights: Path, ranks: DistributedContext) -> Materi
         model, _ = read_description(checkpoint, weights)
         config = replace(
             work.config, model=model.name, size=model.size, imgsz=model.image_size, backbone=None,
-            coco_root=work.coco_root, train_ann=work.parts["fit"], val_ann=work.parts["calibrate"],
+            coco_root=work.coco_root, train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
             epoch=work.config.ssl_epoch, plain_epochs=None, output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)
-        test = work.images("test", data.train.skeleton)
-        images = find_unlabelled(config.unlabelled, data.train, (data.val, test))
+        images = find_unlabelled(config.unlabelled, data.train, (*data.val.files, *work.held_out))
         config = replace(config, exp=_name(config, weights, images, ranks))
     last = ranks.from_main(_earlier(config))
     if last is not None:
         config, checkpoint = replace(config, resume=last), load_checkpoint(last)
     else:
         checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}
-    return Material(config, Start(checkpoint, source=f"{config.resume}"), data, test, images, weights)
+    return Material(config, Start(checkpoint, source=f"{config.resume}"), data, images, weights)
 
 
 def _name(config: TrainConfig, weights: Path, images: Unlabelled, ranks: DistributedContext) -> str:
     """Of the run's folder: another one as soon as anything differs that the result depends on."""
-    moved = {"output", "exp", "resume", "stage"}
-    flags = {f.name: config.to_dict()[f.name] for f in flag_fields() if not f.metadata["free"] and f.name not in moved}
+    values = config.to_dict()
+    flags = {name: values[name] for name in STAGE.fields}
     content = hashlib.sha256(json.dumps([flags, ranks.world_size, [file.name for file in images.files]]).encode())
     for path in (weights, config.train_ann, config.val_ann):
         content.update(path.read_bytes())
@@ -237,10 +232,10 @@ def _train(trainer: Trainer, source: PseudoBatches) -> None:
         trainer.parts.close()
     if number:
         trainer.parts.progress.say(f"Stopped by {signal.Signals(number).name}; all is saved, the same command goes on.")
-        signal.raise_signal(number)
+        raise StageInterrupted(number)
 
 
-def _conclude(work: StageWork, material: Material, trainer: Trainer, found: _Found) -> StageResult:
+def _conclude(work: StageInput, material: Material, trainer: Trainer, found: _Found) -> StageFit:
     """Takes the best weights, and predicts with them."""
     folder, cursor = trainer.parts.folder, trainer.cursor
     anew = f"Delete the folder {folder.path}: it is trained again."
@@ -259,24 +254,15 @@ def _conclude(work: StageWork, material: Material, trainer: Trainer, found: _Fou
     images = [path for path in drawn if path.is_file()]
     if best.epoch == 0:
         reason = f"in {cursor.epoch} epochs AP on the calibration images never rose above {100 * found.AP:.2f}"
-        return _declined(work, reason, figures, images)
-    data = dict(zip(PARTS[1:], (material.data.val, material.test), strict=True))
-    after = {part: _predict(work, trainer, dataset, part) for part, dataset in data.items()}
-    return StageResult(after, folder.best, figures=figures, images=images)
+        return StageFit(declined=reason, figures=figures, images=images)
+    return StageFit(*model_of(work, folder.best), figures=figures, images=images)
 
 
-def _predict(work: StageWork, trainer: Trainer, dataset: CocoPose, part: str) -> Path:
-    """Results of one part with the best weights, all ranks sharing the images; returns the file."""
-    path, ranks, config = work.folder / f"{part}.json", trainer.ranks, trainer.config
-    runtime = TorchRuntime.load(trainer.parts.folder.best, config.device)
-    loader = validation_loader(
-        dataset, image_size=config.imgsz, batch_size=config.bs, workers=0, rank=ranks.rank, world_size=ranks.world_size
-    )
-    write_results(runtime.find, loader, dataset.annotation_file, dataset.skeleton, path)
-    return path
-
-
-def _declined(
-    work: StageWork, reason: str, figures: dict[str, Any] | None = None, images: Sequence[Path] = ()
-) -> StageResult:
-    return StageResult(work.before, declined=reason, figures=figures or {}, images=images)
+STAGE = Stage(
+    fit, load,
+    fields=(
+        "unlabelled", "ssl_epoch", "paths", "pseudo_precision", "ssl_weight", "ssl_ramp", "bs", "accum",
+        "freeze_epochs", "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora", "mosaic", "rotate",
+        "scale_min", "scale_max", "shift", "flip", "colour", "precision", "recompute", "compile", "seed",
+    ),
+)  # fmt: skip

@@ -136,7 +136,7 @@ def test_what_is_labelled_or_held_out_is_left_out(
     shutil.copy(fit.file(0), folder / "a.png")
     shutil.copy(other.file(1), folder / "b.png")
     cv2.imwrite(str(folder / "new.png"), np.zeros((60, 80, 3), np.uint8))
-    images = find_unlabelled((str(folder), str(folder / "*.png")), fit, [other])
+    images = find_unlabelled((str(folder), str(folder / "*.png")), fit, other.files)
     assert [file.name for file in images.files[:1]] == ["new.png"]
     assert images.held_out == 2
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sia.skeletons.skeleton import COCO_PERSON
+from sia.runtimes.device import choose_device
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.error_model.labels import LabelledPeople, people_from
+from stages.stage import Fitted, Stage, StageInput, Surroundings
+from utils.config.train_config import TrainConfig
+from utils.distributed.context import DistributedContext
 from utils.metrics.predictions import Array, Predictions
 
 STANDING = np.array(
@@ -16,6 +22,29 @@ STANDING = np.array(
      (-30, -20), (12, -10), (-12, -10), (14, 30), (-14, 30), (15, 70), (-15, 70)], dtype=np.float64,
 )  # fmt: skip
 """COCO's seventeen keypoints, facing us."""
+
+
+def stage_input(
+    folder: Path,
+    config: TrainConfig,
+    root: Path,
+    splits: Mapping[str, Path],
+    results: Path | None = None,
+    weights: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    ranks: DistributedContext | None = None,
+) -> StageInput:
+    """What the runner would give to a stage; of one process by default."""
+    folder.mkdir(exist_ok=True)
+    alone = DistributedContext(0, 1, 1, choose_device("cpu"))
+    return StageInput(folder, config, root, splits, results, weights, (), ranks or alone, say)
+
+
+def reloaded(stage: Stage, fitted: Fitted, folder: Path, skeleton: Skeleton = COCO_PERSON, model: Any = None) -> Any:
+    """A fitted stage as it comes back from a folder."""
+    folder.mkdir()
+    fitted.save(folder)
+    return stage.load(folder, Surroundings("cpu", 4, skeleton, model, folder))
 
 
 def people(count: int, seed: int = 0, per_image: int = 2, unlabelled: float = 0.1) -> LabelledPeople:

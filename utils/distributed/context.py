@@ -34,12 +34,14 @@ class DistributedContext:
         rank, world_size: this process's number among all of them.
         local_world_size: how many run on this machine.
         device: where this process computes.
+        is_guest: whether the process group is of somebody else, who destroys it.
     """
 
     rank: int
     world_size: int
     local_world_size: int
     device: Device
+    is_guest: bool = False
 
     def __enter__(self) -> DistributedContext:
         return self
@@ -52,7 +54,7 @@ class DistributedContext:
                 "Another process of this job has ended, so this one ends too. What that one said last, or torchrun's "
                 "report, is the reason."
             ) from value
-        if dist.is_initialized():
+        if dist.is_initialized() and not self.is_guest:
             dist.destroy_process_group()
 
     @property
@@ -158,8 +160,12 @@ def keep_statistics(model: nn.Module) -> Iterator[None]:
             layer.momentum = momentum
 
 
-def init_distributed(wanted_device: str) -> DistributedContext:
+def init_distributed(wanted_device: str, timeout: timedelta = TIMEOUT) -> DistributedContext:
     """Joins the process group that torchrun describes in the environment; alone without it.
+
+    Args:
+        wanted_device: see `choose_device`.
+        timeout: how long one process waits for the others; of a group that there is already, that stays as it is.
 
     Raises:
         ConfigError: the device can't be used, or this machine has fewer GPUs than processes.
@@ -178,20 +184,15 @@ def init_distributed(wanted_device: str) -> DistributedContext:
         raise ConfigError(
             f"-DEVICE mps works with one process, not {world_size}. Use -DEVICE cpu or start one process."
         )
-    if world_size > 1:
+    is_guest = dist.is_initialized()
+    if world_size > 1 and not is_guest:
         cuda = device.torch.type == "cuda"
         options: dict[str, Any] = {"device_id": device.torch} if cuda else {}
         lent = agent_store(TIMEOUT)
         if lent is not None:
             options |= {"store": meet(lent, rank, world_size, TIMEOUT), "rank": rank, "world_size": world_size}
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT, **options)
-    return DistributedContext(rank, world_size, local_world_size, device)
-
-
-def leave_ranks() -> None:
-    """This process goes on alone: `init_distributed` gives one process from now on."""
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
-        os.environ.pop(name, None)
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout, **options)
+    return DistributedContext(rank, world_size, local_world_size, device, is_guest)
 
 
 def _environment(name: str, default: int) -> int:

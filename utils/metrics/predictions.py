@@ -7,7 +7,7 @@ format has no place for. The JSON alone is enough: results of another tool can b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,31 @@ class Predictions:
         """The people of one image."""
         return self.select(self.image_ids == image_id)
 
+    def of_images(self, image_ids: Iterable[int]) -> Predictions:
+        """The people of some images, in their order here."""
+        return self.select(np.isin(self.image_ids, np.array(list(image_ids), np.int64)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Rows of several predictions, one after the other."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    @classmethod
+    def nobody(cls, num_keypoints: int) -> Predictions:
+        """No people."""
+        shapes: tuple[tuple[int, ...], ...] = ((4,), (), (num_keypoints, 2), (num_keypoints,), (num_keypoints,))
+        return cls(np.zeros(0, np.int64), *(np.zeros((0, *shape)) for shape in shapes))
+
+    def as_read(self) -> Predictions:
+        """The same people as `read_predictions` reads what `save` writes, to the last bit."""
+        corner, size = self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]
+        written = replace(
+            self, boxes=np.concatenate([corner, corner + size], axis=-1), confidences=self.confidences.clip(0, 1),
+            variances=self.variances.astype(np.float32).astype(np.float64),
+        )  # fmt: skip
+        return written._by_image()
+
     def best_first(self) -> Predictions:
         """The same people by their scores; equal ones stay in their order."""
         return self.select(np.argsort(-self.scores, kind="stable"))
@@ -89,14 +114,18 @@ class Predictions:
         ]
 
     def save(self, path: Path, category_id: int) -> None:
-        """Writes `path` (JSON) and the npz of the same name, each whole or not at all.
+        """Writes `path` (JSON), ordered by image as it is read, and the npz of the same name, each whole or not at all.
 
         Raises:
             OutputError: a file can't be written.
         """
+        ordered = self._by_image()
         with complete_file(path.with_suffix(".npz")) as partial, partial.open("wb") as stream:
-            np.savez_compressed(stream, variances=self.variances.astype(np.float32))
-        write_json(path, self.rows(category_id))
+            np.savez_compressed(stream, variances=ordered.variances.astype(np.float32))
+        write_json(path, ordered.rows(category_id))
+
+    def _by_image(self) -> Predictions:
+        return self.select(np.argsort(self.image_ids, kind="stable"))
 
 
 def predictions_from(rows: object, truth: GroundTruth, skeleton: Skeleton) -> Predictions:
@@ -107,8 +136,12 @@ def predictions_from(rows: object, truth: GroundTruth, skeleton: Skeleton) -> Pr
     Raises:
         DataError: not results of these images and this skeleton.
     """
-    checked = check_results(rows, truth, skeleton)
-    triples = np.array([row["keypoints"] for row in checked]).reshape(-1, skeleton.num_keypoints, 3)
+    return people_of_rows(check_results(rows, truth, skeleton), skeleton.num_keypoints)
+
+
+def people_of_rows(checked: Sequence[Row], num_keypoints: int) -> Predictions:
+    """COCO keypoint results that are known to be some -> arrays; variances are unknown."""
+    triples = np.array([row["keypoints"] for row in checked]).reshape(-1, num_keypoints, 3)
     points, confidences = triples[..., :2], triples[..., 2].clip(0, 1)
     if checked and "bbox" in checked[0]:
         boxes = np.array([row["bbox"] for row in checked]).reshape(-1, 4)

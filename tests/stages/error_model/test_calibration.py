@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.ensemble.members import join
 from stages.error_model.calibration import ScoreCurve, VarianceModel, error_correlation, units_of
 from tests.stages.simulated import labels, member
+from utils.metrics.predictions import Predictions
 
 
 def test_variances_are_those_that_the_errors_were_drawn_with() -> None:
@@ -41,7 +41,7 @@ def test_a_score_becomes_the_share_of_thresholds_and_keeps_the_order() -> None:
     good, bad = member(truth, 0.1, 2), member(truth, 3.0, 3)
     people = replace(good, scores=np.full(len(good), 0.6))
     fooled = replace(bad, scores=np.full(len(bad), 0.4), image_ids=bad.image_ids + 1000)
-    curve = ScoreCurve.fit(join([people, fooled]), truth, COCO_PERSON)
+    curve = ScoreCurve.fit(Predictions.join([people, fooled]), truth, COCO_PERSON)
     low, high = curve.apply(np.array([0.4, 0.6]))
     assert low < 0.06 and high > 0.9
     assert (np.diff(curve.apply(np.linspace(0.01, 0.99, 50))) > 0).all()

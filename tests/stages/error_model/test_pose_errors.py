@@ -10,9 +10,8 @@ import pytest
 
 from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from stages.error_model.labels import LabelledPeople
-from stages.error_model.pose_errors import PoseErrors, errors_of_pairs, measure_errors
-from stages.error_model.sampling import sample_errors
+from stages.error_model.labels import LabelledPeople, match_labels
+from stages.error_model.pose_errors import PoseErrors, errors_of_pairs, sample_errors
 from tests.stages.pose_helpers import people, predictions
 from utils.metrics.predictions import Predictions
 
@@ -35,6 +34,12 @@ def imagined(errors: PoseErrors, labels: LabelledPeople, seed: int = 1) -> Predi
     corrupted = sample_errors(errors, labels, COCO_PERSON, np.random.default_rng(seed))
     people = predictions(labels, corrupted.keypoints, corrupted.confidences)
     return replace(people, boxes=corrupted.boxes)
+
+
+def measure_errors(people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> PoseErrors:
+    """Of those found."""
+    found = match_labels(people, labels, skeleton.sigmas)
+    return errors_of_pairs(people.select(found >= 0), labels.select(found[found >= 0]), skeleton)
 
 
 @pytest.mark.parametrize(("seed", "spread"), [(0, 0.3), (1, 0.5), (2, 0.8)])

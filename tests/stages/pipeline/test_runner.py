@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,18 +17,18 @@ import pytest
 
 import train_pose
 from datasets.synthetic import write_dataset
+from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON
+from stages.pipeline import fitted
 from stages.pipeline import runner as pipeline
-from stages.pipeline.manifest import Manifest
-from stages.pipeline.report_data import write_report
-from stages.pipeline.state import stage_flags
-from stages.stage import StageResult, StageWork
+from stages.pipeline.report import write_report
+from stages.pipeline.state import State
+from stages.stage import Images, Stage, StageFit, StageInput, Surroundings
 from stages.training import visualizer as images
 from tests import processes
-from utils.config.builder import pipeline_config
 from utils.config.train_config import STAGES
 from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import read_predictions
+from utils.metrics.predictions import Predictions, read_predictions
 
 RNG = np.random.default_rng
 
@@ -56,32 +56,54 @@ def noisy(truth: dict[str, Any], share: float) -> list[dict[str, Any]]:
     return rows
 
 
-def moved(work: StageWork, share: float, **result: Any) -> StageResult:
-    """Moves all joints towards their labels by a fraction of the way: no real stage could do that on test."""
-    after = {}
-    for part, path in work.before.items():
-        truth = json.loads(work.parts[part].read_text())
-        labels = np.array([entry["keypoints"] for entry in truth["annotations"]]).reshape(-1, 17, 3)[..., :2]
-        people = read_predictions(path, pipeline.load_ground_truth(work.parts[part], COCO_PERSON), COCO_PERSON)
-        after[part] = work.folder / f"{part}.json"
-        replace(people, keypoints=people.keypoints + share * (labels - people.keypoints)).save(after[part], 1)
-    return StageResult(after, **result)
+@dataclass(frozen=True)
+class Towards:
+    """Moves all joints towards their labels by a fraction of the way: no real stage could know them."""
+
+    annotations: str
+    share: float
+
+    def apply(self, people: Predictions, images: Images) -> Predictions:
+        rows = json.loads(Path(self.annotations).read_text())["annotations"]
+        rows = sorted((row for row in rows if row["image_id"] in images.ids), key=lambda row: row["image_id"])
+        labels = np.array([row["keypoints"] for row in rows]).reshape(-1, 17, 3)[..., :2]
+        return replace(people, keypoints=people.keypoints + self.share * (labels - people.keypoints))
+
+    def save(self, folder: Path) -> None:
+        (folder / "own.json").write_text(json.dumps([self.annotations, self.share]))
 
 
-def improves(work: StageWork) -> StageResult:
-    return moved(work, 0.7, figures={"share": np.float32(0.7), "nested": {"joints": np.nan}})
+Fit = Callable[[StageInput], StageFit]
 
 
-def hurts(work: StageWork) -> StageResult:
-    return moved(work, -1.0)
+def towards(work: StageInput, share: float, **result: Any) -> StageFit:
+    """Fitted to the labels of both splits."""
+    assert work.results is not None
+    truth = pipeline.load_ground_truth(work.splits["calibrate"], COCO_PERSON)
+    people = read_predictions(work.results, truth, COCO_PERSON)
+    images = Images.of_split(work.data("calibrate"))
+    calibrate = Towards(str(work.splits["calibrate"]), share).apply(people, images)
+    return StageFit(Towards(str(work.coco_root.parent / "val.json"), share), calibrate, **result)
 
 
-def declines(work: StageWork) -> StageResult:
-    return StageResult({}, declined="no gain on calibrate")
+def improves(work: StageInput) -> StageFit:
+    return towards(work, 0.7, figures={"share": np.float32(0.7), "nested": {"joints": np.nan}})
 
 
-def nothing(work: StageWork) -> StageResult:
-    return moved(work, 0.0)
+def hurts(work: StageInput) -> StageFit:
+    return towards(work, -1.0)
+
+
+def declines(work: StageInput) -> StageFit:
+    return StageFit(declined="no gain on calibrate")
+
+
+def nothing(work: StageInput) -> StageFit:
+    return towards(work, 0.0)
+
+
+def load(folder: Path, around: Surroundings) -> Towards:
+    return Towards(*json.loads((folder / "own.json").read_text()))
 
 
 @pytest.fixture
@@ -97,11 +119,11 @@ def reported(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json -CALIBRATE 0.2"
     results = f"-RESULTS_CALIBRATE {people}/train-results.json -RESULTS_TEST {people}/val-results.json"
 
-    def run(flags: str, first: bool = True, **stages: Callable[[StageWork], StageResult]) -> int:
+    def run(flags: str, first: bool = True, **stages: Fit) -> int:
         for name, function in stages.items():
-            (tmp_path / name).mkdir(exist_ok=True)
-            monkeypatch.setitem(pipeline.MODULES, name, f"tests.{name}")
-            monkeypatch.setitem(__import__("sys").modules, f"tests.{name}", SimpleNamespace(run=function))
+            stage = Stage(function, load, fields=("bs", "tta"))
+            monkeypatch.setitem(fitted.MODULES, name, f"tests.{name}")
+            monkeypatch.setitem(__import__("sys").modules, f"tests.{name}", SimpleNamespace(STAGE=stage))
         more = f"{data} {results}" if first else ""
         return train_pose.main(f"-PIPELINE {tmp_path}/p {flags} {more}".split())
 
@@ -109,12 +131,12 @@ def reported(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.fixture
-def counted() -> tuple[list[str], Callable[[str, Callable[[StageWork], StageResult]], Any]]:
+def counted() -> tuple[list[str], Callable[[str, Fit], Fit]]:
     """A list of the stages that ran, and a function that makes a stage count itself."""
     ran: list[str] = []
 
-    def count(name: str, stage: Callable[[StageWork], StageResult]) -> Callable[[StageWork], StageResult]:
-        def run(work: StageWork) -> StageResult:
+    def count(name: str, stage: Fit) -> Fit:
+        def run(work: StageInput) -> StageFit:
             ran.append(name)
             return stage(work)
 
@@ -123,8 +145,8 @@ def counted() -> tuple[list[str], Callable[[str, Callable[[StageWork], StageResu
     return ran, count
 
 
-def manifest(tmp_path: Path) -> Manifest:
-    found = Manifest.read(tmp_path / "p")
+def state(tmp_path: Path) -> State:
+    found = State.read(tmp_path / "p")
     assert found is not None
     return found
 
@@ -135,17 +157,18 @@ FOUR = {"ssl": hurts, "ensemble": improves, "prior": declines, "postprocess": no
 def test_each_stage_is_decided_and_handed_on(
     start: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], people: Path
 ) -> None:
-    got: dict[str, StageWork] = {}
+    got: dict[str, StageInput] = {}
     stages = {name: lambda work, n=name, s=stage: got.__setitem__(n, work) or s(work) for name, stage in FOUR.items()}
     assert start("-STAGE all", **stages) == 0
-    records = manifest(tmp_path).stages
+    records = state(tmp_path).stages
     gains = {name: record.proof and record.proof.difference for name, record in records.items()}
     assert gains["ssl"].high < 0 < gains["ensemble"].low
     assert gains["prior"] is None and records["prior"].declined
     assert gains["postprocess"].low == gains["postprocess"].high == 0 and not records["postprocess"].proof.changed
     folder = tmp_path / "p"
-    assert got["ensemble"].before["test"] == folder / "1-baseline" / "test.json"  # that of ssl was refused
-    assert got["postprocess"].before["test"] == folder / "3-ensemble" / "test.json"
+    assert got["ensemble"].results == folder / "1-baseline" / "calibrate.json"  # that of ssl was refused
+    assert got["postprocess"].results == folder / "3-ensemble" / "calibrate.json"
+    assert set(got["ensemble"].splits) == {"fit", "calibrate"}  # no stage gets the test split
     rows = json.loads((folder / "1-baseline" / "test.json").read_text())
     assert records["baseline"].measured.value == evaluate(people / "val.json", rows, COCO_PERSON).AP
     assert records["ensemble"].proof.before.value == records["baseline"].measured.value
@@ -173,10 +196,10 @@ def test_what_stands_is_not_run_again(
 ) -> None:
     ran, count = counted
     start("-STAGE all", **{name: count(name, stage) for name, stage in FOUR.items()})
-    before, _ = manifest(tmp_path).stages, capsys.readouterr()
+    before, _ = state(tmp_path).stages, capsys.readouterr()
     assert start("-STAGE all", first=False) == 0
     assert ran == list(FOUR)
-    assert manifest(tmp_path).stages == before
+    assert state(tmp_path).stages == before
     assert capsys.readouterr().out.count("as it was made before") == 5
 
 
@@ -204,7 +227,7 @@ def test_a_crashed_stage_goes_on_in_its_folder(
     ran, count = counted
     seen: list[list[str]] = []
 
-    def crashes(work: StageWork) -> StageResult:
+    def crashes(work: StageInput) -> StageFit:
         seen.append(sorted(path.name for path in work.folder.iterdir()))
         (work.folder / "half.txt").write_text("half")
         if len(seen) == 1:
@@ -214,19 +237,20 @@ def test_a_crashed_stage_goes_on_in_its_folder(
     stages = {**FOUR, "ssl": count("ssl", FOUR["ssl"]), "ensemble": crashes}
     with pytest.raises(RuntimeError, match="midway"):
         start("-STAGE all", **stages)
-    assert not manifest(tmp_path).stages["ensemble"].done
+    assert not state(tmp_path).stages["ensemble"].done
     assert start("-STAGE all", first=False) == 0
     assert ran == ["ssl"] and seen == [[], ["half.txt"]]
-    assert manifest(tmp_path).stages["ensemble"].folder == "3-ensemble"
+    assert state(tmp_path).stages["ensemble"].folder == "3-ensemble"
 
 
 def test_a_stage_that_makes_rubbish_is_an_error(start: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    def empty(work: StageWork) -> StageResult:
-        return StageResult({"test": work.before["test"]})
+    def empty(work: StageInput) -> StageFit:
+        return replace(nothing(work), people=None)
 
-    def broken(work: StageWork) -> StageResult:
-        (work.folder / "bad.json").write_text('[{"image_id": 1}]')
-        return StageResult({"calibrate": work.folder / "bad.json", "test": work.before["test"]})
+    def broken(work: StageInput) -> StageFit:
+        made = nothing(work)
+        assert made.people is not None
+        return replace(made, people=replace(made.people, image_ids=made.people.image_ids + 10**6))
 
     assert start("-STAGE baseline") == 0
     assert start("-STAGE ssl", first=False, ssl=empty) == 1
@@ -239,21 +263,21 @@ def test_force_applies_and_marks(
     start: Callable[..., int], tmp_path: Path, counted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran, count = counted
-    got: list[Path] = []
-    last = {"postprocess": lambda work: got.append(work.before["test"]) or declines(work)}
+    got: list[Path | None] = []
+    last = {"postprocess": lambda work: got.append(work.results) or declines(work)}
     stages = {"ssl": count("ssl", hurts), "ensemble": declines, "prior": declines, **last}
     start("-STAGE all", **stages)
     monkeypatch.setattr(pipeline, "write_report", write_report)
     start("-STAGE postprocess --FORCE_STAGE ssl", first=False)
     assert ran == ["ssl"]  # the proof was there already
     folder = tmp_path / "p"
-    assert got == [folder / "1-baseline" / "test.json", folder / "2-ssl" / "test.json"]
+    assert got == [folder / "1-baseline" / "calibrate.json", folder / "2-ssl" / "calibrate.json"]
     for kind in ("html", "md"):
         text = (folder / f"report.{kind}").read_text()
         assert "Applied by --FORCE_STAGE against the proof: ssl" in text and "forced" in text
     monkeypatch.setattr(pipeline, "write_report", lambda *_: None)
     start("-STAGE postprocess --FORCE_STAGE none", first=False)
-    assert got[-1] == folder / "1-baseline" / "test.json"
+    assert got[-1] == folder / "1-baseline" / "calibrate.json"
 
 
 def test_a_stage_before_that_changes_makes_those_after_it_out_of_date(
@@ -261,40 +285,55 @@ def test_a_stage_before_that_changes_makes_those_after_it_out_of_date(
 ) -> None:
     start("-STAGE all", **{**FOUR, "ssl": improves})
     monkeypatch.setattr(pipeline, "write_report", write_report)
-    start("-STAGE ssl -BS 4", first=False, ssl=lambda work: moved(work, 0.3))
+    start("-STAGE ssl -BS 4", first=False, ssl=lambda work: towards(work, 0.3))
     text = (tmp_path / "p" / "report.md").read_text()
     assert "Out of date, as a stage before has changed: ensemble, prior, postprocess" in text
-    assert manifest(tmp_path).stages["ssl"].folder == "2-ssl-2"
+    assert state(tmp_path).stages["ssl"].folder == "2-ssl-2"
 
 
 def test_a_new_model_is_handed_on_only_where_it_is_applied(start: Callable[..., int], tmp_path: Path) -> None:
     got: list[Path | None] = []
 
-    def trains(share: float) -> Callable[[StageWork], StageResult]:
-        def stage(work: StageWork) -> StageResult:
-            (work.folder / "best.pt").write_bytes(b"weights")
-            return moved(work, share, weights=work.folder / "best.pt")
+    @dataclass(frozen=True)
+    class Trained(Towards):
+        def save(self, folder: Path) -> None:
+            super().save(folder)
+            (folder / "model.pt").write_bytes(b"weights")
+
+    def trains(share: float) -> Fit:
+        def stage(work: StageInput) -> StageFit:
+            made = towards(work, share)
+            return replace(made, fitted=Trained(made.fitted.annotations, share))  # type: ignore[union-attr]
 
         return stage
 
-    def looks(work: StageWork) -> StageResult:
+    def looks(work: StageInput) -> StageFit:
         got.append(work.weights)
-        return nothing(work)
+        return declines(work)
 
     start("-STAGE baseline")
     start("-STAGE ssl", first=False, ssl=trains(-1.0))
     start("-STAGE ensemble", first=False, ensemble=looks)
     start("-STAGE ssl -BS 4", first=False, ssl=trains(0.7))
     start("-STAGE ensemble", first=False)
-    assert got == [None, tmp_path / "p" / "2-ssl-2" / "best.pt"]
+    assert got == [None, tmp_path / "p" / "2-ssl-2" / "fitted" / "model.pt"]
+
+
+def test_only_declared_flags_make_a_stage_run_again(start: Callable[..., int], tmp_path: Path, counted: Any) -> None:
+    ran, count = counted
+    start("-STAGE all", **{name: count(name, stage) for name, stage in FOUR.items()})
+    start("-STAGE all -PRIOR_STEPS 7 -LR 0.1 -LLM_PEOPLE 3", first=False)  # the baseline is of another program
+    assert ran == list(FOUR)
+    start("-STAGE all -TTA flip", first=False)
+    assert ran == [*FOUR, *FOUR]
 
 
 def test_two_runs_are_the_same(start: Callable[..., int], tmp_path: Path) -> None:
     start("-STAGE all", **FOUR)
-    first = manifest(tmp_path)
+    first = state(tmp_path)
     (tmp_path / "p").rename(tmp_path / "q")
     start("-STAGE all", **FOUR)
-    second = manifest(tmp_path)
+    second = state(tmp_path)
     assert first.splits == second.splits and first.sources == second.sources
     for name in STAGES:
         one, two = (replace(found.stages[name], seconds=0.0) for found in (first, second))
@@ -364,14 +403,6 @@ def test_one_process_at_a_time(start: Callable[..., int], tmp_path: Path, capsys
     assert "Another process works in" in capsys.readouterr().err
 
 
-def test_flags_belong_to_stages() -> None:
-    config = pipeline_config({"coco_root": Path("a"), "train_ann": Path("b"), "stage": "all"}, None)
-    assert set(pipeline.MODULES) == set(STAGES)
-    common = stage_flags(config, "prior")
-    assert {"-SEED", "-EPOCH", "-MODEL"} <= common.keys()
-    assert not {"-WORKERS", "-DEVICE", "-STAGE", "--FORCE_STAGE", "-CONFIG"} & common.keys()
-
-
 def test_results_of_another_program_are_kept_as_they_are(
     start: Callable[..., int], tmp_path: Path, people: Path
 ) -> None:
@@ -400,15 +431,17 @@ def ranked(rank: int, argv: str) -> int:
 
     images.Images.epoch = lambda *_: None  # type: ignore[method-assign]
     images.Images.training_batch = lambda *_: None  # type: ignore[method-assign]
-    pipeline.MODULES["ssl"] = "fake"
-    sys.modules["fake"] = SimpleNamespace(run=alone)  # type: ignore[assignment]
+    fitted.MODULES["ssl"] = "fake"
+    sys.modules["fake"] = SimpleNamespace(STAGE=Stage(together, load, fields=()))  # type: ignore[assignment]
     return train_pose.main(argv.split())
 
 
-def alone(work: StageWork) -> StageResult:
-    """Joins the ranks, as a stage that trains would: there must be one."""
-    with pipeline.init_distributed("cpu") as ranks:
-        return StageResult({}, declined=f"{ranks.world_size} process")
+def together(work: StageInput) -> StageFit:
+    """Declines with what the ranks have to say; an error of the second one where that is asked for."""
+    with work.ranks.shared_errors():
+        if work.config.ssl_epoch == 7 and work.ranks.rank == 1:
+            raise DataError("the second rank can't read")
+    return StageFit(declined=f"{sorted(work.ranks.gather(work.ranks.rank))}")
 
 
 def flags_of(people: Path, tmp_path: Path) -> str:
@@ -416,20 +449,26 @@ def flags_of(people: Path, tmp_path: Path) -> str:
     return f"-PIPELINE {tmp_path}/p {TRAINING} {data}"
 
 
-def test_two_ranks_train_and_one_goes_on(people: Path, tmp_path: Path) -> None:
+def test_two_ranks_walk_through_all_stages(people: Path, tmp_path: Path) -> None:
     flags = flags_of(people, tmp_path)
     assert processes.finish(processes.start(2, ranked, f"-STAGE baseline {flags}")) == [0, 0]
-    record = manifest(tmp_path).stages["baseline"]
+    record = state(tmp_path).stages["baseline"]
     assert record.done and record.measured is not None
-    assert record.weights == "1-baseline/training/weights/best.pt"
+    assert record.weights == "1-baseline/fitted/model.pt"
     environment = json.loads((tmp_path / "p" / "1-baseline" / "training" / "environment.json").read_text())
     assert environment[0]["processes"] == 2
     assert processes.finish(processes.start(2, ranked, f"-STAGE ssl -PIPELINE {tmp_path}/p")) == [0, 0]
-    assert manifest(tmp_path).stages["ssl"].declined == "1 process"
+    assert state(tmp_path).stages["ssl"].declined == "[0, 1]"
+    assert (tmp_path / "p" / "fitted" / "pipeline.json").is_file()
 
 
-def test_an_error_of_the_first_rank_ends_both(people: Path, tmp_path: Path) -> None:
-    assert processes.finish(processes.start(2, ranked, f"-STAGE ssl {flags_of(people, tmp_path)}"))[0] == 1
+def test_an_error_of_one_rank_ends_both(people: Path, tmp_path: Path) -> None:
+    """Of the first one, which alone looks for a baseline; and of the second one, within a stage."""
+    assert processes.finish(processes.start(2, ranked, f"-STAGE ssl {flags_of(people, tmp_path)}")) == [1, 1]
+    results = f"-RESULTS_CALIBRATE {people}/train-results.json -RESULTS_TEST {people}/val-results.json"
+    flags = f"-STAGE all -SSL_EPOCH 7 {flags_of(people, tmp_path)} {results}"
+    assert processes.finish(processes.start(2, ranked, flags)) == [1, 1]
+    assert not state(tmp_path).stages["ssl"].done
 
 
 def test_a_kill_in_the_training_is_gone_on_from(people: Path, tmp_path: Path) -> None:
@@ -443,12 +482,12 @@ def test_a_kill_in_the_training_is_gone_on_from(people: Path, tmp_path: Path) ->
         time.sleep(0.02)
     process.kill()
     assert processes.finish([process]) == [-signal.SIGKILL]
-    assert not manifest(tmp_path).stages["baseline"].done
+    assert not state(tmp_path).stages["baseline"].done
     assert processes.finish(processes.start(1, ranked, f"-STAGE baseline -PIPELINE {tmp_path}/p -SAVE_MINUTES 9")) == [
         0
     ]
-    assert manifest(tmp_path).stages["baseline"].done
+    assert state(tmp_path).stages["baseline"].done
     folders = [path.name for path in (tmp_path / "p" / "1-baseline").iterdir() if path.is_dir()]
-    assert folders == ["training"]
+    assert sorted(folders) == ["fitted", "training"]
     starts = json.loads((last.parent.parent / "environment.json").read_text())
     assert len(starts) == 2  # the second one went on

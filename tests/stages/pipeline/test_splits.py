@@ -13,7 +13,7 @@ import pytest
 from datasets.synthetic import write_dataset
 from sia.errors import DataError
 from stages.pipeline.splits import check_images, describe, make_splits, read_splits
-from stages.stage import PARTS
+from stages.stage import SPLITS
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def ids(folder: Path, part: str) -> set[int]:
 
 def test_every_image_is_in_one_part(people: Path, tmp_path: Path) -> None:
     images = split(people, tmp_path)
-    parts = [ids(tmp_path, part) for part in PARTS]
+    parts = [ids(tmp_path, part) for part in SPLITS]
     assert sum(map(len, parts)) == len(set.union(*parts)) == len(images) == 30
     assert [len(part) for part in parts] == [18, 6, 6]
     assert read_splits(tmp_path) == images
@@ -76,7 +76,7 @@ def test_the_seed_decides_and_the_order_does_not(people: Path, tmp_path: Path) -
 
 def test_extra_keys_are_kept_and_files_are_found(people: Path, tmp_path: Path) -> None:
     split(people, tmp_path)
-    contents = [json.loads((tmp_path / f"{part}.json").read_text()) for part in PARTS]
+    contents = [json.loads((tmp_path / f"{part}.json").read_text()) for part in SPLITS]
     assert all(content["licences"] == [1] and content["categories"] for content in contents)
     images = [image for content in contents for image in content["images"]]
     assert sum(image.get("photographer") == "somebody" for image in images) == 4

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from datasets.coco.coco_pose import CocoPose
 from datasets.synthetic import write_dataset
-from sia.errors import ConfigError
+from sia.coco.coco_files import load_ground_truth
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.postprocess import stage as postprocess
-from stages.stage import StageWork
+from stages.postprocess.stage import STAGE
+from stages.stage import Images, StageFit, StageInput
 from tests.serving import serving
 from tests.sia.description.chat import Chat, sentences
 from tests.stages.crowd import predict
+from tests.stages.pose_helpers import reloaded, stage_input
 from utils.config.train_config import TrainConfig
 from utils.metrics.coco_eval import evaluate
+from utils.metrics.predictions import Predictions, read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +34,40 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def work(people: Path, tmp_path: Path) -> StageWork:
-    parts = {"fit": people / "train.json", "calibrate": people / "train.json", "test": people / "val.json"}
-    before = {}
-    for name in ("calibrate", "test"):
-        truth = json.loads(parts[name].read_text())
+def work(people: Path, tmp_path: Path) -> StageInput:
+    return make_work(people, tmp_path)
+
+
+def make_work(people: Path, folder: Path) -> StageInput:
+    for name, file in (("calibrate", "train"), ("test", "val")):
+        truth = json.loads((people / f"{file}.json").read_text())
         labelled = [person for person in truth["annotations"] if person["num_keypoints"]]
-        predict({**truth, "annotations": labelled}, jitter=0.4, ghosts=0.3, blind=0.3).save(
-            tmp_path / f"{name}.json", 1
-        )
-        before[name] = tmp_path / f"{name}.json"
-    folder = tmp_path / "stage"
-    folder.mkdir()
-    config = TrainConfig("sia_pose_simple", people / "images", parts["fit"], parts["test"])
-    return StageWork(folder, config, people / "images", parts, before, None, lambda line: None)
+        found = predict({**truth, "annotations": labelled}, jitter=0.4, ghosts=0.3, blind=0.3)
+        found.save(folder / f"{name}.json", 1)
+    splits = {"fit": people / "train.json", "calibrate": people / "train.json"}
+    config = TrainConfig("sia_pose_simple", people / "images", splits["fit"], people / "val.json")
+    return stage_input(folder / "stage", config, people / "images", splits, folder / "calibrate.json")
+
+
+def run(work: StageInput) -> tuple[StageFit, Predictions, dict[str, Any], list[Path]]:
+    """What was fitted, whom it leaves in test, and what is told of them."""
+    made = postprocess.fit(work)
+    assert work.results is not None and made.fitted is not None and STAGE.show is not None
+    data = CocoPose(work.coco_root, work.config.val_ann)
+    truth = load_ground_truth(work.config.val_ann, COCO_PERSON)
+    before = read_predictions(work.results.with_name("test.json"), truth, COCO_PERSON)
+    people = made.fitted.apply(before, Images.of_split(data))
+    return made, people, *STAGE.show(work, made, people, data)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_results_words_and_images(work: StageWork) -> None:
-    result = postprocess.run(work)
-    before, after = (evaluate(work.parts["test"], json.loads(p.read_text()), COCO_PERSON).AP
-                     for p in (work.before["test"], result.after["test"]))  # fmt: skip
-    assert after > 0
+def test_results_words_and_images(work: StageInput) -> None:
+    result, people, figures, drawn = run(work)
+    assert evaluate(work.config.val_ann, people.rows(1), COCO_PERSON).AP > 0
     assert (result.figures["ap_calibrate_change"] > 0) == (not result.declined)
-    assert before >= 0
     images = json.loads((work.folder / "facts.json").read_text())
     assert len(images) == 8
     texts = {path.stem: path.read_text() for path in (work.folder / "text").iterdir()}
@@ -63,22 +75,22 @@ def test_results_words_and_images(work: StageWork) -> None:
     told = [person for image in images for person in image["people"]]
     assert all(person["words"]["text"] in texts[image["name"]] for image in images for person in image["people"])
     assert all(person["score"] >= result.figures["display"]["score"] - 1e-3 for person in told)
-    assert result.images and all(path.is_file() for path in result.images)
-    assert result.figures["faithfulness"] is None
+    assert drawn and all(path.is_file() for path in drawn)
+    assert figures["faithfulness"] is None
 
 
-def test_the_same_input_gives_the_same_files(work: StageWork, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_files(work: StageInput, tmp_path: Path) -> None:
     other = replace(work, folder=tmp_path / "again")
     other.folder.mkdir()
-    postprocess.run(work)
-    postprocess.run(other)
+    run(work)
+    run(other)
     first, second = files_of(work.folder), files_of(other.folder)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
 
-def test_words_change_no_prediction(work: StageWork, tmp_path: Path) -> None:
-    plain = postprocess.run(work)
+def test_words_change_no_prediction(work: StageInput, tmp_path: Path) -> None:
+    _, plain, _, _ = run(work)
     with serving(Chat()) as chat:
         chat.answers += [
             sentences(("The person is smiling.", ["p1.seen.person"])) if n % 2 else
@@ -88,10 +100,9 @@ def test_words_change_no_prediction(work: StageWork, tmp_path: Path) -> None:
         config = replace(work.config, llm="tiny", llm_url=chat.address, llm_people=6)
         worded = replace(work, folder=tmp_path / "worded", config=config)
         worded.folder.mkdir()
-        result = postprocess.run(worded)
-    for name in ("calibrate", "test"):
-        assert plain.after[name].read_bytes() == result.after[name].read_bytes()
-    figures = result.figures
+        _, same, figures, _ = run(worded)
+    for name, column in vars(plain).items():
+        np.testing.assert_array_equal(column, getattr(same, name))
     assert figures["llm_asked"] == 6
     assert 0 <= figures["faithfulness"] < 1
     assert figures["llm_given"] > figures["llm_kept"]
@@ -105,14 +116,11 @@ def _seen(number: int) -> str:
     return f"{number} keypoints are in view."
 
 
-def test_without_predictions(work: StageWork) -> None:
-    with pytest.raises(ConfigError, match="no predictions of 'calibrate'"):
-        postprocess.run(replace(work, before={}))
-
-
-def test_keypoints_end_inside_their_images(work: StageWork) -> None:
-    result = postprocess.run(work)
-    for row in json.loads(result.after["test"].read_text()):
-        points = np.array(row["keypoints"]).reshape(-1, 3)[:, :2]
-        assert points.min() >= 0
-        assert points.max() <= 128
+def test_keypoints_end_inside_their_images_also_as_it_comes_back_from_its_folder(
+    work: StageInput, tmp_path: Path
+) -> None:
+    made, people, _, _ = run(work)
+    assert people.keypoints.min() >= 0 and people.keypoints.max() <= 128
+    assert made.fitted is not None
+    again = reloaded(STAGE, made.fitted, tmp_path / "kept")
+    assert again == made.fitted

@@ -15,22 +15,24 @@ import torch
 
 from datasets.coco.coco_pose import CocoPose, mean_pose
 from datasets.synthetic import write_dataset
-from sia.coco.coco_files import load_ground_truth
 from sia.errors import WeightsError
 from sia.io.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
+from stages.baseline import FittedModel
 from stages.ssl import stage as ssl
 from stages.ssl.pseudo_batches import PseudoBatches
 from stages.ssl.thresholds import ConfidenceThresholds, Gates, NoThresholdError
-from stages.stage import StageResult, StageWork
+from stages.stage import Images, StageFit, StageInput, StageInterrupted
 from stages.training import visualizer as images
 from stages.training.trainer import Trainer
 from tests.processes import together
+from tests.stages.pose_helpers import stage_input
 from tests.stages.training.test_train import assert_same, stop_after
 from utils.config.train_config import AUGMENTATIONS, TrainConfig
+from utils.distributed.context import DistributedContext, init_distributed
 from utils.metrics.coco_eval import Metrics
-from utils.metrics.predictions import read_predictions
+from utils.metrics.predictions import Predictions
 
 OPEN = Gates(ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), 0.0)
 """Lets everybody pass: a model with random weights is sure of nobody."""
@@ -69,29 +71,33 @@ def prepare(change: Callable[..., None]) -> None:
     change(ssl, "_gates", lambda _: OPEN)
 
 
-def work_of(people: Path, folder: Path, **flags: Any) -> StageWork:
+def work_of(people: Path, folder: Path, ranks: DistributedContext | None = None, **flags: Any) -> StageInput:
     folder.mkdir(exist_ok=True)
     config = TrainConfig(
         model="sia_pose_simple", size="test", coco_root=people, train_ann=people, val_ann=people, bs=4, workers=0,
         device="cpu", precision="fp32", ssl_epoch=2, unlabelled=(str(people / "images" / "train"),), eval_every=1,
     )  # fmt: skip
-    parts = {"fit": people / "fit.json", "calibrate": people / "val.json", "test": people / "val.json"}
-    return StageWork(
-        folder, replace(config, **flags), people / "images", parts_in(people, parts), {}, people / "start.pt", print
-    )
+    splits = splits_in(people, {"fit": people / "fit.json", "calibrate": people / "val.json"})
+    config = replace(config, **flags)
+    return stage_input(folder, config, people / "images", splits, None, people / "start.pt", print, ranks)
 
 
-def parts_in(people: Path, parts: dict[str, Path]) -> dict[str, Path]:
+def splits_in(people: Path, splits: dict[str, Path]) -> dict[str, Path]:
     """The same with paths relative to the folder of all images."""
     moved = {}
-    for name, path in parts.items():
+    for name, path in splits.items():
         content = json.loads(path.read_text())
         split = "val" if path.stem == "val" else "train"
         for image in content["images"]:
             image["file_name"] = f"{split}/{Path(image['file_name']).name}"
-        moved[name] = people / f"part-{name}.json"
+        moved[name] = people / f"split-{name}.json"
         moved[name].write_text(json.dumps(content))
     return moved
+
+
+def weights_of(made: StageFit) -> Path:
+    assert isinstance(made.fitted, FittedModel)
+    return made.fitted.weights
 
 
 def last_of(folder: Path) -> dict[str, Any]:
@@ -124,21 +130,21 @@ def test_it_trains_and_predicts(
     scripted(monkeypatch, 0.1, 0.2, 0.3)
     monkeypatch.setattr(PoseModel, "forward", watched)
     work = work_of(people, tmp_path / "ssl")
-    result = ssl.run(work)
+    result = ssl.fit(work)
     # in each step; the calls with 3 images are evaluations, the very first is the image of the first batch
     steps = [call for call in calls if call[1] != 3][1:]
     assert steps == [(False, 8), (True, 4), (True, 12)] * 4
     assert result.declined == ""
-    assert result.weights is not None
-    assert load_checkpoint(result.weights)["metrics"]["epoch"] == 2
+    assert load_checkpoint(weights_of(result))["metrics"]["epoch"] == 2
     assert result.figures["AP on calibrate before"] == 0.1
     assert result.figures["AP on calibrate after"] == 0.3
     assert result.figures["unlabelled images"] == 6
     assert "4.00 people an image were taught, and 0.00 regions ignored" in capsys.readouterr().out
-    skeleton = CocoPose(people / "images", work.parts["test"]).skeleton
-    for part in ("calibrate", "test"):
-        found = read_predictions(result.after[part], load_ground_truth(work.parts[part], skeleton), skeleton)
-        assert len(found) > 3
+    assert result.people is not None and result.fitted is not None
+    assert len(result.people) > 3
+    data = work.data("calibrate")
+    again = result.fitted.apply(result.people.select(slice(0)), Images.of_split(data))
+    assert len(again) == len(result.people)
 
 
 @pytest.mark.usefixtures("quick")
@@ -152,39 +158,36 @@ def test_a_fall_stops_and_restores(people: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Trainer, "_finish_epoch", finished)
     scripted(monkeypatch, 0.1, 0.2, 0.3, 0.25, 0.3, 0.1, *[0.9] * 9)
-    result = ssl.run(work_of(people, tmp_path / "ssl", ssl_epoch=9, unlabelled=(str(people / "images" / "train"),)))
+    result = ssl.fit(work_of(people, tmp_path / "ssl", ssl_epoch=9, unlabelled=(str(people / "images" / "train"),)))
     assert len(kept) == 5
     assert result.figures["epochs"] == 5
     assert result.figures["best epoch"] == 2
-    assert result.weights is not None
-    assert_same(dict(load_checkpoint(result.weights)["weights"]), kept[1])
+    assert_same(dict(load_checkpoint(weights_of(result))["weights"]), kept[1])
 
 
 @pytest.mark.usefixtures("quick")
 def test_never_better_than_the_start_is_declined(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, 0.2, 0.1, 0.2)
-    work = replace(work_of(people, tmp_path / "ssl"), before={"test": tmp_path / "before.json"})
-    result = ssl.run(work)
+    result = ssl.fit(work_of(people, tmp_path / "ssl"))
     assert "never rose above 20.00" in result.declined
-    assert result.weights is None
-    assert result.after == work.before
+    assert result.fitted is None
     assert result.figures["best epoch"] == 0
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_stopped_training_goes_on_exactly(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of an epoch, and after its last step."""
-    ssl.run(work_of(people, tmp_path / "whole"))
+    ssl.fit(work_of(people, tmp_path / "whole"))
     for step in (1, 2):
         work = work_of(people, tmp_path / f"at-{step}")
         with monkeypatch.context() as context:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background ignore it
             stop_after(context, step, signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
-                ssl.run(work)
+            with pytest.raises(StageInterrupted):
+                ssl.fit(work)
         assert last_of(work.folder)["training"]["cursor"]["step"] == step
         torch.rand(7)  # whatever this process does meanwhile must not matter
-        ssl.run(work)
+        ssl.fit(work)
         whole, parts = last_of(tmp_path / "whole"), last_of(work.folder)
         for name in ("weights", "model_config"):
             assert_same(whole[name], parts[name])
@@ -195,13 +198,13 @@ def test_a_stopped_training_goes_on_exactly(people: Path, tmp_path: Path, monkey
 @pytest.mark.usefixtures("quick")
 def test_other_flags_are_another_training(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "ssl"
-    ssl.run(work_of(people, folder, ssl_epoch=1))
+    ssl.fit(work_of(people, folder, ssl_epoch=1))
     steps: list[int] = []
     count = Trainer._count
     monkeypatch.setattr(Trainer, "_count", lambda self, *a: (steps.append(1), count(self, *a))[1])
-    ssl.run(work_of(people, folder, ssl_epoch=1, save_minutes=7.0))
+    ssl.fit(work_of(people, folder, ssl_epoch=1, save_minutes=7.0))
     assert not steps  # found finished
-    ssl.run(work_of(people, folder, ssl_epoch=1, ssl_augmentations=("geometry",)))
+    ssl.fit(work_of(people, folder, ssl_epoch=1, ssl_augmentations=("geometry",)))
     assert len(steps) == 2
     assert len(list(folder.glob("training-*"))) == 2
 
@@ -230,7 +233,7 @@ def test_weight_and_share(people: Path, tmp_path: Path, monkeypatch: pytest.Monk
         return parts
 
     monkeypatch.setattr(Trainer, "_losses", watched)
-    ssl.run(work_of(people, tmp_path / "ssl", ssl_epoch=1, ssl_ramp=0.0, ssl_weight=0.5))
+    ssl.fit(work_of(people, tmp_path / "ssl", ssl_epoch=1, ssl_ramp=0.0, ssl_weight=0.5))
     for (labelled, _), (unlabelled, changed) in zip(shares[::2], shares[1::2], strict=True):
         assert (labelled.weight, unlabelled.weight) == (1.0, 0.5)
         people_a_image = labelled.batch.people.sum().item() / 4
@@ -238,7 +241,7 @@ def test_weight_and_share(people: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert not changed
 
 
-def body(rank: int, people: Path, folder: Path) -> tuple[StageResult, list[float], list[float]]:
+def body(rank: int, people: Path, folder: Path) -> tuple[Predictions, list[float], list[float]]:
     """One of two processes."""
     prepare(setattr)
     count, values, totals = Trainer._count, list[float](), list[float]()
@@ -252,39 +255,41 @@ def body(rank: int, people: Path, folder: Path) -> tuple[StageResult, list[float
     scores = iter((0.1, 0.2))
     evaluate = Trainer._evaluate
     Trainer._evaluate = lambda self, *arguments: replace(evaluate(self, *arguments), AP=next(scores))  # type: ignore[method-assign]
-    result = ssl.run(work_of(people, folder, bs=2, ssl_epoch=1))
-    return result, values, totals
+    with init_distributed("cpu") as ranks:
+        result = ssl.fit(work_of(people, folder, ranks, bs=2, ssl_epoch=1))
+    assert result.people is not None
+    return result.people, values, totals
 
 
 def test_two_processes(people: Path, tmp_path: Path) -> None:
     (tmp_path / "ssl").mkdir()
     (first, losses, weights), (second, other_losses, other_weights) = together(2, body, people, tmp_path / "ssl")
-    assert first == second
+    assert len(first) > 3 and first.image_ids.tolist() == second.image_ids.tolist() == sorted(first.image_ids.tolist())
+    assert (first.keypoints == second.keypoints).all()
     assert len(losses) == len(other_losses) == 2
     assert all(map(math.isfinite, losses + other_losses))
     assert losses != other_losses  # each sees images of its own
     assert weights == other_weights  # and all move together
-    assert json.loads(first.after["test"].read_text())
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_it_declines(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = work_of(people, tmp_path / "ssl")
-    assert "no weights" in ssl.run(replace(work, weights=None)).declined
-    assert "no unlabelled images (-UNLABELLED)" in ssl.run(work_of(people, work.folder, unlabelled=())).declined
+    assert "no weights" in ssl.fit(replace(work, weights=None)).declined
+    assert "no unlabelled images (-UNLABELLED)" in ssl.fit(work_of(people, work.folder, unlabelled=())).declined
 
     def unsure(_: object) -> Gates:
         raise NoThresholdError("of the 5 people that the teacher sees")
 
     monkeypatch.setattr(ssl, "_gates", unsure)
-    assert ssl.run(work).declined == "of the 5 people that the teacher sees"
+    assert ssl.fit(work).declined == "of the 5 people that the teacher sees"
     assert not list(work.folder.iterdir())
     with pytest.raises(WeightsError, match="no such file"):
-        ssl.run(replace(work, weights=tmp_path / "nothing.pt"))
+        ssl.fit(replace(work, weights=tmp_path / "nothing.pt"))
 
 
 def test_a_random_model_is_believed_in_nothing(people: Path, tmp_path: Path) -> None:
     """The gates are really chosen."""
-    reason = ssl.run(work_of(people, tmp_path / "ssl")).declined
+    reason = ssl.fit(work_of(people, tmp_path / "ssl")).declined
     assert "people that the teacher sees in the calibration images" in reason
     assert "70 % (-PSEUDO_PRECISION)" in reason

@@ -32,6 +32,22 @@ def test_round_trip(tmp_path: Path) -> None:
     assert len(again.of_image(3)) == 2
 
 
+def test_what_is_not_written_can_be_what_is_read(tmp_path: Path) -> None:
+    """To the last bit, in the same order; confidences beyond their range, too."""
+    before = people().select(np.array([2, 0, 1]))
+    before.confidences[0, 0] = 1.5
+    before.save(tmp_path / "test.json", 1)
+    again = read_predictions(tmp_path / "test.json", TRUTH, SKELETON)
+    for name, column in vars(before.as_read()).items():
+        np.testing.assert_array_equal(column, getattr(again, name), err_msg=name)
+
+
+def test_people_are_joined_and_told_apart_by_their_images() -> None:
+    both = Predictions.join([people(), Predictions.nobody(2)])
+    assert len(both) == 3 and both.of_images([3]).image_ids.tolist() == [3, 3]
+    assert len(Predictions.nobody(2).of_images([3])) == 0
+
+
 def test_results_of_another_tool(tmp_path: Path) -> None:
     row = {"image_id": 5, "category_id": 1, "score": 0.5, "keypoints": [1, 2, 0.3, 7, 9, 0.8]}
     (tmp_path / "other.json").write_text(json.dumps([row]))

@@ -1,4 +1,4 @@
-"""manifest.json and splits.json: they come back as they were written, and every fault is one line."""
+"""state.json and splits.json: they come back as they were written, and every fault is one line."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 import pytest
 
 from sia.errors import DataError
-from stages.pipeline.manifest import FILE, Manifest, Record, StoredFile
 from stages.pipeline.splits import FILE as SPLITS
 from stages.pipeline.splits import describe, read_splits
+from stages.pipeline.state import FILE, Record, State, StoredFile
 from utils.metrics.significance import Interval, Proof
 
 DIGEST = "0" * 64
 ONE = Interval(0.5, 0.4, 0.6)
 
 
-def manifest(folder: Path) -> Manifest:
+def state(folder: Path) -> State:
     file = StoredFile("1-baseline/test.json", DIGEST)
     after = {part: f"1-baseline/{part}.json" for part in ("calibrate", "test")}
     first = Record("1-baseline", {"-LR": "auto"}, {"part fit": file}, True, [file], after=after, measured=ONE)
     second = Record("3-ensemble", {}, {}, True, after=after, proof=Proof(ONE, ONE, Interval(0, 0, 0), 9, True))
-    return Manifest(folder, {"seed": 3}, {}, [], 2.0, {"started": "now"}, {"baseline": first, "ensemble": second})
+    return State(folder, {"seed": 3}, {}, [], 2.0, {"started": "now"}, {"baseline": first, "ensemble": second})
 
 
 def test_it_comes_back(tmp_path: Path) -> None:
-    before = manifest(tmp_path)
+    before = state(tmp_path)
     before.stages["baseline"].figures = {"AP": {"of": [1, None, "a"]}}
     before.write()
-    assert Manifest.read(tmp_path) == before
-    assert Manifest.read(tmp_path / "other") is None
+    assert State.read(tmp_path) == before
+    assert State.read(tmp_path / "other") is None
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_it_comes_back(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_manifest_that_can_not_be(tmp_path: Path, keys: list[str], value: Any, message: str) -> None:
-    manifest(tmp_path).write()
+def test_a_state_that_can_not_be(tmp_path: Path, keys: list[str], value: Any, message: str) -> None:
+    state(tmp_path).write()
     content = holder = {"": json.loads((tmp_path / FILE).read_text())}
     *way, last = ["", *keys]
     for key in way:
@@ -67,7 +67,7 @@ def test_a_manifest_that_can_not_be(tmp_path: Path, keys: list[str], value: Any,
     holder[last] = value
     (tmp_path / FILE).write_text(json.dumps(content[""]))
     with pytest.raises(DataError) as caught:
-        Manifest.read(tmp_path)
+        State.read(tmp_path)
     assert message in str(caught.value)
     assert "Start anew in another -PIPELINE folder." in str(caught.value)
     assert "\n" not in str(caught.value)
