@@ -66,7 +66,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(visualizer.TrainingVisualizer, "epoch", lambda *_: None)
     monkeypatch.setattr(visualizer.TrainingVisualizer, "training_batch", lambda *_: None)
     monkeypatch.setattr(ssl, "training_batch_image", lambda *_, **__: None)
-    monkeypatch.setattr(ssl, "choose_gates", lambda *_: Gates(everything, everything, 0.0))
+    monkeypatch.setattr(ssl, "choose_thresholds", lambda *_: Gates(everything, everything, 0.0))
     read.clear()
     yield
 

@@ -24,7 +24,7 @@ from stages.pipeline import runner as pipeline
 from stages.pipeline.report import write_report
 from stages.pipeline.state import State
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings
-from stages.training import visualizer as images
+from stages.training import visualizer
 from tests import processes
 from utils.config.train_config import STAGES
 from utils.metrics.coco_eval import evaluate
@@ -429,8 +429,8 @@ def ranked(rank: int, argv: str) -> int:
     """One of torchrun's processes; it draws nothing, and its second stage does nothing."""
     import sys
 
-    images.Images.epoch = lambda *_: None  # type: ignore[method-assign]
-    images.Images.training_batch = lambda *_: None  # type: ignore[method-assign]
+    visualizer.TrainingVisualizer.epoch = lambda *_: None  # type: ignore[method-assign]
+    visualizer.TrainingVisualizer.training_batch = lambda *_: None  # type: ignore[method-assign]
     fitted.MODULES["ssl"] = "fake"
     sys.modules["fake"] = SimpleNamespace(STAGE=Stage(together, load, fields=()))  # type: ignore[assignment]
     return train_pose.main(argv.split())

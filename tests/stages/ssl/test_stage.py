@@ -24,7 +24,7 @@ from stages.ssl import stage as ssl
 from stages.ssl.pseudo_batches import PseudoBatches
 from stages.ssl.thresholds import ConfidenceThresholds, Gates, NoThresholdError
 from stages.stage import Images, StageFit, StageInput, StageInterrupted
-from stages.training import visualizer as images
+from stages.training import visualizer
 from stages.training.trainer import Trainer
 from tests.processes import together
 from tests.stages.pose_helpers import stage_input
@@ -65,8 +65,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepare(change: Callable[..., None]) -> None:
-    change(images.Images, "epoch", lambda *_: None)
-    change(images.Images, "training_batch", lambda *_: None)
+    change(visualizer.TrainingVisualizer, "epoch", lambda *_: None)
+    change(visualizer.TrainingVisualizer, "training_batch", lambda *_: None)
     change(ssl, "training_batch_image", lambda *_, **__: None)
     change(ssl, "_gates", lambda _: OPEN)
 
