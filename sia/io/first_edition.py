@@ -20,6 +20,9 @@ FIELDS = {
 
 LOSSES = {"place": "heatmap"}
 
+IMAGES = {"pictures": "images"}
+"""Of what a run says about its data."""
+
 FLAGS = {
     "-SQUARE": "-ROI_SIZE",
     "-PATHS": "-SSL_AUGMENTATIONS",
@@ -84,4 +87,5 @@ _RENAME: dict[str, Callable[[Any], Any]] = {
     "averaged": _if_mapping(rename_modules),
     "config": _if_mapping(rename_fields),
     "cursor": _rename_sums,
+    "identity": _if_mapping(lambda values: {IMAGES.get(key, key): value for key, value in values.items()}),
 }

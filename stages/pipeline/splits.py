@@ -63,7 +63,8 @@ class _Content(Struct):
     """The schema of splits.json."""
 
     seed: Count
-    images: list[Image]
+    images: list[Image] | None = None
+    pictures: list[Image] | None = None  # their key in the first edition
 
 
 def prepare_splits(state: State, config: TrainConfig) -> None:
@@ -132,7 +133,11 @@ def read_splits(folder: Path) -> list[Image]:
     Raises:
         DataError: splits.json is missing or broken.
     """
-    return read_stored(folder / FILE, _Content, "split", REMEDY).images
+    content = read_stored(folder / FILE, _Content, "split", REMEDY)
+    images = content.images or content.pictures
+    if not images:
+        raise DataError(f"{folder / FILE} names no images. {REMEDY}")
+    return images
 
 
 def describe(images: Sequence[Image]) -> str:
