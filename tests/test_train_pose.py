@@ -49,8 +49,8 @@ def flags(people: Path, tmp_path: Path) -> str:
 
 def train(rank: int, argv: str, before: Callable[[int], None] | None) -> int:
     """One of torchrun's processes; it draws nothing."""
-    images.Images.epoch = lambda *_: None  # type: ignore[method-assign]
-    images.Images.training_batch = lambda *_: None  # type: ignore[method-assign]
+    images.TrainingVisualizer.epoch = lambda *_: None  # type: ignore[method-assign]
+    images.TrainingVisualizer.training_batch = lambda *_: None  # type: ignore[method-assign]
     if before:
         before(rank)
     return train_pose.main(argv.split())

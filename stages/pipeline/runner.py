@@ -30,12 +30,11 @@ from utils.config.builder import pipeline_config
 from utils.config.train_config import STAGES, TrainConfig
 from utils.distributed.context import init_distributed, leave_ranks
 from utils.distributed.launch import Launch
-from utils.folder_lock import LOCK, lock_folder
 from utils.logger import clock
 from utils.metrics.matches import Matches, find_matches
 from utils.metrics.predictions import read_predictions
 from utils.metrics.significance import measure, prove
-from utils.run_folder import environment
+from utils.run_folder import LOCK, environment, lock_folder
 
 MODULES = {name: f"stages.{name}.stage" for name in STAGES} | {"baseline": "stages.baseline"}
 """Where the `run` of each stage is; imported when it is its turn."""

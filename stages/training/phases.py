@@ -12,8 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from sia.backbones.lora import add_adapters, halve_frozen
 from sia.model import PoseModel
 from sia.sia_vision import TrainableParts
-from utils.optimizer import make_optimizer
-from utils.scheduler import make_scheduler
+from utils.optimizer import Schedule, make_optimizer
 
 FREEZE_SHARE, FREEZE_STEPS = 0.1, 1000
 """The automatic first phase: this fraction of the run, and at most about so many steps."""
@@ -78,7 +77,7 @@ def start_phase(model: PoseModel, phase: Phase, weight_decay: float) -> tuple[Op
         model, lr=phase.lr, weight_decay=weight_decay, layer_decay=phase.llrd, layer_index=backbone.layer_index,
         depth=backbone.depth, muon=phase.muon,
     )  # fmt: skip
-    return optimizer, make_scheduler(optimizer, phase.steps, phase.warmup)
+    return optimizer, LambdaLR(optimizer, Schedule(phase.steps, phase.warmup))
 
 
 def adapt(model: PoseModel, rank: int, recompute: bool, dtype: torch.dtype) -> None:

@@ -32,7 +32,7 @@ from stages.training.visualizer import TrainingVisualizer
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed, wrap
 from utils.distributed.launch import Launch
-from utils.ema import make_ema
+from utils.ema import ExponentialMovingAverage
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.memory import keep_freed_memory
 from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
@@ -150,7 +150,7 @@ def make_state(
     """Average, optimiser, schedule and loss scale for a model on its device, in the phase of an epoch."""
     optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
     scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)
-    return TrainingState(model, make_ema(model, plan.ema), optimizer, scheduler, scaler)
+    return TrainingState(model, ExponentialMovingAverage(model, plan.ema), optimizer, scheduler, scaler)
 
 
 def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:

@@ -21,8 +21,7 @@ from stages.training.phases import phase_at, start_phase
 from stages.training.state import plain
 from utils.distributed.context import keep_statistics, running_statistics, wrap
 from utils.metrics.coco_eval import Metrics
-from utils.optimizer import learning_rates
-from utils.scheduler import end_schedule_at
+from utils.optimizer import end_schedule_at, learning_rates
 
 SMALLEST_SCALE = 1e-3
 """fp16: a loss scale below this means that the gradient is not finite at any scale."""
