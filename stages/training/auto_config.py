@@ -10,8 +10,8 @@ import torch
 from sia.errors import ConfigError
 from sia.runtimes.device import fastest_dtype, usable_cores
 from sia.sia_vision import TrainableParts
+from stages.training.initialization import Pretrained
 from stages.training.phases import Phase, freeze_epochs_of, warmup_of
-from stages.training.pretrained import Pretrained
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext
 from utils.ema import decay_for

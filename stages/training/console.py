@@ -11,9 +11,8 @@ from pathlib import Path
 
 from stages.training.context import TrainerContext
 from stages.training.data import Data
-from stages.training.initialization import Start
+from stages.training.initialization import Pretrained, Start
 from stages.training.phases import adapter_lines
-from stages.training.pretrained import Pretrained
 from stages.training.trainer import Trainer
 from utils.distributed.context import DistributedContext
 from utils.metrics.coco_eval import Metrics

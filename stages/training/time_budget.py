@@ -21,9 +21,8 @@ from sia.runtimes.torch_runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch
 from stages.training.auto_config import Plan, make_plan
 from stages.training.data import Data
-from stages.training.initialization import Start
+from stages.training.initialization import Pretrained, Start
 from stages.training.phases import start_phase
-from stages.training.pretrained import Pretrained
 from stages.training.state import SavedTraining
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext, wrap

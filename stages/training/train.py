@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from sia.errors import ConfigError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.input_file import set_pixel_limit
 from sia.io.optional import need
-from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig
 from stages.training.auto_config import Plan, make_plan
@@ -22,9 +22,8 @@ from stages.training.compilation import check_compiler, compile_blocks
 from stages.training.console import announce, conclude
 from stages.training.context import TrainerContext
 from stages.training.data import Data, load_data
-from stages.training.initialization import Start, build_model, describe_model, find_start
+from stages.training.initialization import Pretrained, Start, build_model, describe_model, find_start
 from stages.training.phases import adapt, phase_at, start_phase
-from stages.training.pretrained import Pretrained
 from stages.training.state import TrainingState, seed_everything
 from stages.training.time_budget import fit_to_time
 from stages.training.trainer import Trainer
@@ -35,7 +34,7 @@ from utils.distributed.launch import Launch
 from utils.ema import ExponentialMovingAverage
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.memory import keep_freed_memory
-from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
+from utils.run_folder import RunFolder, create_run_folder, run_folder_of, write_description
 
 
 def run(config: TrainConfig, start: Start) -> int:
@@ -109,48 +108,30 @@ def assemble(
     start: Start,
 ) -> TrainerContext:
     """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
-    device = ranks.device.torch
-    state = make_state(model, plan, config, device, 0 if start.training is None else start.training.cursor.epoch)
+    epoch = 0 if start.training is None else start.training.cursor.epoch
+    optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
+    scaler = torch.amp.GradScaler(ranks.device.torch.type, enabled=plan.dtype == torch.float16)
+    state = TrainingState(model, ExponentialMovingAverage(model, plan.ema), optimizer, scheduler, scaler)
     if start.training is not None:
         check_identity(start.training.identity, data.identity())
         state.restore(start.training, ranks, start.source)
     folder = choose_folder(config, ranks, start)
-    results, dashboards, visualizer = _records(config, ranks, data, folder, state, start)
+    results = dashboards = visualizer = None
+    if ranks.is_main:
+        flags, processes = config.to_dict(), {"processes": ranks.world_size, "device": str(ranks.device)}
+        write_description(folder, flags, start.argv, processes)
+        dashboards = Dashboards(
+            folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=flags,
+            step=state.cursor.step,
+        )  # fmt: skip
+        visualizer = TrainingVisualizer(folder, data.val, config.imgsz, ranks.device.torch)
+        results = ResultsFile(folder.results, state.cursor.epoch)
     return TrainerContext(
-        config=config, plan=plan, ranks=ranks, network=wrap(model, ranks), state=state,
-        criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
-        training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
+        config=config, plan=plan, ranks=ranks, data=data, network=wrap(model, ranks), state=state, folder=folder,
         description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
-        identity=data.identity(), pretrained=pretrained,
-        progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
+        pretrained=pretrained, progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
         results=results, dashboards=dashboards, visualizer=visualizer,
     )  # fmt: skip
-
-
-def _records(
-    config: TrainConfig, ranks: DistributedContext, data: Data, folder: RunFolder, state: TrainingState, start: Start
-) -> tuple[ResultsFile | None, Dashboards | None, TrainingVisualizer | None]:
-    """What the first rank writes into the run folder."""
-    if not ranks.is_main:
-        return None, None, None
-    write_description(
-        folder, config.to_dict(), start.argv, {"processes": ranks.world_size, "device": str(ranks.device)}
-    )
-    dashboards = Dashboards(
-        folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=config.to_dict(),
-        step=state.cursor.step,
-    )  # fmt: skip
-    visualizer = TrainingVisualizer(folder, data.val, config.imgsz, ranks.device.torch)
-    return ResultsFile(folder.results, state.cursor.epoch), dashboards, visualizer
-
-
-def make_state(
-    model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device, epoch: int = 0
-) -> TrainingState:
-    """Average, optimiser, schedule and loss scale for a model on its device, in the phase of an epoch."""
-    optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
-    scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)
-    return TrainingState(model, ExponentialMovingAverage(model, plan.ema), optimizer, scheduler, scaler)
 
 
 def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
@@ -174,7 +155,7 @@ def choose_folder(config: TrainConfig, ranks: DistributedContext, start: Start) 
         if ranks.is_main:
             launch = Launch.present(start.argv)
             folder = _folder_to_continue(config, start) or _begun(config, launch)
-            name = config.exp or default_name(config.model, config.size)
+            name = config.exp or f"{config.model}-{config.size}-{datetime.now():%Y%m%d-%H%M%S}"
             folder = folder or create_run_folder(config.output, name, launch)
     path = ranks.from_main(None if folder is None else str(folder.path))
     return RunFolder(Path(path))
