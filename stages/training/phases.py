@@ -45,11 +45,6 @@ def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:
     return next((phase for phase in phases if epoch < phase.end), phases[-1])
 
 
-def warmup_of(steps: int) -> int:
-    """The automatic warm-up of a phase of so many steps."""
-    return min(1000, max(1, steps // 20))
-
-
 def freeze_epochs_of(epochs: int, steps: int) -> int:
     """The automatic length of the first phase, where only the backbone is pretrained.
 

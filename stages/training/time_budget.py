@@ -87,7 +87,11 @@ def fit_to_time(
         steps, spent = fit_steps(config, speed, per_epoch, elapsed, evaluations=1 + pretrained.is_whole), 0.0
     config = replace(config, epoch=math.ceil(steps / per_epoch))
     plan = make_plan(config, ranks, batches, data.workers, pretrained, steps)
-    plan = replace(plan, lines=(("time", describe_budget(config, speed, steps, per_epoch)), *plan.lines))
+    text = (
+        f"{config.time:g} minutes (-TIME) are {steps} steps, {steps / per_epoch:.1f} epochs: "
+        f"{config.bs * config.accum / speed.step:.1f} images/s a process, {speed.evaluation:.0f} s an evaluation"
+    )
+    plan = replace(plan, lines=(("time", text), *plan.lines))
     end = start.began + seconds * (1 - MARGIN) - spent
     return config, plan, Deadline(end, speed)
 
@@ -236,12 +240,3 @@ def budget_of(training: SavedTraining, source: object) -> tuple[int, Speed, floa
     if saved is None:
         raise WeightsError(f"{source} doesn't say how its -TIME was fitted, so the run can't be continued.")
     return saved.steps, Speed(saved.step, saved.evaluation), training.cursor.seconds
-
-
-def describe_budget(config: TrainConfig, speed: Speed, steps: int, per_epoch: int) -> str:
-    """For the start block."""
-    images = config.bs * config.accum / speed.step
-    return (
-        f"{config.time:g} minutes (-TIME) are {steps} steps, {steps / per_epoch:.1f} epochs: {images:.1f} images/s a "
-        f"process, {speed.evaluation:.0f} s an evaluation"
-    )
