@@ -8,7 +8,6 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -17,7 +16,6 @@ from datasets.loader import ValidationLoader, validation_loader
 from sia.coco.coco_files import Row, load_skeleton, read_json
 from sia.errors import SiaError, complain
 from sia.io.output_file import named_folder, numbered_folder, write_json, write_text
-from sia.io.results import write_coco_results
 from sia.runtimes.predictor import RUNTIMES, Predictor
 from sia.skeletons.skeleton import Skeleton
 from stages.evaluation.evaluator import on_first_rank, predict_results
@@ -50,16 +48,12 @@ def run(args: argparse.Namespace) -> int:
             evaluate_weights(args, ranks)
     except SiaError as error:
         if is_main:
-            complain(own_flags(str(error)))
+            text = str(error)  # what the training says about its flags, in the names that they have here
+            for flag, own in (("-DEVICE", "--device"), ("-WORKERS", "--workers"), ("-BS", "--batch_size")):
+                text = text.replace(flag, own)
+            complain(text)
         return 1
     return 0
-
-
-def own_flags(text: str) -> str:
-    """What the training says about its flags, in the names that they have here."""
-    for flag, own in (("-DEVICE", "--device"), ("-WORKERS", "--workers"), ("-BS", "--batch_size")):
-        text = text.replace(flag, own)
-    return text
 
 
 def evaluate_results(args: argparse.Namespace) -> None:
@@ -87,7 +81,7 @@ def compare(args: argparse.Namespace, first: list[Row], second: list[Row], skele
 
 def evaluate_weights(args: argparse.Namespace, ranks: DistributedContext) -> None:
     """Runs the model on all ranks; the first one scores and writes."""
-    predictor, dataset, loader = prepare_together(args, ranks)
+    predictor, dataset, loader = prepare(args, ranks)
     if ranks.is_main:
         print(predictor.describe(), *filter(None, [predictor.device.warning]), dataset.describe(), sep="\n", flush=True)
     other = prepare_other(args, ranks)
@@ -95,7 +89,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: DistributedContext) -> Non
     with bar:
         results = predict_results(
             predictor.runtime.find, loader, args.ann_file, predictor.skeleton,
-            progress=lambda images: _advance(bar, images * ranks.world_size),
+            progress=lambda images: bar.update(min(images * ranks.world_size, bar.total - bar.n)),
         )  # fmt: skip
     compared = other()
     on_first_rank(lambda: finish(args, predictor, results, compared))
@@ -112,14 +106,10 @@ def prepare_other(args: argparse.Namespace, ranks: DistributedContext) -> Callab
         rows = on_first_rank(lambda: list(read_json(args.compare, "results file")))
         return lambda: rows
     second = argparse.Namespace(**{**vars(args), "weight_path": args.compare})
-    predictor, _, loader = prepare_together(second, ranks)
+    predictor, _, loader = prepare(second, ranks)
     if ranks.is_main:
         print(f"compared with {predictor.describe()}", flush=True)
     return lambda: predict_results(predictor.runtime.find, loader, args.ann_file, predictor.skeleton)
-
-
-def _advance(bar: Any, images: int) -> None:
-    bar.update(min(images, bar.total - bar.n))
 
 
 def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], other: list[Row]) -> None:
@@ -133,43 +123,23 @@ def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], o
         "look_thresh": predictor.runtime.description.roi_score_thresh,
     }
     with output_folder(args.output_dir) as folder:
-        write_coco_results(folder / "results.json", results)
+        write_json(folder / "results.json", results)
         if args.compare is not None:
             compare(args, results, other, predictor.skeleton, folder)
         report(metrics, folder, source)
 
 
-def prepare_together(
-    args: argparse.Namespace, ranks: DistributedContext
-) -> tuple[Predictor, CocoPose, ValidationLoader]:
-    """The model and this rank's images; an error of one rank is raised on all, so that none waits in vain."""
-    prepared, error = None, None
-    try:
-        prepared = prepare(args, ranks)
-    except SiaError as problem:
-        error = problem
-    for other in ranks.gather(error):
-        if other is not None:
-            raise other
-    assert prepared is not None
-    return prepared
-
-
 def prepare(args: argparse.Namespace, ranks: DistributedContext) -> tuple[Predictor, CocoPose, ValidationLoader]:
-    """Reads weights and annotations."""
+    """The model and this rank's images; an error of one rank is raised on all, so that none waits in vain."""
     exported = args.weight_path.suffix.lower() in RUNTIMES  # these choose for themselves
     device = args.device if ranks.world_size == 1 or exported else ranks.device.name
-    predictor = Predictor.load(args.weight_path, device, args.imgsz, args.roi_score_thresh)
-    dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
-    loader = validation_loader(
-        dataset,
-        image_size=predictor.image_size,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        pin_memory=predictor.device.type == "cuda",
-    )
+    with ranks.shared_errors():
+        predictor = Predictor.load(args.weight_path, device, args.imgsz, args.roi_score_thresh)
+        dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
+        loader = validation_loader(
+            dataset, image_size=predictor.image_size, batch_size=args.batch_size, workers=args.workers, rank=ranks.rank,
+            world_size=ranks.world_size, pin_memory=predictor.device.type == "cuda",
+        )  # fmt: skip
     return predictor, dataset, loader
 
 

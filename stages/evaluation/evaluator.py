@@ -85,7 +85,13 @@ def predict_results(
         truth = load_ground_truth(ground_truth, skeleton, labelled=False)
         share.expected = truth.images
         with interruption.at_once() if interruption is not None else contextlib.nullcontext():
-            _predict_share(find, loader, truth.category, share, progress)
+            for batch in loader:
+                people, image_ids = predict_batch(find, batch), batch.image_ids.tolist()
+                for image_id, found in zip(image_ids, people, strict=True):
+                    share.results += coco_rows(found, image_id, truth.category)
+                share.image_ids += image_ids
+                if progress is not None:
+                    progress(len(image_ids))
     except (SiaError, Interrupted) as error:
         share.error = error
     shares, results = _gather(share), list[Row]()
@@ -125,23 +131,6 @@ class _Share:
     error: SiaError | Interrupted | None = None
 
 
-def _predict_share(
-    find: Find,
-    loader: Iterable[PoseBatch],
-    category: int,
-    share: _Share,
-    progress: Progress | None,
-) -> None:
-    for batch in loader:
-        people = predict_batch(find, batch)
-        image_ids = batch.image_ids.tolist()
-        for image_id, found in zip(image_ids, people, strict=True):
-            share.results += coco_rows(found, image_id, category)
-        share.image_ids += image_ids
-        if progress is not None:
-            progress(len(image_ids))
-
-
 def predict_batch(find: Find, batch: PoseBatch) -> list[People]:
     """The people of each image of a batch, all scores, in original pixels.
 
@@ -179,25 +168,23 @@ def _ranks() -> int:
 
 def _gather(share: _Share) -> list[_Share]:
     """Every rank's share on the first rank, only the own one elsewhere."""
-    shares: list[_Share] = [share]
-    if _ranks() > 1:
-        first = dist.get_rank() == 0
-        shares = [_Share() for _ in range(_ranks())] if first else [share]
-        dist.gather_object(share, shares if first else None)
-    return shares
+    if _ranks() == 1:
+        return [share]
+    shares = [_Share() for _ in range(_ranks())] if dist.get_rank() == 0 else None
+    dist.gather_object(share, shares)
+    return shares or [share]
 
 
 def on_first_rank(compute: Callable[[], T]) -> T:
     """What the first rank computes, or the `SiaError` or `Interrupted` that it raises, on every rank."""
-    value: Any = None
-    error: Any = None
+    value, error = None, None
     if _ranks() == 1 or dist.get_rank() == 0:
         try:
             value = compute()
         except (SiaError, Interrupted) as problem:
             error = problem
     if _ranks() > 1:
-        outcome = [value, error]
+        outcome: list[Any] = [value, error]
         dist.broadcast_object_list(outcome)
         value, error = outcome
     if error is not None:

@@ -80,14 +80,18 @@ def download(
     return _Download(url, target, size, token, progress, pause).run()
 
 
+@dataclass
 class _Download:
-    def __init__(
-        self, url: str, target: Path, size: int | None, token: str | None, progress: Progress, pause: float
-    ) -> None:
-        self.url, self.target, self.size, self.token = url, target, size, token
-        self.progress, self.pause = progress, pause
-        self.part = target.with_name(f".{target.name}.part")
-        self.note = target.with_name(f".{target.name}.part.json")
+    url: str
+    target: Path
+    size: int | None
+    token: str | None
+    progress: Progress
+    pause: float
+
+    def __post_init__(self) -> None:
+        self.part = self.target.with_name(f".{self.target.name}.part")
+        self.note = self.target.with_name(f".{self.target.name}.part.json")
         self.opener = urllib.request.build_opener(_OnlySafeRedirects)
 
     def run(self) -> Path:
@@ -114,7 +118,15 @@ class _Download:
         if isinstance(error, urllib.error.HTTPError):
             if error.code in _BUSY:
                 return f"the server answers {error.code} {error.reason}"
-            raise _refusal(self.url, error) from None
+            if error.code in (401, 403):
+                raise DownloadError(
+                    f"{self.url}: no permission ({error.code}). Accept its terms on the web page of the repository and "
+                    "set HF_TOKEN."
+                ) from None
+            hint = "It may have moved: try" if error.code in (404, 410) else "Try again later, or try"
+            raise DownloadError(
+                f"{self.url}: the server answers {error.code} {error.reason}. {hint} --mirror."
+            ) from None
         if isinstance(error, urllib.error.URLError):
             return str(getattr(error.reason, "strerror", None) or error.reason)
         return first_line(error)
@@ -133,7 +145,7 @@ class _Download:
         except urllib.error.HTTPError as error:
             if error.code != 416:
                 raise
-            self._forget()  # the file on the server has become shorter than the part
+            discard(self.target)  # the file on the server has become shorter than the part
             return False
         with response:
             return self._receive(response, start, origin)
@@ -152,12 +164,14 @@ class _Download:
         """Writes what comes; the server may continue (206) or start again (200)."""
         first, total = _extent(response)
         if response.status == 206 and (first != start or (origin and origin.total not in (None, total))):
-            self._forget()
+            discard(self.target)
             return False
         start = start if response.status == 206 else 0
         self._check_size(total)
         self._check_room(total, start)
-        self._remember(_Origin(mask(self.url), _strong_etag(response), total))
+        etag = response.headers.get("ETag") or ""
+        strong = etag if etag.startswith('"') else ""
+        write_json(self.note, asdict(_Origin(mask(self.url), strong, total)))
         with self._open("r+b" if start else "wb") as stream:
             stream.seek(start)
             stream.truncate()
@@ -216,12 +230,6 @@ class _Download:
             return None
         return origin if origin.url == mask(self.url) and self.part.is_file() else None
 
-    def _remember(self, origin: _Origin) -> None:
-        write_json(self.note, asdict(origin))
-
-    def _forget(self) -> None:
-        discard(self.target)
-
 
 def discard(target: Path) -> None:
     """Removes the part of a download and its note."""
@@ -255,15 +263,6 @@ class _OnlySafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _refusal(url: str, error: urllib.error.HTTPError) -> DownloadError:
-    if error.code in (401, 403):
-        return DownloadError(
-            f"{url}: no permission ({error.code}). Accept its terms on the web page of the repository and set HF_TOKEN."
-        )
-    hint = "It may have moved: try --mirror." if error.code in (404, 410) else "Try again later, or try --mirror."
-    return DownloadError(f"{url}: the server answers {error.code} {error.reason}. {hint}")
-
-
 def _extent(response: Any) -> tuple[int, int | None]:
     """The first byte that comes, and the bytes of the whole where the server says."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range") or "")
@@ -271,8 +270,3 @@ def _extent(response: Any) -> tuple[int, int | None]:
         return (int(found[1]), None if found[2] == "*" else int(found[2])) if found else (-1, None)
     length = response.headers.get("Content-Length") or ""
     return 0, int(length) if length.isdigit() else None
-
-
-def _strong_etag(response: Any) -> str:
-    etag = response.headers.get("ETag") or ""
-    return etag if etag.startswith('"') else ""

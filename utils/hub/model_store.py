@@ -108,18 +108,15 @@ class ModelStore:
         if self.mirror.startswith(("http://", "https://")):
             url = f"{self.mirror.rstrip('/')}/{quote(model.name)}/{quote(file.name)}"
             return download(url, target, file.bytes, None, self.progress, self.pause), url
-        return self._copy(Path(self.mirror) / model.name / file.name, target)
-
-    def _copy(self, source: Path, target: Path) -> tuple[Path, str]:
-        if not source.is_file():
-            raise DownloadError(f"The mirror has no {source}. Its layout is MODEL/FILE, as in the output folder.")
-        part = target.with_name(f".{target.name}.part")
+        origin, part = Path(self.mirror) / model.name / file.name, target.with_name(f".{target.name}.part")
+        if not origin.is_file():
+            raise DownloadError(f"The mirror has no {origin}. Its layout is MODEL/FILE, as in the output folder.")
         try:
-            shutil.copyfile(source, part)
+            shutil.copyfile(origin, part)
         except OSError as error:
             discard(target)
             raise output_error(error, target) from error
-        return part, str(source)
+        return part, str(origin)
 
     def _accept(self, model: PublishedModel, file: RemoteFile, target: Path, digest: str, source: str) -> None:
         """Writes the lock file; the first checksum of a file that nobody knows is trusted from then on."""
@@ -135,19 +132,12 @@ class ModelStore:
             )
         status = target.stat()
         entry = _Accepted(digest, status.st_size, mask(source), by, status.st_mtime_ns)
-        entries = {**self._lock(), self._key(model, file): entry}
+        entries = {**_read_lock(self.folder / LOCK), f"{model.name}/{file.name}": entry}
         write_json(self.folder / LOCK, to_builtins(entries), indent=2)
 
-    def _lock(self) -> dict[str, _Accepted]:
-        return _read_lock(self.folder / LOCK)
-
     def _locked(self, model: PublishedModel, file: RemoteFile) -> str | None:
-        entry = self._lock().get(self._key(model, file))
+        entry = _read_lock(self.folder / LOCK).get(f"{model.name}/{file.name}")
         return None if entry is None else entry.sha256
-
-    @staticmethod
-    def _key(model: PublishedModel, file: RemoteFile) -> str:
-        return f"{model.name}/{file.name}"
 
 
 def check_unchanged(path: Path) -> None:
