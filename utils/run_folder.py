@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import chain, count
 from pathlib import Path
@@ -61,16 +61,11 @@ def create_run_folder(output: Path, name: str, launch: Launch | None = None) -> 
     made = first_free_folder(output / f".{name}.{number}" for number in count(1))
     first_free_folder([made / "weights"])
     launch.sign(made)
-    return RunFolder(_renamed(made, wanted))
-
-
-def _renamed(folder: Path, wanted: Iterable[Path]) -> Path:
-    """Gives a folder with content the first name that is free."""
     for path in wanted:
         if path.exists():
             continue
         try:
-            return folder.rename(path)
+            return RunFolder(made.rename(path))
         except OSError as error:
             if not path.exists():  # else somebody else has just taken the name
                 raise output_error(error, path) from error

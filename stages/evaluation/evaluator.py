@@ -94,7 +94,10 @@ def predict_results(
                     progress(len(image_ids))
     except (SiaError, Interrupted) as error:
         share.error = error
-    shares, results = _gather(share), list[Row]()
+    shares, results = [share], list[Row]()
+    if _ranks() > 1:
+        shares = [_Share() for _ in range(_ranks())]
+        dist.gather_object(share, shares if dist.get_rank() == 0 else None)
     on_first_rank(lambda: results.extend(_merge(shares)))
     return results
 
@@ -164,15 +167,6 @@ def _merge(shares: list[_Share]) -> list[Row]:
 
 def _ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _gather(share: _Share) -> list[_Share]:
-    """Every rank's share on the first rank, only the own one elsewhere."""
-    if _ranks() == 1:
-        return [share]
-    shares = [_Share() for _ in range(_ranks())] if dist.get_rank() == 0 else None
-    dist.gather_object(share, shares)
-    return shares or [share]
 
 
 def on_first_rank(compute: Callable[[], T]) -> T:

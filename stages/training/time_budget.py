@@ -124,7 +124,13 @@ def _seconds_of_step(
 ) -> float:
     optimizer, _ = start_phase(model, plan.phases[-1], config.wd)
     network, device = wrap(model, ranks).train(), ranks.device.torch
-    batches = _endless(data)
+
+    def epochs() -> Iterator[PoseBatch]:
+        while True:  # on little data an epoch is shorter than the trial
+            data.training.set_epoch(0)
+            yield from data.training
+
+    batches = epochs()
     started, steps = 0.0, -WARM_UP
     while True:
         if steps == 0:
@@ -142,13 +148,6 @@ def _seconds_of_step(
         seconds = time.monotonic() - started
         if steps >= MOST or ranks.sum(steps >= LEAST and seconds >= TRIAL_SECONDS)[0] == ranks.world_size:
             return seconds / steps
-
-
-def _endless(data: Data) -> Iterator[PoseBatch]:
-    """Batches of the first epoch, again and again: on little data an epoch is shorter than the trial."""
-    while True:
-        data.training.set_epoch(0)
-        yield from data.training
 
 
 def _seconds_of_evaluation(model: PoseModel, data: Data, device: torch.device) -> float:

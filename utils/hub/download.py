@@ -140,17 +140,6 @@ class _Download:
         start = self._there() if origin is not None else 0
         if origin is not None and origin.total is not None and start == origin.total:
             return True
-        try:
-            response = self.opener.open(self._request(start, origin), timeout=TIMEOUT)
-        except urllib.error.HTTPError as error:
-            if error.code != 416:
-                raise
-            discard(self.target)  # the file on the server has become shorter than the part
-            return False
-        with response:
-            return self._receive(response, start, origin)
-
-    def _request(self, start: int, origin: _Origin | None) -> urllib.request.Request:
         request = urllib.request.Request(self.url, headers={"User-Agent": "sia-pose", "Accept-Encoding": "identity"})
         if start:
             request.add_header("Range", f"bytes={start}-")
@@ -158,7 +147,15 @@ class _Download:
             request.add_header("If-Range", origin.etag)
         if self.token:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
-        return request
+        try:
+            response = self.opener.open(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code != 416:
+                raise
+            discard(self.target)  # the file on the server has become shorter than the part
+            return False
+        with response:
+            return self._receive(response, start, origin)
 
     def _receive(self, response: Any, start: int, origin: _Origin | None) -> bool:
         """Writes what comes; the server may continue (206) or start again (200)."""
@@ -168,7 +165,12 @@ class _Download:
             return False
         start = start if response.status == 206 else 0
         self._check_size(total)
-        self._check_room(total, start)
+        free = shutil.disk_usage(self.part.parent).free
+        if total is not None and total - start > free:
+            raise OutputError(
+                f"Can't write {self.target}: {total - start:,} bytes are needed, {free:,} are free. "
+                "Free space there, or name another --output_dir."
+            )
         etag = response.headers.get("ETag") or ""
         strong = etag if etag.startswith('"') else ""
         write_json(self.note, asdict(_Origin(mask(self.url), strong, total)))
@@ -212,14 +214,6 @@ class _Download:
             raise DownloadError(
                 f"{self.url} has {total:,} bytes, but {self.size:,} are expected: it is another file. "
                 "Take it from another mirror, or report this."
-            )
-
-    def _check_room(self, total: int | None, start: int) -> None:
-        free = shutil.disk_usage(self.part.parent).free
-        if total is not None and total - start > free:
-            raise OutputError(
-                f"Can't write {self.target}: {total - start:,} bytes are needed, {free:,} are free. "
-                "Free space there, or name another --output_dir."
             )
 
     def _origin(self) -> _Origin | None:

@@ -69,7 +69,15 @@ class ModelStore:
         target = self.folder / model.name / file.name
         known = file.sha256 or self._locked(model, file)
         if target.exists():
-            self._check_there(model, file, target, known)
+            digest = sha256_of(target)
+            if known is None:
+                self._accept(model, file, target, digest, "found there")  # this is its first use
+            elif digest != known:  # what is there is never overwritten
+                raise DownloadError(
+                    f"{target} is there with sha256 {digest}, but it should be {known}. Move it away first."
+                )
+            else:
+                self.say(f"{target} is there already, and its checksum is right.")
             return target
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,18 +94,6 @@ class ModelStore:
         install(part, target)
         self._accept(model, file, target, digest, source)
         return target
-
-    def _check_there(self, model: PublishedModel, file: RemoteFile, target: Path, known: str | None) -> None:
-        """A file that is there already is never overwritten; where nothing is known of it, this is its first use."""
-        digest = sha256_of(target)
-        if known is None:
-            self._accept(model, file, target, digest, "found there")
-        elif digest == known:
-            self.say(f"{target} is there already, and its checksum is right.")
-        else:
-            raise DownloadError(
-                f"{target} is there with sha256 {digest}, but it should be {known}. Move it away first."
-            )
 
     def _obtain(self, model: PublishedModel, file: RemoteFile, target: Path) -> tuple[Path, str]:
         """The complete part, and where it is from."""
