@@ -1,9 +1,9 @@
-"""What a trainer works with: the parts of a run."""
+"""What a trainer works with: the parts of a run, and the batches of a step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
@@ -19,6 +19,22 @@ from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.run_folder import RunFolder
+
+
+class WeightedBatch(NamedTuple):
+    """One batch of a step and how it counts.
+
+    Attributes:
+        batch: on the CPU.
+        people: what its losses are divided by.
+        weight: what they count, 1 for labelled batches.
+        suffix: of their names.
+    """
+
+    batch: PoseBatch
+    people: float
+    weight: float = 1.0
+    suffix: str = ""
 
 
 class Unlabelled(Protocol):
@@ -71,6 +87,20 @@ class TrainerContext:
     def skeleton(self) -> Skeleton:
         """Names and sigmas of the keypoints."""
         return self.data.train.skeleton
+
+    def report(self, row: dict[str, float | int | None], improved: bool) -> None:
+        """Says and notes the figures of an epoch, on the first rank.
+
+        Raises:
+            OutputError: the table can't be written.
+        """
+        line = f"epoch {row['epoch']}/{self.config.epoch}  loss {row['loss']:.3f}"
+        line += "".join(f"  {name} {100 * (row[name] or 0):.1f}" for name in ("AP", "AP50", "AR") if name in row)
+        self.progress.say(line + "  (best so far)" * improved)
+        if self.results is not None:
+            self.results.add(row)
+        if self.dashboards is not None:
+            self.dashboards.log(row, self.state.cursor.step)
 
     def close(self) -> None:
         """Ends the progress bar, the loaders' workers and the dashboards."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -107,13 +104,23 @@ def assemble(
     pretrained: Pretrained,
     start: Start,
 ) -> TrainerContext:
-    """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
+    """Everything that the trainer needs, restored where a run is continued; the model is prepared.
+
+    Raises:
+        ConfigError: the run to continue was trained on other data.
+    """
     epoch = 0 if start.training is None else start.training.cursor.epoch
     optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
     scaler = torch.amp.GradScaler(ranks.device.torch.type, enabled=plan.dtype == torch.float16)
     state = TrainingState(model, ExponentialMovingAverage(model, plan.ema), optimizer, scheduler, scaler)
     if start.training is not None:
-        check_identity(start.training.identity, data.identity())
+        for name, value in data.identity().items():
+            saved = start.training.identity.get(name)
+            if saved != value:
+                raise ConfigError(
+                    f"-TRAIN_ANN: the run was trained with {name} {saved}, but now has {value}, so it can't be "
+                    "continued exactly. Start anew from the weights with --RESUME .../best.pt."
+                )
         state.restore(start.training, ranks, start.source)
     folder = choose_folder(config, ranks, start)
     results = dashboards = visualizer = None
@@ -134,31 +141,15 @@ def assemble(
     )  # fmt: skip
 
 
-def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Refuses to continue on other data.
-
-    Raises:
-        ConfigError: the training set changed.
-    """
-    for name, value in present.items():
-        if saved.get(name) != value:
-            raise ConfigError(
-                f"-TRAIN_ANN: the run was trained with {name} {saved.get(name)}, but now has {value}, so it can't be "
-                "continued exactly. Start anew from the weights with --RESUME .../best.pt."
-            )
-
-
 def choose_folder(config: TrainConfig, ranks: DistributedContext, start: Start) -> RunFolder:
     """The folder of the run to continue, or a new one; rank 0 makes it."""
     folder = None
     with ranks.shared_errors():
         if ranks.is_main:
-            launch = Launch.present(start.argv)
-            folder = _folder_to_continue(config, start) or _begun(config, launch)
+            folder = _folder_to_continue(config, start) or _begun(config, start)
             name = config.exp or f"{config.model}-{config.size}-{datetime.now():%Y%m%d-%H%M%S}"
-            folder = folder or create_run_folder(config.output, name, launch)
-    path = ranks.from_main(None if folder is None else str(folder.path))
-    return RunFolder(Path(path))
+            folder = folder or create_run_folder(config.output, name, Launch.present(start.argv))
+    return RunFolder(ranks.from_main(None if folder is None else folder.path))
 
 
 def go_on(config: TrainConfig, start: Start, ranks: DistributedContext) -> tuple[TrainConfig, Start]:
@@ -167,15 +158,12 @@ def go_on(config: TrainConfig, start: Start, ranks: DistributedContext) -> tuple
     Raises:
         WeightsError: it can't be read.
     """
-    begun = None
-    if ranks.is_main and _folder_to_continue(config, start) is None:
-        begun = _begun(config, Launch.present(start.argv))
+    begun = _begun(config, start) if ranks.is_main and _folder_to_continue(config, start) is None else None
     last = ranks.from_main(begun.last if begun is not None and begun.last.is_file() else None)
-    if last is None:
-        return config, start
-    with ranks.shared_errors():
-        return replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
-    raise AssertionError("shared_errors lets nothing pass")
+    if last is not None:
+        with ranks.shared_errors():
+            config, start = replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
+    return config, start
 
 
 def _folder_to_continue(config: TrainConfig, start: Start) -> RunFolder | None:
@@ -183,7 +171,8 @@ def _folder_to_continue(config: TrainConfig, start: Start) -> RunFolder | None:
     return run_folder_of(config.resume) if start.training is not None and config.resume is not None else None
 
 
-def _begun(config: TrainConfig, launch: Launch | None) -> RunFolder | None:
+def _begun(config: TrainConfig, start: Start) -> RunFolder | None:
     """The run that earlier processes of this launch have begun."""
+    launch = Launch.present(start.argv)
     path = launch.find(config.output.glob("*")) if launch is not None else None
     return RunFolder(path) if path is not None else None

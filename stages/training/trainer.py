@@ -18,7 +18,7 @@ from sia.errors import SiaError, TrainingError
 from sia.io.checkpoint import FORMAT, save_checkpoint
 from sia.losses.criterion import PoseCriterion
 from stages.evaluation.evaluator import evaluate_model
-from stages.training.context import TrainerContext
+from stages.training.context import TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import plain
 from utils.distributed.context import keep_statistics, running_statistics, wrap
@@ -48,22 +48,6 @@ class StepFacts(NamedTuple):
     total: float
 
 
-class WeightedBatch(NamedTuple):
-    """One batch of a step and how it counts.
-
-    Attributes:
-        batch: on the CPU.
-        people: what its losses are divided by.
-        weight: what they count, 1 for labelled batches.
-        suffix: of their names.
-    """
-
-    batch: PoseBatch
-    people: float
-    weight: float = 1.0
-    suffix: str = ""
-
-
 class Trainer:
     """Runs epochs until the last, or until a signal."""
 
@@ -77,7 +61,7 @@ class Trainer:
         self._device = parts.ranks.device.torch
         self._criterion = PoseCriterion(torch.tensor(parts.skeleton.sigmas)).to(self._device)
         self._phase = phase_at(parts.plan.phases, self.cursor.epoch)
-        self._parameters = trained_parameters(parts.state.model)
+        self._parameters = [p for p in parts.state.model.parameters() if p.requires_grad]
         self._statistics = running_statistics(parts.state.model)
         self._saved = self._clock = time.monotonic()
 
@@ -177,23 +161,18 @@ class Trainer:
 
     def _agree(self, batches: list[PoseBatch], error: SiaError | None, interruption: SignalHandler) -> StepFacts:
         """The one exchange before a step, for all that the ranks must agree upon."""
-        main = self.ranks.is_main
+        main, total, deadline, plan = self.ranks.is_main, self.total, self.parts.deadline, self.parts.plan
+        if main and deadline is not None and self._phase is plan.phases[-1]:  # only the last phase is made shorter
+            total = deadline.fit(self.cursor.step, total, plan.total_steps)
         facts = StepFacts(
             people=sum(int(batch.people.sum()) for batch in batches),
             images=sum(len(batch.image_ids) for batch in batches),
             signal=interruption.signal > 0,
             error=error is not None,
             save=main and time.monotonic() - self._saved > 60 * self.config.save_minutes,
-            total=self._fitting_total() if main else 0,
+            total=total if main else 0,
         )
         return StepFacts(*self.ranks.sum(*facts))
-
-    def _fitting_total(self) -> int:
-        """How many steps the run should have; only the last phase is made shorter."""
-        deadline, plan = self.parts.deadline, self.parts.plan
-        if deadline is None or self._phase is not plan.phases[-1]:
-            return self.total
-        return deadline.fit(self.cursor.step, self.total, plan.total_steps)
 
     def _end_at(self, total: int) -> None:
         """Fits what is left of the schedule to another number of steps, on all ranks."""
@@ -316,21 +295,14 @@ class Trainer:
         self.parts.network = state.model  # the wrap of the phase before goes first
         state.optimizer, state.scheduler = start_phase(state.model, phase, self.config.wd)
         state.ema.separate(state.model)
-        self._parameters = trained_parameters(state.model)
+        self._parameters = [p for p in state.model.parameters() if p.requires_grad]
         self.parts.network = wrap(state.model, self.ranks)
         self.parts.progress.say(f"From epoch {self.cursor.epoch + 1} on the backbone learns too.")
 
     def _publish(self, row: dict[str, float | int | None], improved: bool, evaluated: bool) -> None:
-        """What the first rank says and writes of a finished epoch."""
+        """What the first rank writes of a finished epoch."""
         parts, last = self.parts, self.finished
-        line = f"epoch {row['epoch']}/{self.config.epoch}  loss {row['loss']:.3f}"
-        if evaluated:
-            line += "".join(f"  {name} {100 * (row[name] or 0):.1f}" for name in ("AP", "AP50", "AR"))
-        parts.progress.say(line + "  (best so far)" * improved)
-        if parts.results is not None:
-            parts.results.add(row)
-        if parts.dashboards is not None:
-            parts.dashboards.log(row, self.cursor.step)
+        parts.report(row, improved)
         if improved:
             save_checkpoint(parts.folder.best, self._weights())
         if evaluated and self.config.save:
@@ -378,19 +350,10 @@ class Trainer:
         self._saved = time.monotonic()
 
     def _weights(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            **self.parts.description,
-            "weights": plain_weights(self.state.ema.module),
-            "metrics": self._measured,
-        }
+        weights = plain_weights(self.state.ema.module)
+        return {"format": FORMAT, **self.parts.description, "weights": weights, "metrics": self._measured}
 
     def _tick(self) -> None:
         now = time.monotonic()
         self.cursor.seconds += now - self._clock
         self._clock = now
-
-
-def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Those that have a gradient."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
