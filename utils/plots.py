@@ -127,21 +127,13 @@ def _draw(axes: Axes, title: str, lines: Lines) -> None:
     for number, (name, (xs, ys)) in enumerate(lines.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         marker = "o" if len(xs) < 25 else None
-        last = _short(ys[-1])
+        last = f"{ys[-1]:.1e}" if 0 < ys[-1] < 0.01 else f"{ys[-1]:.3g}"
         axes.plot(xs, ys, color=colour, linewidth=1.4, marker=marker, markersize=2.5, label=f"{name} {last}")
         if len(lines) == 1:
             place = {"textcoords": "offset points", "va": "center"}
             axes.annotate(last, (xs[-1], ys[-1]), (4, 0), fontsize=8, color=colour, **place)
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor="linecolor", handlelength=1, handletextpad=0.5, loc="best")
-    _style(axes, title)
-
-
-def _short(value: float) -> str:
-    return f"{value:.1e}" if 0 < value < 0.01 else f"{value:.3g}"
-
-
-def _style(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#b0b0b0")
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)

@@ -9,11 +9,14 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import ValidationLoader, validation_loader
 from sia.coco.coco_files import Row, load_skeleton, read_json
+from sia.commands.export_job import spread
 from sia.errors import SiaError, complain
 from sia.io.output_file import named_folder, numbered_folder, write_json, write_text
 from sia.runtimes.predictor import RUNTIMES, Predictor
@@ -161,3 +164,29 @@ def report(metrics: Metrics, folder: Path, source: Row) -> None:
     write_text(folder / "keypoints.csv", text.getvalue())
     write_json(folder / "metrics.json", {**source, **metrics.to_dict()}, indent=2)
     print("\nWritten:", *sorted(str(path.resolve()) for path in folder.iterdir()), sep="\n  ")
+
+
+class Annotated:
+    """The images of a COCO annotation file, for the check of an export.
+
+    Args:
+        coco_root: folder of the images.
+        ann_file: their annotations.
+    """
+
+    def __init__(self, coco_root: Path, ann_file: Path) -> None:
+        self.coco_root, self.ann_file = coco_root, ann_file
+
+    def images(self) -> list[NDArray[np.uint8]]:
+        """Some of them, spread evenly, (H, W, 3) uint8 RGB each."""
+        dataset = CocoPose(self.coco_root, self.ann_file)
+        indices = spread(range(len(dataset)))
+        print(f"Images: {len(indices)} of the {len(dataset)} of {self.ann_file}", flush=True)
+        return [dataset.read_image(index) for index in indices]
+
+    def score(self, predictor: Predictor) -> Metrics:
+        """COCO's figures on the annotations."""
+        dataset = CocoPose(self.coco_root, self.ann_file, skeleton=predictor.skeleton)
+        loader = validation_loader(dataset, image_size=predictor.image_size, batch_size=8, workers=0)
+        rows = predict_results(predictor.runtime.find, loader, self.ann_file, predictor.skeleton)
+        return evaluate(self.ann_file, rows, predictor.skeleton)

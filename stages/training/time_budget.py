@@ -16,7 +16,6 @@ from sia.batch import PoseBatch
 from sia.errors import ConfigError, WeightsError
 from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
-from sia.registry import ModelConfig
 from sia.runtimes.torch_runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch
 from stages.training.auto_config import Plan, make_plan
@@ -57,15 +56,9 @@ class Speed:
 
 
 def fit_to_time(
-    config: TrainConfig,
-    plan: Plan,
-    ranks: DistributedContext,
-    data: Data,
-    model: PoseModel,
-    model_config: ModelConfig,
-    pretrained: Pretrained,
+    config: TrainConfig, plan: Plan, ranks: DistributedContext, data: Data, model: PoseModel, pretrained: Pretrained,
     start: Start,
-) -> tuple[TrainConfig, Plan, Deadline | None]:
+) -> tuple[TrainConfig, Plan, Deadline | None]:  # fmt: skip
     """With -TIME: the epochs and the steps that fit, and who watches them; else everything as it is.
 
     A resumed run keeps the steps that it was planned with, and has the minutes that are left.
@@ -81,8 +74,7 @@ def fit_to_time(
     if start.training is not None:
         steps, speed, spent = budget_of(start.training, start.source)
     else:
-        criterion = PoseCriterion(torch.tensor(model_config.sigmas)).to(ranks.device.torch)
-        speed = measure_speed(config, plan, model, criterion, data, ranks)
+        speed = measure_speed(config, plan, model, data, ranks)
         elapsed = ranks.from_main(time.monotonic() - start.began)
         steps, spent = fit_steps(config, speed, per_epoch, elapsed, evaluations=1 + pretrained.is_whole), 0.0
     config = replace(config, epoch=math.ceil(steps / per_epoch))
@@ -96,9 +88,7 @@ def fit_to_time(
     return config, plan, Deadline(end, speed)
 
 
-def measure_speed(
-    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: DistributedContext
-) -> Speed:
+def measure_speed(config: TrainConfig, plan: Plan, model: PoseModel, data: Data, ranks: DistributedContext) -> Speed:
     """Times real steps and evaluation batches; weights are afterwards as before. All ranks must call it.
 
     Raises:
@@ -107,7 +97,7 @@ def measure_speed(
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     device = ranks.device.torch
     try:
-        step = _seconds_of_step(config, plan, model, criterion, data, ranks)
+        step = _seconds_of_step(config, plan, model, data, ranks)
         evaluation = _seconds_of_evaluation(model, data, device)
     except torch.OutOfMemoryError as error:
         raise ConfigError(f"The memory of {device} is full. Use a smaller -BS and a larger -ACCUM.") from error
@@ -119,11 +109,10 @@ def measure_speed(
     return Speed(max(ranks.gather(step)), max(ranks.gather(evaluation)))
 
 
-def _seconds_of_step(
-    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: DistributedContext
-) -> float:
+def _seconds_of_step(config: TrainConfig, plan: Plan, model: PoseModel, data: Data, ranks: DistributedContext) -> float:
     optimizer, _ = start_phase(model, plan.phases[-1], config.wd)
     network, device = wrap(model, ranks).train(), ranks.device.torch
+    criterion = PoseCriterion(torch.tensor(data.train.skeleton.sigmas)).to(device)
 
     def epochs() -> Iterator[PoseBatch]:
         while True:  # on little data an epoch is shorter than the trial

@@ -61,7 +61,7 @@ def run(config: TrainConfig, start: Start) -> int:
             pretrained = replace(pretrained, weights=None)  # the model has its own copy
             plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
         prepare(model, config, plan, ranks)
-        config, plan, deadline = fit_to_time(config, plan, ranks, data, model, model_config, pretrained, start)
+        config, plan, deadline = fit_to_time(config, plan, ranks, data, model, pretrained, start)
         seed_everything(config.seed + ranks.rank)
         parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
         parts.deadline = deadline
