@@ -8,10 +8,12 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from stages.training.context import TrainerContext
 from stages.training.data import Data
 from stages.training.initialization import Pretrained, Start
-from stages.training.phases import adapter_lines
 from stages.training.trainer import Trainer
 from utils.distributed.context import DistributedContext
 from utils.metrics.coco_eval import Metrics
@@ -30,7 +32,7 @@ def announce(parts: TrainerContext, data: Data, pretrained: Pretrained, start: S
         ("model", f"{config.model} {config.size}, {millions:.2f} M parameters, {size} pixels, "
                   f"{parts.skeleton.num_keypoints} keypoints"),
         ("weights", "; ".join(filter(None, [pretrained.source, loaded]))),
-        *adapter_lines(parts.state.model),
+        *_adapters(parts.state.model.backbone),
         *parts.plan.lines,
         ("training", data.train.describe()),
         ("validation", data.val.describe()),
@@ -83,6 +85,16 @@ def conclude(parts: TrainerContext, trainer: Trainer, data: Data, number: int) -
     say("\nRun it on an image:")
     command = f"{_python()} {_script('inference_image_pose.py')}"
     say(f"  {command} --image_path {_quoted(data.val.files[0])} --weight_path {_quoted(folder.best)}")
+
+
+def _adapters(backbone: nn.Module) -> list[tuple[str, str]]:
+    """Label and text for the start block; none without adapters."""
+    adapters = [p for name, p in backbone.named_parameters() if ".lora_A." in name or ".lora_B." in name]
+    if not adapters:
+        return []
+    kept = "bf16" if any(p.dtype == torch.bfloat16 for p in backbone.parameters()) else "fp32"
+    count = sum(p.numel() for p in adapters) / 1e6
+    return [("adapters", f"{len(adapters) // 2}, {count:.2f} M parameters; the matrices under them are kept in {kept}")]
 
 
 def comparison(before: Metrics, after: Metrics) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from sia.backbones.lora import add_adapters, halve_frozen
 from sia.model import PoseModel
 from sia.sia_vision import TrainableParts
 from utils.optimizer import Schedule, make_optimizer
@@ -73,32 +71,3 @@ def start_phase(model: PoseModel, phase: Phase, weight_decay: float) -> tuple[Op
         depth=backbone.depth, muon=phase.muon,
     )  # fmt: skip
     return optimizer, LambdaLR(optimizer, Schedule(phase.steps, phase.warmup))
-
-
-def adapt(model: PoseModel, rank: int, recompute: bool, dtype: torch.dtype) -> None:
-    """Makes of a model on the CPU what -LORA and --RECOMPUTE ask for.
-
-    Args:
-        model: changed in place.
-        rank: of the adapters, 0 for none.
-        recompute: whether blocks are computed again for the gradient.
-        dtype: of the arithmetic; in bfloat16 the matrices under the adapters are kept in it too.
-
-    Raises:
-        ConfigError: peft is missing.
-    """
-    model.backbone.recompute = recompute
-    if rank:
-        add_adapters(model.backbone, rank)
-        if dtype == torch.bfloat16:
-            halve_frozen(model.backbone)
-
-
-def adapter_lines(model: PoseModel) -> list[tuple[str, str]]:
-    """Label and text for the start block; none without adapters."""
-    adapters = [p for name, p in model.backbone.named_parameters() if ".lora_A." in name or ".lora_B." in name]
-    if not adapters:
-        return []
-    kept = "bf16" if any(p.dtype == torch.bfloat16 for p in model.backbone.parameters()) else "fp32"
-    count = sum(p.numel() for p in adapters) / 1e6
-    return [("adapters", f"{len(adapters) // 2}, {count:.2f} M parameters; the matrices under them are kept in {kept}")]

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import torch
 
+from sia.backbones.lora import add_adapters, halve_frozen
 from sia.commands.signals import SignalHandler
 from sia.errors import ConfigError
 from sia.io.checkpoint import load_checkpoint
@@ -20,7 +21,7 @@ from stages.training.console import announce, conclude
 from stages.training.context import TrainerContext
 from stages.training.data import Data, load_data
 from stages.training.initialization import Pretrained, Start, build_model, describe_model, find_start
-from stages.training.phases import adapt, phase_at, start_phase
+from stages.training.phases import phase_at, start_phase
 from stages.training.state import TrainingState, seed_everything
 from stages.training.time_budget import fit_to_time
 from stages.training.trainer import Trainer
@@ -81,9 +82,17 @@ def run(config: TrainConfig, start: Start) -> int:
 
 
 def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: DistributedContext) -> None:
-    """Makes the model what is trained, on its device."""
+    """Makes the model what is trained, on its device: with -LORA, --RECOMPUTE and --COMPILE.
+
+    Raises:
+        ConfigError: peft is missing.
+    """
     device = ranks.device.torch
-    adapt(model, config.lora, config.recompute, plan.dtype)
+    model.backbone.recompute = config.recompute
+    if config.lora:
+        add_adapters(model.backbone, config.lora)
+        if plan.dtype == torch.bfloat16:
+            halve_frozen(model.backbone)
     model.to(device)
     if device.type == "cpu":
         keep_freed_memory()
