@@ -55,7 +55,7 @@ def plot_results(csv_file: Path, png: Path) -> None:
     """
     columns = read_columns(csv_file)
     epochs = columns.get("epoch") or [float(i + 1) for i in range(max(map(len, columns.values()), default=0))]
-    panels = [(title, lines) for title, columns in _panels(columns) if (lines := _drawn(epochs, columns))]
+    panels = [(title, lines) for title, group in _panels(columns) if (lines := _drawn(epochs, group))]
     rows = max(1, math.ceil(len(panels) / _WIDTH))
     figure = Figure(figsize=(3.4 * _WIDTH, 2.6 * rows), layout="constrained")
     for number, (title, lines) in enumerate(panels):

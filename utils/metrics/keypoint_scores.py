@@ -127,7 +127,7 @@ HEADINGS = ("keypoint", "labelled", "found", "OKS", "v=1", "v=2", "PCK.05", "PCK
 
 def format_table(scores: Sequence[KeypointScore]) -> str:
     """Aligned text for a terminal; shares are in percent."""
-    rows = [HEADINGS]
+    rows: list[tuple[str, ...]] = [HEADINGS]
     for one in scores:
         shares = (one.oks, one.oks_occluded, one.oks_visible, one.pck_05, one.pck_10, one.pck_20)
         median = f"{one.median_error:.1f}" if one.median_error >= 0 else "-"
