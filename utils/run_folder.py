@@ -29,10 +29,15 @@ LOCK = ".lock"
 
 
 class RunFolder:
-    """Paths in the folder of a run."""
+    """Paths in the folder of a run.
+
+    Attributes:
+        last: the training checkpoint.
+        best: the weights of the epoch with the highest AP.
+        results: one row an epoch.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Attributes: the training checkpoint, the weights with the highest AP, and one row an epoch."""
         self.path, self.weights = path, path / "weights"
         self.last, self.best = self.weights / "last.pt", self.weights / "best.pt"
         self.results = path / "results.csv"

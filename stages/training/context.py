@@ -1,4 +1,4 @@
-"""What a trainer works with: the parts of a run, and the batches of a step."""
+"""What a trainer works with: the parts of a run, and what is known of a step."""
 
 from __future__ import annotations
 
@@ -19,6 +19,25 @@ from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.run_folder import RunFolder
+
+
+class StepFacts(NamedTuple):
+    """What a rank knows before a step; added up over all ranks, what they all act upon.
+
+    Attributes:
+        people, images: in its labelled batches.
+        signal: whether a signal came.
+        error: whether a batch can't be had.
+        save: whether it is time to; the first rank's watch counts.
+        total: steps that the run should have; 0 on all ranks but the first.
+    """
+
+    people: float
+    images: float
+    signal: float
+    error: float
+    save: float
+    total: float
 
 
 class WeightedBatch(NamedTuple):

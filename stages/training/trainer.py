@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from sia.errors import SiaError, TrainingError
 from sia.io.checkpoint import FORMAT, save_checkpoint
 from sia.losses.criterion import PoseCriterion
 from stages.evaluation.evaluator import evaluate_model
-from stages.training.context import TrainerContext, WeightedBatch
+from stages.training.context import StepFacts, TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import plain
 from utils.distributed.context import keep_statistics, running_statistics, wrap
@@ -27,25 +27,6 @@ from utils.optimizer import end_schedule_at, learning_rates
 
 SMALLEST_SCALE = 1e-3
 """fp16: a loss scale below this means that the gradient is not finite at any scale."""
-
-
-class StepFacts(NamedTuple):
-    """What a rank knows before a step; added up over all ranks, what they all act upon.
-
-    Attributes:
-        people, images: in its labelled batches.
-        signal: whether a signal came.
-        error: whether a batch can't be had.
-        save: whether it is time to; the first rank's watch counts.
-        total: steps that the run should have; 0 on all ranks but the first.
-    """
-
-    people: float
-    images: float
-    signal: float
-    error: float
-    save: float
-    total: float
 
 
 class Trainer:
@@ -74,7 +55,8 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite.
         """
-        while not self.finished and not self.fell:
+        patience = self.parts.patience
+        while not self.finished and (patience is None or self.cursor.stale < patience):
             try:
                 number = self._train_epoch(interruption) or self._agreed_signal(interruption)
                 if not number:
@@ -100,11 +82,6 @@ class Trainer:
         """Whether the last epoch is over, its evaluation included; the last epoch of a run with -TIME is cut short."""
         cut = self.cursor.step >= self.total and self.cursor.batch == 0
         return cut or self.cursor.epoch >= self.config.epoch
-
-    @property
-    def fell(self) -> bool:
-        """Whether the held-out AP has stayed below its best for as long as is waited for it."""
-        return self.parts.patience is not None and self.cursor.stale >= self.parts.patience
 
     def measure_start(self) -> None:
         """Lets the weights that the run starts from take part in the choice of the best; all ranks must call it."""
