@@ -130,8 +130,8 @@ def _draw(axes: Axes, title: str, lines: Lines) -> None:
         last = f"{ys[-1]:.1e}" if 0 < ys[-1] < 0.01 else f"{ys[-1]:.3g}"
         axes.plot(xs, ys, color=colour, linewidth=1.4, marker=marker, markersize=2.5, label=f"{name} {last}")
         if len(lines) == 1:
-            place = {"textcoords": "offset points", "va": "center"}
-            axes.annotate(last, (xs[-1], ys[-1]), (4, 0), fontsize=8, color=colour, **place)
+            place = (xs[-1], ys[-1])
+            axes.annotate(last, place, (4, 0), textcoords="offset points", fontsize=8, color=colour, va="center")
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor="linecolor", handlelength=1, handletextpad=0.5, loc="best")
     axes.spines[["top", "right"]].set_visible(False)
@@ -173,7 +173,6 @@ def validation_image(
     path: Path,
     *,
     conf_thresh: float = 0.3,
-    most: int = 8,
 ) -> None:
     """Labels on the left, predictions beside them, for some validation images.
 
@@ -183,13 +182,12 @@ def validation_image(
         skeleton: what the keypoints mean.
         path: .jpg or .png to write.
         conf_thresh: predictions of lower score are left out.
-        most: the number of images shown.
 
     Raises:
         OutputError: the image can't be written.
     """
     tiles = []
-    for i in range(min(most, len(batch.images))):
+    for i in range(len(batch.images)):
         tiles.append(_labelled(batch, i, skeleton))
         for name, people in predictions.items():
             found = _to_tile(people[i].above(conf_thresh), batch.letterboxes[i].tolist(), _scale(batch))

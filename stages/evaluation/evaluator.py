@@ -35,8 +35,6 @@ def evaluate_model(
     ground_truth: Path,
     skeleton: Skeleton,
     device: torch.device,
-    *,
-    progress: Progress | None = None,
     interruption: SignalHandler | None = None,
 ) -> Metrics:
     """AP, AR and the table per keypoint, on every rank.
@@ -49,7 +47,6 @@ def evaluate_model(
         ground_truth: the annotation file of the images.
         skeleton: names and sigmas.
         device: where the model is.
-        progress: see `Progress`.
         interruption: what a signal interrupts: it doesn't wait for the rest of the images.
 
     Raises:
@@ -61,7 +58,7 @@ def evaluate_model(
     model.eval()
     try:
         find = torch_finder(model, device)
-        results = predict_results(find, loader, ground_truth, skeleton, progress=progress, interruption=interruption)
+        results = predict_results(find, loader, ground_truth, skeleton, interruption=interruption)
     finally:
         model.train(training)
     return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))
@@ -78,7 +75,8 @@ def predict_results(
 ) -> list[Row]:
     """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
 
-    `find` is what runs the model; the other arguments and the errors are those of `evaluate_model`.
+    `find` is what runs the model, `progress` is told of each batch; the other arguments and the errors are those of
+    `evaluate_model`.
     """
     share = _Share()
     try:

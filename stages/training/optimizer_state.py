@@ -29,8 +29,7 @@ def optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer, place: str =
     parts = getattr(optimizer, "parts", None)
     if parts is not None:
         states = saved.get("parts")
-        whole = isinstance(states, list | tuple) and len(states) == len(parts)
-        if not whole or not all(isinstance(state, Mapping) for state in states):
+        if not isinstance(states, list | tuple) or [isinstance(s, Mapping) for s in states] != [True] * len(parts):
             raise ValueError(f"{place}.parts must be {len(parts)} states")
         pairs = enumerate(zip(states, parts, strict=True))
         return {"parts": [optimizer_state(state, part, f"{place}.parts[{i}]") for i, (state, part) in pairs]}

@@ -178,9 +178,10 @@ class Trainer:
         losses: dict[str, Tensor] = {}
         network = self.parts.network
         for number, share in enumerate(shares):
-            # Gradients are exchanged after the last batch of a step only.
-            quiet = number < len(shares) - 1 and isinstance(network, nn.parallel.DistributedDataParallel)
-            with network.no_sync() if quiet else contextlib.nullcontext():
+            quiet: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+            if number < len(shares) - 1 and isinstance(network, nn.parallel.DistributedDataParallel):
+                quiet = network.no_sync()  # gradients are exchanged after the last batch of a step only
+            with quiet:
                 parts = self._losses(share)
                 torch.autograd.backward(self.state.scaler.scale(torch.stack(list(parts.values())).sum()))
             for name, value in parts.items():

@@ -71,8 +71,8 @@ class Predictions:
 
     def as_people(self) -> People:
         """The same people, of one image; without variances."""
-        columns = (self.boxes, self.scores, self.keypoints, self.confidences)
-        return People(*(column.astype(np.float32) for column in columns))
+        boxes, scores = self.boxes.astype(np.float32), self.scores.astype(np.float32)
+        return People(boxes, scores, self.keypoints.astype(np.float32), self.confidences.astype(np.float32))
 
     def rows(self, category_id: int) -> list[Row]:
         """COCO keypoint results."""

@@ -73,8 +73,8 @@ def prove(before: Matches, after: Matches, seed: int, resamples: int = RESAMPLES
     weights = _draw(before, seed, resamples)
     first, second = before.average_precision(weights), after.average_precision(weights)
     difference = second - first
-    intervals = map(_interval, (first, second, difference))
-    return Proof(*intervals, images=len(before.image_ids), changed=bool(np.nanmax(abs(difference)) > 0))
+    changed = bool(np.nanmax(abs(difference)) > 0)
+    return Proof(_interval(first), _interval(second), _interval(difference), len(before.image_ids), changed)
 
 
 def measure(matches: Matches, seed: int, resamples: int = RESAMPLES) -> Interval:
