@@ -61,14 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 def evaluate_results(args: argparse.Namespace) -> None:
     """Scores a results file."""
-    results = read_json(args.results, "results file")
-    skeleton = load_skeleton(args.ann_file)
-    metrics = evaluate(args.ann_file, results, skeleton)
-    print(metrics.table(), flush=True)  # before the files, which may meet a full disk
-    with output_folder(args.output_dir) as folder:
-        if args.compare is not None:
-            compare(args, results, read_json(args.compare, "results file"), skeleton, folder)
-        report(metrics, folder, {"results": str(args.results), "annotations": str(args.ann_file)})
+    results, skeleton = read_json(args.results, "results file"), load_skeleton(args.ann_file)
+    source = {"results": str(args.results), "annotations": str(args.ann_file)}
+    finish(args, results, lambda: read_json(args.compare, "results file"), skeleton, source)
 
 
 def compare(args: argparse.Namespace, first: list[Row], second: list[Row], skeleton: Skeleton, folder: Path) -> None:
@@ -95,7 +90,13 @@ def evaluate_weights(args: argparse.Namespace, ranks: DistributedContext) -> Non
             progress=lambda images: bar.update(min(images * ranks.world_size, bar.total - bar.n)),
         )  # fmt: skip
     compared = other()
-    on_first_rank(lambda: finish(args, predictor, results, compared))
+    source = {
+        "weights": str(args.weight_path),
+        "annotations": str(args.ann_file),
+        "image_size": list(predictor.image_size),
+        "look_thresh": predictor.runtime.description.roi_score_thresh,
+    }
+    on_first_rank(lambda: finish(args, results, lambda: compared, predictor.skeleton, source))
 
 
 def prepare_other(args: argparse.Namespace, ranks: DistributedContext) -> Callable[[], list[Row]]:
@@ -115,20 +116,17 @@ def prepare_other(args: argparse.Namespace, ranks: DistributedContext) -> Callab
     return lambda: predict_results(predictor.runtime.find, loader, args.ann_file, predictor.skeleton)
 
 
-def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], other: list[Row]) -> None:
+def finish(
+    args: argparse.Namespace, results: list[Row], other: Callable[[], list[Row]], skeleton: Skeleton, source: Row
+) -> None:
     """Scores and writes, on the first rank."""
-    metrics = evaluate(args.ann_file, results, predictor.skeleton)
-    print(metrics.table(), flush=True)
-    source = {
-        "weights": str(args.weight_path),
-        "annotations": str(args.ann_file),
-        "image_size": list(predictor.image_size),
-        "look_thresh": predictor.runtime.description.roi_score_thresh,
-    }
+    metrics = evaluate(args.ann_file, results, skeleton)
+    print(metrics.table(), flush=True)  # before the files, which may meet a full disk
     with output_folder(args.output_dir) as folder:
-        write_json(folder / "results.json", results)
+        if args.results is None:
+            write_json(folder / "results.json", results)
         if args.compare is not None:
-            compare(args, results, other, predictor.skeleton, folder)
+            compare(args, results, other(), skeleton, folder)
         report(metrics, folder, source)
 
 

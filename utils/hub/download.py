@@ -57,7 +57,6 @@ def download(
     size: int | None = None,
     token: str | None = None,
     progress: Progress = lambda done, total: None,
-    pause: float = PAUSE,
 ) -> Path:
     """Fetches a file next to its final name, for the caller to check and to move there.
 
@@ -68,7 +67,6 @@ def download(
         size: of the whole in bytes, where it is known for sure.
         token: sent as bearer token to the first host only.
         progress: called after each chunk.
-        pause: seconds before the second attempt.
 
     Returns:
         The path of the complete part.
@@ -77,7 +75,7 @@ def download(
         DownloadError: no such file, no permission, no connection, or another size.
         OutputError: it can't be written, or there is no room for it.
     """
-    return _Download(url, target, size, token, progress, pause).run()
+    return _Download(url, target, size, token, progress).run()
 
 
 @dataclass
@@ -87,7 +85,6 @@ class _Download:
     size: int | None
     token: str | None
     progress: Progress
-    pause: float
 
     def __post_init__(self) -> None:
         self.part = self.target.with_name(f".{self.target.name}.part")
@@ -98,7 +95,7 @@ class _Download:
         failures, reason = 0, ""
         while failures < ATTEMPTS:
             if failures:
-                time.sleep(self.pause * 2 ** (failures - 1))
+                time.sleep(PAUSE * 2 ** (failures - 1))
             before = self._there()
             try:
                 if self._attempt():

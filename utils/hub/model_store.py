@@ -15,7 +15,7 @@ from sia.errors import DownloadError
 from sia.io.output_file import output_error, write_json
 from sia.io.secrets import mask
 from sia.io.stored import Count, Sha256, read_stored
-from utils.hub.download import PAUSE, Progress, discard, download, install
+from utils.hub.download import Progress, discard, download, install
 from utils.hub.model_registry import PublishedModel, RemoteFile
 
 LOCK = "models.lock.json"
@@ -41,7 +41,6 @@ class ModelStore:
         token: for Hugging Face, None for none.
         say: takes a line for the user.
         progress: takes the bytes that are there and how many there will be.
-        pause: seconds before the second attempt.
     """
 
     def __init__(
@@ -51,10 +50,9 @@ class ModelStore:
         token: str | None = None,
         say: Say = print,
         progress: Progress = lambda done, total: None,
-        pause: float = PAUSE,
     ) -> None:
         self.folder, self.mirror, self.token = folder, mirror, token
-        self.say, self.progress, self.pause = say, progress, pause
+        self.say, self.progress = say, progress
 
     def fetch(self, model: PublishedModel) -> list[Path]:
         """All files of a model, checked.
@@ -100,10 +98,10 @@ class ModelStore:
         if self.mirror is None:
             url = model.url(file)
             token = self.token if model.repository else None
-            return download(url, target, file.bytes, token, self.progress, self.pause), url
+            return download(url, target, file.bytes, token, self.progress), url
         if self.mirror.startswith(("http://", "https://")):
             url = f"{self.mirror.rstrip('/')}/{quote(model.name)}/{quote(file.name)}"
-            return download(url, target, file.bytes, None, self.progress, self.pause), url
+            return download(url, target, file.bytes, None, self.progress), url
         origin, part = Path(self.mirror) / model.name / file.name, target.with_name(f".{target.name}.part")
         if not origin.is_file():
             raise DownloadError(f"The mirror has no {origin}. Its layout is MODEL/FILE, as in the output folder.")
