@@ -25,7 +25,7 @@ from sia.io.checkpoint import load_checkpoint
 from sia.losses.criterion import PoseCriterion
 from sia.modules import detection_tokens as tokens
 from stages.training import initialization as starting
-from stages.training import visualizer as images
+from stages.training import visualizer
 from stages.training.initialization import Pretrained
 from stages.training.trainer import Trainer
 from tests import processes
@@ -49,8 +49,8 @@ def flags(people: Path, tmp_path: Path) -> str:
 
 def train(rank: int, argv: str, before: Callable[[int], None] | None) -> int:
     """One of torchrun's processes; it draws nothing."""
-    images.TrainingVisualizer.epoch = lambda *_: None  # type: ignore[method-assign]
-    images.TrainingVisualizer.training_batch = lambda *_: None  # type: ignore[method-assign]
+    visualizer.TrainingVisualizer.epoch = lambda *_: None  # type: ignore[method-assign]
+    visualizer.TrainingVisualizer.training_batch = lambda *_: None  # type: ignore[method-assign]
     if before:
         before(rank)
     return train_pose.main(argv.split())

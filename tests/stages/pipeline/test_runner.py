@@ -398,8 +398,8 @@ def ranked(rank: int, argv: str) -> int:
     """One of torchrun's processes; it draws nothing, and its second stage does nothing."""
     import sys
 
-    images.TrainingVisualizer.epoch = lambda *_: None  # type: ignore[method-assign]
-    images.TrainingVisualizer.training_batch = lambda *_: None  # type: ignore[method-assign]
+    images.Images.epoch = lambda *_: None  # type: ignore[method-assign]
+    images.Images.training_batch = lambda *_: None  # type: ignore[method-assign]
     pipeline.MODULES["ssl"] = "fake"
     sys.modules["fake"] = SimpleNamespace(run=alone)  # type: ignore[assignment]
     return train_pose.main(argv.split())

@@ -63,8 +63,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepare(change: Callable[..., None]) -> None:
-    change(images.TrainingVisualizer, "epoch", lambda *_: None)
-    change(images.TrainingVisualizer, "training_batch", lambda *_: None)
+    change(images.Images, "epoch", lambda *_: None)
+    change(images.Images, "training_batch", lambda *_: None)
     change(ssl, "training_batch_image", lambda *_, **__: None)
     change(ssl, "_gates", lambda _: OPEN)
 

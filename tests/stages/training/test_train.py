@@ -28,8 +28,7 @@ from sia.runtimes import device
 from sia.runtimes.torch_runtime import TorchRuntime
 from stages.evaluation import evaluator
 from stages.training import auto_config as plan
-from stages.training import time_budget, trainer
-from stages.training import visualizer as images
+from stages.training import time_budget, trainer, visualizer
 from stages.training.auto_config import choose_precision, choose_workers
 from stages.training.trainer import Trainer
 
@@ -45,8 +44,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Runs train_pose.py in this process with the miniature model, 4 steps an epoch."""
     # The images are drawn in a test of their own; here they would take most of the time.
-    monkeypatch.setattr(images.TrainingVisualizer, "epoch", lambda *_: None)
-    monkeypatch.setattr(images.TrainingVisualizer, "training_batch", lambda *_: None)
+    monkeypatch.setattr(visualizer.TrainingVisualizer, "epoch", lambda *_: None)
+    monkeypatch.setattr(visualizer.TrainingVisualizer, "training_batch", lambda *_: None)
     data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
     fixed = f"{data} -SIZE test -IMGSZ 64 -BS 4 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path}"
 
