@@ -19,7 +19,7 @@ from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
 from sia.skeletons.skeleton import COCO_PERSON
-from utils.ema import make_ema
+from utils.ema import ExponentialMovingAverage
 from utils.optimizer import make_optimizer
 
 PARTS = ("forward", "losses", "backward", "update")
@@ -104,7 +104,8 @@ def make_training(
         muon=muon,
     )  # fmt: skip
     criterion = PoseCriterion(torch.tensor(COCO_PERSON.sigmas)).to(device)
-    return Training(model, criterion, optimizer, make_ema(model, 0.999), dtype, torch.device(device).type == "cuda")
+    ema = ExponentialMovingAverage(model, 0.999)
+    return Training(model, criterion, optimizer, ema, dtype, torch.device(device).type == "cuda")
 
 
 def make_batch(count: int, imgsz: tuple[int, int], people: int, seed: int = 0) -> PoseBatch:

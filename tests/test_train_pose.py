@@ -26,7 +26,7 @@ from sia.losses.criterion import PoseCriterion
 from sia.modules import detection_tokens as tokens
 from stages.training import initialization as starting
 from stages.training import visualizer
-from stages.training.pretrained import Pretrained
+from stages.training.initialization import Pretrained
 from stages.training.trainer import Trainer
 from tests import processes
 from tests.processes import finish

@@ -16,6 +16,9 @@ def decay_for(total_steps: int) -> float:
 class ExponentialMovingAverage(nn.Module):
     """An exponential moving average of a model's parameters; buffers are copied, not averaged.
 
+    The decay warms up as (1 + n) / (10 + n), so that the random start is forgotten soon. A decay of 0 keeps the newest
+    weights.
+
     Attributes:
         module: the averaged model. Parameters that have no gradient now are the model's own: no second copy of a
             frozen backbone.
@@ -51,15 +54,6 @@ class ExponentialMovingAverage(nn.Module):
         for kept, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
         self.n_averaged += 1
-
-
-def make_ema(model: nn.Module, decay: float) -> ExponentialMovingAverage:
-    """The average of a model.
-
-    The decay warms up as (1 + n) / (10 + n), so that the random start is forgotten soon. A decay of 0 keeps the
-    newest weights.
-    """
-    return ExponentialMovingAverage(model, decay)
 
 
 def skip_warm_up(averaged: ExponentialMovingAverage) -> None:

@@ -112,7 +112,8 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-LOSS = "loss_"
+_RENAMED = {f"loss_{old}": f"loss_{new}" for old, new in LOSSES.items()}
+"""Columns of the first edition."""
 
 
 class ResultsFile:
@@ -132,14 +133,6 @@ class ResultsFile:
             OutputError: the file can't be written.
         """
         self.rows.append({name: _cell(value) for name, value in row.items()})
-        self.write()
-
-    def write(self) -> None:
-        """Replaces the file.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -157,18 +150,12 @@ def _rows_of(path: Path) -> list[dict[str, str]]:
     check_input_file(path)
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            return [{_present(name): cell for name, cell in row.items() if name} for row in csv.DictReader(stream)]
+            rows = [{name: cell for name, cell in row.items() if name} for row in csv.DictReader(stream)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path} is not the table of a run ({error}). Move it away: the run writes a new one."
         ) from None
-
-
-def _present(column: str) -> str:
-    """The first edition had another name for one of the losses."""
-    return (
-        LOSS + LOSSES.get(column.removeprefix(LOSS), column.removeprefix(LOSS)) if column.startswith(LOSS) else column
-    )
+    return [{_RENAMED.get(name, name): cell for name, cell in row.items()} for row in rows]
 
 
 def _epoch_of(row: Mapping[str, str]) -> float:

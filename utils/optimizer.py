@@ -1,7 +1,8 @@
-"""Muon or AdamW, with layer-wise learning rates for the backbone and weight decay only where it belongs."""
+"""Muon or AdamW, with layer-wise learning rates and weight decay only where it belongs; and the schedule over a run."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 BACKBONE = "backbone."
 MUON_RATE = 2.5
 """Learning rate of the matrices under Muon, relative to that of AdamW for the rest."""
+FINAL = 0.01
+"""Where the cosine of the schedule ends, as a fraction of the full learning rate."""
 _NEVER_DECAYED = re.compile(
     r"pos_embed|(cls|reg|dist|mask|register|storage)_tokens?|position|embed\.weight|\.keypoints$"
 )
@@ -98,7 +102,8 @@ def make_optimizer(
         row = {"params": parts, "weight_decay": weight_decay if decayed else 0.0, "name": group}
         chosen, rate = (matrices, MUON_RATE * rates[group]) if matrix else (rest, rates[group])
         chosen.append({**row, "name": f"{group}-matrices" if matrix else group, "lr": rate})
-    return MuonWithAdamW(matrices, rest, _can_fuse(model)) if matrices else AdamW(rest, fused=_can_fuse(model))
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in model.parameters())
+    return MuonWithAdamW(matrices, rest, fused) if matrices else AdamW(rest, fused=fused)
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
@@ -112,7 +117,7 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and _NEVER_DECAYED.search(name) is None
 
 
-def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """The present rate of the new parts, and of the deepest and the topmost backbone layer where they differ."""
     rates = {str(group["name"]): float(group["lr"]) for group in optimizer.param_groups}
     layers = sorted(name for name in rates if re.fullmatch(r"layer-\d+", name))
@@ -122,5 +127,40 @@ def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return chosen
 
 
-def _can_fuse(model: nn.Module) -> bool:
-    return all(parameter.device.type in ("cpu", "cuda") for parameter in model.parameters())
+class Schedule:
+    """Fraction of the peak learning rate at one step: linear warm-up, then cosine to 1 percent.
+
+    A function of the step alone, so that a resumed run can't drift. `LambdaLR`, which is stepped once after every step
+    of the optimiser, saves its attributes.
+
+    Attributes:
+        total, warmup: steps.
+        anchor, progress: the step from which the cosine goes on evenly to its end, and how far it was there, 0 to 1.
+    """
+
+    def __init__(self, total: int, warmup: int) -> None:
+        self.total, self.warmup = total, warmup
+        self.anchor, self.progress = warmup, 0.0
+
+    def __call__(self, step: int) -> float:
+        """The fraction."""
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        return FINAL + (1 - FINAL) * (1 + math.cos(math.pi * self._progress(step))) / 2
+
+    def _progress(self, step: int) -> float:
+        share = (step - self.anchor) / max(self.total - 1 - self.anchor, 1)
+        return min(self.progress + (1 - self.progress) * share, 1.0)
+
+    def end_at(self, total: int, step: int) -> None:
+        """From this step on, the cosine goes on from where it is to its end at another total, without a jump."""
+        if step > self.warmup:
+            self.anchor, self.progress = step, self._progress(step)
+        self.total = total
+
+
+def end_schedule_at(scheduler: LambdaLR, total: int) -> None:
+    """`Schedule.end_at` for all groups, which share one, from the present step on."""
+    schedule = scheduler.lr_lambdas[0]
+    assert isinstance(schedule, Schedule)
+    schedule.end_at(total, scheduler.last_epoch)

@@ -24,12 +24,8 @@ def run(args: argparse.Namespace) -> None:
     """The whole job."""
     first, payload = args.weight_path[0], mean_of(args.weight_path)
     saved, _ = read_description(payload, first)
-    wanted = replace(
-        saved,
-        name=args.model or saved.name,
-        size=args.size or saved.size,
-        image_size=args.imgsz or saved.image_size,
-    )
+    size, imgsz = args.size or saved.size, args.imgsz or saved.image_size
+    wanted = replace(saved, name=args.model or saved.name, size=size, image_size=imgsz)
     if wanted != saved:
         payload = as_other(payload, wanted, first)
     save_checkpoint(args.output, pack(payload, first))

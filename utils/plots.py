@@ -26,12 +26,11 @@ from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
 Column = list[float]
-Panel = tuple[str, dict[str, Column]]
+Lines = dict[str, tuple[Column, Column]]
+"""Epochs and values by name."""
 Floats = NDArray[np.float32]
 
-_FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 _COLOURS = ("#1f5fa8", "#d1661d", "#3a8a4d", "#8c4fa3", "#7a7a7a")
-_GRID = "#e4e4e4"
 _INK = "#333333"
 _WIDTH = 4
 """Panels a row."""
@@ -55,12 +54,12 @@ def plot_results(csv_file: Path, png: Path) -> None:
         OutputError: the image can't be written.
     """
     columns = read_columns(csv_file)
-    epochs = columns.get("epoch") or [float(i + 1) for i in range(_length(columns))]
-    panels = [panel for panel in _panels(columns) if any(map(_is_drawn, panel[1].values()))]
+    epochs = columns.get("epoch") or [float(i + 1) for i in range(max(map(len, columns.values()), default=0))]
+    panels = [(title, lines) for title, group in _panels(columns) if (lines := _drawn(epochs, group))]
     rows = max(1, math.ceil(len(panels) / _WIDTH))
     figure = Figure(figsize=(3.4 * _WIDTH, 2.6 * rows), layout="constrained")
     for number, (title, lines) in enumerate(panels):
-        _draw(figure.add_subplot(rows, _WIDTH, number + 1), title, epochs, lines)
+        _draw(figure.add_subplot(rows, _WIDTH, number + 1), title, lines)
     if not panels:
         figure.text(0.5, 0.5, "no epoch is complete yet", ha="center", color=_INK)
     with complete_file(png) as partial:
@@ -89,17 +88,16 @@ def _number(text: object) -> float:
         return math.nan
 
 
-def _length(columns: dict[str, Column]) -> int:
-    return max((len(column) for column in columns.values()), default=0)
-
-
-def _panels(columns: dict[str, Column]) -> list[Panel]:
+def _panels(columns: dict[str, Column]) -> list[tuple[str, dict[str, Column]]]:
     """The whole loss, AP, AR and learning rates first, then each part of the loss."""
-    percent = {name: [100 * value for value in columns[name]] for name in _FIGURES if name in columns}
+
+    def percent(*names: str) -> dict[str, Column]:
+        return {name: [100 * value for value in columns[name]] for name in names if name in columns}
+
     return [
-        ("loss", _only(columns, ["loss"])),
-        ("AP (%)", _only(percent, ["AP", "AP50", "AP75"])),
-        ("by size, and recall (%)", _only(percent, ["APM", "APL", "AR"])),
+        ("loss", {name: column for name, column in columns.items() if name == "loss"}),
+        ("AP (%)", percent("AP", "AP50", "AP75")),
+        ("by size, and recall (%)", percent("APM", "APL", "AR")),
         ("learning rate", _group(columns, "lr_")),
         *((f"loss: {name}", {name: column}) for name, column in _group(columns, "loss_").items()),
     ]
@@ -109,57 +107,36 @@ def _group(columns: dict[str, Column], prefix: str) -> dict[str, Column]:
     return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}
 
 
-def _only(columns: dict[str, Column], names: Sequence[str]) -> dict[str, Column]:
-    return {name: columns[name] for name in names if name in columns}
+def _drawn(epochs: Column, columns: dict[str, Column]) -> Lines:
+    """Epochs and values of the cells that have one, of the columns that have any."""
+    lines = {}
+    for name, column in columns.items():
+        cells = zip(epochs, column, strict=False)
+        pairs = [(x, y) for x, y in cells if math.isfinite(x) and math.isfinite(y) and y >= 0]
+        if pairs:
+            xs, ys = zip(*pairs, strict=True)
+            lines[name] = (list(xs), list(ys))
+    return lines
 
 
-def _is_drawn(column: Column) -> bool:
-    return any(_is_value(value) for value in column)
-
-
-def _is_value(value: float) -> bool:
-    return math.isfinite(value) and value >= 0
-
-
-def _draw(axes: Axes, title: str, epochs: Column, lines: dict[str, Column]) -> None:
-    drawn = {name: _known(epochs, column) for name, column in lines.items() if _is_drawn(column)}
-    axes.set_title(title + _best(drawn), loc="left", fontsize=10, color=_INK)
-    for number, (name, (xs, ys)) in enumerate(drawn.items()):
+def _draw(axes: Axes, title: str, lines: Lines) -> None:
+    if "AP" in lines:  # the epoch of the highest is the one that is kept
+        value, epoch = max(zip(lines["AP"][1], lines["AP"][0], strict=True), key=lambda pair: pair[0])
+        title = f"{title}: best AP {value:.1f}, epoch {epoch:.0f}"
+    axes.set_title(title, loc="left", fontsize=10, color=_INK)
+    for number, (name, (xs, ys)) in enumerate(lines.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         marker = "o" if len(xs) < 25 else None
-        axes.plot(xs, ys, color=colour, linewidth=1.4, marker=marker, markersize=2.5, label=f"{name} {_short(ys[-1])}")
-        if len(drawn) == 1:
+        last = f"{ys[-1]:.1e}" if 0 < ys[-1] < 0.01 else f"{ys[-1]:.3g}"
+        axes.plot(xs, ys, color=colour, linewidth=1.4, marker=marker, markersize=2.5, label=f"{name} {last}")
+        if len(lines) == 1:
             place = (xs[-1], ys[-1])
-            axes.annotate(
-                _short(ys[-1]), place, (4, 0), textcoords="offset points", fontsize=8, color=colour, va="center"
-            )
-    if len(drawn) > 1:
+            axes.annotate(last, place, (4, 0), textcoords="offset points", fontsize=8, color=colour, va="center")
+    if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor="linecolor", handlelength=1, handletextpad=0.5, loc="best")
-    _style(axes, title)
-
-
-def _known(epochs: Column, column: Column) -> tuple[Column, Column]:
-    """Epochs and values of the cells that have one."""
-    pairs = [(x, y) for x, y in zip(epochs, column, strict=False) if math.isfinite(x) and _is_value(y)]
-    return [x for x, _ in pairs], [y for _, y in pairs]
-
-
-def _best(drawn: dict[str, tuple[Column, Column]]) -> str:
-    """The epoch of the highest AP, which is the one that is kept."""
-    if "AP" not in drawn:
-        return ""
-    value, epoch = max(zip(drawn["AP"][1], drawn["AP"][0], strict=True), key=lambda pair: pair[0])
-    return f": best AP {value:.1f}, epoch {epoch:.0f}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.1e}" if 0 < value < 0.01 else f"{value:.3g}"
-
-
-def _style(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#b0b0b0")
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, colors="#666666", length=2)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -185,8 +162,8 @@ def training_batch_image(batch: PoseBatch, skeleton: Skeleton, path: Path, *, mo
         OutputError: the image can't be written.
     """
     count = min(most, len(batch.images))
-    tiles = [_captioned(_labelled(batch, i, skeleton), _caption(batch, i)) for i in range(count)]
-    write_image(path, _mosaic(tiles, columns=math.ceil(math.sqrt(count))))
+    tiles = [_labelled(batch, i, skeleton) for i in range(count)]
+    write_image(path, grid(tiles, columns=math.ceil(math.sqrt(count))))
 
 
 def validation_image(
@@ -196,7 +173,6 @@ def validation_image(
     path: Path,
     *,
     conf_thresh: float = 0.3,
-    most: int = 8,
 ) -> None:
     """Labels on the left, predictions beside them, for some validation images.
 
@@ -206,20 +182,19 @@ def validation_image(
         skeleton: what the keypoints mean.
         path: .jpg or .png to write.
         conf_thresh: predictions of lower score are left out.
-        most: the number of images shown.
 
     Raises:
         OutputError: the image can't be written.
     """
     tiles = []
-    for i in range(min(most, len(batch.images))):
-        tiles.append(_captioned(_labelled(batch, i, skeleton), _caption(batch, i)))
+    for i in range(len(batch.images)):
+        tiles.append(_labelled(batch, i, skeleton))
         for name, people in predictions.items():
-            found = _to_input(people[i].above(conf_thresh), batch.letterboxes[i].tolist())
-            drawn = PoseAnnotator(skeleton).draw(_enlarged(batch, i), _scaled(found, _scale(batch)))
+            found = _to_tile(people[i].above(conf_thresh), batch.letterboxes[i].tolist(), _scale(batch))
+            drawn = PoseAnnotator(skeleton).draw(_enlarged(batch, i), found)
             tiles.append(_captioned(drawn, f"{name}: {len(found)} of score {conf_thresh:g} or more"))
     across = 1 + len(predictions)
-    write_image(path, _mosaic(tiles, columns=across if len(tiles) <= 2 * across else 2 * across))
+    write_image(path, grid(tiles, columns=across if len(tiles) <= 2 * across else 2 * across))
 
 
 def _scale(batch: PoseBatch) -> float:
@@ -236,6 +211,7 @@ def _enlarged(batch: PoseBatch, index: int) -> Image:
 
 
 def _labelled(batch: PoseBatch, index: int, skeleton: Skeleton) -> Image:
+    """A tile with the labels and a caption."""
     scale, chosen = _scale(batch), batch.people[index]
     boxes: Floats = (batch.boxes[index][chosen] * scale).numpy()
     keypoints: Floats = batch.keypoints[index][chosen].numpy()
@@ -252,7 +228,7 @@ def _labelled(batch: PoseBatch, index: int, skeleton: Skeleton) -> Image:
     canvas = PoseAnnotator(skeleton, kpt_thresh=0.5, boxes=False).draw(canvas, people)
     for x, y in people.keypoints[visibilities == 1]:
         cv2.circle(canvas, (round(float(x - 0.5)), round(float(y - 0.5))), 1, (0, 0, 0), -1, cv2.LINE_AA)
-    return canvas
+    return _captioned(canvas, f"{Path(batch.files[index]).name}: {len(boxes)} labelled")
 
 
 def _corners(box: Floats) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -272,21 +248,11 @@ def _hatched(canvas: Image, regions: Floats) -> Image:
     return canvas
 
 
-def _to_input(people: People, letterbox: Sequence[float]) -> People:
-    """Original pixels -> input pixels."""
-    scale, pad = letterbox[0], np.array(letterbox[1:], np.float32)
-    boxes = people.boxes * np.float32(scale) + np.tile(pad, 2)
-    return People(boxes, people.scores, people.keypoints * np.float32(scale) + pad, people.confidences)
-
-
-def _scaled(people: People, scale: float) -> People:
-    factor = np.float32(scale)
-    return People(people.boxes * factor, people.scores, people.keypoints * factor, people.confidences)
-
-
-def _caption(batch: PoseBatch, index: int) -> str:
-    people = int(batch.people[index].sum())
-    return f"{Path(batch.files[index]).name}: {people} labelled"
+def _to_tile(people: People, letterbox: Sequence[float], enlarged: float) -> People:
+    """Original pixels -> input pixels -> pixels of an enlarged image."""
+    scale, pad, factor = np.float32(letterbox[0]), np.array(letterbox[1:], np.float32), np.float32(enlarged)
+    boxes, keypoints = people.boxes * scale + np.tile(pad, 2), people.keypoints * scale + pad
+    return People(boxes * factor, people.scores, keypoints * factor, people.confidences)
 
 
 def _captioned(tile: Image, text: str) -> Image:
@@ -296,7 +262,7 @@ def _captioned(tile: Image, text: str) -> Image:
     return np.concatenate([strip, tile])
 
 
-def _mosaic(tiles: Sequence[Image], columns: int) -> Image:
+def grid(tiles: Sequence[Image], columns: int) -> Image:
     """Tiles of one size, row by row, on white."""
     height, width = tiles[0].shape[:2]
     rows = math.ceil(len(tiles) / columns)

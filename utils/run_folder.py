@@ -7,15 +7,16 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import torch
 
+from sia.errors import ConfigError
 from sia.io.output_file import first_free_folder, output_error, write_json
 from sia.io.secrets import mask
 from utils.distributed.launch import Launch
@@ -23,32 +24,23 @@ from utils.distributed.launch import Launch
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python", "opencv-python-headless",
              "faster-coco-eval", "pycocotools", "transformers")  # fmt: skip
 
+LOCK = ".lock"
+"""The name of the file that is locked."""
+
 
 class RunFolder:
-    """Paths in the folder of a run."""
+    """Paths in the folder of a run.
+
+    Attributes:
+        last: the training checkpoint.
+        best: the weights of the epoch with the highest AP.
+        results: one row an epoch.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def weights(self) -> Path:
-        """Where checkpoints lie."""
-        return self.path / "weights"
-
-    @property
-    def last(self) -> Path:
-        """The training checkpoint."""
-        return self.weights / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        """The weights of the epoch with the highest AP."""
-        return self.weights / "best.pt"
-
-    @property
-    def results(self) -> Path:
-        """One row an epoch."""
-        return self.path / "results.csv"
+        self.path, self.weights = path, path / "weights"
+        self.last, self.best = self.weights / "last.pt", self.weights / "best.pt"
+        self.results = path / "results.csv"
 
     def epoch_weights(self, epoch: int) -> Path:
         """Where --SAVE keeps the weights of an epoch, counted from 1."""
@@ -74,16 +66,11 @@ def create_run_folder(output: Path, name: str, launch: Launch | None = None) -> 
     made = first_free_folder(output / f".{name}.{number}" for number in count(1))
     first_free_folder([made / "weights"])
     launch.sign(made)
-    return RunFolder(_renamed(made, wanted))
-
-
-def _renamed(folder: Path, wanted: Iterable[Path]) -> Path:
-    """Gives a folder with content the first name that is free."""
     for path in wanted:
         if path.exists():
             continue
         try:
-            return folder.rename(path)
+            return RunFolder(made.rename(path))
         except OSError as error:
             if not path.exists():  # else somebody else has just taken the name
                 raise output_error(error, path) from error
@@ -97,9 +84,25 @@ def run_folder_of(checkpoint: Path) -> RunFolder | None:
     return RunFolder(folder) if inside and os.access(folder, os.W_OK) else None
 
 
-def default_name(model: str, size: str) -> str:
-    """Model, size and the time of the start."""
-    return f"{model}-{size}-{datetime.now():%Y%m%d-%H%M%S}"
+def lock_folder(folder: Path) -> IO[bytes]:
+    """Holds the folder until the returned file is closed or the process ends, however that ends.
+
+    Raises:
+        ConfigError: another process holds it.
+        OutputError: nothing can be written there.
+    """
+    import fcntl  # not on Windows, which can't train on several processes either
+
+    try:
+        stream = (folder / LOCK).open("wb")
+    except OSError as error:
+        raise output_error(error, folder) from error
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        raise ConfigError(f"Another process works in {folder}. Wait for it, or choose another folder.") from None
+    return stream
 
 
 def write_description(
@@ -108,12 +111,10 @@ def write_description(
     """config.json, and environment.json, which gains an entry each time the run is started or resumed."""
     write_json(folder.path / "config.json", config, indent=2)
     path = folder.path / "environment.json"
-    starts = []
-    if path.is_file():
-        try:
-            starts = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
-        except (OSError, ValueError, RecursionError):  # broken by hand; the present start is still worth a record
-            starts = []
+    try:
+        starts = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
+    except (OSError, ValueError, RecursionError):  # the first start, or broken by hand
+        starts = []
     write_json(path, [*starts, {**environment(argv), **extra}], indent=2)
 
 
@@ -142,12 +143,9 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """The git commit of the code, marked where files differ from it; None outside a repository."""
-    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()

@@ -28,7 +28,7 @@ from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.training import train as baseline
-from stages.training.pretrained import load_pretrained
+from stages.training.initialization import load_pretrained
 from stages.training.trainer import Trainer
 from utils.packing import mean_of, pack
 

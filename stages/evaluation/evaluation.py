@@ -8,13 +8,15 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from datasets.coco.coco_pose import CocoPose
 from datasets.loader import ValidationLoader, validation_loader
 from sia.coco.coco_files import Row, load_skeleton, read_json
+from sia.commands.export_job import spread
 from sia.errors import SiaError, complain
 from sia.io.output_file import named_folder, numbered_folder, write_json, write_text
 from sia.runtimes.predictor import RUNTIMES, Predictor
@@ -49,28 +51,19 @@ def run(args: argparse.Namespace) -> int:
             evaluate_weights(args, ranks)
     except SiaError as error:
         if is_main:
-            complain(own_flags(str(error)))
+            text = str(error)  # what the training says about its flags, in the names that they have here
+            for flag, own in (("-DEVICE", "--device"), ("-WORKERS", "--workers"), ("-BS", "--batch_size")):
+                text = text.replace(flag, own)
+            complain(text)
         return 1
     return 0
 
 
-def own_flags(text: str) -> str:
-    """What the training says about its flags, in the names that they have here."""
-    for flag, own in (("-DEVICE", "--device"), ("-WORKERS", "--workers"), ("-BS", "--batch_size")):
-        text = text.replace(flag, own)
-    return text
-
-
 def evaluate_results(args: argparse.Namespace) -> None:
     """Scores a results file."""
-    results = read_json(args.results, "results file")
-    skeleton = load_skeleton(args.ann_file)
-    metrics = evaluate(args.ann_file, results, skeleton)
-    print(metrics.table(), flush=True)  # before the files, which may meet a full disk
-    with output_folder(args.output_dir) as folder:
-        if args.compare is not None:
-            compare(args, results, read_json(args.compare, "results file"), skeleton, folder)
-        report(metrics, folder, {"results": str(args.results), "annotations": str(args.ann_file)})
+    results, skeleton = read_json(args.results, "results file"), load_skeleton(args.ann_file)
+    source = {"results": str(args.results), "annotations": str(args.ann_file)}
+    finish(args, results, lambda: read_json(args.compare, "results file"), skeleton, source)
 
 
 def compare(args: argparse.Namespace, first: list[Row], second: list[Row], skeleton: Skeleton, folder: Path) -> None:
@@ -86,7 +79,7 @@ def compare(args: argparse.Namespace, first: list[Row], second: list[Row], skele
 
 def evaluate_weights(args: argparse.Namespace, ranks: DistributedContext) -> None:
     """Runs the model on all ranks; the first one scores and writes."""
-    predictor, dataset, loader = prepare_together(args, ranks)
+    predictor, dataset, loader = prepare(args, ranks)
     if ranks.is_main:
         print(predictor.describe(), *filter(None, [predictor.device.warning]), dataset.describe(), sep="\n", flush=True)
     other = prepare_other(args, ranks)
@@ -94,10 +87,16 @@ def evaluate_weights(args: argparse.Namespace, ranks: DistributedContext) -> Non
     with bar:
         results = predict_results(
             predictor.runtime.find, loader, args.ann_file, predictor.skeleton,
-            progress=lambda images: _advance(bar, images * ranks.world_size),
+            progress=lambda images: bar.update(min(images * ranks.world_size, bar.total - bar.n)),
         )  # fmt: skip
     compared = other()
-    on_first_rank(lambda: finish(args, predictor, results, compared))
+    source = {
+        "weights": str(args.weight_path),
+        "annotations": str(args.ann_file),
+        "image_size": list(predictor.image_size),
+        "look_thresh": predictor.runtime.description.roi_score_thresh,
+    }
+    on_first_rank(lambda: finish(args, results, lambda: compared, predictor.skeleton, source))
 
 
 def prepare_other(args: argparse.Namespace, ranks: DistributedContext) -> Callable[[], list[Row]]:
@@ -111,64 +110,37 @@ def prepare_other(args: argparse.Namespace, ranks: DistributedContext) -> Callab
         rows = on_first_rank(lambda: list(read_json(args.compare, "results file")))
         return lambda: rows
     second = argparse.Namespace(**{**vars(args), "weight_path": args.compare})
-    predictor, _, loader = prepare_together(second, ranks)
+    predictor, _, loader = prepare(second, ranks)
     if ranks.is_main:
         print(f"compared with {predictor.describe()}", flush=True)
     return lambda: predict_results(predictor.runtime.find, loader, args.ann_file, predictor.skeleton)
 
 
-def _advance(bar: Any, images: int) -> None:
-    bar.update(min(images, bar.total - bar.n))
-
-
-def finish(args: argparse.Namespace, predictor: Predictor, results: list[Row], other: list[Row]) -> None:
+def finish(
+    args: argparse.Namespace, results: list[Row], other: Callable[[], list[Row]], skeleton: Skeleton, source: Row
+) -> None:
     """Scores and writes, on the first rank."""
-    metrics = evaluate(args.ann_file, results, predictor.skeleton)
-    print(metrics.table(), flush=True)
-    source = {
-        "weights": str(args.weight_path),
-        "annotations": str(args.ann_file),
-        "image_size": list(predictor.image_size),
-        "look_thresh": predictor.runtime.description.roi_score_thresh,
-    }
+    metrics = evaluate(args.ann_file, results, skeleton)
+    print(metrics.table(), flush=True)  # before the files, which may meet a full disk
     with output_folder(args.output_dir) as folder:
-        write_json(folder / "results.json", results)
+        if args.results is None:
+            write_json(folder / "results.json", results)
         if args.compare is not None:
-            compare(args, results, other, predictor.skeleton, folder)
+            compare(args, results, other(), skeleton, folder)
         report(metrics, folder, source)
 
 
-def prepare_together(
-    args: argparse.Namespace, ranks: DistributedContext
-) -> tuple[Predictor, CocoPose, ValidationLoader]:
-    """The model and this rank's images; an error of one rank is raised on all, so that none waits in vain."""
-    prepared, error = None, None
-    try:
-        prepared = prepare(args, ranks)
-    except SiaError as problem:
-        error = problem
-    for other in ranks.gather(error):
-        if other is not None:
-            raise other
-    assert prepared is not None
-    return prepared
-
-
 def prepare(args: argparse.Namespace, ranks: DistributedContext) -> tuple[Predictor, CocoPose, ValidationLoader]:
-    """Reads weights and annotations."""
+    """The model and this rank's images; an error of one rank is raised on all, so that none waits in vain."""
     exported = args.weight_path.suffix.lower() in RUNTIMES  # these choose for themselves
     device = args.device if ranks.world_size == 1 or exported else ranks.device.name
-    predictor = Predictor.load(args.weight_path, device, args.imgsz, args.roi_score_thresh)
-    dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
-    loader = validation_loader(
-        dataset,
-        image_size=predictor.image_size,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        pin_memory=predictor.device.type == "cuda",
-    )
+    with ranks.shared_errors():
+        predictor = Predictor.load(args.weight_path, device, args.imgsz, args.roi_score_thresh)
+        dataset = CocoPose(args.coco_root, args.ann_file, skeleton=predictor.skeleton)
+        loader = validation_loader(
+            dataset, image_size=predictor.image_size, batch_size=args.batch_size, workers=args.workers, rank=ranks.rank,
+            world_size=ranks.world_size, pin_memory=predictor.device.type == "cuda",
+        )  # fmt: skip
     return predictor, dataset, loader
 
 
@@ -190,3 +162,29 @@ def report(metrics: Metrics, folder: Path, source: Row) -> None:
     write_text(folder / "keypoints.csv", text.getvalue())
     write_json(folder / "metrics.json", {**source, **metrics.to_dict()}, indent=2)
     print("\nWritten:", *sorted(str(path.resolve()) for path in folder.iterdir()), sep="\n  ")
+
+
+class Annotated:
+    """The images of a COCO annotation file, for the check of an export.
+
+    Args:
+        coco_root: folder of the images.
+        ann_file: their annotations.
+    """
+
+    def __init__(self, coco_root: Path, ann_file: Path) -> None:
+        self.coco_root, self.ann_file = coco_root, ann_file
+
+    def images(self) -> list[NDArray[np.uint8]]:
+        """Some of them, spread evenly, (H, W, 3) uint8 RGB each."""
+        dataset = CocoPose(self.coco_root, self.ann_file)
+        indices = spread(range(len(dataset)))
+        print(f"Images: {len(indices)} of the {len(dataset)} of {self.ann_file}", flush=True)
+        return [dataset.read_image(index) for index in indices]
+
+    def score(self, predictor: Predictor) -> Metrics:
+        """COCO's figures on the annotations."""
+        dataset = CocoPose(self.coco_root, self.ann_file, skeleton=predictor.skeleton)
+        loader = validation_loader(dataset, image_size=predictor.image_size, batch_size=8, workers=0)
+        rows = predict_results(predictor.runtime.find, loader, self.ann_file, predictor.skeleton)
+        return evaluate(self.ann_file, rows, predictor.skeleton)

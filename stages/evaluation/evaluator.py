@@ -34,8 +34,6 @@ def evaluate_model(
     ground_truth: Path,
     skeleton: Skeleton,
     device: torch.device,
-    *,
-    progress: Progress | None = None,
     interruption: SignalHandler | None = None,
 ) -> Metrics:
     """AP, AR and the table per keypoint, on every rank.
@@ -48,7 +46,6 @@ def evaluate_model(
         ground_truth: the annotation file of the images.
         skeleton: names and sigmas.
         device: where the model is.
-        progress: see `Progress`.
         interruption: what a signal interrupts: it doesn't wait for the rest of the images.
 
     Raises:
@@ -60,7 +57,7 @@ def evaluate_model(
     model.eval()
     try:
         find = torch_finder(model, device)
-        results = predict_results(find, loader, ground_truth, skeleton, progress=progress, interruption=interruption)
+        results = predict_results(find, loader, ground_truth, skeleton, interruption=interruption)
     finally:
         model.train(training)
     return on_first_rank(lambda: evaluate(ground_truth, results, skeleton))
@@ -77,17 +74,27 @@ def predict_results(
 ) -> list[Row]:
     """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
 
-    `find` is what runs the model; the other arguments and the errors are those of `evaluate_model`.
+    `find` is what runs the model, `progress` is told of each batch; the other arguments and the errors are those of
+    `evaluate_model`.
     """
     share = _Share()
     try:
         truth = load_ground_truth(ground_truth, skeleton, labelled=False)
         share.expected = truth.images
         with interruption.at_once() if interruption is not None else contextlib.nullcontext():
-            _predict_share(find, loader, truth.category, share, progress)
+            for batch in loader:
+                people, image_ids = predict_batch(find, batch), batch.image_ids.tolist()
+                for image_id, found in zip(image_ids, people, strict=True):
+                    share.results += coco_rows(found, image_id, truth.category)
+                share.image_ids += image_ids
+                if progress is not None:
+                    progress(len(image_ids))
     except (SiaError, Interrupted) as error:
         share.error = error
-    shares, results = _gather(share), list[Row]()
+    shares, results = [share], list[Row]()
+    if _ranks() > 1:
+        shares = [_Share() for _ in range(_ranks())]
+        dist.gather_object(share, shares if dist.get_rank() == 0 else None)
     on_first_rank(lambda: results.extend(_merge(shares)))
     return results
 
@@ -100,23 +107,6 @@ class _Share:
     image_ids: list[int] = field(default_factory=list)
     results: list[Row] = field(default_factory=list)
     error: SiaError | Interrupted | None = None
-
-
-def _predict_share(
-    find: Find,
-    loader: Iterable[PoseBatch],
-    category: int,
-    share: _Share,
-    progress: Progress | None,
-) -> None:
-    for batch in loader:
-        people = predict_batch(find, batch)
-        image_ids = batch.image_ids.tolist()
-        for image_id, found in zip(image_ids, people, strict=True):
-            share.results += coco_rows(found, image_id, category)
-        share.image_ids += image_ids
-        if progress is not None:
-            progress(len(image_ids))
 
 
 def predict_batch(find: Find, batch: PoseBatch) -> list[People]:
@@ -154,27 +144,16 @@ def _ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def _gather(share: _Share) -> list[_Share]:
-    """Every rank's share on the first rank, only the own one elsewhere."""
-    shares: list[_Share] = [share]
-    if _ranks() > 1:
-        first = dist.get_rank() == 0
-        shares = [_Share() for _ in range(_ranks())] if first else [share]
-        dist.gather_object(share, shares if first else None)
-    return shares
-
-
 def on_first_rank(compute: Callable[[], T]) -> T:
     """What the first rank computes, or the `SiaError` or `Interrupted` that it raises, on every rank."""
-    value: Any = None
-    error: Any = None
+    value, error = None, None
     if _ranks() == 1 or dist.get_rank() == 0:
         try:
             value = compute()
         except (SiaError, Interrupted) as problem:
             error = problem
     if _ranks() > 1:
-        outcome = [value, error]
+        outcome: list[Any] = [value, error]
         dist.broadcast_object_list(outcome)
         value, error = outcome
     if error is not None:

@@ -36,12 +36,11 @@ from utils.config.builder import pipeline_config
 from utils.config.train_config import STAGES, TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed
 from utils.distributed.launch import Launch
-from utils.folder_lock import LOCK, lock_folder
 from utils.logger import clock
 from utils.metrics.matches import Matches, find_matches
 from utils.metrics.predictions import Predictions, read_predictions
 from utils.metrics.significance import measure, prove
-from utils.run_folder import environment
+from utils.run_folder import LOCK, environment, lock_folder
 
 TIMEOUT = timedelta(days=2)
 """How long one process waits for what the first one does alone."""

@@ -10,13 +10,29 @@ import torch
 from sia.errors import ConfigError
 from sia.runtimes.device import fastest_dtype, usable_cores
 from sia.sia_vision import TrainableParts
-from stages.training.phases import Phase, freeze_epochs_of, warmup_of
-from stages.training.pretrained import Pretrained
+from stages.training.initialization import Pretrained
+from stages.training.phases import Phase, freeze_epochs_of
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext
 from utils.ema import decay_for
 
-_SMALL = ("test", "p32", "n16", "n32", "ti16")
+SMALL = ("test", "p32", "n16", "n32", "ti16")
+ENOUGH_STEPS = 3000
+"""Fewer are said to be few, however many the images: on 3,000 synthetic close-ups AP was 3.7 after as many."""
+RATES: dict[str, tuple[float, float, str]] = {
+    "random": (2e-3, 5e-4, "random start, {}"),
+    "pretrained": (1.5e-4, 1.5e-4, "pretrained start"),
+    "ours": (1.4e-3, 1.4e-3, "a model of ours, {}"),
+    "adapters": (5e-4, 5e-4, "adapters"),
+    "nothing": (1e-3, 5e-4, "heads alone, {}"),
+}
+"""Peak learning rate for a batch of 16 of the small sizes and of the others, by what starts or is trained."""
+SPANS: dict[TrainableParts, str] = {
+    "nothing": "epochs {} to {}, backbone frozen: ",
+    "adapters": "epochs {} to {}, adapters: ",
+    "all": "epochs {} to {}: ",
+}
+Lines = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,7 @@ class Plan:
     plain_epochs: int
     workers: int
     dtype: torch.dtype
-    lines: tuple[tuple[str, str], ...]
+    lines: Lines
 
 
 def make_plan(
@@ -68,31 +84,21 @@ def make_plan(
     total = min(steps * config.epoch, most) if most else steps * config.epoch
     batch = config.bs * config.accum * ranks.world_size
     phases, phase_lines = plan_phases(config, steps, batch, pretrained, total)
+    few = ""
+    if total < ENOUGH_STEPS and not pretrained.is_whole:
+        few = f"; few: heads from nothing want {ENOUGH_STEPS} (-EPOCH {math.ceil(ENOUGH_STEPS / steps)})"
     ema = config.ema if config.ema is not None else decay_for(total)
     plain = config.plain_epochs if config.plain_epochs is not None else config.epoch // 10
     lines = (
         ("precision", precision),
         ("batch", f"{batch} = {config.bs} (-BS) x {config.accum} (-ACCUM) x {ranks.world_size} (processes)"),
-        ("steps", f"{total} = {config.epoch} epochs x {steps}{_too_few(total, steps, pretrained)}"),
+        ("steps", f"{total} = {config.epoch} epochs x {steps}{few}"),
         *phase_lines,
-        ("averaging", f"{ema:.6g} a step ({_asked('-EMA') if config.ema is not None else '1 - 10 / steps'})"),
+        ("averaging", f"{ema:.6g} a step ({'1 - 10 / steps' if config.ema is None else 'as asked by -EMA'})"),
         ("augmentation", f"mosaic {config.mosaic:g}; the last {plain} epochs without it"),
         ("loading", f"{workers} worker{'s' if workers != 1 else ''} a process"),
     )
     return Plan(phases, total, ema, plain, workers, dtype, lines)
-
-
-ENOUGH_STEPS = 3000
-"""Fewer are said to be few, however many the images: on 3,000 synthetic close-ups AP was 3.7 after as many."""
-
-
-def _too_few(total: int, steps: int, pretrained: Pretrained) -> str:
-    if total >= ENOUGH_STEPS or pretrained.is_whole:
-        return ""
-    return f"; few: heads from nothing want {ENOUGH_STEPS} (-EPOCH {math.ceil(ENOUGH_STEPS / steps)})"
-
-
-Lines = tuple[tuple[str, str], ...]
 
 
 def plan_phases(
@@ -110,8 +116,16 @@ def plan_phases(
     Raises:
         ConfigError: -LORA or -FREEZE_EPOCHS with a random start.
     """
-    frozen = _frozen_epochs(config, steps, pretrained)
-    free = not pretrained.is_trained or _goes_on(config, pretrained)
+    if not pretrained.is_trained and (config.lora or config.freeze_epochs):
+        flag = f"-LORA {config.lora}" if config.lora else f"-FREEZE_EPOCHS {config.freeze_epochs}"
+        raise ConfigError(
+            f"{flag} would keep random weights as they are. Give trained ones with -BACKBONE or --RESUME."
+        )
+    start, reason = _kind_of_start(config, pretrained)
+    frozen = config.freeze_epochs
+    if frozen is None:
+        frozen = freeze_epochs_of(config.epoch, steps) if pretrained.is_trained and not pretrained.is_whole else 0
+    free = start != "pretrained"
     muon = free if config.optimizer == "auto" else config.optimizer == "muon"
     trainable: TrainableParts = "adapters" if config.lora else "all"
     llrd = config.llrd if config.llrd is not None else (1.0 if free or config.lora else 0.8)
@@ -120,74 +134,41 @@ def plan_phases(
     for what, first, end in spans:
         if first == end:
             continue
-        lr, why = _learning_rate(config, batch, pretrained, what)
+        lr, why = _learning_rate(config, batch, start if what == "all" else what)
         count = (total if total and end == config.epoch else end * steps) - first * steps
-        warmup = config.warmup if config.warmup is not None else warmup_of(count)
+        warmup = config.warmup if config.warmup is not None else min(1000, max(1, count // 20))
         phases.append(Phase(what, end, count, warmup, lr, llrd, muon))
-        text = f"{_SPANS[what].format(first + 1, end)}{lr:.3g} ({why}); warm-up {warmup} steps, then cosine to 1 %"
+        text = f"{SPANS[what].format(first + 1, end)}{lr:.3g} ({why}); warm-up {warmup} steps, then cosine to 1 %"
         lines.append(("learning rate", text))
-    return tuple(phases), (*lines, *_optimiser_lines(config, muon, llrd, pretrained))
+    kind = "Muon for hidden matrices, AdamW for the rest" if muon else "AdamW"
+    decay = "adapters leave weights alone" if config.lora else reason
+    return tuple(phases), (
+        *lines,
+        ("optimiser", f"{kind} ({reason if config.optimizer == 'auto' else 'as asked by -OPTIMIZER'})"),
+        ("layer decay", f"{llrd:g} ({decay if config.llrd is None else 'as asked by -LLRD'})"),
+    )
 
 
-def _goes_on(config: TrainConfig, pretrained: Pretrained) -> bool:
-    """Whether the start is a small model of ours, which goes on as from scratch, at 0.7 of the rate.
+def _kind_of_start(config: TrainConfig, pretrained: Pretrained) -> tuple[str, str]:
+    """Of `RATES`, and as words. A small model of ours goes on as from scratch, at 0.7 of the rate.
 
     After two passes of 3,000 drawn close-ups from weights for photographs, AP was 12.5 so; 10.0 with Muon at 0.4 of
     this rate, 8.4 with AdamW and layer decay as from a pretrained backbone (one seed each).
     """
-    return pretrained.is_whole and config.size in _SMALL and not config.lora and not config.freeze_epochs
+    if not pretrained.is_trained:
+        return "random", "the start is random"
+    if pretrained.is_whole and config.size in SMALL and not config.lora and not config.freeze_epochs:
+        return "ours", "the start is a model of ours"
+    return "pretrained", "the start is pretrained"
 
 
-def _frozen_epochs(config: TrainConfig, steps: int, pretrained: Pretrained) -> int:
-    """How long the backbone is frozen; refuses to leave random weights as they are."""
-    if not pretrained.is_trained and (config.lora or config.freeze_epochs):
-        flag = f"-LORA {config.lora}" if config.lora else f"-FREEZE_EPOCHS {config.freeze_epochs}"
-        raise ConfigError(
-            f"{flag} would keep random weights as they are. Give trained ones with -BACKBONE or --RESUME."
-        )
-    if config.freeze_epochs is not None:
-        return config.freeze_epochs
-    return freeze_epochs_of(config.epoch, steps) if pretrained.is_trained and not pretrained.is_whole else 0
-
-
-_SPANS: dict[str, str] = {
-    "nothing": "epochs {} to {}, backbone frozen: ",
-    "adapters": "epochs {} to {}, adapters: ",
-    "all": "epochs {} to {}: ",
-}
-
-
-def _optimiser_lines(config: TrainConfig, muon: bool, llrd: float, pretrained: Pretrained) -> Lines:
-    start = "the start is random"
-    if pretrained.is_trained:
-        start = "the start is a model of ours" if _goes_on(config, pretrained) else "the start is pretrained"
-    kind = "Muon for hidden matrices, AdamW for the rest" if muon else "AdamW"
-    why = start if config.optimizer == "auto" else _asked("-OPTIMIZER")
-    decay = _asked("-LLRD") if config.llrd is not None else ("adapters leave weights alone" if config.lora else start)
-    return ("optimiser", f"{kind} ({why})"), ("layer decay", f"{llrd:g} ({decay})")
-
-
-def _asked(flag: str) -> str:
-    return f"as asked by {flag}"
-
-
-def _learning_rate(
-    config: TrainConfig, batch: int, pretrained: Pretrained, trainable: TrainableParts
-) -> tuple[float, str]:
+def _learning_rate(config: TrainConfig, batch: int, kind: str) -> tuple[float, str]:
     if config.lr is not None:
-        return config.lr, _asked("-LR")
-    small = config.size in _SMALL
-    base, why = (2e-3 if small else 5e-4), f"random start, {config.size}"
-    if pretrained.is_trained:
-        base, why = 1.5e-4, "pretrained start"
-    if _goes_on(config, pretrained):
-        base, why = 1.4e-3, f"a model of ours, {config.size}"
-    if trainable == "adapters":
-        base, why = 5e-4, "adapters"
-    if trainable == "nothing":
-        base, why = (1e-3 if small else 5e-4), f"heads alone, {config.size}"
+        return config.lr, "as asked by -LR"
+    small, other, why = RATES[kind]
+    base = small if config.size in SMALL else other
     scale = min(math.sqrt(batch / 16), 2.0)
-    return base * scale, f"{base:g} for {why}, times {scale:.2f} for the batch of {batch}"
+    return base * scale, f"{base:g} for {why.format(config.size)}, times {scale:.2f} for the batch of {batch}"
 
 
 def choose_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
@@ -203,7 +184,7 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, st
         raise ConfigError("-PRECISION bf16: this GPU has none. Use -PRECISION fp16 or fp32.")
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if wanted != "auto":
-        return kinds[wanted], f"{wanted} ({_asked('-PRECISION')})"
+        return kinds[wanted], f"{wanted} (as asked by -PRECISION)"
     if fast:
         return torch.bfloat16, f"bf16 (this {device.type} multiplies it faster than fp32; it needs no loss scaling)"
     reason = "the safest on mps" if device.type == "mps" else f"this {device.type} has no instructions for bf16"

@@ -6,14 +6,14 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from stages.training.context import TrainerContext
 from stages.training.data import Data
-from stages.training.initialization import Start
-from stages.training.phases import adapter_lines
-from stages.training.pretrained import Pretrained
+from stages.training.initialization import Pretrained, Start
 from stages.training.trainer import Trainer
 from utils.distributed.context import DistributedContext
 from utils.metrics.coco_eval import Metrics
@@ -32,7 +32,7 @@ def announce(parts: TrainerContext, data: Data, pretrained: Pretrained, start: S
         ("model", f"{config.model} {config.size}, {millions:.2f} M parameters, {size} pixels, "
                   f"{parts.skeleton.num_keypoints} keypoints"),
         ("weights", "; ".join(filter(None, [pretrained.source, loaded]))),
-        *adapter_lines(parts.state.model),
+        *_adapters(parts.state.model.backbone),
         *parts.plan.lines,
         ("training", data.train.describe()),
         ("validation", data.val.describe()),
@@ -49,34 +49,52 @@ def announce(parts: TrainerContext, data: Data, pretrained: Pretrained, start: S
         rows.append(("resumed", "no: these are weights only, so a new run starts from them"))
     rows += [("changed flag", line) for line in start.changes]
     parts.progress.say("\n".join(f"{label:<14}{text}" for label, text in rows))
-    dashboards = parts.dashboards
-    warnings = [ranks.device.warning, *(dashboards.warnings if dashboards else [])]
-    for text in filter(None, warnings):
+    warnings, lines = ([], []) if parts.dashboards is None else (parts.dashboards.warnings, parts.dashboards.lines)
+    for text in filter(None, [ranks.device.warning, *warnings]):
         print(f"warning: {text}", file=sys.stderr)
-    for text in dashboards.lines if dashboards else []:
+    for text in lines:
         parts.progress.say(text)
 
 
 def conclude(parts: TrainerContext, trainer: Trainer, data: Data, number: int) -> None:
     """What was reached, what was written, and the command to run next."""
-    say, folder = parts.progress.say, parts.folder
+    say, folder, cursor = parts.progress.say, parts.folder, trainer.cursor
     if number:
         name = signal.Signals(number).name
-        say(f"Stopped by {name} after step {trainer.cursor.step}; everything is saved. Continue with:")
-        say(f"  {_launcher(parts.ranks)} {_script('train_pose.py')} --RESUME {_quoted(folder.last)}")
+        say(f"Stopped by {name} after step {cursor.step}; everything is saved. Continue with:")
+        say(f"  {_command(parts.ranks, 'train_pose.py')} --RESUME {_quoted(folder.last)}")
         return
-    if trainer.metrics is None:  # not even a last evaluation was left to do
-        say(finished(parts, trainer))
+    if trainer.metrics is None:  # the run is resumed, and not even a last evaluation was left to do
+        config, best = parts.config, folder.best.absolute()
+        length = f"-EPOCH {config.epoch}" if config.time is None else f"-TIME {config.time:g}"
+        say(
+            f"This run is finished: its {cursor.epoch} epochs are done, so nothing was trained now.\n"
+            f"Best AP {100 * cursor.best:.1f}: {best}\n"
+            "Its learning rate has come down to its end. To train longer, start a new run from these weights:\n"
+            f"  {_command(parts.ranks, 'train_pose.py')} --RESUME {_quoted(best)} -COCO_ROOT "
+            f"{_quoted(config.coco_root)} -TRAIN_ANN {_quoted(config.train_ann)} -VAL_ANN {_quoted(config.val_ann)} "
+            f"{length}"
+        )
     else:
-        say(f"\nValidation of the averaged weights after epoch {trainer.cursor.epoch}:\n{trainer.metrics.table()}")
+        say(f"\nValidation of the averaged weights after epoch {cursor.epoch}:\n{trainer.metrics.table()}")
         if trainer.before is not None:
             say(comparison(trainer.before, trainer.metrics))
-        say(f"Best AP of the run: {100 * trainer.cursor.best:.1f} (weights/best.pt)")
+        say(f"Best AP of the run: {100 * cursor.best:.1f} (weights/best.pt)")
     say("\nWritten:")
-    say("\n".join(f"  {path}" for path in _without_dashboards(folder.written())))
-    command = f"{_python()} {_script('inference_image_pose.py')}"
+    say("\n".join(f"  {path}" for path in folder.written() if not {"wandb", "tensorboard"} & set(path.parts)))
     say("\nRun it on an image:")
+    command = f"{_python()} {_script('inference_image_pose.py')}"
     say(f"  {command} --image_path {_quoted(data.val.files[0])} --weight_path {_quoted(folder.best)}")
+
+
+def _adapters(backbone: nn.Module) -> list[tuple[str, str]]:
+    """Label and text for the start block; none without adapters."""
+    adapters = [p for name, p in backbone.named_parameters() if ".lora_A." in name or ".lora_B." in name]
+    if not adapters:
+        return []
+    kept = "bf16" if any(p.dtype == torch.bfloat16 for p in backbone.parameters()) else "fp32"
+    count = sum(p.numel() for p in adapters) / 1e6
+    return [("adapters", f"{len(adapters) // 2}, {count:.2f} M parameters; the matrices under them are kept in {kept}")]
 
 
 def comparison(before: Metrics, after: Metrics) -> str:
@@ -87,27 +105,14 @@ def comparison(before: Metrics, after: Metrics) -> str:
     return "\n" + "\n".join(rows)
 
 
-def finished(parts: TrainerContext, trainer: Trainer) -> str:
-    """What to say where a run is resumed that has nothing left to do."""
-    config = parts.config
-    flags = ("--RESUME", parts.folder.best, "-COCO_ROOT", config.coco_root, "-TRAIN_ANN", config.train_ann,
-             "-VAL_ANN", config.val_ann)  # fmt: skip
-    words = [word if isinstance(word, str) else _quoted(word) for word in flags]
-    length = f"-EPOCH {config.epoch}" if config.time is None else f"-TIME {config.time:g}"
-    return (
-        f"This run is finished: its {trainer.cursor.epoch} epochs are done, so nothing was trained now.\n"
-        f"Best AP {100 * trainer.cursor.best:.1f}: {parts.folder.best.absolute()}\n"
-        "Its learning rate has come down to its end. To train longer, start a new run from these weights:\n"
-        f"  {_launcher(parts.ranks)} {_script('train_pose.py')} {' '.join(words)} {length}"
-    )
-
-
-def _launcher(ranks: DistributedContext) -> str:
+def _command(ranks: DistributedContext, script: str) -> str:
+    """How a script is started on as many processes."""
     if ranks.world_size == 1:
-        return _python()
+        return f"{_python()} {_script(script)}"
     nodes = ranks.world_size // ranks.local_world_size
     more = f" --nnodes={nodes} ..." if nodes > 1 else ""
-    return f"{_python()} -m torch.distributed.run --nproc_per_node={ranks.local_world_size}{more}"
+    launcher = f"-m torch.distributed.run --nproc_per_node={ranks.local_world_size}{more}"
+    return f"{_python()} {launcher} {_script(script)}"
 
 
 def _python() -> str:
@@ -123,7 +128,3 @@ def _script(name: str) -> str:
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path.absolute()))
-
-
-def _without_dashboards(paths: Sequence[Path]) -> list[Path]:
-    return [path for path in paths if not {"wandb", "tensorboard"} & set(path.parts)]

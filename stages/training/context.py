@@ -1,4 +1,4 @@
-"""What a trainer works with: the parts of a run, and what is known of each step."""
+"""What a trainer works with: the parts of a run, and what is known of a step."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from datasets.loader import TrainingLoader, ValidationLoader
 from sia.batch import PoseBatch
-from sia.losses.criterion import PoseCriterion
 from sia.skeletons.skeleton import Skeleton
 from stages.training.auto_config import Plan
-from stages.training.pretrained import Pretrained
+from stages.training.data import Data
+from stages.training.initialization import Pretrained
 from stages.training.state import TrainingState
 from stages.training.time_budget import Deadline
 from stages.training.visualizer import TrainingVisualizer
@@ -22,22 +21,23 @@ from utils.logger import Dashboards, Progress, ResultsFile
 from utils.run_folder import RunFolder
 
 
-class StepSync(NamedTuple):
-    """What all ranks know before a step.
+class StepFacts(NamedTuple):
+    """What a rank knows before a step; added up over all ranks, what they all act upon.
 
     Attributes:
-        people: in all batches of the step on all ranks, divided by the ranks, at least 1.
-        images: in all of them.
-        signal: its number if any rank has got one, else 0.
-        save: whether it is time to.
-        total: steps that the run should have.
+        people, images: in its labelled batches.
+        signal: whether a signal came.
+        error: whether a batch can't be had.
+        save: whether it is time to; the first rank's watch counts.
+        total: steps that the run should have; 0 on all ranks but the first.
     """
 
     people: float
-    images: int
-    signal: int
-    save: bool
-    total: int
+    images: float
+    signal: float
+    error: float
+    save: float
+    total: float
 
 
 class WeightedBatch(NamedTuple):
@@ -78,9 +78,8 @@ class TrainerContext:
         network: the model as it is called: wrapped in DistributedDataParallel where there are several processes.
         state: the model itself and all else that a checkpoint holds.
         description: the part of every checkpoint that says what it is: model_config and skeleton.
-        identity: facts of the data that a resumed run must share.
         pretrained: what the run started from, which decides automatic choices.
-        results, dashboards, images: on the first rank only.
+        results, dashboards, visualizer: on the first rank only.
         unlabelled: what is learned from beside the labelled batches, if anything.
         patience: evaluations without a new best AP that end the run; None for no end before the last epoch.
         deadline: of a run with -TIME.
@@ -89,15 +88,11 @@ class TrainerContext:
     config: TrainConfig
     plan: Plan
     ranks: DistributedContext
+    data: Data
     network: nn.Module
     state: TrainingState
-    criterion: PoseCriterion
-    training: TrainingLoader[PoseBatch]
-    validation: ValidationLoader
-    skeleton: Skeleton
     folder: RunFolder
     description: dict[str, Any]
-    identity: dict[str, Any]
     pretrained: Pretrained
     progress: Progress
     results: ResultsFile | None
@@ -107,10 +102,29 @@ class TrainerContext:
     patience: int | None = None
     deadline: Deadline | None = None
 
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names and sigmas of the keypoints."""
+        return self.data.train.skeleton
+
+    def report(self, row: dict[str, float | int | None], improved: bool) -> None:
+        """Says and notes the figures of an epoch, on the first rank.
+
+        Raises:
+            OutputError: the table can't be written.
+        """
+        line = f"epoch {row['epoch']}/{self.config.epoch}  loss {row['loss']:.3f}"
+        line += "".join(f"  {name} {100 * (row[name] or 0):.1f}" for name in ("AP", "AP50", "AR") if name in row)
+        self.progress.say(line + "  (best so far)" * improved)
+        if self.results is not None:
+            self.results.add(row)
+        if self.dashboards is not None:
+            self.dashboards.log(row, self.state.cursor.step)
+
     def close(self) -> None:
         """Ends the progress bar, the loaders' workers and the dashboards."""
         self.progress.close()
-        self.training.close()
-        self.validation.close()
+        self.data.training.close()
+        self.data.validation.close()
         if self.dashboards is not None:
             self.dashboards.close()

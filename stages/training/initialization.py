@@ -6,19 +6,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import timm
+
 from datasets.coco.coco_pose import CocoPose, mean_pose
-from sia.backbones.pretrained_weights import resize_positions
+from sia.backbones.pretrained_weights import architecture_of, resize_positions
+from sia.errors import WeightsError, first_line
 from sia.io.bundled_weights import bundled_start
-from sia.io.checkpoint import load_checkpoint
+from sia.io.checkpoint import load_checkpoint, read_state_dict
 from sia.io.weights import check_described, load_weights, resize_squares, shared_weights
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, model_class, read_description
-from sia.skeletons.skeleton import Skeleton
-from stages.training.pretrained import Pretrained, load_pretrained
 from stages.training.state import SavedTraining, read_training
 from utils.config.train_config import TrainConfig
+from utils.hub.model_store import check_unchanged
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,51 @@ class Start:
         return read_training(self.checkpoint, self.source or "The checkpoint")
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """The weights that a model starts from.
+
+    Attributes:
+        architecture: the backbone's name for the registry; None for the size's own.
+        weights: a state dict, or None for random weights.
+        source: what it is, for the start block.
+        is_trained: whether a training stands behind the weights.
+        is_whole: whether they are those of a whole model with the same head, not of its backbone alone.
+        is_complete: whether every weight has to fit: that model is of the same variant and the same keypoints.
+    """
+
+    architecture: str | None = None
+    weights: Mapping[str, Any] | None = None
+    source: str = "random"
+    is_trained: bool = False
+    is_whole: bool = False
+    is_complete: bool = True
+
+
+def load_pretrained(backbone: str) -> Pretrained:
+    """What -BACKBONE asks for: a file of weights, or a name of timm.
+
+    Raises:
+        WeightsError: a file that can't be used, or weights that can't be downloaded.
+    """
+    path = Path(backbone)
+    if path.suffix in (".safetensors", ".pt", ".pth", ".bin", ".ckpt") or path.exists():
+        check_unchanged(path)
+        weights = read_state_dict(path)
+        architecture = architecture_of(weights)
+        return Pretrained(architecture, weights, f"backbone from {path} ({architecture})", True)
+    if not timm.is_model(backbone):
+        return Pretrained(backbone)  # the registry answers with close names
+    try:
+        weights = timm.create_model(backbone, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # the download passes through three libraries, each with errors of its own
+        raise WeightsError(
+            f"The weights of -BACKBONE {backbone} can't be had: {first_line(error)}. Check the network and the "
+            "name's tag (timm.list_pretrained()), or give a file of weights."
+        ) from error
+    return Pretrained(backbone, weights, f"backbone {backbone}, pretrained, from timm", True)
+
+
 def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
     """Completes a start: what is not continued, and has no weights of its own, may take those that come along."""
     if start.checkpoint is not None:
@@ -65,28 +113,7 @@ def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
 
 def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[ModelConfig, Pretrained]:
     """What to build and with which weights; a checkpoint brings what its weights expect: mean pose and squares."""
-    model = _own_model(config, train)
-    if start.checkpoint is None:
-        pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
-        return replace(model, backbone=pretrained.architecture), pretrained
-    saved, skeleton = read_description(start.checkpoint, start.source)
-    check_described(saved, start.checkpoint["weights"], start.source)
-    model = replace(model, backbone=saved.backbone)
-    if skeleton.names == train.skeleton.names:
-        model = replace(model, mean_pose=saved.mean_pose)
-    if config.roi_size is None and config.size == saved.size:
-        model = replace(model, roi_size=saved.roi_size)
-    before = start.training.pretrained if start.training is not None else None
-    trained = before.is_trained if before is not None else True
-    whole = before.is_whole if before is not None else _same_head(saved.name, config.model)
-    other = _difference(saved, skeleton, config, train.skeleton)
-    source = "; ".join([start.source, *other, *_new_squares(saved, model)])
-    return model, Pretrained(saved.backbone, None, source, trained, whole, not other)
-
-
-def _own_model(config: TrainConfig, train: CocoPose) -> ModelConfig:
-    """What the flags and the annotations say."""
-    return ModelConfig(
+    model = ModelConfig(
         name=config.model,
         size=config.size,
         num_keypoints=train.skeleton.num_keypoints,
@@ -95,25 +122,32 @@ def _own_model(config: TrainConfig, train: CocoPose) -> ModelConfig:
         sigmas=train.skeleton.sigmas,
         roi_size=config.roi_size,
     )
-
-
-def _same_head(saved: str, wanted: str) -> bool:
-    """Whether one variant is the other, or the other with more behind it."""
-    first, second = model_class(saved), model_class(wanted)
-    return issubclass(first, second) or issubclass(second, first)
-
-
-def _difference(saved: ModelConfig, saved_skeleton: Skeleton, config: TrainConfig, skeleton: Skeleton) -> list[str]:
-    """What says that only a part of the weights is taken over; nothing where all are."""
-    variant = [] if saved.name == config.model else [f"of {saved.name}"]
-    keypoints = [] if saved_skeleton.names == skeleton.names else [f"of other keypoints ({saved.num_keypoints})"]
-    return [f"{' and '.join(variant + keypoints)}: what fits is taken over"] if variant or keypoints else []
-
-
-def _new_squares(saved: ModelConfig, model: ModelConfig) -> list[str]:
-    """What says that people are looked at in other squares than the weights know."""
+    if start.checkpoint is None:
+        pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
+        return replace(model, backbone=pretrained.architecture), pretrained
+    saved, skeleton = read_description(start.checkpoint, start.source)
+    check_described(saved, start.checkpoint["weights"], start.source)
+    model = replace(model, backbone=saved.backbone)
+    same_keypoints = skeleton.names == train.skeleton.names
+    if same_keypoints:
+        model = replace(model, mean_pose=saved.mean_pose)
+    if config.roi_size is None and config.size == saved.size:
+        model = replace(model, roi_size=saved.roi_size)
+    source = [start.source]
+    partly = [] if saved.name == config.model else [f"of {saved.name}"]
+    partly += [] if same_keypoints else [f"of other keypoints ({saved.num_keypoints})"]
+    if partly:
+        source.append(f"{' and '.join(partly)}: what fits is taken over")
     before, now = saved.head_config.roi_size, model.head_config.roi_size
-    return [] if before == now else [f"looks at people in squares of {now} px, not {before}"]
+    if before != now:
+        source.append(f"looks at people in squares of {now} px, not {before}")
+    if start.training is not None:
+        first = start.training.pretrained
+        trained, whole = first.is_trained, first.is_whole
+    else:  # one variant is the other, or the other with more behind it
+        trained, classes = True, (model_class(saved.name), model_class(config.model))
+        whole = issubclass(*classes) or issubclass(*reversed(classes))
+    return model, Pretrained(saved.backbone, None, "; ".join(source), trained, whole, not partly)
 
 
 def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:
@@ -123,13 +157,15 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
         WeightsError: weights that don't fit; the message names the keys.
     """
     model = create_model(model_config, pretrained.weights)
-    if start.checkpoint is not None:
-        weights = start.checkpoint.get("weights")
-        if isinstance(weights, Mapping):
-            saved, _ = read_description(start.checkpoint, start.source)
-            weights = resize_positions(weights, model.backbone)
-            weights = resize_squares(weights, model) if _new_squares(saved, model_config) else weights
-        if not pretrained.is_complete:
-            weights = shared_weights(model, weights)
-        load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")
+    if start.checkpoint is None:
+        return model
+    weights = start.checkpoint.get("weights")
+    if isinstance(weights, Mapping):
+        saved, _ = read_description(start.checkpoint, start.source)
+        weights = resize_positions(weights, model.backbone)
+        if saved.head_config.roi_size != model_config.head_config.roi_size:
+            weights = resize_squares(weights, model)
+    if not pretrained.is_complete:
+        weights = shared_weights(model, weights)
+    load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")
     return model

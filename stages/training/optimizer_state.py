@@ -15,34 +15,27 @@ _REMEMBERED = {AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum_buffer
 """What each optimiser keeps of a parameter."""
 
 
-def optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+def optimizer_state(saved: Mapping[str, Any], optimizer: Optimizer, place: str = "optimizer") -> dict[str, Any]:
     """What `optimizer.load_state_dict` may take.
 
     Args:
         saved: of a checkpoint.
         optimizer: one that was just made for the same parameters.
+        place: how messages begin.
 
     Raises:
         ValueError: it is the state of something else; the message says where.
     """
     parts = getattr(optimizer, "parts", None)
-    if parts is None:
-        return _one(saved, optimizer, "optimizer")
-    states = saved.get("parts")
-    if (
-        not isinstance(states, list | tuple)
-        or len(states) != len(parts)
-        or not all(isinstance(s, Mapping) for s in states)
-    ):
-        raise ValueError(f"optimizer.parts must be {len(parts)} states")
-    pairs = enumerate(zip(states, parts, strict=True))
-    return {"parts": [_one(state, part, f"optimizer.parts[{number}]") for number, (state, part) in pairs]}
-
-
-def _one(saved: Mapping[str, Any], optimizer: Optimizer, place: str) -> dict[str, Any]:
-    own = optimizer.state_dict()
-    groups = alike(saved.get("param_groups"), own["param_groups"], f"{place}.param_groups")
-    if [group["params"] for group in groups] != [group["params"] for group in own["param_groups"]]:
+    if parts is not None:
+        states = saved.get("parts")
+        if not isinstance(states, list | tuple) or [isinstance(s, Mapping) for s in states] != [True] * len(parts):
+            raise ValueError(f"{place}.parts must be {len(parts)} states")
+        pairs = enumerate(zip(states, parts, strict=True))
+        return {"parts": [optimizer_state(state, part, f"{place}.parts[{i}]") for i, (state, part) in pairs]}
+    own = optimizer.state_dict()["param_groups"]
+    groups = alike(saved.get("param_groups"), own, f"{place}.param_groups")
+    if [group["params"] for group in groups] != [group["params"] for group in own]:
         raise ValueError(f"{place}.param_groups is of other parameters")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = saved.get("state")
@@ -54,9 +47,8 @@ def _one(saved: Mapping[str, Any], optimizer: Optimizer, place: str) -> dict[str
             raise ValueError(f"{place}.state has {key!r}, which is no parameter")
         if not isinstance(entry, Mapping) or entry.keys() != wanted:
             raise ValueError(f"{place}.state[{key}] must have {', '.join(sorted(wanted))}")
-        for name, value in entry.items():
-            shape = torch.Size() if name == "step" else parameters[key].shape
-            _check_tensor(value, shape, f"{place}.state[{key}].{name}")
+        fitting = {name: torch.zeros(()) if name == "step" else parameters[key] for name in wanted}
+        alike(entry, fitting, f"{place}.state[{key}]")
     return {"state": dict(state), "param_groups": groups}
 
 
@@ -95,17 +87,13 @@ def alike(saved: Any, own: Any, place: str) -> Any:
             alike(one, value, f"{place}[{i}]") for i, (one, value) in enumerate(zip(saved, own, strict=True))
         )
     if isinstance(own, Tensor):
-        _check_tensor(saved, own.shape, place)
+        if not isinstance(saved, Tensor) or saved.shape != own.shape:
+            raise ValueError(f"{place} must be a tensor of {tuple(own.shape)}")
+        if not torch.isfinite(saved).all():
+            raise ValueError(f"{place} has values that are not finite")
     elif isinstance(own, int | float) and not isinstance(own, bool):
         if isinstance(saved, bool) or not isinstance(saved, int | float) or not math.isfinite(saved):
             raise ValueError(f"{place} must be a number")
     elif type(saved) is not type(own) and not (own is None and isinstance(saved, bool)):
         raise ValueError(f"{place} must be {'nothing' if own is None else f'a {type(own).__name__}'}")
     return saved
-
-
-def _check_tensor(value: Any, shape: torch.Size, place: str) -> None:
-    if not isinstance(value, Tensor) or value.shape != shape:
-        raise ValueError(f"{place} must be a tensor of {tuple(shape)}")
-    if not torch.isfinite(value).all():
-        raise ValueError(f"{place} has values that are not finite")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from sia.backbones.lora import add_adapters, halve_frozen
 from sia.model import PoseModel
 from sia.sia_vision import TrainableParts
-from utils.optimizer import make_optimizer
-from utils.scheduler import make_scheduler
+from utils.optimizer import Schedule, make_optimizer
 
 FREEZE_SHARE, FREEZE_STEPS = 0.1, 1000
 """The automatic first phase: this fraction of the run, and at most about so many steps."""
@@ -46,11 +43,6 @@ def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:
     return next((phase for phase in phases if epoch < phase.end), phases[-1])
 
 
-def warmup_of(steps: int) -> int:
-    """The automatic warm-up of a phase of so many steps."""
-    return min(1000, max(1, steps // 20))
-
-
 def freeze_epochs_of(epochs: int, steps: int) -> int:
     """The automatic length of the first phase, where only the backbone is pretrained.
 
@@ -78,33 +70,4 @@ def start_phase(model: PoseModel, phase: Phase, weight_decay: float) -> tuple[Op
         model, lr=phase.lr, weight_decay=weight_decay, layer_decay=phase.llrd, layer_index=backbone.layer_index,
         depth=backbone.depth, muon=phase.muon,
     )  # fmt: skip
-    return optimizer, make_scheduler(optimizer, phase.steps, phase.warmup)
-
-
-def adapt(model: PoseModel, rank: int, recompute: bool, dtype: torch.dtype) -> None:
-    """Makes of a model on the CPU what -LORA and --RECOMPUTE ask for.
-
-    Args:
-        model: changed in place.
-        rank: of the adapters, 0 for none.
-        recompute: whether blocks are computed again for the gradient.
-        dtype: of the arithmetic; in bfloat16 the matrices under the adapters are kept in it too.
-
-    Raises:
-        ConfigError: peft is missing.
-    """
-    model.backbone.recompute = recompute
-    if rank:
-        add_adapters(model.backbone, rank)
-        if dtype == torch.bfloat16:
-            halve_frozen(model.backbone)
-
-
-def adapter_lines(model: PoseModel) -> list[tuple[str, str]]:
-    """Label and text for the start block; none without adapters."""
-    adapters = [p for name, p in model.backbone.named_parameters() if ".lora_A." in name or ".lora_B." in name]
-    if not adapters:
-        return []
-    kept = "bf16" if any(p.dtype == torch.bfloat16 for p in model.backbone.parameters()) else "fp32"
-    count = sum(p.numel() for p in adapters) / 1e6
-    return [("adapters", f"{len(adapters) // 2}, {count:.2f} M parameters; the matrices under them are kept in {kept}")]
+    return optimizer, LambdaLR(optimizer, Schedule(phase.steps, phase.warmup))

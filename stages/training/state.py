@@ -89,7 +89,7 @@ class SavedBudget(Struct):
 
 
 class SavedStart(Struct):
-    """What a saved run started from; see `stages.training.pretrained.Pretrained`."""
+    """What a saved run started from; see `stages.training.initialization.Pretrained`."""
 
     is_trained: bool
     is_whole: bool

@@ -16,14 +16,12 @@ from sia.batch import PoseBatch
 from sia.errors import ConfigError, WeightsError
 from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
-from sia.registry import ModelConfig
 from sia.runtimes.torch_runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch
 from stages.training.auto_config import Plan, make_plan
 from stages.training.data import Data
-from stages.training.initialization import Start
+from stages.training.initialization import Pretrained, Start
 from stages.training.phases import start_phase
-from stages.training.pretrained import Pretrained
 from stages.training.state import SavedTraining
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext, wrap
@@ -58,15 +56,9 @@ class Speed:
 
 
 def fit_to_time(
-    config: TrainConfig,
-    plan: Plan,
-    ranks: DistributedContext,
-    data: Data,
-    model: PoseModel,
-    model_config: ModelConfig,
-    pretrained: Pretrained,
+    config: TrainConfig, plan: Plan, ranks: DistributedContext, data: Data, model: PoseModel, pretrained: Pretrained,
     start: Start,
-) -> tuple[TrainConfig, Plan, Deadline | None]:
+) -> tuple[TrainConfig, Plan, Deadline | None]:  # fmt: skip
     """With -TIME: the epochs and the steps that fit, and who watches them; else everything as it is.
 
     A resumed run keeps the steps that it was planned with, and has the minutes that are left.
@@ -82,20 +74,21 @@ def fit_to_time(
     if start.training is not None:
         steps, speed, spent = budget_of(start.training, start.source)
     else:
-        criterion = PoseCriterion(torch.tensor(model_config.sigmas)).to(ranks.device.torch)
-        speed = measure_speed(config, plan, model, criterion, data, ranks)
+        speed = measure_speed(config, plan, model, data, ranks)
         elapsed = ranks.from_main(time.monotonic() - start.began)
         steps, spent = fit_steps(config, speed, per_epoch, elapsed, evaluations=1 + pretrained.is_whole), 0.0
     config = replace(config, epoch=math.ceil(steps / per_epoch))
     plan = make_plan(config, ranks, batches, data.workers, pretrained, steps)
-    plan = replace(plan, lines=(("time", describe_budget(config, speed, steps, per_epoch)), *plan.lines))
+    text = (
+        f"{config.time:g} minutes (-TIME) are {steps} steps, {steps / per_epoch:.1f} epochs: "
+        f"{config.bs * config.accum / speed.step:.1f} images/s a process, {speed.evaluation:.0f} s an evaluation"
+    )
+    plan = replace(plan, lines=(("time", text), *plan.lines))
     end = start.began + seconds * (1 - MARGIN) - spent
     return config, plan, Deadline(end, speed)
 
 
-def measure_speed(
-    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: DistributedContext
-) -> Speed:
+def measure_speed(config: TrainConfig, plan: Plan, model: PoseModel, data: Data, ranks: DistributedContext) -> Speed:
     """Times real steps and evaluation batches; weights are afterwards as before. All ranks must call it.
 
     Raises:
@@ -104,7 +97,7 @@ def measure_speed(
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     device = ranks.device.torch
     try:
-        step = _seconds_of_step(config, plan, model, criterion, data, ranks)
+        step = _seconds_of_step(config, plan, model, data, ranks)
         evaluation = _seconds_of_evaluation(model, data, device)
     except torch.OutOfMemoryError as error:
         raise ConfigError(f"The memory of {device} is full. Use a smaller -BS and a larger -ACCUM.") from error
@@ -116,12 +109,17 @@ def measure_speed(
     return Speed(max(ranks.gather(step)), max(ranks.gather(evaluation)))
 
 
-def _seconds_of_step(
-    config: TrainConfig, plan: Plan, model: PoseModel, criterion: PoseCriterion, data: Data, ranks: DistributedContext
-) -> float:
+def _seconds_of_step(config: TrainConfig, plan: Plan, model: PoseModel, data: Data, ranks: DistributedContext) -> float:
     optimizer, _ = start_phase(model, plan.phases[-1], config.wd)
     network, device = wrap(model, ranks).train(), ranks.device.torch
-    batches = _endless(data)
+    criterion = PoseCriterion(torch.tensor(data.train.skeleton.sigmas)).to(device)
+
+    def epochs() -> Iterator[PoseBatch]:
+        while True:  # on little data an epoch is shorter than the trial
+            data.training.set_epoch(0)
+            yield from data.training
+
+    batches = epochs()
     started, steps = 0.0, -WARM_UP
     while True:
         if steps == 0:
@@ -139,13 +137,6 @@ def _seconds_of_step(
         seconds = time.monotonic() - started
         if steps >= MOST or ranks.sum(steps >= LEAST and seconds >= TRIAL_SECONDS)[0] == ranks.world_size:
             return seconds / steps
-
-
-def _endless(data: Data) -> Iterator[PoseBatch]:
-    """Batches of the first epoch, again and again: on little data an epoch is shorter than the trial."""
-    while True:
-        data.training.set_epoch(0)
-        yield from data.training
 
 
 def _seconds_of_evaluation(model: PoseModel, data: Data, device: torch.device) -> float:
@@ -237,12 +228,3 @@ def budget_of(training: SavedTraining, source: object) -> tuple[int, Speed, floa
     if saved is None:
         raise WeightsError(f"{source} doesn't say how its -TIME was fitted, so the run can't be continued.")
     return saved.steps, Speed(saved.step, saved.evaluation), training.cursor.seconds
-
-
-def describe_budget(config: TrainConfig, speed: Speed, steps: int, per_epoch: int) -> str:
-    """For the start block."""
-    images = config.bs * config.accum / speed.step
-    return (
-        f"{config.time:g} minutes (-TIME) are {steps} steps, {steps / per_epoch:.1f} epochs: {images:.1f} images/s a "
-        f"process, {speed.evaluation:.0f} s an evaluation"
-    )

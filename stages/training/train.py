@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from datetime import datetime
 
 import torch
 
+from sia.backbones.lora import add_adapters, halve_frozen
 from sia.commands.signals import SignalHandler
 from sia.errors import ConfigError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.input_file import set_pixel_limit
 from sia.io.optional import need
-from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.registry import ModelConfig
 from stages.training.auto_config import Plan, make_plan
@@ -22,9 +20,8 @@ from stages.training.compilation import check_compiler, compile_blocks
 from stages.training.console import announce, conclude
 from stages.training.context import TrainerContext
 from stages.training.data import Data, load_data
-from stages.training.initialization import Start, build_model, describe_model, find_start
-from stages.training.phases import adapt, phase_at, start_phase
-from stages.training.pretrained import Pretrained
+from stages.training.initialization import Pretrained, Start, build_model, describe_model, find_start
+from stages.training.phases import phase_at, start_phase
 from stages.training.state import TrainingState, seed_everything
 from stages.training.time_budget import fit_to_time
 from stages.training.trainer import Trainer
@@ -32,10 +29,10 @@ from stages.training.visualizer import TrainingVisualizer
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed, wrap
 from utils.distributed.launch import Launch
-from utils.ema import make_ema
+from utils.ema import ExponentialMovingAverage
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.memory import keep_freed_memory
-from utils.run_folder import RunFolder, create_run_folder, default_name, run_folder_of, write_description
+from utils.run_folder import RunFolder, create_run_folder, run_folder_of, write_description
 
 
 def run(config: TrainConfig, start: Start) -> int:
@@ -65,7 +62,7 @@ def run(config: TrainConfig, start: Start) -> int:
             pretrained = replace(pretrained, weights=None)  # the model has its own copy
             plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
         prepare(model, config, plan, ranks)
-        config, plan, deadline = fit_to_time(config, plan, ranks, data, model, model_config, pretrained, start)
+        config, plan, deadline = fit_to_time(config, plan, ranks, data, model, pretrained, start)
         seed_everything(config.seed + ranks.rank)
         parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
         parts.deadline = deadline
@@ -85,9 +82,17 @@ def run(config: TrainConfig, start: Start) -> int:
 
 
 def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: DistributedContext) -> None:
-    """Makes the model what is trained, on its device."""
+    """Makes the model what is trained, on its device: with -LORA, --RECOMPUTE and --COMPILE.
+
+    Raises:
+        ConfigError: peft is missing.
+    """
     device = ranks.device.torch
-    adapt(model, config.lora, config.recompute, plan.dtype)
+    model.backbone.recompute = config.recompute
+    if config.lora:
+        add_adapters(model.backbone, config.lora)
+        if plan.dtype == torch.bfloat16:
+            halve_frozen(model.backbone)
     model.to(device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -108,63 +113,41 @@ def assemble(
     pretrained: Pretrained,
     start: Start,
 ) -> TrainerContext:
-    """Everything that the trainer needs, restored where a run is continued; the model is prepared."""
-    device = ranks.device.torch
-    state = make_state(model, plan, config, device, 0 if start.training is None else start.training.cursor.epoch)
-    if start.training is not None:
-        check_identity(start.training.identity, data.identity())
-        state.restore(start.training, ranks, start.source)
-    folder = choose_folder(config, ranks, start)
-    results, dashboards, visualizer = _records(config, ranks, data, folder, state, start)
-    return TrainerContext(
-        config=config, plan=plan, ranks=ranks, network=wrap(model, ranks), state=state,
-        criterion=PoseCriterion(torch.tensor(model_config.sigmas)).to(device),
-        training=data.training, validation=data.validation, skeleton=data.train.skeleton, folder=folder,
-        description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
-        identity=data.identity(), pretrained=pretrained,
-        progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
-        results=results, dashboards=dashboards, visualizer=visualizer,
-    )  # fmt: skip
-
-
-def _records(
-    config: TrainConfig, ranks: DistributedContext, data: Data, folder: RunFolder, state: TrainingState, start: Start
-) -> tuple[ResultsFile | None, Dashboards | None, TrainingVisualizer | None]:
-    """What the first rank writes into the run folder."""
-    if not ranks.is_main:
-        return None, None, None
-    write_description(
-        folder, config.to_dict(), start.argv, {"processes": ranks.world_size, "device": str(ranks.device)}
-    )
-    dashboards = Dashboards(
-        folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=config.to_dict(),
-        step=state.cursor.step,
-    )  # fmt: skip
-    visualizer = TrainingVisualizer(folder, data.val, config.imgsz, ranks.device.torch)
-    return ResultsFile(folder.results, state.cursor.epoch), dashboards, visualizer
-
-
-def make_state(
-    model: PoseModel, plan: Plan, config: TrainConfig, device: torch.device, epoch: int = 0
-) -> TrainingState:
-    """Average, optimiser, schedule and loss scale for a model on its device, in the phase of an epoch."""
-    optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
-    scaler = torch.amp.GradScaler(device.type, enabled=plan.dtype == torch.float16)
-    return TrainingState(model, make_ema(model, plan.ema), optimizer, scheduler, scaler)
-
-
-def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Refuses to continue on other data.
+    """Everything that the trainer needs, restored where a run is continued; the model is prepared.
 
     Raises:
-        ConfigError: the training set changed.
+        ConfigError: the run to continue was trained on other data.
     """
-    for name, value in present.items():
-        if saved.get(name) != value:
-            raise ConfigError(
-                f"-TRAIN_ANN: the run was trained with {name} {saved.get(name)}, but now has {value}, so it can't be "
-                "continued exactly. Start anew from the weights with --RESUME .../best.pt."
-            )
+    epoch = 0 if start.training is None else start.training.cursor.epoch
+    optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
+    scaler = torch.amp.GradScaler(ranks.device.torch.type, enabled=plan.dtype == torch.float16)
+    state = TrainingState(model, ExponentialMovingAverage(model, plan.ema), optimizer, scheduler, scaler)
+    if start.training is not None:
+        for name, value in data.identity().items():
+            saved = start.training.identity.get(name)
+            if saved != value:
+                raise ConfigError(
+                    f"-TRAIN_ANN: the run was trained with {name} {saved}, but now has {value}, so it can't be "
+                    "continued exactly. Start anew from the weights with --RESUME .../best.pt."
+                )
+        state.restore(start.training, ranks, start.source)
+    folder = choose_folder(config, ranks, start)
+    results = dashboards = visualizer = None
+    if ranks.is_main:
+        flags, processes = config.to_dict(), {"processes": ranks.world_size, "device": str(ranks.device)}
+        write_description(folder, flags, start.argv, processes)
+        dashboards = Dashboards(
+            folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=flags,
+            step=state.cursor.step,
+        )  # fmt: skip
+        visualizer = TrainingVisualizer(folder, data.val, config.imgsz, ranks.device.torch)
+        results = ResultsFile(folder.results, state.cursor.epoch)
+    return TrainerContext(
+        config=config, plan=plan, ranks=ranks, data=data, network=wrap(model, ranks), state=state, folder=folder,
+        description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
+        pretrained=pretrained, progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
+        results=results, dashboards=dashboards, visualizer=visualizer,
+    )  # fmt: skip
 
 
 def choose_folder(config: TrainConfig, ranks: DistributedContext, start: Start) -> RunFolder:
@@ -172,12 +155,10 @@ def choose_folder(config: TrainConfig, ranks: DistributedContext, start: Start) 
     folder = None
     with ranks.shared_errors():
         if ranks.is_main:
-            launch = Launch.present(start.argv)
-            folder = _folder_to_continue(config, start) or _begun(config, launch)
-            name = config.exp or default_name(config.model, config.size)
-            folder = folder or create_run_folder(config.output, name, launch)
-    path = ranks.from_main(None if folder is None else str(folder.path))
-    return RunFolder(Path(path))
+            folder = _folder_to_continue(config, start) or _begun(config, start)
+            name = config.exp or f"{config.model}-{config.size}-{datetime.now():%Y%m%d-%H%M%S}"
+            folder = folder or create_run_folder(config.output, name, Launch.present(start.argv))
+    return RunFolder(ranks.from_main(None if folder is None else folder.path))
 
 
 def go_on(config: TrainConfig, start: Start, ranks: DistributedContext) -> tuple[TrainConfig, Start]:
@@ -186,15 +167,12 @@ def go_on(config: TrainConfig, start: Start, ranks: DistributedContext) -> tuple
     Raises:
         WeightsError: it can't be read.
     """
-    begun = None
-    if ranks.is_main and _folder_to_continue(config, start) is None:
-        begun = _begun(config, Launch.present(start.argv))
+    begun = _begun(config, start) if ranks.is_main and _folder_to_continue(config, start) is None else None
     last = ranks.from_main(begun.last if begun is not None and begun.last.is_file() else None)
-    if last is None:
-        return config, start
-    with ranks.shared_errors():
-        return replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
-    raise AssertionError("shared_errors lets nothing pass")
+    if last is not None:
+        with ranks.shared_errors():
+            config, start = replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
+    return config, start
 
 
 def _folder_to_continue(config: TrainConfig, start: Start) -> RunFolder | None:
@@ -202,7 +180,8 @@ def _folder_to_continue(config: TrainConfig, start: Start) -> RunFolder | None:
     return run_folder_of(config.resume) if start.training is not None and config.resume is not None else None
 
 
-def _begun(config: TrainConfig, launch: Launch | None) -> RunFolder | None:
+def _begun(config: TrainConfig, start: Start) -> RunFolder | None:
     """The run that earlier processes of this launch have begun."""
+    launch = Launch.present(start.argv)
     path = launch.find(config.output.glob("*")) if launch is not None else None
     return RunFolder(path) if path is not None else None

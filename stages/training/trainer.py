@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 import torch
@@ -15,14 +16,14 @@ from sia.batch import PoseBatch
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import SiaError, TrainingError
 from sia.io.checkpoint import FORMAT, save_checkpoint
+from sia.losses.criterion import PoseCriterion
 from stages.evaluation.evaluator import evaluate_model
-from stages.training.context import StepSync, TrainerContext, WeightedBatch
+from stages.training.context import StepFacts, TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import plain
 from utils.distributed.context import keep_statistics, running_statistics, wrap
 from utils.metrics.coco_eval import Metrics
-from utils.optimizer import learning_rates
-from utils.scheduler import end_schedule_at
+from utils.optimizer import end_schedule_at, learning_rates
 
 SMALLEST_SCALE = 1e-3
 """fp16: a loss scale below this means that the gradient is not finite at any scale."""
@@ -39,8 +40,9 @@ class Trainer:
         self.metrics: Metrics | None = None
         self._measured: dict[str, Any] = {}  # the figures in the weights file, and when they were taken
         self._device = parts.ranks.device.torch
+        self._criterion = PoseCriterion(torch.tensor(parts.skeleton.sigmas)).to(self._device)
         self._phase = phase_at(parts.plan.phases, self.cursor.epoch)
-        self._parameters = trained_parameters(parts.state.model)
+        self._parameters = [p for p in parts.state.model.parameters() if p.requires_grad]
         self._statistics = running_statistics(parts.state.model)
         self._saved = self._clock = time.monotonic()
 
@@ -53,7 +55,8 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite.
         """
-        while not self.finished and not self.fell:
+        patience = self.parts.patience
+        while not self.finished and (patience is None or self.cursor.stale < patience):
             try:
                 number = self._train_epoch(interruption) or self._agreed_signal(interruption)
                 if not number:
@@ -80,11 +83,6 @@ class Trainer:
         cut = self.cursor.step >= self.total and self.cursor.batch == 0
         return cut or self.cursor.epoch >= self.config.epoch
 
-    @property
-    def fell(self) -> bool:
-        """Whether the held-out AP has stayed below its best for as long as is waited for it."""
-        return self.parts.patience is not None and self.cursor.stale >= self.parts.patience
-
     def measure_start(self) -> None:
         """Lets the weights that the run starts from take part in the choice of the best; all ranks must call it."""
         self.before = metrics = self._evaluate()
@@ -98,7 +96,7 @@ class Trainer:
 
     def _train_epoch(self, interruption: SignalHandler) -> int:
         """The rest of an epoch; returns a signal's number if one came."""
-        loader, cursor = self.parts.training, self.cursor
+        loader, cursor = self.parts.data.training, self.cursor
         if cursor.batch >= len(loader):
             return 0
         loader.set_mosaic(cursor.epoch < self.config.epoch - self.parts.plan.plain_epochs)
@@ -108,14 +106,16 @@ class Trainer:
         while cursor.batch < len(loader) and cursor.step < self.total:
             count = min(self.config.accum, len(loader) - cursor.batch)
             batches, extra, error = self._fetch(stream, count, interruption)
-            agreed = self._agree(batches, error, interruption.signal)
-            if agreed.signal:
-                return agreed.signal
-            if agreed.total != self.total:
-                self._end_at(agreed.total)
-            self._step(batches, extra, agreed)
+            facts = self._agree(batches, error, interruption)
+            if facts.signal:  # an error beside it is likely its consequence
+                return self._agreed_signal(interruption)
+            if facts.error:
+                raise next(problem for problem in self.ranks.gather(error) if problem is not None)
+            if facts.total != self.total:
+                self._end_at(int(facts.total))
+            self._step(batches, extra, facts)
             cursor.batch += count
-            if agreed.save:
+            if facts.save:
                 self.save()
         return 0
 
@@ -136,25 +136,20 @@ class Trainer:
         except Interrupted:
             return [], None, None
 
-    def _agree(self, batches: list[PoseBatch], error: SiaError | None, signal: int) -> StepSync:
-        """One exchange for all that the ranks must agree upon before a step."""
-        people = sum(int(batch.people.sum()) for batch in batches)
-        images = sum(len(batch.image_ids) for batch in batches)
-        due = self.ranks.is_main and time.monotonic() - self._saved > 60 * self.config.save_minutes
-        total = self._fitting_total() if self.ranks.is_main else 0
-        totals = self.ranks.sum(people, images, signal > 0, due, error is not None, total)
-        number = max(self.ranks.gather(signal)) if totals[2] else 0
-        if totals[4] and not number:  # an error beside a signal is likely its consequence
-            raise next(problem for problem in self.ranks.gather(error) if problem is not None)
-        people_each = max(totals[0] / self.ranks.world_size, 1.0)
-        return StepSync(people_each, int(totals[1]), number, totals[3] > 0, int(totals[5]))
-
-    def _fitting_total(self) -> int:
-        """How many steps the run should have; only the last phase is made shorter."""
-        deadline, plan = self.parts.deadline, self.parts.plan
-        if deadline is None or self._phase is not plan.phases[-1]:
-            return self.total
-        return deadline.fit(self.cursor.step, self.total, plan.total_steps)
+    def _agree(self, batches: list[PoseBatch], error: SiaError | None, interruption: SignalHandler) -> StepFacts:
+        """The one exchange before a step, for all that the ranks must agree upon."""
+        main, total, deadline, plan = self.ranks.is_main, self.total, self.parts.deadline, self.parts.plan
+        if main and deadline is not None and self._phase is plan.phases[-1]:  # only the last phase is made shorter
+            total = deadline.fit(self.cursor.step, total, plan.total_steps)
+        facts = StepFacts(
+            people=sum(int(batch.people.sum()) for batch in batches),
+            images=sum(len(batch.image_ids) for batch in batches),
+            signal=interruption.signal > 0,
+            error=error is not None,
+            save=main and time.monotonic() - self._saved > 60 * self.config.save_minutes,
+            total=total if main else 0,
+        )
+        return StepFacts(*self.ranks.sum(*facts))
 
     def _end_at(self, total: int) -> None:
         """Fits what is left of the schedule to another number of steps, on all ranks."""
@@ -164,41 +159,41 @@ class Trainer:
         self.parts.progress.expect(total)
         self.parts.progress.say(f"The speed has changed: {total} steps instead of {before} fit into -TIME.")
 
-    def _step(self, batches: list[PoseBatch], extra: PoseBatch | None, agreed: StepSync) -> None:
+    def _step(self, batches: list[PoseBatch], extra: PoseBatch | None, facts: StepFacts) -> None:
         """One step of the optimiser."""
-        if self.cursor.step == 0 and self.parts.visualizer is not None:
+        step, unlabelled = self.cursor.step, self.parts.unlabelled
+        if step == 0 and self.parts.visualizer is not None:
             self.parts.visualizer.training_batch(batches[0])
-        shares = [WeightedBatch(batch, agreed.people) for batch in batches]
-        if extra is not None and self.parts.unlabelled is not None:
+        people = max(facts.people / self.ranks.world_size, 1.0)
+        shares = [WeightedBatch(batch, people) for batch in batches]
+        if extra is not None and unlabelled is not None:
             # As many people an image as the labelled ones have: the fewer are trusted, the less these images count.
-            people = agreed.people * len(extra.files) * self.ranks.world_size / agreed.images
-            shares.append(WeightedBatch(extra, people, self.parts.unlabelled.weight(self.cursor.step), "_unlabelled"))
-        losses = self._backward(shares)
-        self._count(self._update(losses, [share.batch for share in shares]), agreed.images)
+            people = people * len(extra.files) * self.ranks.world_size / int(facts.images)
+            shares.append(WeightedBatch(extra, people, unlabelled.weight(step), "_unlabelled"))
+        losses = self._update(self._backward(shares), [share.batch for share in shares])
+        self._count(losses, int(facts.images))
 
     def _backward(self, shares: list[WeightedBatch]) -> dict[str, Tensor]:
         """Gradients of all batches of a step; DistributedDataParallel averages them over the ranks."""
         losses: dict[str, Tensor] = {}
+        network = self.parts.network
         for number, share in enumerate(shares):
-            with self._quiet(number < len(shares) - 1):
+            quiet: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+            if number < len(shares) - 1 and isinstance(network, nn.parallel.DistributedDataParallel):
+                quiet = network.no_sync()  # gradients are exchanged after the last batch of a step only
+            with quiet:
                 parts = self._losses(share)
                 torch.autograd.backward(self.state.scaler.scale(torch.stack(list(parts.values())).sum()))
             for name, value in parts.items():
                 losses[name] = losses[name] + value.detach() if name in losses else value.detach()
         return losses
 
-    def _quiet(self, more: bool) -> contextlib.AbstractContextManager[None]:
-        """No exchange of gradients before the last batch of a step."""
-        if more and isinstance(self.parts.network, nn.parallel.DistributedDataParallel):
-            return self.parts.network.no_sync()
-        return contextlib.nullcontext()
-
     def _losses(self, share: WeightedBatch) -> dict[str, Tensor]:
         dtype, batch = self.parts.plan.dtype, share.batch.to(self._device)
         statistics = keep_statistics(self.state.model) if share.suffix else contextlib.nullcontext()
         with statistics, torch.autocast(self._device.type, dtype=dtype, enabled=dtype != torch.float32):
             output = self.parts.network(batch.images, batch)
-        losses: dict[str, Tensor] = self.parts.criterion(output, batch, share.people)
+        losses: dict[str, Tensor] = self._criterion(output, batch, share.people)
         return {f"{name}{share.suffix}": share.weight * value for name, value in losses.items()}
 
     def _update(self, losses: dict[str, Tensor], batches: list[PoseBatch]) -> dict[str, float]:
@@ -222,12 +217,12 @@ class Trainer:
         """All ranks stop together, before the update; fp16 skips steps by itself until its scale has adapted."""
         scaler = self.state.scaler
         overflow = scaler.is_enabled() and scaler.get_scale() > SMALLEST_SCALE
-        fine = all(map(_finite, values.values())) and (_finite(norm) or overflow)
+        fine = all(map(isfinite, values.values())) and (isfinite(norm) or overflow)
         if not self.ranks.any(not fine):
             return
         local = {"files": [file for batch in batches for file in batch.files], "losses": values, "fine": fine}
         reports = self.ranks.gather(local)
-        culprits = [report for report in reports if not all(map(_finite, report["losses"].values()))] or reports
+        culprits = [report for report in reports if not all(map(isfinite, report["losses"].values()))] or reports
         files = ", ".join(file for report in culprits for file in report["files"])
         parts = ", ".join(f"{name} {value:.4g}" for name, value in culprits[0]["losses"].items())
         raise TrainingError(
@@ -253,17 +248,15 @@ class Trainer:
         number = cursor.epoch + 1
         last = number == config.epoch or cursor.step >= self.total
         evaluated = number % config.eval_every == 0 or last
-        rates = learning_rates(self.state.optimizer)
+        rates, metrics, improved = learning_rates(self.state.optimizer), None, False
         if evaluated:
             self.save()  # an evaluation takes long: nothing is lost if the run is killed in it
-            self.metrics = self._evaluate(interruption)
-            self._measured = {"epoch": number, "step": cursor.step, **plain(self.metrics.to_dict())}
-        row = self._row(number, rates, self.metrics if evaluated else None)
+            self.metrics = metrics = self._evaluate(interruption)
+            self._measured = {"epoch": number, "step": cursor.step, **plain(metrics.to_dict())}
+            improved = cursor.best < metrics.AP
+            cursor.best, cursor.stale = max(cursor.best, metrics.AP), 0 if improved else cursor.stale + 1
+        row = self._row(number, rates, metrics)
         cursor.epoch, cursor.batch, cursor.sums, cursor.steps = number, 0, {}, 0
-        improved = evaluated and self.metrics is not None and cursor.best < self.metrics.AP
-        cursor.stale = 0 if improved else cursor.stale + int(evaluated)
-        if improved and self.metrics is not None:
-            cursor.best = self.metrics.AP
         with self.ranks.shared_errors():
             if self.ranks.is_main:
                 self._publish(row, improved, evaluated)
@@ -280,24 +273,24 @@ class Trainer:
         self.parts.network = state.model  # the wrap of the phase before goes first
         state.optimizer, state.scheduler = start_phase(state.model, phase, self.config.wd)
         state.ema.separate(state.model)
-        self._parameters = trained_parameters(state.model)
+        self._parameters = [p for p in state.model.parameters() if p.requires_grad]
         self.parts.network = wrap(state.model, self.ranks)
         self.parts.progress.say(f"From epoch {self.cursor.epoch + 1} on the backbone learns too.")
 
     def _publish(self, row: dict[str, float | int | None], improved: bool, evaluated: bool) -> None:
-        """The files of a finished epoch, on the first rank."""
-        folder, last = self.parts.folder, self.finished
-        self._report(row, improved)
+        """What the first rank writes of a finished epoch."""
+        parts, last = self.parts, self.finished
+        parts.report(row, improved)
         if improved:
-            save_checkpoint(folder.best, self._weights())
+            save_checkpoint(parts.folder.best, self._weights())
         if evaluated and self.config.save:
-            save_checkpoint(folder.epoch_weights(self.cursor.epoch), self._weights())
-        if self.parts.visualizer is not None:
-            self.parts.visualizer.epoch(self.state.ema.module, evaluated, last)
+            save_checkpoint(parts.folder.epoch_weights(self.cursor.epoch), self._weights())
+        if parts.visualizer is not None:
+            parts.visualizer.epoch(self.state.ema.module, evaluated, last)
 
     def _evaluate(self, interruption: SignalHandler | None = None) -> Metrics:
         return evaluate_model(
-            self.state.ema.module, self.parts.validation, self.config.val_ann, self.parts.skeleton, self._device,
+            self.state.ema.module, self.parts.data.validation, self.config.val_ann, self.parts.skeleton, self._device,
             interruption=interruption,
         )  # fmt: skip
 
@@ -308,7 +301,6 @@ class Trainer:
         sums = self.ranks.sum(*cursor.sums.values()) if names else []
         share = self.ranks.world_size * max(cursor.steps, 1)
         self._tick()
-        figures = metrics.figures() if metrics is not None else {}
         return {
             "epoch": number,
             "step": cursor.step,
@@ -316,19 +308,8 @@ class Trainer:
             "loss": sum(sums) / share,
             **{f"loss_{name}": value / share for name, value in zip(names, sums, strict=True)},
             **{f"lr_{name}": rate for name, rate in rates.items()},
-            **figures,
+            **(metrics.figures() if metrics is not None else {}),
         }
-
-    def _report(self, row: dict[str, float | int | None], improved: bool) -> None:
-        line = f"epoch {row['epoch']}/{self.config.epoch}  loss {row['loss']:.3f}"
-        if "AP" in row:
-            line += f"  AP {100 * (row['AP'] or 0):.1f}  AP50 {100 * (row['AP50'] or 0):.1f}"
-            line += f"  AR {100 * (row['AR'] or 0):.1f}{'  (best so far)' if improved else ''}"
-        self.parts.progress.say(line)
-        if self.parts.results is not None:
-            self.parts.results.add(row)
-        if self.parts.dashboards is not None:
-            self.parts.dashboards.log(row, self.cursor.step)
 
     def save(self) -> None:
         """last.pt; all ranks must call it."""
@@ -336,7 +317,7 @@ class Trainer:
         pretrained = self.parts.pretrained
         training = {
             "config": self.config.to_dict(),
-            "identity": self.parts.identity,
+            "identity": self.parts.data.identity(),
             "budget": None if self.parts.deadline is None else self.parts.deadline.to_dict(self.parts.plan.total_steps),
             "pretrained": {"is_trained": pretrained.is_trained, "is_whole": pretrained.is_whole},
             **self.state.to_dict(self.ranks),
@@ -347,23 +328,10 @@ class Trainer:
         self._saved = time.monotonic()
 
     def _weights(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            **self.parts.description,
-            "weights": plain_weights(self.state.ema.module),
-            "metrics": self._measured,
-        }
+        weights = plain_weights(self.state.ema.module)
+        return {"format": FORMAT, **self.parts.description, "weights": weights, "metrics": self._measured}
 
     def _tick(self) -> None:
         now = time.monotonic()
         self.cursor.seconds += now - self._clock
         self._clock = now
-
-
-def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Those that have a gradient."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -27,7 +28,6 @@ class TrainingVisualizer:
     def __init__(self, folder: RunFolder, val: CocoPose, image_size: tuple[int, int], device: torch.device) -> None:
         self.folder, self.val, self.image_size, self.device = folder, val, image_size, device
         self._drawn = float("-inf")
-        self._batch: PoseBatch | None = None
         self._before: list[People] | None = None
 
     def start(self, model: nn.Module) -> None:
@@ -48,22 +48,17 @@ class TrainingVisualizer:
             return
         plot_results(self.folder.results, self.folder.path / "results.png")
         if evaluated:
-            self._validation(model)
+            after = self._predict(model)
+            found = {"predictions": after} if self._before is None else {"before": self._before, "after": after}
+            path = self.folder.path / "val_labels_predictions.jpg"
+            validation_image(self._shown, found, self.val.skeleton, path)
         self._drawn = time.monotonic()
-
-    def _validation(self, model: nn.Module) -> None:
-        path = self.folder.path / "val_labels_predictions.jpg"
-        found = {"predictions": self._predict(model)}
-        if self._before is not None:
-            found = {"before": self._before, "after": found["predictions"]}
-        validation_image(self._shown(), found, self.val.skeleton, path)
 
     def _predict(self, model: nn.Module) -> list[People]:
         model.eval()
-        return predict_batch(torch_finder(model, self.device), self._shown())
+        return predict_batch(torch_finder(model, self.device), self._shown)
 
+    @cached_property
     def _shown(self) -> PoseBatch:
-        if self._batch is None:
-            loader = validation_loader(self.val, image_size=self.image_size, batch_size=SHOWN, workers=0)
-            self._batch = next(iter(loader))
-        return self._batch
+        loader = validation_loader(self.val, image_size=self.image_size, batch_size=SHOWN, workers=0)
+        return next(iter(loader))

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from utils.ema import decay_for, make_ema
+from utils.ema import ExponentialMovingAverage, decay_for
 
 
 def test_equals_the_plain_formula_and_copies_buffers() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    ema, expected = make_ema(model, 0.5), None
+    ema, expected = ExponentialMovingAverage(model, 0.5), None
     for step in range(12):
         with torch.no_grad():
             for parameter in model.parameters():
@@ -28,7 +28,7 @@ def test_equals_the_plain_formula_and_copies_buffers() -> None:
 
 def test_zero_keeps_the_newest() -> None:
     model = nn.Linear(2, 2)
-    ema = make_ema(model, 0.0)
+    ema = ExponentialMovingAverage(model, 0.0)
     for _ in range(3):
         with torch.no_grad():
             model.weight.add_(1)
@@ -45,7 +45,7 @@ def test_horizon_fits_the_run() -> None:
 def test_what_is_frozen_is_shared_until_it_learns() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
-    ema = make_ema(model, 0.5)
+    ema = ExponentialMovingAverage(model, 0.5)
     assert ema.module[0].weight is model[0].weight
     assert ema.module[1].weight is not model[1].weight
     ema.update_parameters(model)

@@ -57,7 +57,6 @@ def download(
     size: int | None = None,
     token: str | None = None,
     progress: Progress = lambda done, total: None,
-    pause: float = PAUSE,
 ) -> Path:
     """Fetches a file next to its final name, for the caller to check and to move there.
 
@@ -68,7 +67,6 @@ def download(
         size: of the whole in bytes, where it is known for sure.
         token: sent as bearer token to the first host only.
         progress: called after each chunk.
-        pause: seconds before the second attempt.
 
     Returns:
         The path of the complete part.
@@ -77,24 +75,27 @@ def download(
         DownloadError: no such file, no permission, no connection, or another size.
         OutputError: it can't be written, or there is no room for it.
     """
-    return _Download(url, target, size, token, progress, pause).run()
+    return _Download(url, target, size, token, progress).run()
 
 
+@dataclass
 class _Download:
-    def __init__(
-        self, url: str, target: Path, size: int | None, token: str | None, progress: Progress, pause: float
-    ) -> None:
-        self.url, self.target, self.size, self.token = url, target, size, token
-        self.progress, self.pause = progress, pause
-        self.part = target.with_name(f".{target.name}.part")
-        self.note = target.with_name(f".{target.name}.part.json")
+    url: str
+    target: Path
+    size: int | None
+    token: str | None
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.part = self.target.with_name(f".{self.target.name}.part")
+        self.note = self.target.with_name(f".{self.target.name}.part.json")
         self.opener = urllib.request.build_opener(_OnlySafeRedirects)
 
     def run(self) -> Path:
         failures, reason = 0, ""
         while failures < ATTEMPTS:
             if failures:
-                time.sleep(self.pause * 2 ** (failures - 1))
+                time.sleep(PAUSE * 2 ** (failures - 1))
             before = self._there()
             try:
                 if self._attempt():
@@ -114,7 +115,15 @@ class _Download:
         if isinstance(error, urllib.error.HTTPError):
             if error.code in _BUSY:
                 return f"the server answers {error.code} {error.reason}"
-            raise _refusal(self.url, error) from None
+            if error.code in (401, 403):
+                raise DownloadError(
+                    f"{self.url}: no permission ({error.code}). Accept its terms on the web page of the repository and "
+                    "set HF_TOKEN."
+                ) from None
+            hint = "It may have moved: try" if error.code in (404, 410) else "Try again later, or try"
+            raise DownloadError(
+                f"{self.url}: the server answers {error.code} {error.reason}. {hint} --mirror."
+            ) from None
         if isinstance(error, urllib.error.URLError):
             return str(getattr(error.reason, "strerror", None) or error.reason)
         return first_line(error)
@@ -128,17 +137,6 @@ class _Download:
         start = self._there() if origin is not None else 0
         if origin is not None and origin.total is not None and start == origin.total:
             return True
-        try:
-            response = self.opener.open(self._request(start, origin), timeout=TIMEOUT)
-        except urllib.error.HTTPError as error:
-            if error.code != 416:
-                raise
-            self._forget()  # the file on the server has become shorter than the part
-            return False
-        with response:
-            return self._receive(response, start, origin)
-
-    def _request(self, start: int, origin: _Origin | None) -> urllib.request.Request:
         request = urllib.request.Request(self.url, headers={"User-Agent": "sia-pose", "Accept-Encoding": "identity"})
         if start:
             request.add_header("Range", f"bytes={start}-")
@@ -146,18 +144,33 @@ class _Download:
             request.add_header("If-Range", origin.etag)
         if self.token:
             request.add_unredirected_header("Authorization", f"Bearer {self.token}")
-        return request
+        try:
+            response = self.opener.open(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code != 416:
+                raise
+            discard(self.target)  # the file on the server has become shorter than the part
+            return False
+        with response:
+            return self._receive(response, start, origin)
 
     def _receive(self, response: Any, start: int, origin: _Origin | None) -> bool:
         """Writes what comes; the server may continue (206) or start again (200)."""
         first, total = _extent(response)
         if response.status == 206 and (first != start or (origin and origin.total not in (None, total))):
-            self._forget()
+            discard(self.target)
             return False
         start = start if response.status == 206 else 0
         self._check_size(total)
-        self._check_room(total, start)
-        self._remember(_Origin(mask(self.url), _strong_etag(response), total))
+        free = shutil.disk_usage(self.part.parent).free
+        if total is not None and total - start > free:
+            raise OutputError(
+                f"Can't write {self.target}: {total - start:,} bytes are needed, {free:,} are free. "
+                "Free space there, or name another --output_dir."
+            )
+        etag = response.headers.get("ETag") or ""
+        strong = etag if etag.startswith('"') else ""
+        write_json(self.note, asdict(_Origin(mask(self.url), strong, total)))
         with self._open("r+b" if start else "wb") as stream:
             stream.seek(start)
             stream.truncate()
@@ -200,14 +213,6 @@ class _Download:
                 "Take it from another mirror, or report this."
             )
 
-    def _check_room(self, total: int | None, start: int) -> None:
-        free = shutil.disk_usage(self.part.parent).free
-        if total is not None and total - start > free:
-            raise OutputError(
-                f"Can't write {self.target}: {total - start:,} bytes are needed, {free:,} are free. "
-                "Free space there, or name another --output_dir."
-            )
-
     def _origin(self) -> _Origin | None:
         """What the part belongs to; None where it can't be continued."""
         try:
@@ -215,12 +220,6 @@ class _Download:
         except (OSError, ValueError, RecursionError):
             return None
         return origin if origin.url == mask(self.url) and self.part.is_file() else None
-
-    def _remember(self, origin: _Origin) -> None:
-        write_json(self.note, asdict(origin))
-
-    def _forget(self) -> None:
-        discard(self.target)
 
 
 def discard(target: Path) -> None:
@@ -255,15 +254,6 @@ class _OnlySafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _refusal(url: str, error: urllib.error.HTTPError) -> DownloadError:
-    if error.code in (401, 403):
-        return DownloadError(
-            f"{url}: no permission ({error.code}). Accept its terms on the web page of the repository and set HF_TOKEN."
-        )
-    hint = "It may have moved: try --mirror." if error.code in (404, 410) else "Try again later, or try --mirror."
-    return DownloadError(f"{url}: the server answers {error.code} {error.reason}. {hint}")
-
-
 def _extent(response: Any) -> tuple[int, int | None]:
     """The first byte that comes, and the bytes of the whole where the server says."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range") or "")
@@ -271,8 +261,3 @@ def _extent(response: Any) -> tuple[int, int | None]:
         return (int(found[1]), None if found[2] == "*" else int(found[2])) if found else (-1, None)
     length = response.headers.get("Content-Length") or ""
     return 0, int(length) if length.isdigit() else None
-
-
-def _strong_etag(response: Any) -> str:
-    etag = response.headers.get("ETag") or ""
-    return etag if etag.startswith('"') else ""

@@ -15,7 +15,7 @@ from sia.errors import DownloadError
 from sia.io.output_file import output_error, write_json
 from sia.io.secrets import mask
 from sia.io.stored import Count, Sha256, read_stored
-from utils.hub.download import PAUSE, Progress, discard, download, install
+from utils.hub.download import Progress, discard, download, install
 from utils.hub.model_registry import PublishedModel, RemoteFile
 
 LOCK = "models.lock.json"
@@ -41,7 +41,6 @@ class ModelStore:
         token: for Hugging Face, None for none.
         say: takes a line for the user.
         progress: takes the bytes that are there and how many there will be.
-        pause: seconds before the second attempt.
     """
 
     def __init__(
@@ -51,10 +50,9 @@ class ModelStore:
         token: str | None = None,
         say: Say = print,
         progress: Progress = lambda done, total: None,
-        pause: float = PAUSE,
     ) -> None:
         self.folder, self.mirror, self.token = folder, mirror, token
-        self.say, self.progress, self.pause = say, progress, pause
+        self.say, self.progress = say, progress
 
     def fetch(self, model: PublishedModel) -> list[Path]:
         """All files of a model, checked.
@@ -69,7 +67,15 @@ class ModelStore:
         target = self.folder / model.name / file.name
         known = file.sha256 or self._locked(model, file)
         if target.exists():
-            self._check_there(model, file, target, known)
+            digest = sha256_of(target)
+            if known is None:
+                self._accept(model, file, target, digest, "found there")  # this is its first use
+            elif digest != known:  # what is there is never overwritten
+                raise DownloadError(
+                    f"{target} is there with sha256 {digest}, but it should be {known}. Move it away first."
+                )
+            else:
+                self.say(f"{target} is there already, and its checksum is right.")
             return target
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,39 +93,24 @@ class ModelStore:
         self._accept(model, file, target, digest, source)
         return target
 
-    def _check_there(self, model: PublishedModel, file: RemoteFile, target: Path, known: str | None) -> None:
-        """A file that is there already is never overwritten; where nothing is known of it, this is its first use."""
-        digest = sha256_of(target)
-        if known is None:
-            self._accept(model, file, target, digest, "found there")
-        elif digest == known:
-            self.say(f"{target} is there already, and its checksum is right.")
-        else:
-            raise DownloadError(
-                f"{target} is there with sha256 {digest}, but it should be {known}. Move it away first."
-            )
-
     def _obtain(self, model: PublishedModel, file: RemoteFile, target: Path) -> tuple[Path, str]:
         """The complete part, and where it is from."""
         if self.mirror is None:
             url = model.url(file)
             token = self.token if model.repository else None
-            return download(url, target, file.bytes, token, self.progress, self.pause), url
+            return download(url, target, file.bytes, token, self.progress), url
         if self.mirror.startswith(("http://", "https://")):
             url = f"{self.mirror.rstrip('/')}/{quote(model.name)}/{quote(file.name)}"
-            return download(url, target, file.bytes, None, self.progress, self.pause), url
-        return self._copy(Path(self.mirror) / model.name / file.name, target)
-
-    def _copy(self, source: Path, target: Path) -> tuple[Path, str]:
-        if not source.is_file():
-            raise DownloadError(f"The mirror has no {source}. Its layout is MODEL/FILE, as in the output folder.")
-        part = target.with_name(f".{target.name}.part")
+            return download(url, target, file.bytes, None, self.progress), url
+        origin, part = Path(self.mirror) / model.name / file.name, target.with_name(f".{target.name}.part")
+        if not origin.is_file():
+            raise DownloadError(f"The mirror has no {origin}. Its layout is MODEL/FILE, as in the output folder.")
         try:
-            shutil.copyfile(source, part)
+            shutil.copyfile(origin, part)
         except OSError as error:
             discard(target)
             raise output_error(error, target) from error
-        return part, str(source)
+        return part, str(origin)
 
     def _accept(self, model: PublishedModel, file: RemoteFile, target: Path, digest: str, source: str) -> None:
         """Writes the lock file; the first checksum of a file that nobody knows is trusted from then on."""
@@ -135,19 +126,12 @@ class ModelStore:
             )
         status = target.stat()
         entry = _Accepted(digest, status.st_size, mask(source), by, status.st_mtime_ns)
-        entries = {**self._lock(), self._key(model, file): entry}
+        entries = {**_read_lock(self.folder / LOCK), f"{model.name}/{file.name}": entry}
         write_json(self.folder / LOCK, to_builtins(entries), indent=2)
 
-    def _lock(self) -> dict[str, _Accepted]:
-        return _read_lock(self.folder / LOCK)
-
     def _locked(self, model: PublishedModel, file: RemoteFile) -> str | None:
-        entry = self._lock().get(self._key(model, file))
+        entry = _read_lock(self.folder / LOCK).get(f"{model.name}/{file.name}")
         return None if entry is None else entry.sha256
-
-    @staticmethod
-    def _key(model: PublishedModel, file: RemoteFile) -> str:
-        return f"{model.name}/{file.name}"
 
 
 def check_unchanged(path: Path) -> None:

@@ -15,17 +15,11 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
+from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.keypoint_scores import (
-    KeypointScore,
-    MatchedPeople,
-    format_table,
-    match_people,
-    percent,
-    score_keypoints,
-)
+from utils.metrics.keypoint_scores import KeypointScore, format_table, match_people, percent, score_keypoints
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 
@@ -103,17 +97,19 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
     truth = load_ground_truth(ground_truth, skeleton)
     rows = check_results(results, truth, skeleton)
     scored = run_coco("keypoints", truth, rows, skeleton)
-    matched, labelled = _match(scored, skeleton)
-    boxes = _box_figures(truth, rows, skeleton)
+    matches, labelled = _match(scored, skeleton)
+    boxes = None
+    if all("bbox" in row for row in rows):
+        boxes = run_coco("bbox", truth, rows, skeleton).stats
     return Metrics(
         **dict(zip(FIGURES, map(float, scored.stats), strict=True)),
-        box_AP=boxes[0],
-        box_AP50=boxes[1],
+        box_AP=None if boxes is None else float(boxes[0]),
+        box_AP50=None if boxes is None else float(boxes[1]),
         images=len(truth.images),
         people=sum(map(is_labelled, truth.people)),
-        found=len(matched.areas),
+        found=len(matches),
         detections=len(rows),
-        keypoints=tuple(score_keypoints(matched, labelled, skeleton)),
+        keypoints=tuple(score_keypoints(matches, labelled, skeleton)),
     )
 
 
@@ -122,12 +118,15 @@ def run_coco(kind: str, truth: GroundTruth, rows: list[Row], skeleton: Skeleton)
 
     `rows` are from `check_results`.
     """
-    annotations = COCO(truth.coco(), print_function=_silence)
-    predictions = COCO({**truth.coco(), "annotations": []}, print_function=_silence)
+
+    def silence(*_: object) -> None: ...
+
+    annotations = COCO(truth.coco(), print_function=silence)
+    predictions = COCO({**truth.coco(), "annotations": []}, print_function=silence)
     if rows:  # older releases of the library can't load an empty list
         predictions = annotations.loadRes([dict(row) for row in rows])
     scored = COCOeval_faster(
-        annotations, predictions, kind, print_function=_silence, kpt_oks_sigmas=list(skeleton.sigmas)
+        annotations, predictions, kind, print_function=silence, kpt_oks_sigmas=list(skeleton.sigmas)
     )
     scored.params.catIds = [truth.category]
     scored.evaluate()
@@ -136,19 +135,10 @@ def run_coco(kind: str, truth: GroundTruth, rows: list[Row], skeleton: Skeleton)
     return scored
 
 
-def _silence(*_: object) -> None:
-    pass
-
-
-def _box_figures(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> tuple[float | None, float | None]:
-    if any("bbox" not in row for row in rows):
-        return None, None
-    figures = run_coco("bbox", truth, rows, skeleton).stats
-    return float(figures[0]), float(figures[1])
-
-
-def _match(scored: COCOeval_faster, skeleton: Skeleton) -> tuple[MatchedPeople, Any]:
-    """People found, and how often each keypoint is labelled (K,)."""
+def _match(
+    scored: COCOeval_faster, skeleton: Skeleton
+) -> tuple[list[tuple[Mapping[str, Any], Mapping[str, Any]]], NDArray[np.int64]]:
+    """Predictions with the people they found, and how often each keypoint is labelled (K,)."""
     labelled = np.zeros(skeleton.num_keypoints, dtype=np.int64)
     matches: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
     for (image_id, _), oks in scored.ious.items():
@@ -159,17 +149,4 @@ def _match(scored: COCOeval_faster, skeleton: Skeleton) -> tuple[MatchedPeople, 
         if columns and len(oks):
             best = sorted(scored.cocoDt.imgToAnns[int(image_id)], key=lambda row: -row["score"])
             matches += [(best[d], people[columns[g]]) for d, g in match_people(np.asarray(oks)[:, columns])]
-    return _measure(matches, skeleton), labelled
-
-
-def _measure(matches: list[tuple[Mapping[str, Any], Mapping[str, Any]]], skeleton: Skeleton) -> MatchedPeople:
-    shape = (len(matches), skeleton.num_keypoints, 3)
-    predicted = np.array([row["keypoints"] for row, _ in matches], dtype=np.float64).reshape(shape)
-    labels = np.array([person["keypoints"] for _, person in matches], dtype=np.float64).reshape(shape)
-    offsets = predicted[..., :2] - labels[..., :2]
-    return MatchedPeople(
-        distances=np.hypot(offsets[..., 0], offsets[..., 1]),
-        visibilities=labels[..., 2],
-        areas=np.array([person["area"] for _, person in matches], dtype=np.float64),
-        sides=np.array([max(person["bbox"][2:]) for _, person in matches], dtype=np.float64),
-    )
+    return matches, labelled

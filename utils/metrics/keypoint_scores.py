@@ -6,6 +6,7 @@ All coordinates are in original pixels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -54,23 +55,6 @@ class KeypointScore:
         return {key: None if value != value else value for key, value in asdict(self).items()}
 
 
-@dataclass(frozen=True)
-class MatchedPeople:
-    """M people found, each with its prediction.
-
-    Attributes:
-        distances: (M, K) original pixels.
-        visibilities: (M, K) labels' v: 0, 1 or 2.
-        areas: (M,) annotated areas, original pixels squared.
-        sides: (M,) longer sides of the labelled boxes, original pixels.
-    """
-
-    distances: Floats
-    visibilities: Floats
-    areas: Floats
-    sides: Floats
-
-
 def match_people(oks: Floats, threshold: float = MATCH_OKS) -> list[tuple[int, int]]:
     """COCO's greedy matching at one threshold: the best-scored prediction chooses first.
 
@@ -95,40 +79,43 @@ def match_people(oks: Floats, threshold: float = MATCH_OKS) -> list[tuple[int, i
     return pairs
 
 
-def score_keypoints(people: MatchedPeople, labelled: NDArray[np.int64], skeleton: Skeleton) -> list[KeypointScore]:
+def score_keypoints(
+    matches: list[tuple[Mapping[str, Any], Mapping[str, Any]]], labelled: NDArray[np.int64], skeleton: Skeleton
+) -> list[KeypointScore]:
     """One row per keypoint.
 
     Args:
-        people: the people found.
+        matches: M people found: the row of the prediction, and the annotation.
         labelled: (K,) in how many people each keypoint is labelled, found or not.
         skeleton: names and sigmas.
     """
-    terms = oks_terms(people.distances, people.areas, np.asarray(skeleton.sigmas))
-    relative = people.distances / np.maximum(people.sides[:, None], np.spacing(1.0))
-    return [
-        _score_one(
-            name, int(labelled[k]), people.distances[:, k], relative[:, k], terms[:, k], people.visibilities[:, k]
+    shape = (len(matches), skeleton.num_keypoints, 3)
+    predicted = np.array([row["keypoints"] for row, _ in matches], dtype=np.float64).reshape(shape)
+    labels = np.array([person["keypoints"] for _, person in matches], dtype=np.float64).reshape(shape)
+    areas = np.array([person["area"] for _, person in matches], dtype=np.float64)
+    sides = np.array([max(person["bbox"][2:]) for _, person in matches], dtype=np.float64)
+    offsets, visibilities = predicted[..., :2] - labels[..., :2], labels[..., 2]
+    distances = np.hypot(offsets[..., 0], offsets[..., 1])  # (M, K)
+    relative = distances / np.maximum(sides[:, None], np.spacing(1.0))
+    terms = oks_terms(distances, areas, np.asarray(skeleton.sigmas))
+    scores = []
+    for k, name in enumerate(skeleton.names):
+        known = visibilities[:, k] > 0
+        scores.append(
+            KeypointScore(
+                name=name,
+                labelled=int(labelled[k]),
+                found=int(known.sum()),
+                oks=_mean(terms[known, k]),
+                oks_occluded=_mean(terms[visibilities[:, k] == 1, k]),
+                oks_visible=_mean(terms[visibilities[:, k] == 2, k]),
+                pck_05=_mean(relative[known, k] < 0.05),
+                pck_10=_mean(relative[known, k] < 0.1),
+                pck_20=_mean(relative[known, k] < 0.2),
+                median_error=float(np.median(distances[known, k])) if known.any() else float("nan"),
+            )
         )
-        for k, name in enumerate(skeleton.names)
-    ]
-
-
-def _score_one(
-    name: str, labelled: int, distances: Floats, relative: Floats, terms: Floats, visibilities: Floats
-) -> KeypointScore:
-    known = visibilities > 0
-    return KeypointScore(
-        name=name,
-        labelled=labelled,
-        found=int(known.sum()),
-        oks=_mean(terms[known]),
-        oks_occluded=_mean(terms[visibilities == 1]),
-        oks_visible=_mean(terms[visibilities == 2]),
-        pck_05=_mean(relative[known] < 0.05),
-        pck_10=_mean(relative[known] < 0.1),
-        pck_20=_mean(relative[known] < 0.2),
-        median_error=float(np.median(distances[known])) if known.any() else float("nan"),
-    )
+    return scores
 
 
 def _mean(values: NDArray[Any]) -> float:
@@ -138,22 +125,18 @@ def _mean(values: NDArray[Any]) -> float:
 HEADINGS = ("keypoint", "labelled", "found", "OKS", "v=1", "v=2", "PCK.05", "PCK.1", "PCK.2", "median px")
 
 
-def format_table(scores: list[KeypointScore] | tuple[KeypointScore, ...]) -> str:
+def format_table(scores: Sequence[KeypointScore]) -> str:
     """Aligned text for a terminal; shares are in percent."""
-    rows = [HEADINGS, *(_cells(score) for score in scores)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-    return "\n".join("  ".join(_aligned(row, widths)) for row in rows)
-
-
-def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    first, *numbers = zip(row, widths, strict=True)
-    return [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in numbers)]
-
-
-def _cells(score: KeypointScore) -> tuple[str, ...]:
-    shares = (score.oks, score.oks_occluded, score.oks_visible, score.pck_05, score.pck_10, score.pck_20)
-    median = "-" if score.median_error != score.median_error else f"{score.median_error:.1f}"
-    return (score.name, str(score.labelled), str(score.found), *map(percent, shares), median)
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    for one in scores:
+        shares = (one.oks, one.oks_occluded, one.oks_visible, one.pck_05, one.pck_10, one.pck_20)
+        median = f"{one.median_error:.1f}" if one.median_error >= 0 else "-"
+        rows.append((one.name, str(one.labelled), str(one.found), *map(percent, shares), median))
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
+        for row in rows
+    )
 
 
 def percent(value: float) -> str:
@@ -161,7 +144,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}" if value >= 0 else "-"
 
 
-def csv_rows(scores: list[KeypointScore] | tuple[KeypointScore, ...]) -> list[list[str]]:
+def csv_rows(scores: Sequence[KeypointScore]) -> list[list[str]]:
     """A heading and one row per keypoint; empty cells for what is undefined."""
     names = [field.name for field in fields(KeypointScore)]
     rows = [score.to_dict() for score in scores]

@@ -66,22 +66,17 @@ class Matches:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _average_precision(self, weights: NDArray[np.int64]) -> Floats:
-        people = weights @ self.people
-        drawn = weights[:, self.owners]
-        least = _least_hits(self.recalls, people)
+        people, drawn = weights @ self.people, weights[:, self.owners]
+        # (B, R): the fewest people found that make a recall, in the same floating point as COCO's code.
+        total = np.maximum(people, 1)[:, None]
+        least = np.ceil(self.recalls * total).astype(np.int64)
+        least -= (least - 1) / total >= self.recalls
+        least += least / total < self.recalls
         precisions = [
             _read(drawn, right, counted, least) for right, counted in zip(self.right, self.counted, strict=True)
         ]
         means = np.concatenate(precisions, axis=1).mean(axis=1)
         return np.asarray(np.where(people > 0, means, np.nan))
-
-
-def _least_hits(recalls: Floats, people: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(B, R): the fewest people found that make a recall, in the same floating point as COCO's code."""
-    total = np.maximum(people, 1)[:, None]
-    least = np.ceil(recalls * total).astype(np.int64)
-    least -= (least - 1) / total >= recalls
-    return np.asarray(least + (least / total < recalls))
 
 
 def _read(
@@ -116,14 +111,9 @@ def find_matches(ground_truth: Path | Row, rows: list[Row], skeleton: Skeleton) 
     order = np.argsort(-scores, kind="stable")  # ties stay in the order of the images, as in COCO's code
     people = np.array([len(image.labelled) for image in images], dtype=np.int64)
     closeness = np.array([image.closeness() for image in images])
-    joints = np.array([_labelled_joints(scored, int(image_id)) for image_id in image_ids], dtype=np.int64)
+    joints = np.array([image.joints for image in images], dtype=np.int64)
     recalls = np.asarray(scored.params.recThrs, dtype=np.float64)
     return Matches(image_ids, people, owners[order], right[:, order], counted[:, order], recalls, closeness, joints)
-
-
-def _labelled_joints(scored: Any, image_id: int) -> int:
-    people = scored.cocoGt.imgToAnns.get(image_id, [])
-    return sum(int(v > 0) for row in people if is_labelled(row) for v in row["keypoints"][2::3])
 
 
 @dataclass(frozen=True)
@@ -136,6 +126,7 @@ class _Image:
         large: (D,) bool, beyond COCO's largest size.
         labelled: indices of people who count.
         others: (index, whether it is a crowd, which takes any number of predictions) of those who don't.
+        joints: labelled joints of all people with keypoints.
     """
 
     oks: Floats
@@ -143,6 +134,7 @@ class _Image:
     large: NDArray[np.bool_]
     labelled: list[int]
     others: list[tuple[int, bool]]
+    joints: int
 
     @classmethod
     def of(cls, scored: Any, image_id: int) -> _Image:
@@ -155,7 +147,9 @@ class _Image:
         labelled = [i for i, row in enumerate(people) if is_labelled(row) and row["area"] <= _LARGEST_AREA]
         others = [(i, bool(row["iscrowd"])) for i, row in enumerate(people) if i not in labelled]
         large = np.array([row["area"] > _LARGEST_AREA for row in found], dtype=bool)
-        return cls(oks, np.array([row["score"] for row in found], dtype=np.float64), large, labelled, others)
+        joints = sum(int(v > 0) for row in people if is_labelled(row) for v in row["keypoints"][2::3])
+        scores = np.array([row["score"] for row in found], dtype=np.float64)
+        return cls(oks, scores, large, labelled, others, joints)
 
     def flags(self, thresholds: list[float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(T, D) right, and (T, D) counted."""

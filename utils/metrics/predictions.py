@@ -96,17 +96,14 @@ class Predictions:
 
     def as_people(self) -> People:
         """The same people, of one image; without variances."""
-        boxes, scores, keypoints, confidences = (
-            column.astype(np.float32) for column in (self.boxes, self.scores, self.keypoints, self.confidences)
-        )
-        return People(boxes, scores, keypoints, confidences)
+        boxes, scores = self.boxes.astype(np.float32), self.scores.astype(np.float32)
+        return People(boxes, scores, self.keypoints.astype(np.float32), self.confidences.astype(np.float32))
 
     def rows(self, category_id: int) -> list[Row]:
         """COCO keypoint results."""
         triples = np.concatenate([self.keypoints, self.confidences[..., None]], axis=-1)
         triples = triples.reshape(len(self), 3 * self.keypoints.shape[1])
-        sizes = self.boxes[:, 2:] - self.boxes[:, :2]
-        boxes = np.concatenate([self.boxes[:, :2], sizes], axis=-1)
+        boxes = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=-1)
         columns = self.image_ids.tolist(), boxes.tolist(), self.scores.tolist(), triples.tolist()
         return [
             {"image_id": i, "category_id": category_id, "score": s, "bbox": box, "keypoints": points}

@@ -35,13 +35,9 @@ class Interval:
 
     def percent(self, sign: bool = False) -> str:
         """Such as ``12.3 [10.1, 14.5]``."""
-        value, low, high = (_percent(number, sign) for number in (self.value, self.low, self.high))
+        rounded = (round(100 * number, 1) for number in (self.value, self.low, self.high))
+        value, low, high = (f"{n:{'+' if sign else ''}.1f}" if n else "0.0" for n in rounded)  # never -0.0
         return f"{value} [{low}, {high}]"
-
-
-def _percent(value: float, sign: bool) -> str:
-    rounded = round(100 * value, 1)
-    return f"{rounded:{'+' if sign else ''}.1f}" if rounded else "0.0"  # never -0.0
 
 
 @dataclass(frozen=True)
@@ -74,28 +70,23 @@ def prove(before: Matches, after: Matches, seed: int, resamples: int = RESAMPLES
     """
     if not np.array_equal(before.image_ids, after.image_ids):
         raise DataError("The two results are of different images, so they can't be compared.")
-    weights = np.concatenate([np.ones((1, len(before.image_ids)), np.int64), _draw(before, seed, resamples)])
+    weights = _draw(before, seed, resamples)
     first, second = before.average_precision(weights), after.average_precision(weights)
     difference = second - first
-    return Proof(
-        _interval(first),
-        _interval(second),
-        _interval(difference),
-        len(before.image_ids),
-        bool(np.nanmax(abs(difference)) > 0),
-    )
+    changed = bool(np.nanmax(abs(difference)) > 0)
+    return Proof(_interval(first), _interval(second), _interval(difference), len(before.image_ids), changed)
 
 
 def measure(matches: Matches, seed: int, resamples: int = RESAMPLES) -> Interval:
     """AP of one results file."""
-    weights = np.concatenate([np.ones((1, len(matches.image_ids)), np.int64), _draw(matches, seed, resamples)])
-    return _interval(matches.average_precision(weights))
+    return _interval(matches.average_precision(_draw(matches, seed, resamples)))
 
 
 def _draw(matches: Matches, seed: int, resamples: int) -> Any:
-    """(B, I): how often each image is in each resample; as many draws as there are images."""
+    """(1 + B, I): each image once, then how often it is in each resample of as many draws as there are images."""
     count = len(matches.image_ids)
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.concatenate([np.ones((1, count), np.int64), drawn])
 
 
 def _interval(values: Floats) -> Interval:

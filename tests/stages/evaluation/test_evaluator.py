@@ -182,5 +182,6 @@ def test_progress_counts_images(data):
     seen = []
     folder, file = data
     loader = validation_loader(CocoPose(folder, file), image_size=SIZE, batch_size=3, workers=0)
-    evaluate_model(make_model(), loader, file, SKELETON, torch.device("cpu"), progress=seen.append)
+    find = torch_finder(make_model().eval(), torch.device("cpu"))
+    predict_results(find, loader, file, SKELETON, progress=seen.append)
     assert seen == [3, 3, 1]

@@ -10,8 +10,8 @@ import pytest
 from sia.errors import ConfigError
 from sia.runtimes.device import choose_device
 from stages.training.auto_config import make_plan, plan_phases
+from stages.training.initialization import Pretrained
 from stages.training.phases import freeze_epochs_of, phase_at
-from stages.training.pretrained import Pretrained
 from utils.config.builder import build_config
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext

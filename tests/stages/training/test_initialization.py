@@ -125,7 +125,7 @@ def test_other_squares_are_no_excuse_for_missing_weights(first: Path, capsys: py
 
 def test_a_square_that_cannot_be_is_refused(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(first, "-EXP odd -ROI_SIZE 70") == 1
-    assert "Squares of 70 px" in capsys.readouterr().err
+    assert "Crops of 70 px" in capsys.readouterr().err
 
 
 def test_another_head_starts_anew_behind_the_same_blocks(first: Path, capsys: pytest.CaptureFixture[str]) -> None:

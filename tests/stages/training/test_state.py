@@ -15,7 +15,7 @@ from sia.skeletons.skeleton import COCO_PERSON
 from stages.training.phases import Phase, start_phase
 from stages.training.state import TrainingState, read_training
 from utils.distributed.context import DistributedContext
-from utils.ema import make_ema
+from utils.ema import ExponentialMovingAverage
 
 RANKS = DistributedContext(0, 1, 1, Device("cpu", "for a test"))
 
@@ -25,7 +25,9 @@ def state(muon: bool = True) -> TrainingState:
     mean_pose = tuple((0.0, k / 17) for k in range(17))
     model = create_model(ModelConfig("sia_pose_decoder_led", "test", 17, (64, 64), mean_pose, COCO_PERSON.sigmas))
     optimizer, scheduler = start_phase(model, Phase("all", 2, 9, 1, 1e-3, 0.9, muon), 0.01)
-    return TrainingState(model, make_ema(model, 0.9), optimizer, scheduler, torch.amp.GradScaler("cpu", enabled=True))
+    return TrainingState(
+        model, ExponentialMovingAverage(model, 0.9), optimizer, scheduler, torch.amp.GradScaler("cpu", enabled=True)
+    )
 
 
 def step(one: TrainingState) -> None:

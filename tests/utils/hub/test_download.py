@@ -29,7 +29,7 @@ def server():
 @pytest.fixture
 def get(server, tmp_path):
     def run(path="/a.bin", **options):
-        return download(server.address + path, tmp_path / "a.bin", pause=0.001, **options)
+        return download(server.address + path, tmp_path / "a.bin", **options)
 
     return run
 
@@ -153,7 +153,7 @@ def test_refusals_are_one_line_at_once(get, server, tmp_path, status, message):
 
 def test_no_server(tmp_path):
     with pytest.raises(DownloadError, match="Connection refused"):
-        download("http://127.0.0.1:9/a.bin", tmp_path / "a.bin", pause=0.001)
+        download("http://127.0.0.1:9/a.bin", tmp_path / "a.bin")
 
 
 def test_another_size_is_refused_before_it_is_fetched(get, tmp_path):
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_keeps_the_part(get, server, tmp_path, monkeypatch)
 def test_a_folder_that_can_not_be_written(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises((OutputError, DownloadError)) as error:
-        download(server.address + "/a.bin", tmp_path / "file" / "a.bin", pause=0.001)
+        download(server.address + "/a.bin", tmp_path / "file" / "a.bin")
     assert "\n" not in str(error.value)
 
 

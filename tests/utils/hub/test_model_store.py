@@ -39,7 +39,7 @@ def store(tmp_path):
     said = []
 
     def make(mirror=None):
-        store = ModelStore(tmp_path / "weights", mirror, say=said.append, pause=0.001)
+        store = ModelStore(tmp_path / "weights", mirror, say=said.append)
         store.said = said
         return store
 
