@@ -130,7 +130,7 @@ def unlabelled_loader(
 def strong_view(
     image: NDArray[np.uint8], augmentation: str, size: tuple[int, int], skeleton: Skeleton, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], Matrix]:
-    """What the student sees: hard to read, but everybody is exactly where they were.
+    """What the student sees: hard to read, but all people are exactly where they were.
 
     After MultiAugs (arXiv 2402.11566, section 3): several strong augmentations of the same image in one step.
 

@@ -33,7 +33,7 @@ def with_weights(flags: Sequence[str]) -> list[str]:
     if named or {"-h", "--help"} & set(flags):
         return list(flags)
     weights = newest_weights([Path.cwd(), ROOT])
-    if weights is None:  # the entry point takes those that come along
+    if weights is None:  # the entry point takes the bundled ones
         return list(flags)
     print(f"No --weight_path: taking the newest, {weights}", flush=True)
     return [*flags, "--weight_path", str(weights)]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Finds people in a video. Makes the Python environment first if none is active. Flags go to inference_video_pose.py.
-# Without --weight_path it takes the newest runs/*/weights/best.pt (of trainings, not of pipelines), or else the small model that comes along.
+# Without --weight_path it takes the newest runs/*/weights/best.pt (of trainings, not of pipelines), or else the small model that is bundled.
 #
 #   bash scripts/run_inference_video.sh --video_path walk.mp4
 #   bash scripts/run_inference_video.sh --video_path walk.mp4 --weight_path best.pt --device cuda

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each message says what is wrong, which value, and how to mend it."""
+"""Errors that a user can act on: each message says what is wrong, which value, and how to fix it."""
 
 from __future__ import annotations
 

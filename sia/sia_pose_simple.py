@@ -1,4 +1,4 @@
-"""`sia_pose_simple`: detection tokens join the ViT's own last blocks, then each person is looked at once more."""
+"""`sia_pose_simple`: detection tokens join the ViT's own last blocks; a crop of each person gives the keypoints."""
 
 from __future__ import annotations
 

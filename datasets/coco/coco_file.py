@@ -1,4 +1,4 @@
-"""Reads a COCO keypoint json into arrays. Every fault is one `DataError` that says what, which and how to mend it."""
+"""Reads a COCO keypoint json into arrays. Every fault is one `DataError` that says what, which and how to fix it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def import_cvat(file: Path, wanted: Skeleton | None = None) -> CocoWriter:
         wanted: keypoints and category; without it they are taken from the file.
 
     Raises:
-        DataError: what is wrong, at which image, and how to mend it.
+        DataError: what is wrong, at which image, and how to fix it.
     """
     root = parse_xml(file)
     if root.tag != "annotations":

@@ -29,7 +29,7 @@ def import_labelme(folder: Path, images: Path | None = None, wanted: Skeleton | 
         wanted: keypoints and category, by default COCO's.
 
     Raises:
-        DataError: what is wrong, in which file, and how to mend it.
+        DataError: what is wrong, in which file, and how to fix it.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of LabelMe files. Check --input.")

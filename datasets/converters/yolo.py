@@ -26,7 +26,7 @@ def import_yolo(file: Path, images: Path, labels: Path | None = None, wanted: Sk
         wanted: names of the keypoints, where the file has none and they aren't COCO's seventeen.
 
     Raises:
-        DataError: what is wrong, in which line, and how to mend it.
+        DataError: what is wrong, in which line, and how to fix it.
     """
     dims, classes, skeleton = _read_yaml(file, wanted)
     labels = labels or _label_folder(images)

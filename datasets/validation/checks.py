@@ -24,7 +24,7 @@ class Check:
         name: in reports and on the console.
         title: what is wrong, a few words.
         remedy: what to do about it, a sentence.
-        mended: whether ``--fix`` repairs it.
+        fixed: whether ``--fix`` repairs it.
     """
 
     severity: Severity

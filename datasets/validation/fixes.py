@@ -138,4 +138,4 @@ REPAIRS: dict[str, Callable[[_Work, Issue], bool]] = {
     "bbox-outside-image": _cut_box,
     "person-twice": _remove_copy,
 }  # fmt: skip
-"""What mends each check that says it can be mended; False where one finding had to be left."""
+"""What fixes each check that says it can be fixed; False where one finding had to be left."""

@@ -118,7 +118,7 @@ class AnnotationFile:
         """
         faults = [fault for fault in self.faults if fault.check not in besides]
         if faults:
-            more = f" ({len(faults) - 1} more: scripts/validate_annotations.py lists them, --fix mends many.)"
+            more = f" ({len(faults) - 1} more: scripts/validate_annotations.py lists them, --fix repairs many.)"
             raise DataError(f"{name}: {faults[0].message}{more if len(faults) > 1 else ''}")
 
     def file_name(self, image: int) -> str:

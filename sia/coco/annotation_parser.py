@@ -1,4 +1,4 @@
-"""Reads a COCO keypoint file for everybody: training, evaluation, the checks, the repairs, splits and merges.
+"""Reads a COCO keypoint file for all people: training, evaluation, the checks, the repairs, splits and merges.
 
 What is right beyond doubt is taken, however it is written, and noted; what is not is a fault. Training and evaluation
 stop at the first fault, `scripts/validate_annotations.py` reports all of them: so these can't disagree.

@@ -67,7 +67,7 @@ def read_json(path: Path, what: str, hook: Callable[[Row], Any] | None = None) -
 
 
 def with_images(content: Row, ids: Container[int]) -> Row:
-    """COCO content with some of its images, in their order, and everybody in these."""
+    """COCO content with some of its images, in their order, and all people in these."""
     images = [image for image in content["images"] if image["id"] in ids]
     people = [row for row in content["annotations"] if row["image_id"] in ids]
     return {**content, "images": images, "annotations": people}

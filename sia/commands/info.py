@@ -19,7 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         help="best.pt, last.pt, an export (.onnx, .xml), the name of bundled weights such as sia_pose-n16, or "
-        "hf:owner/name (default: the small model that comes with the project)",
+        "hf:owner/name (default: the small model that is bundled)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -218,7 +218,7 @@ def check_image_args(args: argparse.Namespace) -> None:
     if args.pipeline is not None:
         if args.weight_path != DEFAULT:
             raise ConfigError("--pipeline has its own weights: leave --weight_path out.")
-        for flag in ("imgsz", "look_thresh"):
+        for flag in ("imgsz", "roi_score_thresh"):
             if vars(args)[flag] is not None:
                 raise ConfigError(
                     f"--{flag} is not for --pipeline: its stages were fitted to what is found without it."

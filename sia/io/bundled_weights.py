@@ -1,4 +1,4 @@
-"""Which file of weights is meant, and those that come with the project: for inference, and to start trainings from."""
+"""Which file of weights is meant, and those that are bundled: for inference, and to start trainings from."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def bundled_start(model: str, size: str, images: int) -> tuple[Path | None, str]
         return None, f"random ({images} images; the bundled weights are for less than {FEW})"
     path = FOLDER / f"{model}-{size}.pt"
     if not path.is_file():
-        return None, f"random (no weights of {model} {size} come along)"
-    return path, f"{path.name}, which comes along and has seen a part of COCO val2017 (-INIT scratch starts anew)"
+        return None, f"random (no weights of {model} {size} are bundled)"
+    return path, f"{path.name}, which is bundled and has seen a part of COCO val2017 (-INIT scratch starts anew)"

@@ -30,7 +30,7 @@ QUALITY_POWER = 1.5
 """Exponent of the score target (Huang et al., DEIM, section 3.3: matchability-aware loss)."""
 
 DOUBLE = 0.5
-"""IoU with a labelled person from which on a candidate that stands for nobody is that person's double, not somebody
+"""IoU with a labelled person from which on a candidate that stands for nobody is that person's duplicate, not somebody
 who may be unlabelled."""
 
 

@@ -103,7 +103,7 @@ class Runtime(ABC):
         self.description.check_size(size)
 
     def set_roi_score_thresh(self, score: float) -> None:
-        """Has people looked at again from this score on.
+        """Runs the RoI keypoint head for people from this score on.
 
         Raises:
             ConfigError: that is fixed in the file.

@@ -109,7 +109,7 @@ def spikes(points: Floats, present: Mask, size: float, window: int) -> Mask:
 
     Args:
         points: (T, K, 2).
-        present: (T,); the other frames are neither judged nor used.
+        present: (T,); the other frames are neither evaluated nor used.
         size: of the person.
         window: frames that the median is taken over, odd.
     """

@@ -94,7 +94,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: DistributedContext) -> Non
         "weights": str(args.weight_path),
         "annotations": str(args.ann_file),
         "image_size": list(predictor.image_size),
-        "look_thresh": predictor.runtime.description.roi_score_thresh,
+        "roi_score_thresh": predictor.runtime.description.roi_score_thresh,
     }
     on_first_rank(lambda: finish(args, results, lambda: compared, predictor.skeleton, source))
 

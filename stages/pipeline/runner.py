@@ -57,7 +57,7 @@ def run(given: Mapping[str, Any], argv: Sequence[str]) -> int:
         0, or the number of the signal that stopped it; the same command goes on.
 
     Raises:
-        SiaError: anything that the user can mend.
+        SiaError: anything that the user can fix.
     """
     config = read_config(given)
     set_pixel_limit(config.max_pixels)

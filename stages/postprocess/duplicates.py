@@ -1,6 +1,6 @@
 """Post-processing of predictions that may raise AP: one score for person and keypoints, someone found twice told once.
 
-The rule is chosen on half of the images and judged on the other half, both ways round: it is used where neither half
+The rule is chosen on half of the images and evaluated on the other half, both ways round: it is used where neither half
 loses by the other's choice, and one gains.
 """
 

@@ -70,7 +70,7 @@ class Moves:
         return {f"{share:g}": round(100 * float(term), 2) for share, term in zip(shares, terms, strict=True)}
 
     def advised(self) -> Predictions:
-        """Everybody moved all the way, whatever was chosen."""
+        """All people moved all the way, whatever was chosen."""
         return self._moved(np.ones(self.scene.skeleton.num_keypoints))
 
     def apply(self, fitted: ShiftGate) -> Predictions:

@@ -1,4 +1,4 @@
-"""Trains the pose prior: true poses, corrupted as the model at hand spoils them, and made whole again."""
+"""Trains the pose prior: true poses, corrupted as the model at hand errs, and denoised."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def make_plan(
     phases, phase_lines = plan_phases(config, steps, batch, pretrained, total)
     few = ""
     if total < ENOUGH_STEPS and not pretrained.is_whole:
-        few = f"; few: heads from nothing want {ENOUGH_STEPS} (-EPOCH {math.ceil(ENOUGH_STEPS / steps)})"
+        few = f"; few: heads from scratch want {ENOUGH_STEPS} (-EPOCH {math.ceil(ENOUGH_STEPS / steps)})"
     ema = config.ema if config.ema is not None else decay_for(total)
     plain = config.plain_epochs if config.plain_epochs is not None else config.epoch // 10
     lines = (

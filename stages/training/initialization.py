@@ -100,7 +100,7 @@ def load_pretrained(backbone: str) -> Pretrained:
 
 
 def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
-    """Completes a start: what is not continued, and has no weights of its own, may take those that come along."""
+    """Completes a start: what is not continued, and has no weights of its own, may take the bundled ones."""
     if start.checkpoint is not None:
         return replace(start, source=f"{config.resume}")
     if config.backbone is not None:

@@ -42,7 +42,7 @@ def run(config: TrainConfig, start: Start) -> int:
         0, or the number of the signal that stopped it after saving.
 
     Raises:
-        SiaError: anything that the user can mend.
+        SiaError: anything that the user can fix.
     """
     set_pixel_limit(config.max_pixels)
     # The names are checked before minutes of reading.

@@ -53,7 +53,7 @@ class OwnExpert:
         return cls(Predictor.load(path, device))
 
     def find(self, image: NDArray[np.uint8]) -> People:
-        """Everybody in the image (H, W, 3) uint8 RGB, best first, in its pixels."""
+        """All people in the image (H, W, 3) uint8 RGB, best first, in its pixels."""
         if not self.view.flip:
             return self.predictor.predict([image])[0]
         mirrored = self.predictor.predict([np.ascontiguousarray(image[:, ::-1])])[0]
