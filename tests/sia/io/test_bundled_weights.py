@@ -58,7 +58,7 @@ def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for name, more in (("shipped", ""), ("scratch", "-INIT scratch")):
         assert train_pose.main(f"{flags} -EXP {name} {more}".split()) == 0
     said = capsys.readouterr().out
-    assert "sia_pose_simple-n16.pt, which comes along" in said
+    assert "sia_pose_simple-n16.pt, which is bundled" in said
     assert "random (-INIT scratch)" in said
     key = "roi_head.heat.weight"
     known = load_checkpoint(shipped.DEFAULT)["weights"][key].float()
