@@ -20,7 +20,7 @@ FIELDS = {
 
 LOSSES = {"place": "heatmap"}
 
-IMAGES = {"pictures": "images"}
+IMAGES = {"pictures": "images", "picture ids (checksum)": "image ids (checksum)"}
 """Of what a run says about its data."""
 
 FLAGS = {
