@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from sia.io.npz_file import Wanted, read_npz
 
 from sia.coco.coco_files import load_ground_truth, load_skeleton, read_json, read_skeleton
 from sia.io.checkpoint import load_checkpoint
@@ -32,6 +31,7 @@ from stages.training import train as training
 from stages.training.initialization import Start
 from utils.config.train_config import TrainConfig
 from utils.metrics.predictions import Array, Predictions, read_predictions
+from utils.npz_file import Wanted, read_npz
 from utils.run_folder import RunFolder
 
 WEIGHTS = "model.pt"

@@ -24,7 +24,7 @@ from sia.registry import ROI_SCORE_THRESH
 from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.export_openvino import export_int8, export_openvino
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
-from sia.runtimes.parity import CLOSE, Agreement, compare
+from sia.runtimes.parity import CLOSE, Parity, compare
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
 
@@ -132,10 +132,10 @@ def check(args: argparse.Namespace, before: Predictor, path: Path, images: Image
     """
     after = Predictor.load(path, "cpu")
     exact = Predictor(OpenVinoRuntime.load(path, "cpu", exact=True)) if path.suffix == ".xml" else after
-    agreement = compare(before, exact, images)
-    print(f"Check:    {agreement}", flush=True)
+    parity = compare(before, exact, images)
+    print(f"Check:    {parity}", flush=True)
     if args.format != "openvino-int8":
-        refuse_if_wrong(agreement)
+        refuse_if_wrong(parity)
     if labelled is not None:
         first, second = (labelled.score(predictor) for predictor in (before, after))
         print(f"AP:       PyTorch {100 * first.AP:.2f}, export {100 * second.AP:.2f}", flush=True)
@@ -148,17 +148,17 @@ def check(args: argparse.Namespace, before: Predictor, path: Path, images: Image
     )
 
 
-def refuse_if_wrong(agreement: Agreement) -> None:
+def refuse_if_wrong(parity: Parity) -> None:
     """For exports that should give the same numbers.
 
     Raises:
         WeightsError: they don't.
     """
-    wrong = agreement.moved > MOST_MOVED or agreement.score > SCORE_TOLERANCE
-    lost = agreement.missed > MOST_MISSED * agreement.people or agreement.matched < LEAST_MATCHED * agreement.people
+    wrong = parity.moved > MOST_MOVED or parity.score > SCORE_TOLERANCE
+    lost = parity.missed > MOST_MISSED * parity.people or parity.matched < LEAST_MATCHED * parity.people
     if wrong or lost:
         raise WeightsError(
-            f"The export differs from PyTorch ({agreement}); at most {100 * MOST_MOVED} % of the keypoints may be more "
+            f"The export differs from PyTorch ({parity}); at most {100 * MOST_MOVED} % of the keypoints may be more "
             f"than {CLOSE} pixels away. It was removed. Please report this with the versions of torch, onnxscript and "
             "the runtime; the .pt file works."
         )

@@ -78,8 +78,12 @@ def _if_mapping(rename: Callable[[Mapping[str, Any]], Any]) -> Callable[[Any], A
 
 
 def rename_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the present names."""
-    return {FIELDS.get(key, key): value for key, value in values.items()}
+    """A configuration with the present names.
+
+    Raises:
+        TypeError: it is no mapping.
+    """
+    return {FIELDS.get(key, key): value for key, value in {**values}.items()}
 
 
 _RENAME: dict[str, Callable[[Any], Any]] = {

@@ -25,7 +25,7 @@ SURE = 0.1
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Parity:
     """What was found to differ.
 
     Attributes:
@@ -56,7 +56,7 @@ class Agreement:
         )
 
 
-def compare(reference: Predictor, other: Predictor, images: Iterable[NDArray[np.uint8]]) -> Agreement:
+def compare(reference: Predictor, other: Predictor, images: Iterable[NDArray[np.uint8]]) -> Parity:
     """Runs both on every image, one at a time."""
     distances: list[Floats] = [np.zeros(0)]
     scores: list[Floats] = [np.zeros(0)]
@@ -68,9 +68,7 @@ def compare(reference: Predictor, other: Predictor, images: Iterable[NDArray[np.
         scores.append(np.abs(first.scores[rows] - second.scores[columns]).astype(np.float64))
         count, people, matched = count + 1, people + len(first), matched + len(rows)
         missed += int((np.delete(first.scores, rows) >= SURE).sum())
-    return Agreement(
-        count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0))
-    )
+    return Parity(count, people, matched, missed, *_summary(distances), float(np.concatenate(scores).max(initial=0.0)))
 
 
 def _summary(distances: Sequence[Floats]) -> tuple[float, float, float]:

@@ -203,7 +203,7 @@ def _train_both(
 
         ingredients: list[str | int] = [source, *files, seed + number, steps]
         network = trained(
-            work, f"refinement network-{number}", ingredients, PoseRefinementNetwork(skeleton.num_keypoints), train
+            work, f"refinement-{number}", ingredients, PoseRefinementNetwork(skeleton.num_keypoints), train
         )
         return TrainedRefinementNetwork(network, scale, skeleton)
 

@@ -110,7 +110,7 @@ class FittedEnsemble:
         members = tuple(member.save(folder) for member in self.members)
         save_fit(folder, _Saved(members, self.fusion, tuple(one.scale for one in refinement_networks), fraction))
         for number, refinement_network in enumerate(refinement_networks):
-            save_checkpoint(folder / f"refinement network-{number}.pt", refinement_network.network.state_dict())
+            save_checkpoint(folder / f"refinement-{number}.pt", refinement_network.network.state_dict())
 
 
 def load(folder: Path, around: Surroundings) -> FittedEnsemble:
@@ -123,7 +123,7 @@ def load(folder: Path, around: Surroundings) -> FittedEnsemble:
     saved, refinement_networks = load_fit(folder, _Saved), []
     members = [member.located((folder, around.folder)) for member in saved.members]
     for number, scale in enumerate(saved.scales):
-        path, network = folder / f"refinement network-{number}.pt", PoseRefinementNetwork(around.skeleton.num_keypoints)
+        path, network = folder / f"refinement-{number}.pt", PoseRefinementNetwork(around.skeleton.num_keypoints)
         load_weights(network, read_state_dict(path), path, REMEDY)
         refinement_networks.append(TrainedRefinementNetwork(network.eval(), scale, around.skeleton))
     refinement = Refinement(refinement_networks, saved.fraction) if refinement_networks else None

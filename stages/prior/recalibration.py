@@ -36,7 +36,7 @@ class Rescoring:
     """The expected fraction of COCO's thresholds that a person passes."""
 
     name = "rescoring"
-    columns = ("score", "confidence", "surprise", "spread", "size", "broken")
+    columns = ("score", "confidence", "anomaly_score", "spread", "size", "broken")
 
     def __init__(self, scene: PriorContext) -> None:
         self.scene = scene

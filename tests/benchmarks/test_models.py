@@ -8,7 +8,7 @@ import torch
 from benchmarks import models
 from benchmarks.common import MODELS, SIZES, launch
 from benchmarks.workload import count_flops
-from sia import sia_vision as backbone
+from sia.backbones import build
 from sia.registry import list_models
 
 
@@ -23,14 +23,14 @@ def test_a_line_for_every_variant(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_sizes_are_those_of_the_backbone() -> None:
-    assert [*SIZES, "test"] == list(backbone.SIZES)
+    assert [*SIZES, "test"] == list(build.SIZES)
 
 
 @pytest.mark.parametrize("name", list_models())
 def test_one_person_is_looked_at_whatever_the_weights(name: str) -> None:
     model = models.build(name, "test", 64)
     looked = []
-    model.roi_head.register_forward_hook(lambda module, given, made: looked.append(len(made.places.squares.row)))
+    model.roi_head.register_forward_hook(lambda module, given, made: looked.append(len(made.heatmaps.rois.row)))
     for parameter in model.parameters():  # everybody is as likely as can be
         parameter.copy_(parameter.abs())
     model(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))

@@ -174,7 +174,7 @@ def test_the_stage_uses_it_on_its_input_where_there_is_one_member(work: StageInp
     """Here nothing was learnt, so everything is declined, with both reasons."""
     result = fit(work)
     assert "one member only" in result.declined and "the refinement network does not raise AP" in result.declined
-    assert set(result.figures["refinement_network"]) == {"AP before", "AP after", "fraction of its moves", "decision"}
+    assert set(result.figures["refinement network"]) == {"AP before", "AP after", "fraction of its moves", "decision"}
     assert result.fitted is None
 
 
@@ -184,7 +184,7 @@ def test_a_second_call_takes_the_trained_weights_from_the_folder(
     lines: list[str] = []
     work = replace(work, say=lines.append)
     first = fit(work)
-    files = sorted(work.folder.glob("refinement network-*.pt"))
+    files = sorted(work.folder.glob("refinement-*.pt"))
     assert len(files) == 2 and sum("steps on 40 people" in line for line in lines) == 2
     monkeypatch.setattr("stages.ensemble.refinement.train_refinement_network", None)
     again = fit(work)
@@ -200,9 +200,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: P
         (tmp_path / name).mkdir()
         work = make_work(tmp_path / name)
         fit(replace(work, config=replace(work.config, seed=seed)))
-        weights.append(
-            [torch.load(path, weights_only=True) for path in sorted(work.folder.glob("refinement network-*.pt"))]
-        )
+        weights.append([torch.load(path, weights_only=True) for path in sorted(work.folder.glob("refinement-*.pt"))])
     for first, second, third in zip(*weights, strict=True):
         assert all(torch.equal(first[key], second[key]) for key in first)
         assert not all(torch.equal(first[key], third[key]) for key in first)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sia.errors import ConfigError
-from sia.registry import WIDTHS, list_models
+from sia.registry import HEAD_CONFIGS, list_models
 from utils.config.flags import parse_flags
 from utils.config.train_config import flag_fields, format_value
 
@@ -95,5 +95,5 @@ def test_help_and_guide_know_every_flag(capsys: pytest.CaptureFixture[str], monk
         row = next(line for line in guide.splitlines() if line.startswith(f"| `{field.metadata['flag']}`"))
         if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
             assert f"| {format_value(field.default)} |" in row
-    for name in (*list_models(), *WIDTHS):
+    for name in (*list_models(), *HEAD_CONFIGS):
         assert name in shown

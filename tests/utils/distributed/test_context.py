@@ -10,7 +10,7 @@ from torch import nn
 from sia.errors import ConfigError, DataError, TrainingError
 from sia.runtimes.device import Device
 from tests.processes import finish, start, together
-from utils.distributed import ranks as distributed
+from utils.distributed import context as distributed
 from utils.distributed.context import DistributedContext, init_distributed, running_statistics
 
 
