@@ -182,7 +182,7 @@ def _files(config: TrainConfig) -> Sequence[Path]:
 STAGE = Stage(
     fit, load,
     fields=(
-        "model", "size", "backbone", "init", "imgsz", "square", "epoch", "bs", "accum", "freeze_epochs", "lr",
+        "model", "size", "backbone", "init", "imgsz", "roi_size", "epoch", "bs", "accum", "freeze_epochs", "lr",
         "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora", "mosaic", "rotate", "scale_min", "scale_max",
         "shift", "flip", "colour", "plain_epochs", "precision", "recompute", "compile", "seed",
     ),

@@ -263,4 +263,4 @@ def _files(config: TrainConfig) -> list[Path]:
     return [file for member in parse_members(config.members) for file in member_files(member.path)]
 
 
-STAGE = Stage(fit, load, fields=("members", "tta", "corrector_steps", "seed"), files=_files)
+STAGE = Stage(fit, load, fields=("members", "tta", "refinement_steps", "seed"), files=_files)
