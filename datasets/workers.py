@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, TypeVar, cast
@@ -117,7 +118,7 @@ def room() -> int:
         return 1 << 62
 
 
-class Samples(Dataset["B | str | Parcel[B]"], Generic[B]):
+class Samples(Dataset["B | str | Parcel[B]"], Generic[B], ABC):
     """Makes whole batches, in a worker if there is one; an error becomes its message, which the main process raises."""
 
     def __getitem__(self, keys: Sequence[SampleKey]) -> B | str | Parcel[B]:
@@ -127,13 +128,13 @@ class Samples(Dataset["B | str | Parcel[B]"], Generic[B]):
             return str(error)
         return batch if get_worker_info() is None else Parcel(batch)
 
+    @abstractmethod
     def batch(self, keys: Sequence[SampleKey]) -> B:
         """A batch.
 
         Raises:
             SiaError: an image or its labels can't be used.
         """
-        raise NotImplementedError
 
 
 class BatchWorkers(Generic[B]):
