@@ -63,7 +63,7 @@ def test_few_steps_are_called_few(config: TrainConfig) -> None:
     alone = DistributedContext(0, 1, 1, choose_device("cpu"))
     said = {start: dict(make_plan(config, alone, 9, 0, start).lines)["steps"] for start in (RANDOM, BACKBONE, WHOLE)}
     assert said[WHOLE] == "900 = 100 epochs x 9"
-    assert said[RANDOM] == said[BACKBONE] == "900 = 100 epochs x 9; few: heads from nothing want 3000 (-EPOCH 334)"
+    assert said[RANDOM] == said[BACKBONE] == "900 = 100 epochs x 9; few: heads from scratch want 3000 (-EPOCH 334)"
 
 
 def test_a_small_model_of_ours_goes_on_as_it_was_trained(config: TrainConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from sia.errors import ConfigError
 from sia.registry import HEAD_CONFIGS, list_models
 from utils.config.flags import parse_flags
-from utils.config.train_config import flag_fields, format_value
+from utils.config.train_config import flag_fields
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -81,19 +82,31 @@ def test_values_arrive() -> None:
     assert parse_flags(argv) == {**expected, "bs": -1}
 
 
+def defaults_in(guide: str) -> dict[str, str]:
+    """Of the flags in tables, a row of which may have several: ``| `-A`, `-B` | 1, 2 | ... |``."""
+    found: dict[str, str] = {}
+    for line in guide.splitlines():
+        cells = line.split(" | ")
+        flags = re.findall(r"`(--?[A-Z_]+)`", cells[0]) if line.startswith("| `-") and len(cells) > 2 else []
+        values = cells[1].split(", ") if flags else []
+        found |= dict(zip(flags, values, strict=False)) if len(flags) == len(values) else {}
+    return found
+
+
 def test_help_and_guide_know_every_flag(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "10000")
     with pytest.raises(SystemExit) as leaving:
         parse_flags(["--help"])
     assert leaving.value.code == 0
     shown = capsys.readouterr().out
-    guide = (ROOT / "docs" / "training.md").read_text()
+    guide = "\n".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    defaults = defaults_in(guide)
     for field in flag_fields():
-        line = next(line for line in shown.splitlines() if line.strip().startswith(field.metadata["flag"] + " "))
+        flag = field.metadata["flag"]
+        line = next(line for line in shown.splitlines() if line.strip().startswith(flag + " "))
         assert field.metadata["text"] in line
-        assert f"`{field.metadata['flag']}`" in guide
-        row = next(line for line in guide.splitlines() if line.startswith(f"| `{field.metadata['flag']}`"))
+        assert f"`{flag}" in guide
         if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
-            assert f"| {format_value(field.default)} |" in row
+            assert float(defaults[flag]) == field.default, flag
     for name in (*list_models(), *HEAD_CONFIGS):
         assert name in shown
