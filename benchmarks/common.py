@@ -8,21 +8,18 @@ import os
 import platform
 import resource
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 from sia.errors import exit_status
+from sia.registry import HEAD_CONFIGS, list_models
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = ("sia_pose_simple", "sia_pose", "sia_pose_decoder_led")
-"""As `sia.registry.list_models`, which loads torch."""
-SIZES = ("p32", "n16", "n32", "ti16", "s16", "b16", "l14")
-"""As `sia.backbones.build.SIZES` without the miniature of the tests."""
+MODELS = tuple(list_models())
+SIZES = tuple(size for size in HEAD_CONFIGS if size != "test")
 Key = TypeVar("Key")
 
 
@@ -32,7 +29,7 @@ def launch(
     run: Callable[[argparse.Namespace], int | None],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """A command: its flags, then its work; returns the exit status, with one line for what a user can mend."""
+    """A command: its flags, then its work; returns the exit status, with one line for what a user can fix."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -77,15 +74,3 @@ def machine(*facts: str) -> str:
 def peak_memory() -> int:
     """Most bytes that this process has held so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-@contextmanager
-def cpu_load(count: int) -> Iterator[None]:
-    """So many processes that compute and nothing else."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()

@@ -47,9 +47,8 @@ def measure(side: int, augmentation: str, seed: int, args: argparse.Namespace) -
         CocoPose(args.data / "images", args.data / "train.json"),
         Augmentation(**AUGMENTATIONS[augmentation]),
     )
-    batches = iter(
-        training_loader(data, image_size=(side, side), batch_size=BATCH, workers=0, seed=seed, augmentation=changes)
-    )
+    options: dict[str, Any] = {"image_size": (side, side), "batch_size": BATCH, "workers": 0, "seed": seed}
+    batches = iter(training_loader(data, augmentation=changes, **options))
     list(itertools.islice(batches, 2))
     wall, cpu = time.perf_counter(), time.process_time()
     seen = sum(len(batch.images) for batch in itertools.islice(batches, args.images // BATCH))
