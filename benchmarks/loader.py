@@ -1,7 +1,6 @@
 """Speed of the training loader on real images: python benchmarks/loader.py --data DIR/coco_person.
 
-One worker's work is timed in one process and one thread: decoding, augmentation and collation, without the transfer
-between processes.
+One process, one thread: decoding, augmentation and collation, without the transfer between processes.
 """
 
 from __future__ import annotations
