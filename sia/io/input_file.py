@@ -51,9 +51,9 @@ def check_weights_file(path: Path) -> None:
     size = path.stat().st_size
     if not size:
         raise WeightsError(f"{path} is empty. Copy or download it again.")
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
     except Exception as error:  # zipfile raises whatever a broken directory makes it trip over

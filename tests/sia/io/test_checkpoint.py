@@ -7,6 +7,7 @@ import itertools
 import os
 import pickle
 import signal
+import struct
 import time
 import zipfile
 from pathlib import Path
@@ -129,6 +130,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
     content = {
         "empty": b"", "cut": half, "text": b"hello, this is no checkpoint", "zeros": bytes(1000),
         "pickle": pickle.dumps({"a": 1}), "html": b"<html>404 not found</html>",
+        "spanned": struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2) + b"PK\x05\x06" + bytes(18),  # a zip on two disks
     }  # fmt: skip
     paths = {}
     for name, data in content.items():
@@ -139,7 +141,9 @@ def broken_files(folder: Path) -> dict[str, Path]:
     return {**paths, "zip": folder / "zip.pt", "missing": folder / "missing.pt", "folder": folder}
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "text", "zeros", "pickle", "html", "zip", "missing", "folder"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "cut", "text", "zeros", "pickle", "html", "spanned", "zip", "missing", "folder"]
+)
 def test_broken_files_are_named(tmp_path: Path, kind: str) -> None:
     path = broken_files(tmp_path)[kind]
     for read in (load_checkpoint, read_state_dict):

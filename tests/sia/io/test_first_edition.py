@@ -58,6 +58,7 @@ def test_a_training_goes_on_under_the_present_names() -> None:
 
 
 def test_damage_is_left_to_the_schemas() -> None:
+    training: object
     for training in (None, 5, {"cursor": None, "model": 3, "config": []}):
         assert rename_checkpoint({"weights": 4, "training": training}) == {"weights": 4, "training": training}
     with pytest.raises(TypeError):
