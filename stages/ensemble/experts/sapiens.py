@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sia.errors import WeightsError
-from sia.io.input_file import check_weights_file
+from sia.io.input_file import broken_weights, check_weights_file
 from sia.io.weights import check_weights
 from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
@@ -73,13 +73,13 @@ def sizes_of(weights: Mapping[str, Tensor], path: Path) -> SapiensSizes:
 
 
 def _is_script(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError) as error:
-        raise WeightsError(f"{path} is broken or no weights file. Copy or download it again.") from error
+        raise broken_weights(path) from error
 
 
 def _scripted(path: Path, device: torch.device) -> HeatmapPartner:
