@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from sia.errors import ConfigError, unknown
 from sia.formats.writer import About, Record, ResultWriter
@@ -70,6 +73,26 @@ def writer_class(name: str) -> type[ResultWriter]:
     module, kind = FORMATS[name].split(".")
     found: type[ResultWriter] = getattr(importlib.import_module(f"sia.formats.{module}"), kind)
     return found
+
+
+class _Aside(io.TextIOBase):
+    """Text goes to stderr; `buffer` stays that of standard output."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self.buffer = stdout.buffer
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def clear_stdout(targets: Sequence[Target]) -> contextlib.AbstractContextManager[object]:
+    """While it lasts, all messages go to stderr if one of the targets is standard output."""
+    if STDOUT not in (target.path for target in targets):
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(_Aside(sys.stdout))
 
 
 class Results:

@@ -46,7 +46,9 @@ class LabelStudioWriter(GrowingWriter):
     def start(self, first: Record) -> JsonList:
         """Writes the config, and an empty list of tasks."""
         skeleton = self.about.skeleton
-        names = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in skeleton.names)
+        names = "".join(
+            f'\n    <Label value={quoteattr(name)} model_index="{k}"/>' for k, name in enumerate(skeleton.names)
+        )
         box = f"<Label value={quoteattr(skeleton.category)}/>"
         write_text(
             self.config_path,
@@ -84,7 +86,7 @@ class LabelStudioWriter(GrowingWriter):
             return round(100 * x / width, 7), round(100 * y / height, 7)
 
         (left, top), (right, bottom) = (percent(*corner) for corner in person.box.reshape(2, 2).tolist())
-        sides = {"x": left, "y": top, "width": right - left, "height": bottom - top, "rotation": 0}
+        sides = {"x": left, "y": top, "width": round(right - left, 7), "height": round(bottom - top, 7), "rotation": 0}
         found = [region("box", "rectanglelabels", number, person.score, **sides, rectanglelabels=[skeleton.category])]
         named = zip(skeleton.names, person.keypoints.tolist(), person.confidences.tolist(), v, strict=True)
         for name, (px, py), confidence, flag in named:
