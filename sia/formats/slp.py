@@ -45,8 +45,9 @@ class SlpWriter(ResultWriter):
         is_video = first.people.frame is not None
         names = [record.people.path or record.name for record in self._records]
         height, width = first.size
-        shape = (len(names), height, width, 3)
-        video = sleap.Video(names[0] if is_video else names, backend_metadata={"shape": shape}, open_backend=False)
+        meta = {"shape": (len(names), height, width, 3), "grayscale": False, "filename": names[0]}
+        meta |= {"type": "MediaVideo"} if is_video else {"type": "ImageVideo", "filenames": names}
+        video = sleap.Video(names[0] if is_video else names, backend_metadata=meta, open_backend=False)
         tracks: dict[int, Any] = {}
         frames = []
         for index, record in enumerate(self._records):
