@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -25,23 +24,10 @@ class LabelStudioWriter(GrowingWriter):
 
     The second file, ``NAME.xml``, is the labelling config of the project. Keypoints outside of the image are left out;
     ``score`` is the confidence of the others.
-
-        writer = LabelStudioWriter(Path("tasks.json"), About(skeleton))
-        writer.add(Record(people, image_id, "a.jpg"))
-        writer.close()
+    From Python: ``LabelStudioWriter(path, About(skeleton))``, `add` a `Record` of each image, `close`.
     """
 
-    SUFFIX = "-labelstudio.json"
-
-    @property
-    def config_path(self) -> Path:
-        """Of the labelling config."""
-        return self.path.with_suffix(".xml")
-
-    @property
-    def paths(self) -> list[Path]:
-        """Both files."""
-        return [self.path, self.config_path]
+    SUFFIX, BESIDE = "-labelstudio.json", ".xml"
 
     def start(self, first: Record) -> JsonList:
         """Writes the config, and an empty list of tasks."""
@@ -51,7 +37,7 @@ class LabelStudioWriter(GrowingWriter):
         )
         box = f"<Label value={quoteattr(skeleton.category)}/>"
         write_text(
-            self.config_path,
+            self.paths[1],
             '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
             f'  <RectangleLabels name="box" toName="image">{box}</RectangleLabels>\n'
             f'  <KeyPointLabels name="keypoint" toName="image">{names}\n  </KeyPointLabels>\n</View>\n',
