@@ -12,14 +12,14 @@ from typing import Any
 
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import load_ground_truth
+from sia.evaluation.matches import Matches
+from sia.evaluation.predictions import read_predictions
 from sia.io.output_file import output_error, write_text
 from stages.pipeline.report_images import Bar, Change, draw_changes, plot_stages
 from stages.pipeline.splits import describe, read_splits
 from stages.pipeline.state import Handed, Record, State
 from utils.config.train_config import STAGES, TrainConfig
 from utils.logger import clock
-from utils.metrics.matches import Matches
-from utils.metrics.predictions import read_predictions
 
 PAGE = Path(__file__).with_name("report.html")
 _HEADINGS = ("stage", "AP in", "AP out", "change [95 % interval]", "decision", "time")

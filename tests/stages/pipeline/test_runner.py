@@ -18,6 +18,8 @@ import pytest
 import train_pose
 from datasets.synthetic import write_dataset
 from sia.errors import DataError
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.pipeline import fitted
 from stages.pipeline import runner as pipeline
@@ -27,8 +29,6 @@ from stages.stage import Images, Stage, StageFit, StageInput, Surroundings
 from stages.training import visualizer
 from tests import processes
 from utils.config.train_config import STAGES
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions, read_predictions
 
 RNG = np.random.default_rng
 
