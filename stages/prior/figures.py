@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from datasets.coco.coco_pose import CocoPose
 from sia.drawing.annotator import Image, PoseAnnotator, with_caption
+from sia.drawing.crop import crop_around
 from sia.evaluation.labels import Mask, Rows
 from sia.evaluation.predictions import Array, Predictions
 from sia.io.images import write_image
@@ -21,8 +21,6 @@ SHOWN = 6
 COLUMNS = 2
 TILE = 240
 """Side of a drawing, pixels."""
-MARGIN = 0.2
-"""Around a person, as a fraction of the longer side."""
 FEWEST_JOINTS = 9
 """Labelled keypoints of a person worth showing."""
 LEAST_CHANGE = 0.01
@@ -104,26 +102,13 @@ def _cell(data: CocoPose, moved: Moved, row: int) -> Image:
 
 def _tile(annotator: PoseAnnotator, image: Image, boxes: Array, points: Array, labelled: Mask) -> Image:
     """(TILE, TILE, 3) of the part of the image around (B, 4) boxes, with one person (1, K, 2) drawn on it."""
-    start, stop = _region(boxes, image)
-    cut = image[start[1] : stop[1], start[0] : stop[0]]
-    scale = TILE / max(cut.shape[:2])
-    size = (max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale)))
-    resized: Image = np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_AREA), np.uint8)
+    crop = crop_around(image, boxes, TILE)
     person = People(
-        ((boxes[:1] - np.tile(start, 2)) * scale).astype(np.float32), np.ones(1, np.float32),
-        ((points - start) * scale).astype(np.float32), labelled.astype(np.float32),
+        crop.place(boxes[:1].reshape(2, 2)).reshape(1, 4).astype(np.float32), np.ones(1, np.float32),
+        crop.place(points).astype(np.float32), labelled.astype(np.float32),
     )  # fmt: skip
+    height, width = crop.pixels.shape[:2]
     tile: Image = np.full((TILE, TILE, 3), _PAPER, np.uint8)
-    left, top = (TILE - size[0]) // 2, (TILE - size[1]) // 2
-    tile[top : top + size[1], left : left + size[0]] = annotator.draw(resized, person)
+    left, top = (TILE - width) // 2, (TILE - height) // 2
+    tile[top : top + height, left : left + width] = annotator.draw(crop.pixels, person)
     return tile
-
-
-def _region(boxes: Array, image: Image) -> tuple[Rows, Rows]:
-    """Corners x, y of the rectangle around all boxes with a margin, inside the image, at least one pixel wide."""
-    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
-    around = MARGIN * float((high - low).max())
-    ends = np.array(image.shape[1::-1])
-    start = np.floor(low - around).clip(0, ends - 1).astype(np.int64)
-    stop = np.ceil(high + around).clip(0, ends).astype(np.int64)
-    return start, np.maximum(stop, start + 1)
