@@ -88,7 +88,8 @@ def _image_id(errors: ErrorAnalysis, case: Case) -> int:
 
 def _describe(errors: ErrorAnalysis, case: Case, pixels: Any) -> dict[str, Any]:
     people, labels = errors.people, errors.labels
-    boxes = [people.boxes[case.row]] * (case.row >= 0) + [labels.boxes[case.label]] * (case.label >= 0)
+    both = ((people, case.row), (labels, case.label))
+    boxes = [group.boxes[row] for group, row in both if row >= 0]
     if pixels.size:
         crop = crop_around(pixels, np.array(boxes), SIDE)
     else:  # an empty sheet with the same frame

@@ -142,21 +142,19 @@ class ErrorAnalysis:
 
     def improvements(self) -> dict[str, float]:
         """AP as it is, and if each kind of error had not been made: upper bounds, with the labels' help."""
-        people, nobody = self.people, self.found < 0
-        kinds = {f"without {kind}": self.kinds == number for number, kind in enumerate(KINDS) if kind != GOOD}
-        kinds["without keypoint errors"] = self.kinds >= 0
-        perfect = self.corrected(self.kinds >= 0).select(~nobody)
-        gone = {name: self.outcomes != OUTCOMES.index(name) for name in (DUPLICATE, BACKGROUND)}
+        people, found = self.people, self.found >= 0
+        kinds = {kind: self.kinds == number for number, kind in enumerate(KINDS) if kind != GOOD}
+        kinds["all keypoint errors"] = self.kinds >= 0
+        kept = {name: self.outcomes != OUTCOMES.index(name) for name in (DUPLICATE, BACKGROUND)}
+        perfect = replace(people, scores=self.oks)
+        wanted = match_labels(perfect, self.labels, self.skeleton.sigmas) >= 0
         return {
             "as it is": self.precision(people),
-            **{
-                f"without {kind}": self.precision(self.corrected(self.kinds == KINDS.index(kind))) for kind in KINDS[1:]
-            },
-            "without keypoint errors": self.precision(self.corrected(self.kinds >= 0)),
-            **{f"without {name}": self.precision(people.select(kept)) for name, kept in gone.items()},
-            "with perfect order of scores": self.precision(replace(people, scores=self.oks)),
-            "without missed people": self.precision(people, self.missed),
-            "without any error": self.precision(perfect, self.missed),
+            **{name: self.precision(self.corrected(chosen)) for name, chosen in kinds.items()},
+            **{name: self.precision(people.select(chosen)) for name, chosen in kept.items()},
+            "missed": self.precision(people, self.missed),
+            "order of scores": self.precision(replace(people, scores=np.where(wanted, self.oks, 0.0))),
+            "all": self.precision(self.corrected(self.kinds >= 0).select(found), self.missed),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +168,7 @@ class ErrorAnalysis:
                 name: dict(zip(KINDS, row, strict=True))
                 for name, row in zip(self.skeleton.names, counts.tolist(), strict=True)
             },
-            "AP": self.improvements(),
+            "AP without": self.improvements(),
         }
 
 

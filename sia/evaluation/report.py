@@ -12,7 +12,7 @@ from sia.coco.coco_files import GroundTruth, Row
 from sia.evaluation.cases import GROUPS, choose_cases, describe_cases, find_cases
 from sia.evaluation.coco_eval import Metrics, score
 from sia.evaluation.curves import curves
-from sia.evaluation.error_kinds import KINDS, ErrorAnalysis
+from sia.evaluation.error_kinds import GOOD, KINDS, ErrorAnalysis
 from sia.evaluation.keypoint_scores import percent
 from sia.io.html_page import html_page
 from sia.skeletons.skeleton import Skeleton
@@ -49,21 +49,9 @@ class Evaluation:
 
     def table(self) -> str:
         """All of it as text for a terminal, in percent."""
-        errors, f1 = self.analysis["errors"], self.analysis["curves"]["f1"]["best"]
-        base, kinds = errors["AP"]["as it is"], errors["keypoints"]
-        total, people = max(1, sum(kinds.values())), errors["people"]
-        lines = [self.metrics.table(), ""]
+        f1 = self.analysis["curves"]["f1"]["best"]
+        lines = [self.metrics.table(), "", *self._error_table(), ""]
         lines += ["  ".join(f"{name} {percent(value)}" for name, value in self.crowd.items())] if self.crowd else []
-        lines += [
-            f"Keypoints of the {people['found']} people found (OKS or box IoU >= 0.5): "
-            + ", ".join(f"{kind} {percent(kinds[kind] / total)} %" for kind in KINDS),
-            f"{people['missed']} people missed; predictions of nobody: {people['duplicate']} duplicate, "
-            f"{people['background']} background, {people['ignored']} ignored",
-            "AP " + ", ".join(
-                f"{name} {percent(value)} ({100 * (value - base):+.1f})" if name != "as it is" else f"{percent(value)}"
-                for name, value in errors["AP"].items()
-            ),
-        ]  # fmt: skip
         if f1 is not None:
             lines.append(
                 f"Best F1 {f1['f1']:.3f} from score {f1['score']:.4g} on (precision {percent(f1['precision'])}, recall "
@@ -72,6 +60,23 @@ class Evaluation:
         if "speed" in self.source:
             lines.append(f"{self.source['speed']['milliseconds']:.1f} ms an image: {self.source['speed']['model']}")
         return "\n".join(lines)
+
+    def _error_table(self) -> list[str]:
+        """How often each kind of error is made, and AP without it."""
+        errors = self.analysis["errors"]
+        keypoints, people = errors["keypoints"], errors["people"]
+        total = sum(keypoints.values())
+        wrong = {**keypoints, "all keypoint errors": total - keypoints[GOOD]}
+        often = {name: f"{percent(count / max(1, total))} %" for name, count in wrong.items()}
+        often |= {name: str(count) for name, count in people.items()}
+        base = errors["AP without"]["as it is"]
+        rows = [
+            f"{name:<21}{often.get(name, ''):>9}{percent(value):>14}{100 * (value - base):>+8.1f}"
+            for name, value in errors["AP without"].items()
+        ]
+        heading = f"{'error':<21}{'':>9}{'AP without it':>14}"
+        note = f"Percent: of the keypoints of {people['found']} people found (OKS or box IoU of 0.5). Others: counts."
+        return [heading, *rows, note]
 
     def to_dict(self) -> Row:
         """For JSON."""
