@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.drawing.annotator import Image
+from sia.people import People
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 MARGIN = 0.2
 """Around a person, as a fraction of the longer side."""
 
@@ -31,6 +32,11 @@ class Crop(NamedTuple):
     def place(self, points: Floats) -> Floats:
         """(..., 2) pixels of the image -> of the crop."""
         return np.asarray((points - self.start) * self.scale)
+
+    def people(self, people: People) -> People:
+        """The same people in pixels of the crop."""
+        boxes = self.place(people.boxes.reshape(-1, 2, 2)).reshape(-1, 4).astype(np.float32)
+        return People(boxes, people.scores, self.place(people.keypoints).astype(np.float32), people.confidences)
 
 
 def crop_around(image: Image, boxes: Floats, side: int) -> Crop:

@@ -15,6 +15,7 @@ from sia.evaluation.predictions import Array, Predictions
 from sia.io.images import write_image
 from sia.people import People
 from stages.prior.parts import MatchedLabels
+from utils.plots import grid
 
 SHOWN = 6
 """People on a sheet."""
@@ -25,7 +26,6 @@ FEWEST_JOINTS = 9
 """Labelled keypoints of a person worth showing."""
 LEAST_CHANGE = 0.01
 """Of OKS; less can't be seen."""
-_GAP, _PAPER = 6, 255
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,9 @@ def draw_sheets(data: CocoPose, moved: Moved, folder: Path) -> list[Path]:
 
 def _sheet(data: CocoPose, moved: Moved, rows: Rows, title: str) -> Image:
     cells = [_cell(data, moved, int(row)) for row in rows]
-    cells += [np.full_like(cells[0], _PAPER)] * (-len(cells) % COLUMNS)
-    bands = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
-    head = with_caption(np.zeros((0, bands[0].shape[1], 3), np.uint8), [f"Labels, before, after. {title}"])
-    return np.concatenate([head, *bands])
+    sheet = grid(cells, COLUMNS)
+    head = with_caption(np.zeros((0, sheet.shape[1], 3), np.uint8), [f"Labels, before, after. {title}"])
+    return np.concatenate([head, sheet])
 
 
 def _cell(data: CocoPose, moved: Moved, row: int) -> Image:
@@ -96,19 +95,15 @@ def _cell(data: CocoPose, moved: Moved, row: int) -> Image:
     tiles = [_tile(annotator, image, boxes, pose, label.labelled) for pose in poses]
     oks = moved.oks()[:, row]
     text = f"{data.file(index).name}: OKS {oks[0]:.2f} -> {oks[1]:.2f}"
-    gap = np.full((TILE, _GAP, 3), _PAPER, np.uint8)
-    return with_caption(np.concatenate([part for tile in tiles for part in (tile, gap)], axis=1), [text])
+    return with_caption(grid(tiles, len(tiles)), [text])
 
 
 def _tile(annotator: PoseAnnotator, image: Image, boxes: Array, points: Array, labelled: Mask) -> Image:
     """(TILE, TILE, 3) of the part of the image around (B, 4) boxes, with one person (1, K, 2) drawn on it."""
     crop = crop_around(image, boxes, TILE)
-    person = People(
-        crop.place(boxes[:1].reshape(2, 2)).reshape(1, 4).astype(np.float32), np.ones(1, np.float32),
-        crop.place(points).astype(np.float32), labelled.astype(np.float32),
-    )  # fmt: skip
+    person = crop.people(People(boxes[:1], np.ones(1), points, labelled.astype(np.float32)))
     height, width = crop.pixels.shape[:2]
-    tile: Image = np.full((TILE, TILE, 3), _PAPER, np.uint8)
+    tile: Image = np.full((TILE, TILE, 3), 255, np.uint8)
     left, top = (TILE - width) // 2, (TILE - height) // 2
     tile[top : top + height, left : left + width] = annotator.draw(crop.pixels, person)
     return tile
