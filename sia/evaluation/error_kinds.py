@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, Row, is_labelled
 from sia.evaluation.coco_eval import run_coco
-from sia.evaluation.keypoint_scores import MATCH_OKS
+from sia.evaluation.keypoint_scores import MATCH_OKS, match_people
 from sia.evaluation.labels import (
     SAME_BOX,
     LabelledPeople,
@@ -31,7 +31,7 @@ from sia.evaluation.labels import (
     match_labels,
     oks_matrix,
     shared_images,
-)  # fmt: skip
+)
 from sia.evaluation.matches import Matches, matches_of
 from sia.evaluation.predictions import Array, Predictions, people_of_rows
 from sia.skeletons.oks import oks_terms
@@ -82,7 +82,8 @@ class ErrorAnalysis:
         people: N, without those beyond 20 an image.
         matches: the same people as COCO matches them, in the same order.
         labels: M people.
-        found: (N,) rows of `labels`, -1 for nobody; see `match_labels`.
+        found: (N,) rows of `labels`, -1 for nobody: as COCO matches at an OKS of 0.5, then the others by a box IoU of
+            0.5, however wrong the keypoints are.
         kinds: (N, K); see `keypoint_kinds`.
         outcomes: (N,) index in `OUTCOMES`; ignored are those on a crowd or on somebody without keypoints.
         oks: (N,) to the person found, else to the most similar one of the image.
@@ -103,15 +104,15 @@ class ErrorAnalysis:
         """`rows` are from `check_results`."""
         people = _first_of_images(people_of_rows(rows, skeleton.num_keypoints))
         matches, labels = matches_of(truth, rows, skeleton), labelled_people(truth)
-        found = match_labels(people, labels, skeleton.sigmas)
-        oks, near = np.zeros(len(people)), np.zeros(len(people), bool)
+        found, oks, near = np.full(len(people), -1, np.int64), np.zeros(len(people)), np.zeros(len(people), bool)
         for ours, columns in shared_images(people.image_ids, labels.image_ids):
             group, known = people.select(ours), labels.select(columns)
             similar = oks_matrix(group, known, skeleton.sigmas)
             overlaps = box_overlaps(group.boxes, known.boxes)
             near[ours] = ((similar >= MATCH_OKS) | (overlaps >= SAME_BOX)).any(1)
-            own = np.searchsorted(columns, found[ours]).clip(max=len(columns) - 1)
-            oks[ours] = np.where(found[ours] >= 0, similar[np.arange(len(ours)), own], similar.max(1))
+            oks[ours] = similar.max(1)
+            for row, column in _pairs(similar, overlaps):
+                found[ours[row]], oks[ours[row]] = columns[column], similar[row, column]
         counted = matches.counted[0]
         outcomes = np.select([found >= 0, near, counted], [0, 1, 2], 3).astype(np.int8)
         kinds = keypoint_kinds(people, labels, found, skeleton)
@@ -170,6 +171,15 @@ class ErrorAnalysis:
             },
             "AP without": self.improvements(),
         }
+
+
+def _pairs(similar: Array, overlaps: Array) -> list[tuple[int, int]]:
+    """Rows, the best first, and columns of (N, M) OKS and IoU that are the same person."""
+    pairs = match_people(similar)
+    left = overlaps.copy()
+    for row, column in pairs:
+        left[row], left[:, column] = -1.0, -1.0
+    return pairs + match_people(left, SAME_BOX)
 
 
 def _first_of_images(people: Predictions) -> Predictions:
