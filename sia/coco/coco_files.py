@@ -123,8 +123,8 @@ def load_ground_truth(
         }
         for number, person in enumerate(file.people, 1)
     ]
-    merged, declared = frozenset(file.merged), frozenset(file.declared)
-    return GroundTruth(ids, people, file.merged[0], merged, declared, file.content["images"])
+    sets = frozenset(file.merged), frozenset(file.declared)
+    return GroundTruth(ids, people, file.merged[0], *sets, rows=file.content["images"])
 
 
 def read_skeleton(content: Any, name: str) -> Skeleton:

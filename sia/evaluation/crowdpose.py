@@ -6,6 +6,7 @@ Equal to faster-coco-eval's `keypoints_crowd` without areas, as CrowdPose's own 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def as_crowdpose(truth: GroundTruth, skeleton: Skeleton) -> tuple[GroundTruth, S
             f"{skeleton.num_keypoints}: {', '.join(skeleton.names)}. Leave it out."
         )
     for row in truth.rows:
-        index = row.get("crowdIndex")
+        index: Any = row.get("crowdIndex")
         if type(index) not in (int, float) or not 0 <= index <= 1:
             raise DataError(
                 f"--crowdpose needs the crowdIndex (0 to 1) of each image, but image {row['id']} has {index!r:.40}. "
