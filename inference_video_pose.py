@@ -21,8 +21,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--video_path",
         required=True,
         metavar="PATH",
-        help="a video file, the address of a video or a stream (rtsp://...), a camera (0), screen, a page of YouTube, or "
-        "- for stdin",
+        help="a video file, the address of a video or a stream (rtsp://...), a camera (0), screen, a page of YouTube, "
+        "or - for stdin",
     )
     add_video_flags(parser)
     add_shared_flags(parser, "inference-video-1")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sia.coco.image_ids import ImageIds
 from sia.commands.image_output import ImageOutput, close_after, readable
@@ -22,7 +21,7 @@ from sia.drawing.window import Window
 from sia.errors import DISK_FULL, DataError, SiaError, first_line
 from sia.io.image_folder import find_images, watch_folder
 from sia.io.input_file import set_pixel_limit
-from sia.io.remote import is_one_image, read_named
+from sia.io.remote import is_one_image, name_in, read_named
 from sia.io.results import Row, coco_rows
 from sia.people import People
 from sia.runtimes.predictor import Predictor
@@ -223,7 +222,7 @@ def run(args: argparse.Namespace) -> int:
 def named_files(source: str, warn: Callable[[str], None]) -> list[Path]:
     """The images, or the name under which the one from stdin or from an address is told."""
     if is_one_image(source):
-        return [Path("stdin" if source == "-" else Path(urlsplit(source).path).name or "image")]
+        return [Path("stdin" if source == "-" else name_in(source) or "image")]
     return find_images(source, warn)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import sys
 import tempfile
@@ -32,6 +33,11 @@ LOADABLE = (".pt", ".onnx")
 def is_web_address(source: str) -> bool:
     """Whether it begins with ``http://`` or ``https://``."""
     return source.lower().startswith(("http://", "https://"))
+
+
+def name_in(address: str) -> str:
+    """The last part of an address, as ``photo.jpg`` of ``https://host/photo.jpg?size=2``."""
+    return re.split(r"[?#]", address)[0].rpartition("/")[2]
 
 
 def is_one_image(source: str) -> bool:
@@ -86,7 +92,8 @@ def download(address: str) -> bytes:
         with _opened(address) as answer:
             content: bytes = answer.read(LARGEST + 1)
     except (OSError, ValueError, HTTPException) as error:  # URLError and time-outs are OSErrors
-        reason = first_line(OSError(getattr(error, "reason", None) or error))
+        cause = getattr(error, "reason", None) or error
+        reason = getattr(cause, "strerror", None) or first_line(Exception(cause))
         raise DataError(f"Can't download {mask(address)}: {reason}. Check the address, or download it first.") from None
     if len(content) > LARGEST:
         raise DataError(f"{mask(address)} has more than {LARGEST >> 20} MiB. Download it first and give its path.")

@@ -10,11 +10,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from sia.errors import DataError, first_line
 from sia.io.optional import need
 from sia.video.info import Image
 from sia.video.live import RATE, Shot
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a camera that is not there is one DataError
 
 
 def camera_shots(number: int) -> Generator[Shot, None, None]:
@@ -33,7 +36,7 @@ def camera_shots(number: int) -> Generator[Shot, None, None]:
             done, image = camera.read()
             if not done:
                 return
-            yield partial(_rgb, image)
+            yield partial(_rgb, np.asarray(image))
     finally:
         camera.release()
 
@@ -60,6 +63,6 @@ def screen_shots(number: int) -> Generator[Shot, None, None]:
         raise DataError(f"Can't read the screen ({display}): {first_line(error)}.") from error
 
 
-def _rgb(image: Image) -> Image:
+def _rgb(image: NDArray[Any]) -> Image:
     """From OpenCV's BGR, or a screen's BGRA."""
-    return np.ascontiguousarray(image[..., 2::-1])
+    return np.ascontiguousarray(image[..., 2::-1], np.uint8)

@@ -7,11 +7,10 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from sia.errors import DataError
 from sia.io.input_file import check_input_file
-from sia.io.remote import content_type, is_web_address, stdin_file
+from sia.io.remote import content_type, is_web_address, name_in, stdin_file
 
 READERS = ("av", "decord")
 """Decoders of video files."""
@@ -28,7 +27,7 @@ _CAMERA = re.compile(r"(?:/dev/video)?(\d{1,3})")
 _SCREEN = re.compile(r"screen(?::(\d{1,2}))?")
 _YOUTUBE = re.compile(r"https?://(?:(?:www|m|music)\.)?(?:youtube\.com|youtu\.be)/", re.IGNORECASE)
 _VIDEO_START = re.compile(
-    rb"\x1aE\xdf\xa3|RIFF....AVI |FLV|0&\xb2u|\0\0\1\xba|G.{187}G"
+    rb"\x1aE\xdf\xa3|RIFF....AVI |FLV|0&\xb2u|\x00\x00\x01\xba|G.{187}G"
     rb"|....(?:ftyp(?!hei|hev|avi|mif|msf)|moov|mdat|wide|free)",
     re.DOTALL,
 )
@@ -64,7 +63,7 @@ def _kind_of_address(source: str) -> Kind:
     """By its ending; one of the web without a known ending is asked what it has."""
     if _YOUTUBE.match(source):
         return "youtube"
-    suffix = Path(urlsplit(source).path).suffix.lower()
+    suffix = os.path.splitext(name_in(source))[1].lower()  # noqa: PTH122 (an address is no path)
     if is_web_address(source) and suffix not in _STREAM_SUFFIXES:
         return "address" if suffix in _IMAGE_SUFFIXES or content_type(source).startswith("image/") else "stream"
     return "stream"
