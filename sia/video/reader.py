@@ -61,9 +61,9 @@ class VideoReader:
                     f"{source} has frames of {width} x {height} px, more than the {max_pixels:,} pixels that are read. "
                     f"If memory allows it: --max_pixels {width * height}."
                 )
-            endless = not self._container.duration and self._container.size <= 0
+            self.in_bursts = self._container.format.name in ("hls", "dash")
+            endless = not self._container.duration and (self.in_bursts or self._container.size <= 0)
             self.live = is_address(source) and (endless or is_sent_once(source))
-            self.in_bursts = self._container.format.name == "hls"
             # Several frames at a time would keep some of them back.
             self._stream.thread_type = "AUTO" if threads and not self.live else "SLICE"
             self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _MARGIN)}  # sizes may change
