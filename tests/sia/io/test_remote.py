@@ -21,7 +21,7 @@ class Images(BaseHTTPRequestHandler):
     """``/to/ADDRESS`` sends there, ``/steps/N`` takes N steps, ``/photo`` is an image, ``/live`` isn't."""
 
     def do_GET(self) -> None:
-        kind, _, rest = self.path[1:].partition("/")
+        kind, _, rest = self.path[1:].partition("?")[0].partition("/")
         if kind == "steps":
             rest = f"/steps/{int(rest) - 1}" if int(rest) else "/photo"
         self.send_response(302 if rest else 200)
