@@ -216,7 +216,11 @@ def run(args: argparse.Namespace) -> int:
         job = ImageJob(args, predictor, find, ids, ImageOutput(folder), writer)
         for line in warnings:
             job.warn(line)
-        return carry_out(job)
+        with job.window:
+            status = carry_out(job)
+            if status != 130:
+                job.window.wait()
+        return status
 
 
 def named_files(source: str, warn: Callable[[str], None]) -> list[Path]:
@@ -240,7 +244,7 @@ def choose_ids(files: Sequence[Path], ann_file: Path | None, predictor: Predicto
 
 def carry_out(job: ImageJob) -> int:
     """All images, or those before a signal or an error; returns the exit status."""
-    with SignalHandler() as interruption, job.window:
+    with SignalHandler() as interruption:
         try:
             job.run(interruption)
         except BaseException:
@@ -250,8 +254,6 @@ def carry_out(job: ImageJob) -> int:
             raise
         job.output.close(job.header(), complete=job.is_complete)
         _write_words(job)
-        if not interruption.signal:
-            job.window.wait()
     _summarise(job)
     if interruption.signal:
         print("Stopped early; the results so far are complete files.", file=sys.stderr)
