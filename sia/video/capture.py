@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
 from functools import partial
 from typing import Any
 
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from sia.errors import DataError, first_line
 from sia.io.optional import need
 from sia.video.info import Image
-from sia.video.live import RATE, Shot
+from sia.video.live import RATE, Shots
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a camera that is not there is one DataError
 
 
-def camera_shots(number: int) -> Generator[Shot, None, None]:
+def camera_shots(number: int) -> Shots:
     """Frames of a camera by its number, which OpenCV gives it on every system, until it ends.
 
     Raises:
@@ -41,7 +40,7 @@ def camera_shots(number: int) -> Generator[Shot, None, None]:
         camera.release()
 
 
-def screen_shots(number: int) -> Generator[Shot, None, None]:
+def screen_shots(number: int) -> Shots:
     """What a screen shows, `sia.video.live.RATE` times a second: 1 is the first, 0 all of them.
 
     Raises:

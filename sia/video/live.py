@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
-from itertools import count
+from itertools import count, repeat
 
 from sia.errors import DataError, first_line
 from sia.io.secrets import mask
@@ -18,6 +18,8 @@ from sia.video.reader import VideoReader
 
 Shot = Callable[[], Image]
 """Makes the pixels of a frame, which one that is dropped doesn't need."""
+Shots = Generator[Shot | None, None, None]
+"""Frames as they come, and None for each that could not be decoded in time."""
 
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each new try to reach a sender that has vanished; after the last one it is given up."""
@@ -43,7 +45,6 @@ class LiveReader:
     Args:
         info: of the source.
         connect: opens it and yields its frames as they come. Runs in the thread.
-        say: is told when it vanishes and returns; by default stderr is.
 
     Attributes:
         dropped: how many frames were left out since the first that was given.
@@ -53,15 +54,10 @@ class LiveReader:
         SiaError: it can't be opened.
     """
 
-    def __init__(
-        self,
-        info: VideoInfo,
-        connect: Callable[[], Generator[Shot, None, None]],
-        say: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, info: VideoInfo, connect: Callable[[], Shots]) -> None:
         self.info = info
         self.dropped = 0
-        self._connect, self._say = connect, say or _print
+        self._connect = connect
         self._news = threading.Condition()
         self._newest: tuple[Shot, float] | None = None
         self._error: Exception | None = None
@@ -120,7 +116,7 @@ class LiveReader:
                     for shot in shots:
                         if lost:
                             self._breaks.append(time.monotonic() - lost)
-                            self._say(f"{name} is back after {self._breaks[-1]:.1f} s.")
+                            _say(f"{name} is back after {self._breaks[-1]:.1f} s.")
                         lost, waits = 0.0, iter(WAITS)
                         self._keep(shot)
                         if self._ended.is_set():
@@ -135,17 +131,18 @@ class LiveReader:
                 return
             if not lost:
                 lost = time.monotonic()
-                self._say(f"{name} is gone ({reason}): trying again {len(WAITS)} x within {sum(WAITS):.0f} s.")
+                _say(f"{name} is gone ({reason}): trying again {len(WAITS)} x within {sum(WAITS):.0f} s.")
             self._ended.wait(wait)
 
-    def _keep(self, shot: Shot) -> None:
+    def _keep(self, shot: Shot | None) -> None:
         with self._news:
-            self.dropped += self._newest is not None
-            self._newest = shot, time.monotonic()
-            self._news.notify()
+            self.dropped += shot is None or self._newest is not None
+            if shot is not None:
+                self._newest = shot, time.monotonic()
+                self._news.notify()
 
 
-def shots_of(reader: VideoReader, again: Callable[[], VideoReader]) -> Callable[[], Generator[Shot, None, None]]:
+def shots_of(reader: VideoReader, again: Callable[[], VideoReader]) -> Callable[[], Shots]:
     """What connects a `LiveReader` to a stream.
 
     Args:
@@ -154,18 +151,22 @@ def shots_of(reader: VideoReader, again: Callable[[], VideoReader]) -> Callable[
     """
     readers = [reader]
 
-    def connect() -> Generator[Shot, None, None]:
+    def connect() -> Shots:
         with readers.pop() if readers else again() as reader:
-            start = time.monotonic()
+            start, packets = time.monotonic(), reader.packets
             for _, pts, _, frame in reader.stored():
+                yield from repeat(None, reader.packets - packets - 1)
+                packets = reader.packets
                 if reader.in_bursts:  # a segment at a time: shown at the pace of its clock
                     ahead = start + float(pts * reader.info.time_base) - time.monotonic()
                     start -= ahead if not -1 < ahead < _BURST else 0
                     time.sleep(ahead if 0 < ahead < _BURST else 0)
+                else:
+                    reader.hurry(frame)
                 yield partial(reader.upright, frame)
 
     return connect
 
 
-def _print(line: str) -> None:
+def _say(line: str) -> None:
     print(f"WARNING: {line}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -24,6 +25,8 @@ FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError)
 
 PATIENCE = 15.0
 """Seconds that a server may be silent."""
+_WAIT, _PILED = 0.005, 1.0
+"""Seconds for which a packet is waited for at least, and after which packets without such a wait have piled up."""
 _MARGIN = 1 << 17
 """Pixels that the decoder needs around a frame."""
 _PEEK = 512
@@ -69,6 +72,7 @@ class VideoReader:
             self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _MARGIN)}  # sizes may change
             self.damage = Damage()
             self.packets = self._sized = 0
+            self._asked = self._waited = time.monotonic()
             self._packets = self._demux()
             self._read: deque[av.Packet[av.VideoStream]] = deque()
             self._ahead = StampsAhead()
@@ -180,11 +184,14 @@ class VideoReader:
     def _demux(self) -> Iterator[av.Packet[av.VideoStream]]:
         try:
             for packet in self._container.demux(self._stream):
+                now = time.monotonic()
+                self._waited = now if now - self._asked > _WAIT else self._waited
                 self._sized += packet.size > 0
                 if _shows(packet):
                     self.packets += 1
                     self._ahead.add(packet_stamp(self._container, packet))
                 yield packet
+                self._asked = time.monotonic()
         except FAULTS as error:
             self.damage.lose(error)
 
@@ -197,6 +204,18 @@ class VideoReader:
                 return
             self._read.append(packet)
             after += self._ahead.next_known() is not None
+
+    def hurry(self, frame: av.VideoFrame) -> None:
+        """Of a live stream: has the decoder leave out all but key frames while packets are there before it asks.
+
+        It does that when they have piled up, and until a key frame after the first for which it had to wait.
+
+        Args:
+            frame: the last that was decoded.
+        """
+        late = time.monotonic() - self._waited > _PILED
+        if late or frame.key_frame:
+            self._stream.codec_context.skip_frame = "NONKEY" if late else "DEFAULT"
 
     def upright(self, frame: av.VideoFrame) -> Image:
         """(H, W, 3) uint8 RGB in the size of the first frame, which a stream may change."""

@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,6 +52,25 @@ def test_a_slow_model_is_never_behind(protocol: type[StreamRequestHandler]) -> N
     assert [frame.number, reader.dropped] == [len(ages) - 1, pytest.approx(RATE * SECONDS - len(ages), abs=15)]
     assert most < 0.5 and len(ages) > 3 * SECONDS
     assert times[0] == 0 and times[-1] == pytest.approx(SECONDS, abs=0.7) and np.diff(times).min() > 0
+
+
+def test_a_slow_decoder_leaves_frames_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = VideoReader.stored
+
+    def slow(self: VideoReader) -> Iterator[tuple]:
+        for entry in stored(self):
+            time.sleep(0.08)  # 12 frames a second: after 6 seconds it would be 3 behind
+            yield entry
+
+    monkeypatch.setattr(VideoReader, "stored", slow)
+    with serving(ClipServer(Http)) as server, open_live(server.address) as reader:
+        begin, ages = time.monotonic(), []
+        for frame in reader:
+            ages.append(age(frame.image, time.monotonic()))
+            if time.monotonic() - begin > 6:
+                break
+    assert max(ages) < 2.5 and min(ages[len(ages) // 2 :]) < 0.6
+    assert len(ages) + reader.dropped == pytest.approx(6 * RATE, abs=30)
 
 
 def test_a_camera_that_vanishes_and_returns(
