@@ -100,6 +100,17 @@ def test_an_image_from_stdin(
     assert capsys.readouterr().err.startswith("error: Can't read the image stdin: it is not an image")
 
 
+def test_one_line_of_json_and_nothing_else_on_stdout(
+    predict: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    send(png(), monkeypatch)
+    assert predict("-", "--save", "jsonl:-", "--conf_thresh", "0") == 0
+    said = capfd.readouterr()
+    (line,) = said.out.splitlines()
+    assert json.loads(line)["file_name"] == "stdin" and json.loads(line)["people"]
+    assert "Written:" in said.err
+
+
 def test_a_video_from_stdin(predict: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_video(tmp_path / "a.mp4", frames=4, sound="aac")  # whose index is at its end
     send(source.read_bytes(), monkeypatch)
