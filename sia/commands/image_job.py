@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.image_output import ImageOutput, close_after, names_below, readable
+from sia.commands.image_output import ImageOutput, close_after, name_below, readable
 from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
@@ -59,7 +60,7 @@ class ImageJob:
         self.predictor = predictor
         self.ids = ids
         self.files = list(ids.of)
-        self.names = names_below(self.files)
+        self.top = os.path.commonpath([file.absolute().parent for file in self.files] or [Path(args.image_path).absolute()])
         self.output = output
         self.writer = writer
         self.find = find
@@ -118,7 +119,7 @@ class ImageJob:
         for file in self.more:
             if file is not None:
                 self.files.append(file)
-                self.ids.of[file], self.names[file] = len(self.files), readable(file.name)
+                self.ids.of[file] = len(self.files)
             yield None if file is None else len(self.files) - 1
 
     def _read(self, number: int) -> Image | None:
@@ -172,7 +173,7 @@ class ImageJob:
         height, width = image.shape[:2]
         entry = {"id": image_id, "file_name": name, "width": width, "height": height}
         entry |= {"people": len(people), "annotated": readable(path.name)}
-        self.output.add(entry, Record(people, image_id, self.names[file]))
+        self.output.add(entry, Record(people, image_id, name_below(file, self.top)))
         self.people += len(people)
         return path
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,10 +116,9 @@ def close_after(output: ImageOutput, header: Row) -> None:
         output.close(header, complete=False)
 
 
-def names_below(files: Sequence[Path]) -> dict[Path, str]:
-    """What annotation tools call the images: their places below the folder that all share, with forward slashes."""
-    top = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
-    return {file: readable(file.absolute().relative_to(top).as_posix()) for file in files}
+def name_below(file: Path, top: str) -> str:
+    """What annotation tools call an image: its place below the folder that all share, with forward slashes."""
+    return readable(Path(os.path.relpath(file.absolute(), top)).as_posix())
 
 
 def readable(text: Path | str) -> str:

@@ -16,8 +16,8 @@ Find = Callable[[Sequence[NDArray[np.uint8]]], list[People]]
 """Images -> the people of each, best first, in its pixels."""
 
 BELOW, AGREE = 0.7, 0.7
-"""Score, and OKS between two looks, below which someone is in doubt. Of people that the bundled weights show at a score
-of 0.7 or more, 86 % are right; at 0.6, 66 % (docs/inference.md)."""
+"""Score, and OKS between two looks, below which someone is in doubt: half of the people whom the bundled weights show,
+of whom half are right; of the others nine in ten are (docs/description.md)."""
 
 
 @dataclass(frozen=True)
