@@ -60,7 +60,8 @@ class ImageJob:
         self.predictor = predictor
         self.ids = ids
         self.files = list(ids.of)
-        self.top = os.path.commonpath([file.absolute().parent for file in self.files] or [Path(args.image_path).absolute()])
+        parents = [file.absolute().parent for file in self.files] or [Path(args.image_path).absolute()]
+        self.top = os.path.commonpath(parents)
         self.output = output
         self.writer = writer
         self.find = find
