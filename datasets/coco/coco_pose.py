@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.coco.coco_file import CocoFile, read_coco_file
-from datasets.coco.image_name import ImageFolders, Located, problem_of_name
 from datasets.labels import Labels
+from sia.coco.image_name import ImageFolders, Located, problem_of_name
 from sia.errors import DataError
 from sia.io.images import read_image
 from sia.skeletons.skeleton import Skeleton

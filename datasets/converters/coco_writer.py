@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.coco.image_name import problem_of_name
 from sia.coco.annotation_values import Box, box_around
 from sia.coco.coco_files import Row, finite_numbers, read_json, read_skeleton
+from sia.coco.image_name import problem_of_name
 from sia.errors import DataError
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton

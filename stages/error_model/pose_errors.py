@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.errors import DataError
+from sia.evaluation.labels import LabelledPeople, frame_of, to_box
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, frame_of, to_box
 from stages.error_model.mixture import INVERTED, MISSED, SWAPPED, distances_of, fit_mixture, jitter_correlation
 from stages.error_model.statistics import logistic, logit
-from utils.metrics.predictions import Array, Predictions
 
 FEWEST_PEOPLE = 10
 """Matched people below which nothing can be said about errors."""

@@ -18,15 +18,15 @@ from datasets.loader import ValidationLoader, validation_loader
 from sia.coco.coco_files import Row, load_skeleton, read_json
 from sia.commands.export_job import spread
 from sia.errors import SiaError, complain
+from sia.evaluation.coco_eval import Metrics, evaluate
+from sia.evaluation.keypoint_scores import csv_rows
+from sia.evaluation.matches import find_matches
+from sia.evaluation.significance import prove
 from sia.io.output_file import named_folder, numbered_folder, write_json, write_text
 from sia.runtimes.predictor import RUNTIMES, Predictor
 from sia.skeletons.skeleton import Skeleton
 from stages.evaluation.evaluator import on_first_rank, predict_results
 from utils.distributed.context import DistributedContext, init_distributed
-from utils.metrics.coco_eval import Metrics, evaluate
-from utils.metrics.keypoint_scores import csv_rows
-from utils.metrics.matches import find_matches
-from utils.metrics.significance import prove
 
 SEED = 0
 """Of the resamples of --compare: the same files give the same interval."""

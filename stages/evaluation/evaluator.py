@@ -16,12 +16,12 @@ from sia.batch import PoseBatch
 from sia.coco.coco_files import Row, load_ground_truth
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import DataError, SiaError, WeightsError
+from sia.evaluation.coco_eval import Metrics, evaluate
 from sia.io.results import coco_rows
 from sia.people import People
 from sia.runtimes.runtime import Find
 from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.coco_eval import Metrics, evaluate
 
 T = TypeVar("T")
 Progress = Callable[[int], None]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from datasets.coco.coco_pose import CocoPose
 from sia.drawing.annotator import Image, PoseAnnotator
+from sia.evaluation.matches import Matches
+from sia.evaluation.predictions import Predictions
+from sia.evaluation.significance import Interval
 from sia.io.images import write_image
 from sia.io.output_file import complete_file
 from sia.people import People
-from utils.metrics.matches import Matches
-from utils.metrics.predictions import Predictions
-from utils.metrics.significance import Interval
 
 SHOWN = 3
 """Best, and as many worst images of a stage."""

@@ -10,11 +10,11 @@ import numpy as np
 
 from datasets.coco.coco_pose import CocoPose
 from sia.drawing.annotator import Image, PoseAnnotator, with_caption
+from sia.evaluation.labels import Mask, Rows
+from sia.evaluation.predictions import Array, Predictions
 from sia.io.images import write_image
 from sia.people import People
-from stages.error_model.labels import Mask, Rows
 from stages.prior.parts import MatchedLabels
-from utils.metrics.predictions import Array, Predictions
 
 SHOWN = 6
 """People on a sheet."""

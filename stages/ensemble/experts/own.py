@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from sia.evaluation.labels import box_overlaps
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from stages.ensemble.experts.expert import Floats, Poses
-from stages.error_model.labels import box_overlaps
 
 SAME = 0.3
 """Least IoU of a person's box with the box that was asked for."""

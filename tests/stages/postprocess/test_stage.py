@@ -13,6 +13,8 @@ import pytest
 from datasets.coco.coco_pose import CocoPose
 from datasets.synthetic import write_dataset
 from sia.coco.coco_files import load_ground_truth
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.postprocess import stage as postprocess
 from stages.postprocess.stage import STAGE
@@ -22,8 +24,6 @@ from tests.sia.description.chat import Chat, sentences
 from tests.stages.crowd import predict
 from tests.stages.pose_helpers import reloaded, stage_input
 from utils.config.train_config import TrainConfig
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions, read_predictions
 
 
 @pytest.fixture(scope="module")

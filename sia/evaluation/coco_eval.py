@@ -18,8 +18,8 @@ from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
+from sia.evaluation.keypoint_scores import KeypointScore, format_table, match_people, percent, score_keypoints
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.keypoint_scores import KeypointScore, format_table, match_people, percent, score_keypoints
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 

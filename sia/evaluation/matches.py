@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import Row, check_results, is_labelled, load_ground_truth
+from sia.evaluation.coco_eval import run_coco
+from sia.evaluation.keypoint_scores import match_people
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.coco_eval import run_coco
-from utils.metrics.keypoint_scores import match_people
 
 Floats = NDArray[np.float64]
 
