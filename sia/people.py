@@ -217,14 +217,10 @@ class People:
         Raises:
             ConfigError: the package pandas is missing.
         """
+        from sia.formats.table import person_columns
         from sia.io.optional import need
 
-        columns: dict[str, Any] = {} if self.ids is None else {"id": self.ids}
-        columns |= {"score": self.scores, **dict(zip(("x1", "y1", "x2", "y2"), self.boxes.T, strict=True))}
-        for k, name in enumerate(self.skeleton.names):
-            columns[f"{name}_x"], columns[f"{name}_y"] = self.keypoints[:, k].T
-            columns[f"{name}_confidence"] = self.confidences[:, k]
-        return need("pandas", "to_pandas()").DataFrame(columns)
+        return need("pandas", "to_pandas()").DataFrame(person_columns(self))
 
     def to_supervision(self) -> Any:
         """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``.

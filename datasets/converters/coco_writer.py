@@ -102,15 +102,7 @@ class CocoWriter:
         """
         if not self.images:
             raise DataError(f"{self.source}: there is no image in it. Check that all was exported.")
-        skeleton = self.skeleton  # as `Skeleton.from_category` reads it
-        pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
-        keypoints = {
-            "keypoints": list(skeleton.names),
-            "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
-            **({"flip_pairs": pairs} if skeleton.mirrors else {}),
-            "sigmas": list(skeleton.sigmas),
-        }
-        categories = [{"id": i, "name": name, **keypoints} for i, name in enumerate(self.categories, 1)]
+        categories = [{**self.skeleton.to_category(i), "name": name} for i, name in enumerate(self.categories, 1)]
         return {"images": self.images, "annotations": self.people, "categories": categories}
 
     def describe(self) -> str:
