@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,15 @@ import numpy as np
 
 from sia.coco.image_ids import ImageIds
 from sia.commands.run import announce, output_folder, remove_if_empty
-from sia.drawing.annotator import Image
-from sia.errors import ConfigError, DataError
-from sia.io.images import read_image
+from sia.errors import ConfigError
 from sia.io.output_file import write_json, write_text, writing
+from sia.labelling.batches import read_batches
 from sia.labelling.selection import select
 from sia.labelling.uncertainty import Uncertainty, UncertaintyEstimator
 from sia.runtimes.predictor import Predictor
 
 SHOWN = 10
 """Rows that are printed; suggested.json has all."""
-EVERY = 50
-"""Images after which progress is said."""
-
 Row = dict[str, Any]
 
 
@@ -57,24 +52,9 @@ def look_at(estimator: UncertaintyEstimator, files: Sequence[Path], batch_size: 
         DataError: none can be.
     """
     seen: dict[Path, Uncertainty] = {}
-    for begin in range(0, len(files), batch_size):
-        batch = ((path, _read(path)) for path in files[begin : begin + batch_size])
-        images = {path: image for path, image in batch if image is not None}
-        if images:
-            seen |= zip(images, estimator.estimate(list(images.values())), strict=True)
-        if begin // EVERY != (begin + batch_size) // EVERY:
-            print(f"{begin + batch_size} of {len(files)} images", file=sys.stderr, flush=True)
-    if not seen:
-        raise DataError(f"None of the {len(files)} images can be read.")
+    for images in read_batches(files, batch_size):
+        seen |= zip(images, estimator.estimate(list(images.values())), strict=True)
     return seen
-
-
-def _read(path: Path) -> Image | None:
-    try:
-        return read_image(path)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return None
 
 
 def choose(seen: dict[Path, Uncertainty], labelled: set[Path], count: int) -> list[Row]:
