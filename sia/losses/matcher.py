@@ -72,7 +72,8 @@ class Targets(NamedTuple):
 
     def map_people(self, function: Callable[[Tensor], Tensor]) -> Targets:
         """Applies a function to everything but the ignored regions."""
-        return Targets(*map(function, self[:6]), self.ignored)
+        corners, poses, labelled, trust, areas, people = map(function, self[:6])
+        return Targets(corners, poses, labelled, trust, areas, people, self.ignored)
 
     @property
     def posed(self) -> Tensor:
