@@ -75,6 +75,8 @@ class People:
         confidences: (N, K) float32 in [0, 1], expected closeness of each keypoint.
         ids: (N,) int64 from 1 on, 0 for someone seen in a single frame so far; None without tracking.
         source: the image; None in training and evaluation, which need no more than the numbers.
+        agreement: (N,) OKS between two looks at the same person: at the image and its mirror image, or before and after
+            the stages of a pipeline; None where nobody looked twice.
     """
 
     boxes: NDArray[np.float32]
@@ -83,6 +85,7 @@ class People:
     confidences: NDArray[np.float32]
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
+    agreement: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -100,7 +103,8 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        return People(*numbers, None if self.ids is None else self.ids[rows], self.source)
+        ids, agreement = (None if each is None else each[rows] for each in (self.ids, self.agreement))
+        return People(*numbers, ids, self.source, agreement)
 
     def __iter__(self) -> Iterator[Person]:
         return (self[row] for row in range(len(self)))

@@ -95,7 +95,11 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
         DataError: an unreadable annotation file, one without labelled people, or results that don't fit it.
     """
     truth = load_ground_truth(ground_truth, skeleton)
-    rows = check_results(results, truth, skeleton)
+    return score(truth, check_results(results, truth, skeleton), skeleton)
+
+
+def score(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> Metrics:
+    """The same of what was read already; `rows` are from `check_results`."""
     scored = run_coco("keypoints", truth, rows, skeleton)
     matches, labelled = _match(scored, skeleton)
     boxes = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -21,24 +20,11 @@ class CvatWriter(GrowingWriter):
     The second file, ``NAME.labels.json``, is for the tab "Raw" of CVAT's label constructor. Keypoints with v = 1 (see
     `labelled`) are ``occluded``, those outside of the image ``outside``. Images are known by their names, frames of a
     video task by their numbers.
-
-        writer = CvatWriter(Path("annotations.xml"), About(skeleton))
-        writer.add(Record(people, image_id, "a.jpg"))
-        writer.close()
+    From Python: ``CvatWriter(path, About(skeleton))``, `add` a `Record` of each image, `close`.
     """
 
-    SUFFIX = "-cvat.xml"
+    SUFFIX, BESIDE = "-cvat.xml", ".labels.json"
     _count = 0
-
-    @property
-    def labels_path(self) -> Path:
-        """Of the second file."""
-        return self.path.with_suffix(".labels.json")
-
-    @property
-    def paths(self) -> list[Path]:
-        """Both files."""
-        return [self.path, self.labels_path]
 
     def start(self, first: Record) -> JsonList:
         """Writes the labels, and what stands before the images."""
@@ -46,7 +32,7 @@ class CvatWriter(GrowingWriter):
         drawing = _drawing(skeleton, first.people)
         parts = [{"name": name, "type": "points", "attributes": []} for name in skeleton.names]
         label = {"name": skeleton.category, "type": "skeleton", "attributes": [], "svg": drawing, "sublabels": parts}
-        write_json(self.labels_path, [label], indent=1)
+        write_json(self.paths[1], [label], indent=1)
         whole = f"<label>{_tags(name=skeleton.category, type='skeleton', svg=drawing)}</label>"
         points = [f"<label>{_tags(name=n, type='points', parent=skeleton.category)}</label>" for n in skeleton.names]
         labels = "\n".join([whole, *points])

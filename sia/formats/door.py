@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from sia.errors import ConfigError, unknown
 from sia.formats.writer import About, Record, ResultWriter
+from sia.io.input_file import check_input_folder
 from sia.io.output_file import check_new
 from sia.people import People
 
@@ -61,6 +65,7 @@ def parse_targets(text: str) -> list[Target]:
             raise ConfigError(f"--save {name}:- can't be: only jsonl and csv go to standard output. Name a file.")
         if target.path not in (None, STDOUT):
             check_new(Path(place), f"--save {name}:")
+            check_input_folder(Path(place).absolute().parent, f"Make it, or change --save {part}.")
         targets.append(target)
     return targets
 
@@ -70,6 +75,26 @@ def writer_class(name: str) -> type[ResultWriter]:
     module, kind = FORMATS[name].split(".")
     found: type[ResultWriter] = getattr(importlib.import_module(f"sia.formats.{module}"), kind)
     return found
+
+
+class _Aside(io.TextIOBase):
+    """Text goes to stderr; `buffer` stays that of standard output."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self.buffer = stdout.buffer
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def clear_stdout(targets: Sequence[Target]) -> contextlib.AbstractContextManager[object]:
+    """While it lasts, all messages go to stderr if one of the targets is standard output."""
+    if STDOUT not in (target.path for target in targets):
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(_Aside(sys.stdout))
 
 
 class Results:

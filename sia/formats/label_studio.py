@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -24,33 +23,21 @@ class LabelStudioWriter(GrowingWriter):
     """A task an image: for each person a rectangle, and its keypoints as children, in percent of the image.
 
     The second file, ``NAME.xml``, is the labelling config of the project. Keypoints outside of the image are left out,
-    those with v = 1 (see `labelled`) have the note ``hidden``, which exports keep; ``score`` is the
-    confidence of each.
-
-        writer = LabelStudioWriter(Path("tasks.json"), About(skeleton))
-        writer.add(Record(people, image_id, "a.jpg"))
-        writer.close()
+    those with v = 1 (see `labelled`) have the note ``hidden``, which exports keep; ``score`` is the confidence of each.
+    From Python: ``LabelStudioWriter(path, About(skeleton))``, `add` a `Record` of each image, `close`.
     """
 
-    SUFFIX = "-labelstudio.json"
-
-    @property
-    def config_path(self) -> Path:
-        """Of the labelling config."""
-        return self.path.with_suffix(".xml")
-
-    @property
-    def paths(self) -> list[Path]:
-        """Both files."""
-        return [self.path, self.config_path]
+    SUFFIX, BESIDE = "-labelstudio.json", ".xml"
 
     def start(self, first: Record) -> JsonList:
         """Writes the config, and an empty list of tasks."""
         skeleton = self.about.skeleton
-        names = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in skeleton.names)
+        names = "".join(
+            f'\n    <Label value={quoteattr(name)} model_index="{k}"/>' for k, name in enumerate(skeleton.names)
+        )
         box = f"<Label value={quoteattr(skeleton.category)}/>"
         write_text(
-            self.config_path,
+            self.paths[1],
             '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
             f'  <RectangleLabels name="box" toName="image">{box}</RectangleLabels>\n'
             f'  <KeyPointLabels name="keypoint" toName="image">{names}\n  </KeyPointLabels>\n</View>\n',
@@ -85,7 +72,7 @@ class LabelStudioWriter(GrowingWriter):
             return round(100 * x / width, 7), round(100 * y / height, 7)
 
         (left, top), (right, bottom) = (percent(*corner) for corner in person.box.reshape(2, 2).tolist())
-        sides = {"x": left, "y": top, "width": right - left, "height": bottom - top, "rotation": 0}
+        sides = {"x": left, "y": top, "width": round(right - left, 7), "height": round(bottom - top, 7), "rotation": 0}
         found = [region("box", "rectanglelabels", number, person.score, **sides, rectanglelabels=[skeleton.category])]
         named = zip(skeleton.names, person.keypoints.tolist(), person.confidences.tolist(), v, strict=True)
         for name, (px, py), confidence, flag in named:

@@ -28,11 +28,13 @@ class ParquetWriter(ResultWriter):
         self._part = path.with_name(f".{path.name}.part")
         self._writer: Any = None
         self._held: list[dict[str, Any]] = []
+        self._rows = 0
 
     def add(self, record: Record) -> None:
         """Adds an image or frame."""
         self._held.append(record_columns(record))
-        if sum(len(columns["score"]) for columns in self._held) >= ROWS:
+        self._rows += len(record.people)
+        if self._rows >= ROWS:
             self._flush()
 
     def close(self) -> None:
@@ -52,4 +54,4 @@ class ParquetWriter(ResultWriter):
             if self._writer is None:
                 self._writer = self._parquet.ParquetWriter(self._part, table.schema)
             self._writer.write_table(table)
-        self._held = []
+        self._held, self._rows = [], 0

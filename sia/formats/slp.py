@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,8 @@ class SlpWriter(ResultWriter):
     def __init__(self, path: Path, about: About) -> None:
         super().__init__(path, about)
         self._sleap = need("sleap_io", "--save slp")
-        skeleton = about.skeleton
-        names = skeleton.names
-        self._skeleton = self._sleap.Skeleton(
-            [self._sleap.Node(name) for name in names],
-            name=skeleton.category,
-        )
+        skeleton, names = about.skeleton, about.skeleton.names
+        self._skeleton = self._sleap.Skeleton([self._sleap.Node(name) for name in names], name=skeleton.category)
         for a, b in skeleton.edges:
             self._skeleton.add_edge(names[a], names[b])
         for a, b in skeleton.flip_pairs:
@@ -35,7 +32,8 @@ class SlpWriter(ResultWriter):
 
     def add(self, record: Record) -> None:
         """Adds an image or frame."""
-        self._records.append(record)
+        source = replace(record.people.source, pixels=None) if record.people.source else None
+        self._records.append(replace(record, people=replace(record.people, source=source)))
 
     def close(self) -> None:
         """Writes the file."""
@@ -45,25 +43,19 @@ class SlpWriter(ResultWriter):
         is_video = first.people.frame is not None
         names = [record.people.path or record.name for record in self._records]
         height, width = first.size
-        shape = (len(names), height, width, 3)
-        video = sleap.Video(names[0] if is_video else names, backend_metadata={"shape": shape}, open_backend=False)
+        meta = {"shape": (len(names), height, width, 3), "grayscale": False, "filename": names[0]}
+        meta |= {"type": "MediaVideo"} if is_video else {"type": "ImageVideo", "filenames": names}
+        video = sleap.Video(names[0] if is_video else names, backend_metadata=meta, open_backend=False)
         tracks: dict[int, Any] = {}
         frames = []
         for index, record in enumerate(self._records):
-            number = record.people.frame if is_video else index
-            people = [
-                sleap.PredictedInstance.from_numpy(
-                    person.keypoints,
-                    self._skeleton,
-                    point_scores=person.confidences,
-                    score=person.score,
-                    track=tracks.setdefault(person.id, sleap.Track(f"{self.about.skeleton.category} {person.id}"))
-                    if person.id
-                    else None,
-                )
-                for person in record.people
-            ]
-            frames.append(sleap.LabeledFrame(video, number, people))
+            instances = []
+            for person in record.people:
+                about = {"point_scores": person.confidences, "score": person.score}
+                if person.id:
+                    about["track"] = tracks.setdefault(person.id, sleap.Track(f"{self._skeleton.name} {person.id}"))
+                instances.append(sleap.PredictedInstance.from_numpy(person.keypoints, self._skeleton, **about))
+            frames.append(sleap.LabeledFrame(video, record.people.frame if is_video else index, instances))
         labels = sleap.Labels(frames, [video], [self._skeleton], list(tracks.values()), provenance=self.about.short())
         with complete_file(self.path) as part:
             named = part.with_name(f"{part.name}.slp")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -40,12 +40,7 @@ class Record:
 
     @classmethod
     def of(cls, people: People, number: int) -> Record:
-        """Of what `sia.load` finds.
-
-        Args:
-            people: with their source.
-            number: id of an image; frames have numbers of their own.
-        """
+        """Of what `sia.load` finds; the number is the id of an image, frames have their own."""
         if people.frame is not None:
             return cls(people, people.frame, frame_name(people.path or "video", people.frame))
         return cls(people, number, Path(people.path or f"image_{number:06d}.jpg").name)
@@ -103,6 +98,8 @@ class ResultWriter(ABC):
 
     SUFFIX: ClassVar[str]
     """What is added to the name of the results; that of a folder has no dot."""
+    BESIDE: ClassVar[str] = ""
+    """Suffix of a second file, in place of the first one's."""
     STREAMS: ClassVar[bool] = False
     """Whether it can go to standard output."""
 
@@ -126,8 +123,8 @@ class ResultWriter(ABC):
 
     @property
     def paths(self) -> list[Path]:
-        """What was written."""
-        return [self.path]
+        """What is written: one file or folder, or two files."""
+        return [self.path, *([self.path.with_suffix(self.BESIDE)] if self.BESIDE else [])]
 
     def lines(self) -> JsonLines | StandardOutput:
         """A file of lines, or standard output."""
@@ -189,6 +186,5 @@ def labelled(people: People, threshold: float) -> tuple[People, NDArray[np.int64
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
     seen = np.where(inside, np.where(people.confidences >= threshold, 2, 1), 0)
     boxes = np.clip(people.boxes, 0, np.array([width, height, width, height], np.float32))
-    kept = ((boxes[:, 2:] > boxes[:, :2]).all(-1)) & inside.any(-1)
-    cut = People(boxes, people.scores, people.keypoints, people.confidences, people.ids, people.source)
-    return cut[kept], seen[kept]
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(-1) & inside.any(-1)
+    return replace(people, boxes=boxes)[kept], seen[kept]

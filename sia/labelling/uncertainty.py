@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,14 +14,11 @@ from sia.errors import ConfigError
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
-from sia.skeletons.oks import AREA_OF_BOX, pairwise_oks_terms
+from sia.runtimes.views import agreement, back, second_view
 from sia.skeletons.skeleton import Skeleton
 
 LIKELY = 0.2
 """Score from which on a candidate counts; of an image without such candidates the best one does."""
-
-SHIFT = 8
-"""Pixels by which the second view is moved where nothing may be mirrored."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +75,9 @@ class UncertaintyEstimator:
         ]
 
 
-def second_view(image: NDArray[np.uint8], skeleton: Skeleton) -> NDArray[np.uint8]:
-    """The mirror image; where the skeleton forbids it, the image moved to the right by `SHIFT` pixels."""
-    return np.ascontiguousarray(image[:, ::-1] if skeleton.mirrors else np.roll(image, SHIFT, axis=1))
-
-
-def back(people: People, width: int, skeleton: Skeleton) -> People:
-    """People of the `second_view` of an image of so many pixels -> people of the image."""
-    if not skeleton.mirrors:
-        return replace(people, boxes=people.boxes - [SHIFT, 0, SHIFT, 0], keypoints=people.keypoints - [SHIFT, 0])
-    x1, y1, x2, y2 = people.boxes.T
-    keypoints = people.keypoints[:, skeleton.flip_order]
-    keypoints[..., 0] = width - keypoints[..., 0]
-    boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
-    return replace(people, boxes=boxes, keypoints=keypoints, confidences=people.confidences[:, skeleton.flip_order])
-
-
 def _uncertainty(plain: People, mirrored: People, skeleton: Skeleton, embedding: NDArray[np.float32]) -> Uncertainty:
     likely = plain.above(LIKELY) if (plain.scores >= LIKELY).any() else plain[:1]
     if not len(likely) or not len(mirrored):
         return Uncertainty(0.0, 0, 1.0, 0.0, embedding)
-    sides = [(people.boxes[:, 2:] - people.boxes[:, :2]).astype(np.float64) for people in (likely, mirrored)]
-    areas = [AREA_OF_BOX * side.prod(1) for side in sides]
-    terms = pairwise_oks_terms(likely.keypoints, areas[0], mirrored.keypoints, areas[1], skeleton.sigmas)
-    agreement, score = float(terms.mean(-1).max(1).mean()), float(likely.scores.mean())
-    return Uncertainty(1 - (agreement + score) / 2, len(likely), agreement, score, embedding)
+    agreed, score = float(agreement(likely, mirrored, skeleton).mean()), float(likely.scores.mean())
+    return Uncertainty(1 - (agreed + score) / 2, len(likely), agreed, score, embedding)

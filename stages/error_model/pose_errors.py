@@ -2,9 +2,9 @@
 
 The kinds of error are those of Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation"
 (ICCV 2017, section 3): jitter, inversion (the keypoint's left/right counterpart), swap (the same keypoint of another
-person) and miss. They cut at fixed similarities, which makes a weak model's jitter look like misses and chance like
-inversions; here the kinds are the components of a mixture (`mixture`). So what is drawn is measured again,
-however large the errors are.
+person) and miss. They cut at fixed similarities, as `sia.evaluation.error_kinds` does, which makes a weak model's
+jitter look like misses and chance like inversions; here the kinds are the components of a mixture (`mixture`). So what
+is drawn is measured again, however large the errors are.
 
 M: people, K: keypoints. A unit is the standard deviation of a keypoint's term of OKS, ``2 sigma sqrt(area)``.
 """

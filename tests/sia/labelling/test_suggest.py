@@ -11,8 +11,8 @@ from PIL import Image
 
 from sia.cli import main
 from sia.labelling.selection import select
-from sia.labelling.uncertainty import SHIFT, back, second_view
 from sia.people import People
+from sia.runtimes.views import SHIFT, back, second_view
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from tests.inference_helpers import save_weights
 
