@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sia.commands.parser import Parser
 from sia.commands.values import fraction, input_size
 from sia.errors import ConfigError, DataError, WeightsError, exit_status
+from sia.io.bundled_weights import find_weights
 from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 
@@ -29,8 +30,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     what = parser.add_argument_group("what to evaluate (one of the two)").add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--weight_path", type=Path, metavar="FILE", help="weights: best.pt or last.pt of a run, or an export"
-    )
+        "--weight_path", type=Path, metavar="FILE",
+        help="weights: best.pt or last.pt of a run, an export, the name of bundled weights, or hf:owner/name",
+    )  # fmt: skip
     what.add_argument("--results", type=Path, metavar="FILE", help="COCO keypoint results (json) of any program")
     parser.add_argument(
         "--compare", type=Path, metavar="FILE", help="results (json), or with --weight_path also weights: how much "
@@ -69,6 +71,7 @@ def check_args(args: argparse.Namespace) -> None:
     """
     if args.weight_path is not None and args.coco_root is None:
         raise ConfigError("--weight_path needs --coco_root, the folder of the images.")
+    args.weight_path = args.weight_path and find_weights(args.weight_path)
     if args.results is not None and args.compare is not None and args.compare.suffix.lower() != ".json":
         raise ConfigError("--compare takes weights beside --weight_path only; name the results with --compare instead.")
     for flag, error in (("weight_path", WeightsError), ("results", DataError), ("compare", DataError)):

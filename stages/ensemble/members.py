@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.errors import ConfigError, WeightsError
+from sia.io.input_file import sha256_of
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -21,7 +22,6 @@ from stages.ensemble.experts.own import OwnExpert, View
 from stages.error_model.folds import CalibrationSet
 from stages.error_model.labels import box_overlaps
 from stages.stage import Images, StageInput, copy_file
-from utils.hub.model_store import sha256_of
 from utils.metrics.predictions import Predictions, digest_of
 
 Image = NDArray[np.uint8]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sia.io.checkpoint import read_state_dict, save_checkpoint
+from sia.io.input_file import sha256_of
 from sia.io.output_file import write_json
 from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
@@ -36,7 +37,6 @@ from stages.prior.training import TrainedPrior, train_prior
 from stages.prior.vae import PosePrior
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
-from utils.hub.model_store import sha256_of
 from utils.metrics.matches import find_matches
 from utils.metrics.predictions import Predictions
 from utils.metrics.significance import Proof, prove

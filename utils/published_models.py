@@ -6,14 +6,11 @@ A revision keeps the file of an address the same.
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from dataclasses import dataclass
 
-from sia.errors import ConfigError
+from sia.errors import ConfigError, unknown
 
-HUGGING_FACE = "https://huggingface.co"
 OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1/onnx_sdk"
 DINOV2 = "https://dl.fbaipublicfiles.com/dinov2"
 
@@ -77,19 +74,6 @@ class PublishedModel:
     def family(self) -> str:
         """The part of the name before the size."""
         return self.name.split("-", 1)[0]
-
-    def url(self, file: RemoteFile) -> str:
-        """Its address; HF_ENDPOINT in the environment takes the place of huggingface.co.
-
-        Raises:
-            ConfigError: HF_ENDPOINT is no address.
-        """
-        if not self.repository:
-            return file.path
-        endpoint = (os.environ.get("HF_ENDPOINT") or HUGGING_FACE).rstrip("/")
-        if not endpoint.startswith(("http://", "https://")):
-            raise ConfigError(f"HF_ENDPOINT is '{endpoint}'. Give an address such as {HUGGING_FACE}, or unset it.")
-        return f"{endpoint}/{self.repository}/resolve/{self.revision}/{file.path}"
 
 
 _APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
@@ -193,7 +177,5 @@ def find_model(name: str) -> PublishedModel:
     found = next((model for model in MODELS if spelled in (model.name, model.family)), None)
     if found is None:
         known = [*dict.fromkeys(model.family for model in MODELS), *(model.name for model in MODELS)]
-        near = difflib.get_close_matches(spelled, known, 1)
-        hint = f"Did you mean '{near[0]}'? " if near else ""
-        raise ConfigError(f"--model '{name}' is unknown. {hint}--list shows all.")
+        raise ConfigError(f"{unknown('--model', name, known)} --list shows all.")
     return found
