@@ -11,7 +11,7 @@ from sia.commands import export, info, predict
 from sia.commands.parser import Parser
 from sia.commands.signals import sigterm_like_ctrl_c
 from sia.errors import exit_status
-from sia.sharing import pull, push
+from sia.sharing import demo, pull, push
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,6 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         (predict, "predict", "find people in images or in a video: annotated files, and results as JSON"),
         (export, "export", "write weights as ONNX or OpenVINO, and check the file against PyTorch"),
         (info, "info", "say what is in a file of weights"),
+        (demo, "demo", "open a page in the browser to try a model: image, camera, video"),
         (push, "push", "send weights to the Hugging Face hub, with a model card"),
         (pull, "pull", "get weights from the Hugging Face hub"),
     ):
