@@ -123,7 +123,7 @@ def fetch_file(url: str, target: Path, token: str | None = None, size: int | Non
     hub_library("Downloading")
     from huggingface_hub.file_download import build_hf_headers, get_hf_file_metadata, http_get
 
-    with asking(f"Can't fetch {url}", hint="The same command goes on from there; or try --mirror."):
+    with asking(f"Can't fetch {url}", hint="The same command goes on from what is there; or try --mirror."):
         about = get_hf_file_metadata(url, token=token or False)
         if size is not None and about.size not in (None, size):
             raise DownloadError(f"{url} has {about.size:,} bytes, but {size:,} are expected: it is another file.")

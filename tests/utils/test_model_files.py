@@ -104,7 +104,7 @@ def test_a_broken_connection_is_continued(get, server, sha256):
 
 def test_a_later_call_goes_on(get, server, tmp_path):
     server.faults.extend([("break", 100_000), ("status", 500)])
-    with pytest.raises(DownloadError, match=r"the server answers 500\. The same command goes on from there"):
+    with pytest.raises(DownloadError, match=r"the server answers 500\. The same command goes on from what is there"):
         get()
     assert files(tmp_path) == ["weights/toy/.w.bin.one.part"]
     server.asked.clear()
