@@ -179,7 +179,7 @@ def test_safetensors_hold_what_is_passed_on(tmp_path: Path) -> None:
 def test_a_safetensors_file_without_our_header(tmp_path: Path, header: dict[str, str]) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"w": torch.zeros(2)}, path, header)
-    with pytest.raises(WeightsError, match="is no checkpoint of SIA Pose|is broken"):
+    with pytest.raises(WeightsError, match=r"is no checkpoint of SIA Pose|is broken"):
         load_checkpoint(path)
 
 

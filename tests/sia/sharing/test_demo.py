@@ -47,7 +47,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory):
         server = subprocess.Popen(command, cwd=log.parent, stdout=stream, stderr=stream, env=environment)
     try:
         address = f"http://127.0.0.1:{port}"
-        for _ in range(1200):
+        for _ in range(2000):
             try:
                 urllib.request.urlopen(address, timeout=5).read()
                 break
@@ -78,7 +78,7 @@ def test_a_person_tries_it(demo, tmp_path) -> None:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = p.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page()
-        page.set_default_timeout(100_000)
+        page.set_default_timeout(120_000)
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address, wait_until="domcontentloaded")
         page.locator("input[type=file]").first.set_input_files(FOLDER / "check_images.jpg")
@@ -94,9 +94,13 @@ def test_a_person_tries_it(demo, tmp_path) -> None:
             time.sleep(0.2)
         page.get_by_role("tab", name="Video").click()
         page.locator("input[type=file]").last.set_input_files(tmp_path / "walk.mp4")
+        page.locator("video").wait_for()  # it has arrived
         page.get_by_role("button", name="Find people").click()
-        page.get_by_text("walk.jsonl").wait_for()
-        assert page.locator("video").count() == 2
+        rows = page.locator("a[download='walk.jsonl']")
+        rows.wait_for()
+        lines = urllib.request.urlopen(rows.get_attribute("href"), timeout=20).read().splitlines()
+        assert [json.loads(line)["frame"] for line in lines] == [0, 1]
+        page.locator("video").nth(1).wait_for()
         browser.close()
     assert few["weights"] == "sia_pose_simple-n16" and few["path"] == "check_images.jpg"
     assert (few["width"], few["height"]) == (1536, 1024)
