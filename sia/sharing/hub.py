@@ -26,9 +26,7 @@ def hub_library(name: str = "The Hugging Face hub") -> Any:
     Raises:
         ConfigError: it is missing.
     """
-    hub = need("huggingface_hub", name)
-    hub.logging.set_verbosity_error()  # its warnings have addresses with whatever the user typed into them
-    return hub
+    return need("huggingface_hub", name)
 
 
 def hub_token() -> str | None:
@@ -120,11 +118,12 @@ def fetch_file(url: str, target: Path, token: str | None = None, size: int | Non
         DownloadError: no such file, no permission, no connection, or another size; what is there of it stays.
         OutputError: it can't be written.
     """
-    hub_library("Downloading")
-    from huggingface_hub.file_download import build_hf_headers, get_hf_file_metadata, http_get
+    hub = hub_library("Downloading")
+    from huggingface_hub.file_download import http_get
 
+    hub.logging.set_verbosity_error()  # its warnings have addresses with whatever the user typed into them
     with asking(f"Can't fetch {url}", hint="The same command goes on from what is there; or try --mirror."):
-        about = get_hf_file_metadata(url, token=token or False)
+        about = hub.get_hf_file_metadata(url, token=token or False)
         if size is not None and about.size not in (None, size):
             raise DownloadError(f"{url} has {about.size:,} bytes, but {size:,} are expected: it is another file.")
         part = target.with_name(f".{target.name}.{re.sub(r'[^0-9A-Za-z]', '', about.etag or '')[:32]}.part")
@@ -132,7 +131,7 @@ def fetch_file(url: str, target: Path, token: str | None = None, size: int | Non
             other.unlink()
         try:
             with part.open("ab") as stream:
-                headers = build_hf_headers(token=token or False)
+                headers = hub.utils.build_hf_headers(token=token or False)
                 http_get(url, stream, resume_size=stream.tell(), headers=headers, expected_size=about.size)
         except OSError as problem:
             if problem.errno in DISK_FULL or problem.filename:
