@@ -120,6 +120,7 @@ def fetch_file(url: str, target: Path, token: str | None = None, size: int | Non
     """
     hub = hub_library("Downloading")
     from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
 
     hub.logging.set_verbosity_error()  # its warnings have addresses with whatever the user typed into them
     with asking(f"Can't fetch {url}", hint="The same command goes on from what is there; or try --mirror."):
@@ -131,7 +132,7 @@ def fetch_file(url: str, target: Path, token: str | None = None, size: int | Non
             other.unlink()
         try:
             with part.open("ab") as stream:
-                headers = hub.utils.build_hf_headers(token=token or False)
+                headers = build_hf_headers(token=token or False)
                 http_get(url, stream, resume_size=stream.tell(), headers=headers, expected_size=about.size)
         except OSError as problem:
             if problem.errno in DISK_FULL or problem.filename:
