@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sia.errors import DISK_FULL, ConfigError, DownloadError, SiaError, WeightsError, first_line
+from sia.io.input_file import sha256_of
 from sia.io.optional import need
 from sia.io.output_file import output_error
 from sia.io.secrets import mask, read_key
@@ -138,4 +139,7 @@ def fetch_file(url: str, target: Path, token: str | None = None, size: int | Non
             if problem.errno in DISK_FULL or problem.filename:
                 raise output_error(problem, target) from problem
             raise
+    if re.fullmatch("[0-9a-f]{64}", about.etag or "") and sha256_of(part) != about.etag:  # the hub's large files
+        part.unlink()
+        raise DownloadError(f"{url} was broken on its way: the hub says sha256 {about.etag}. Try again.")
     return part

@@ -128,6 +128,15 @@ def test_a_server_without_ranges_starts_again(get, server):
     assert get().read_bytes() == CONTENT
 
 
+def test_the_hubs_own_checksum_is_checked(get, server, tmp_path):
+    server.etags["/w.bin"] = f'"{DIGEST[::-1]}"'
+    with pytest.raises(DownloadError, match=f"broken on its way: the hub says sha256 {DIGEST[::-1]}"):
+        get()
+    assert files(tmp_path) == []
+    server.etags["/w.bin"] = f'"{DIGEST}"'
+    assert get().read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [(401, "set HF_TOKEN"), (403, "accept its terms"), (404, "answers 404"), (418, "answers 418")],
