@@ -44,15 +44,15 @@ def fetch_model(model: PublishedModel, folder: Path, mirror: str | None = None) 
         target = folder / model.name / file.name
         locked = _read_lock(folder / LOCK).get(f"{model.name}/{file.name}")
         known = file.sha256 or (locked.sha256 if locked else None)
-        there = target.exists()
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            path = target if there else _obtain(model, file, target, mirror)
+            path = target if target.exists() else _obtain(model, file, target, mirror)
             digest = sha256_of(path)
             if known not in (None, digest):
-                if not there:
+                remedy = "Move it away first."  # what is there is never overwritten
+                if path != target:
                     path.unlink()
-                remedy = "Move it away first." if there else "It was removed."  # what is there is never overwritten
+                    remedy = "It was removed."
                 raise DownloadError(f"{target} has sha256 {digest}, but it should be {known}. {remedy}")
             path.replace(target)
         verdict = (

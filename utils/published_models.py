@@ -25,13 +25,7 @@ class License:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a model.
-
-    Attributes:
-        path: in the repository, or the whole address where there is none.
-        bytes: its size, None where it isn't known for sure.
-        sha256: its checksum in hexadecimal, None where it isn't known for sure.
-    """
+    """One file of a model: a path in its repository or an address; bytes and sha256 where they are known for sure."""
 
     path: str
     bytes: int | None = None
@@ -69,22 +63,15 @@ class PublishedModel:
         return self.name.split("-", 1)[0]
 
 
-LICENSES = {
-    license.name: license
-    for license in (
-        License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
-        License(
-            "CC-BY-NC-4.0",
-            "https://creativecommons.org/licenses/by-nc/4.0/",
-            "no commercial use, and credit to its authors",
-        ),
-        License(
-            "Sapiens2 License",
-            "https://github.com/facebookresearch/sapiens2/blob/main/LICENSE.md",
-            "Meta's own terms, which forbid surveillance and biometric processing among other uses; read them",
-        ),
-    )
-}
+APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
+SAPIENS = License(
+    "CC-BY-NC-4.0", "https://creativecommons.org/licenses/by-nc/4.0/", "no commercial use, and credit to its authors"
+)
+SAPIENS2 = License(
+    "Sapiens2 License", "https://github.com/facebookresearch/sapiens2/blob/main/LICENSE.md",
+    "Meta's own terms, which forbid surveillance and biometric processing among other uses; read them",
+)  # fmt: skip
+LICENSES = {license.name: license for license in (APACHE, SAPIENS, SAPIENS2)}
 
 
 def _read(row: dict[str, str]) -> PublishedModel:
