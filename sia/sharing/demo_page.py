@@ -19,7 +19,7 @@ from sia.io.bundled_weights import FOLDER
 from sia.io.output_file import write_text
 
 EXAMPLE = FOLDER / "check_images.jpg"
-BUTTONS = ["download", "fullscreen"]
+BUTTONS: Any = ["download", "fullscreen"]
 """Of results; gradio's own list has one that sends them to a web site."""
 
 
@@ -57,7 +57,8 @@ def build_page(weights: str, device: str, folder: str) -> gradio.Blocks:
             {"--weight_path": name, "--device": device, "--conf_thresh": score, "--kpt_thresh": confidence},
         )  # fmt: skip
 
-    with gradio.Blocks(title="SIA Pose", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    page = gradio.Blocks(title="SIA Pose", analytics_enabled=False, delete_cache=(600, 3600))
+    with page:
         gradio.Markdown("# SIA Pose\nFinds people and their keypoints. Images stay where `sia demo` runs.")
         with gradio.Row():
             name = gradio.Dropdown(names, value=weights, label="Model")

@@ -121,7 +121,7 @@ def fetch_file(url: str, target: Path, token: str | None = None, size: int | Non
     """
     hub = hub_library("Downloading")
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     hub.logging.set_verbosity_error()  # its warnings have addresses with whatever the user typed into them
     with asking(f"Can't fetch {url}", hint="The same command goes on from what is there; or try --mirror."):
