@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,7 @@ LIMITS = """\
 - Not for safety, health, or judgements about people."""
 
 
-def model_card(
-    repository: str, file: str, sha256: str, facts: Mapping[str, Any], license_id: str | None, data: str | None
-) -> str:
+def model_card(repository: str, file: str, sha256: str, facts: Mapping[str, Any], args: argparse.Namespace) -> str:
     """The text of README.md, with a header that the hub reads.
 
     Args:
@@ -25,13 +24,13 @@ def model_card(
         file: of the weights there.
         sha256: of that file.
         facts: what `read_facts` says of the weights.
-        license_id: as the hub spells it, such as ``apache-2.0``; None where the owner says none.
-        data: what it was trained on, in the owner's words.
+        args: ``license`` as the hub spells it; ``data`` it was trained on and its ``accuracy`` in the owner's words;
+            each may be None.
     """
     training = facts["training"] if isinstance(facts["training"], dict) else {}
     measured = {key.removeprefix("metrics."): value for key, value in training.items() if key.startswith("metrics.")}
     card = hub_library("A model card").ModelCardData(
-        license=license_id, library_name="sia-pose", pipeline_tag="keypoint-detection", tags=["pose-estimation"]
+        license=args.license, library_name="sia-pose", pipeline_tag="keypoint-detection", tags=["pose-estimation"]
     )
     what = "\n".join(
         f"| {name} | {facts[name]} |" for name in ("model", "size", "backbone", "parameters", "input", "keypoints")
@@ -64,15 +63,15 @@ people.save("out.jpg")
 
 ## Data
 
-{data or NOT_STATED}
+{args.data or NOT_STATED}
 
 ## Accuracy
 
-{accuracy if numbers else NOT_STATED}
+{args.accuracy or (accuracy if numbers else NOT_STATED)}
 
 ## Licence
 
-{license_id or NOT_STATED}
+{args.license or NOT_STATED}
 
 ## Limits
 

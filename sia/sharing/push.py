@@ -22,6 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public", action="store_true", help="anyone may see a new repository (default: its owner)")
     parser.add_argument("--license", metavar="ID", help="of the weights, as the hub spells it, such as apache-2.0")
     parser.add_argument("--data", metavar="TEXT", help="what they were trained on, in a sentence or two, for the card")
+    parser.add_argument("--accuracy", metavar="TEXT", help="what was measured, where the file has no figures of it")
     parser.add_argument("--dry_run", action="store_true", help="print the model card, and send nothing")
 
 
@@ -73,5 +74,6 @@ def fill_folder(folder: Path, path: Path, repository: str, args: argparse.Namesp
         target = folder / WEIGHTS[0]
         save_safetensors(target, load_checkpoint(path))
     digest = sha256_of(target)
-    write_text(folder / "README.md", model_card(repository, target.name, digest, facts, args.license, args.data))
+    card = model_card(repository, target.name, digest, facts, args)
+    write_text(folder / "README.md", card)
     return digest

@@ -71,6 +71,8 @@ def test_the_card_says_data_licence_figures_and_limits(hub, trained, capsys):
     card = capsys.readouterr().out
     assert card.count("Not stated by its owner.") == 3
     assert "license:" not in card
+    assert main(["push", "n16", "me/poses", "--dry_run", "--accuracy", "30.4 AP on 346 images."]) == 0
+    assert "30.4 AP on 346 images." in capsys.readouterr().out
 
 
 def test_a_public_repository_is_open_and_a_private_one_is_not(hub, monkeypatch, capsys):
