@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sia.commands.predict import check_images
 from sia.commands.values import fraction, input_size, positive
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.bundled_weights import DEFAULT, find_weights
-from sia.io.image_folder import find_images
 from sia.io.input_file import add_max_pixels, check_input_file, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         SiaError: bad input.
     """
     set_pixel_limit(args.max_pixels)
-    files = _files(args.images)
+    check_images(args.images)
     args.weight_path = find_weights(args.weight_path)
     check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     if args.teacher is not None and ":" not in args.teacher:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     wait_passively()
     from sia.labelling import annotation
 
-    return annotation.run(args, files, FORMATS[args.format])
+    return annotation.run(args, _files(args.images), FORMATS[args.format])
 
 
 def _files(images: str) -> list[Path]:
@@ -83,6 +83,8 @@ def _files(images: str) -> list[Path]:
         DataError: there are none.
     """
     if not images.lower().endswith(".txt"):
+        from sia.io.image_folder import find_images
+
         return find_images(images, flag="--images")
     path = Path(images)
     check_input_file(path, "Check --images.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sia.commands.predict import check_images
 from sia.commands.values import positive
 from sia.errors import WeightsError
 from sia.io.bundled_weights import DEFAULT, find_weights
-from sia.io.image_folder import find_images
 from sia.io.input_file import add_max_pixels, check_input_file, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 
@@ -49,12 +49,13 @@ def run(args: argparse.Namespace) -> int:
         SiaError: bad input.
     """
     set_pixel_limit(args.max_pixels)
-    files = find_images(args.images, flag="--images")
+    check_images(args.images)
     if args.ann_file is not None:
         check_input_file(args.ann_file, "Check --ann_file.")
     args.weight_path = find_weights(args.weight_path)
     check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     wait_passively()
+    from sia.io.image_folder import find_images
     from sia.labelling import suggestion
 
-    return suggestion.run(args, files)
+    return suggestion.run(args, find_images(args.images, flag="--images"))
