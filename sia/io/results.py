@@ -98,9 +98,13 @@ class JsonList:
 
     def extend(self, rows: Sequence[Row]) -> None:
         """Appends rows and hands them to the operating system; an OutputError leaves those before them."""
-        if not rows:
+        self.append([json.dumps(row, allow_nan=False).encode() for row in rows])
+
+    def append(self, entries: Sequence[bytes]) -> None:
+        """The same of rows that are text already."""
+        if not entries:
             return
-        text = self._between.join(json.dumps(row, allow_nan=False).encode() for row in rows)
+        text = self._between.join(entries)
         text = text if self._place == self._first else self._between + text
         try:
             self._stream.seek(self._place)
