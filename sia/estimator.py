@@ -111,7 +111,13 @@ class PoseEstimator:
         return next(self._find([images], conf, 1))
 
     def stream(
-        self, source: Any, conf: float = 0.6, batch_size: int = 8, track: bool = True, reader: str = "av"
+        self,
+        source: Any,
+        conf: float = 0.6,
+        batch_size: int = 8,
+        track: bool = True,
+        reader: str = "av",
+        track_memory: float = 0.0,
     ) -> Iterator[People]:
         """Yields the people of each image or frame as they are found, at constant memory.
 
@@ -123,6 +129,7 @@ class PoseEstimator:
             batch_size: images or frames at a time; a camera's come one by one.
             track: whether people of a video or a camera get ids that stay.
             reader: decoder of videos, ``av`` or ``decord``.
+            track_memory: seconds for which people who are away keep their ids, known again by their clothes.
 
         Yields:
             `People`, best first; those of videos have ``image``, ``frame``, ``time`` and, with tracking, ``ids``.
@@ -132,14 +139,14 @@ class PoseEstimator:
             ConfigError: a package is missing, or a batch doesn't fit into the memory of the GPU.
         """
         if isinstance(source, int):
-            return self._follow(_camera_frames(source), conf, 1, track, f"camera {source}")
+            return self._follow(_camera_frames(source), conf, 1, track, f"camera {source}", track_memory)
         if not isinstance(source, str | os.PathLike):
             if not isinstance(source, Iterable) or isinstance(source, PIL.Image.Image):
                 raise _no_image(source)
             return self._find(source, conf, batch_size)
         name = os.fspath(source)
         if is_video(name):
-            return self._follow(_video_frames(name, reader), conf, batch_size, track, name)
+            return self._follow(_video_frames(name, reader), conf, batch_size, track, name, track_memory)
         return self._find(find_images(name, flag="the source"), conf, batch_size)
 
     def _find(self, images: Iterable[Any], conf: float, batch_size: int) -> Iterator[People]:
@@ -148,11 +155,13 @@ class PoseEstimator:
             for people, source in zip(self.predictor.predict(pixels), (source for _, source in batch), strict=True):
                 yield replace(people.above(conf), source=source)
 
-    def _follow(self, frames: Any, conf: float, batch_size: int, track: bool, name: str) -> Iterator[People]:
+    def _follow(
+        self, frames: Any, conf: float, batch_size: int, track: bool, name: str, memory: float
+    ) -> Iterator[People]:
         need_extra("video", "Following people")
         from sia.tracking.tracker import Tracker
 
-        tracker = Tracker(self.skeleton, conf)
+        tracker = Tracker(self.skeleton, conf, memory)
         for batch in _batches(frames, batch_size):
             found = self.predictor.predict([image for image, _, _ in batch])
             for (image, number, time), people in zip(batch, found, strict=True):
@@ -160,7 +169,7 @@ class PoseEstimator:
                 if not track:
                     yield replace(people.above(conf), source=source)
                     continue
-                tracked = tracker.update(people, time)
+                tracked = tracker.update(people, time, image)
                 yield replace(tracked.people, ids=tracked.ids, source=source)
 
     def _read(self, image: Any) -> tuple[NDArray[np.uint8], Source]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -74,6 +74,7 @@ class People:
         keypoints: (N, K, 2) float32, x, y; may lie outside the image.
         confidences: (N, K) float32 in [0, 1], expected closeness of each keypoint.
         ids: (N,) int64 from 1 on, 0 for someone seen in a single frame so far; None without tracking.
+        repetitions: (N,) int64, how often each has done what is counted in a video; None where nothing is.
         source: the image; None in training and evaluation, which need no more than the numbers.
     """
 
@@ -83,6 +84,7 @@ class People:
     confidences: NDArray[np.float32]
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
+    repetitions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -100,7 +102,8 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        return People(*numbers, None if self.ids is None else self.ids[rows], self.source)
+        ids, repetitions = (None if each is None else each[rows] for each in (self.ids, self.repetitions))
+        return People(*numbers, ids, self.source, repetitions)
 
     def __iter__(self) -> Iterator[Person]:
         return (self[row] for row in range(len(self)))
@@ -148,6 +151,20 @@ class People:
 
         return read_image(Path(str(source.path)))
 
+    def blur_faces(self) -> People:
+        """The same people in an image with their heads blurred, which `image`, `plot` and `save` then take.
+
+        Call the model with a low ``conf``, such as 0.2, so that no doubtful person is left out.
+
+        Raises:
+            DataError: the file of the image is gone or broken by now.
+        """
+        from sia.drawing.faces import blur_boxes, head_boxes
+
+        pixels = self.image.copy()
+        blur_boxes(pixels, head_boxes(self, self.skeleton))
+        return replace(self, source=replace(self._source(), pixels=pixels))
+
     def plot(self, kpt_thresh: float = 0.3, boxes: bool = True) -> NDArray[np.uint8]:
         """The image with the people on it, each in the colour of its id where there are ids.
 
@@ -167,7 +184,7 @@ class People:
         skeleton = self.skeleton
         labels = None
         if self.ids is not None:
-            labels = id_labels(skeleton.category, self.ids.tolist(), self.scores.tolist(), [False] * len(self))
+            labels = id_labels(skeleton.category, self.ids.tolist(), self, [False] * len(self))
         return PoseAnnotator(skeleton, kpt_thresh, boxes).draw(self.image, self, labels)
 
     def save(self, path: str | Path, kpt_thresh: float = 0.3) -> Path:

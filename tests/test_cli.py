@@ -43,6 +43,7 @@ def test_images_and_videos_find_their_job(weights: str, tmp_path: Path) -> None:
     [
         (["predict", "a.png", "--track"], "--track is for videos"),
         (["predict", "a.png", "--smooth", "online"], "--smooth is for videos"),
+        (["predict", "a.png", "--angles", "all"], "--angles is for videos"),
         (["predict", "walk.mp4", "--describe"], "--describe is for images"),
         (["predict", "walk.mp4", "--pipeline", "p"], "--pipeline is for images"),
         (["predict", ".", "--pipeline", ".", "--weight_path", "n32"], "leave --weight_path out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -184,6 +185,42 @@ def test_ids_and_smoothing_keep_every_frame_in_its_place(
     numbers = {person["id"] for person in people} - {None}
     assert f"{len(numbers)} ids" in capsys.readouterr().out
     assert "ids" in json.loads((tmp_path / "out" / "run.json").read_text())
+
+
+def test_angles_and_repetitions_of_each_id(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_video(tmp_path / "a.mp4", frames=6)
+    flags = ("--conf_thresh", "0.01", "--kpt_thresh", "0", "--output_dir", "out")
+    assert run(weights, source, *flags, "--angles", "knee,left_hip-nose-left_ear", "--count", "squat") == 0
+    with (tmp_path / "out" / "a_angles.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["frame", "time", "id", "left_knee", "right_knee", "left_hip-nose-left_ear"]
+    rows = rows_of(tmp_path / "out" / "a.jsonl")
+    known = [(row["frame"], person) for row in rows for person in row["people"] if person["id"]]
+    assert [(int(row["frame"]), int(row["id"])) for row in table] == [(frame, p["id"]) for frame, p in known]
+    points = np.array(known[0][1]["keypoints"]).reshape(17, 3)[:, :2]
+    a, b = points[[11, 15]] - points[13]
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert float(table[0]["left_knee"]) == pytest.approx(np.degrees(np.arccos(cosine)), abs=0.2)
+    assert {person["repetitions"] for _, person in known} == {0}
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert about["repetitions"] == {str(number): 0 for number in sorted({p["id"] for _, p in known})}
+    assert "person 1: squat 0" in capsys.readouterr().out
+    assert run(weights, source, "--angles", "kne", "--output_dir", "none") == 1
+    assert "Angle kne is unknown. Did you mean" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_faces_are_blurred_before_anything_is_drawn(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr("sia.tracking.face_blur.blur_boxes", lambda image, boxes: image.__setitem__(slice(None), 7))
+    monkeypatch.setattr(
+        "sia.commands.video_job.PoseAnnotator.draw", lambda _, image, people: drawn.append(image) or image
+    )
+    source = save_video(tmp_path / "a.mp4", frames=3)
+    assert run(weights, source, "--blur", "faces", "--output_dir", "out") == 0
+    assert len(drawn) == 3 and all((image == 7).all() for image in drawn)
 
 
 def test_stopping_while_frames_are_held_back_loses_none(

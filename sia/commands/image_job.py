@@ -17,6 +17,7 @@ from sia.commands.signals import SignalHandler
 from sia.description.image import describe_image, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
+from sia.drawing.faces import LEAST, blur_boxes, head_boxes
 from sia.errors import DISK_FULL, DataError, SiaError, first_line
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
@@ -76,6 +77,9 @@ class ImageJob:
             is_first = self.timings.add_batch(seconds, len(batch))
             time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
             for number, people in zip(list(batch), found, strict=True):
+                if self.args.blur:
+                    doubtful = people.above(LEAST * self.args.conf_thresh)
+                    blur_boxes(batch[number], head_boxes(doubtful, self.predictor.skeleton))
                 kept = people.above(self.args.conf_thresh)
                 if self._finish(number, batch.pop(number), kept):
                     self._say(number, f"{_count(len(kept))}, {time_taken}")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sia.commands.values import fraction, input_size, positive
+from sia.commands.values import fraction, input_size, positive, seconds
 from sia.description.llm_flags import KEY, check_llm
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.bundled_weights import DEFAULT, find_weights
@@ -33,7 +33,13 @@ OF_IMAGES = {
     "llm": "-LLM",
     "llm_url": "-LLM_URL",
 }
-OF_VIDEOS = {"track": "--track", "smooth": "--smooth"}
+OF_VIDEOS = {
+    "track": "--track",
+    "track_memory": "--track_memory",
+    "smooth": "--smooth",
+    "angles": "--angles",
+    "count": "--count",
+}
 """Flags by name that have no meaning for the other kind of source."""
 
 BATCH = 8
@@ -82,6 +88,10 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
         "faster and finds fewer; keep it below --conf_thresh (default: 0.1, or what an export was made with)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--blur", choices=("faces",),
+        help="make the heads of all people unrecognisable, also of people down to a third of --conf_thresh",
     )  # fmt: skip
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR",
@@ -143,6 +153,20 @@ def add_video_flags(parser: argparse._ActionsContainer) -> None:
         help="give people ids that stay, and draw the way they came; doubtful people continue a track",
     )  # fmt: skip
     parser.add_argument(
+        "--track_memory", type=seconds, default=0.0, metavar="SECONDS",
+        help="known again by the clothes, people who were away for so long keep their ids; implies --track (default: "
+        "%(default)s, no longer than a second)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--angles", metavar="NAMES",
+        help="write the angles at joints over time for each id (NAME_angles.csv): all, or names such as "
+        "left_knee,elbow, or of three keypoints, such as left_hip-left_knee-left_ankle; implies --track",
+    )  # fmt: skip
+    parser.add_argument(
+        "--count", metavar="NAME",
+        help="count repetitions for each id: squat, push_up, or those of an angle, such as left_elbow; implies --track",
+    )  # fmt: skip
+    parser.add_argument(
         "--smooth",
         choices=SMOOTHING,
         default="none",
@@ -174,7 +198,7 @@ def refuse(args: argparse.Namespace, flags: Mapping[str, str], kind: str) -> Non
         ConfigError: one of them was given.
     """
     for name, flag in flags.items():
-        if vars(args)[name] not in (None, False, "none"):
+        if vars(args)[name] not in (None, False, 0, "none"):
             raise ConfigError(f"{flag} is for {kind}. Leave it out for this source.")
 
 

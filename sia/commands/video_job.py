@@ -20,7 +20,9 @@ from sia.errors import OutputError, SiaError
 from sia.io.output_file import write_json
 from sia.io.results import JsonLines, person_rows
 from sia.io.secrets import mask
+from sia.motion.motion import Motion
 from sia.runtimes.predictor import Predictor
+from sia.tracking.face_blur import FaceBlur
 from sia.tracking.smoother import Smoother, make_smoother
 from sia.tracking.tracker import TrackedPeople, Tracker, untracked
 from sia.video.info import Frame
@@ -55,14 +57,17 @@ class VideoJob:
         self.args = args
         self.predictor = predictor
         self.reader = reader
-        self.tracks = args.track or args.smooth != "none"
-        self.tracker = Tracker(predictor.skeleton, args.conf_thresh)
+        self.tracks = args.smooth != "none" or any((args.track, args.track_memory, args.angles, args.count))
+        self.tracker = Tracker(predictor.skeleton, args.conf_thresh, args.track_memory)
+        self.motion = Motion(predictor.skeleton, args.kpt_thresh, args.angles, args.count)
+        self.face_blur = FaceBlur(predictor.skeleton, args.conf_thresh) if args.blur else None
         self.smoother: Smoother[Frame] = make_smoother(args.smooth, float(reader.info.rate))
         self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
-        self.track_artist = TrackAnnotator(predictor.skeleton, args.kpt_thresh)
+        self.track_artist = TrackAnnotator(predictor.skeleton, args.kpt_thresh, counted=args.count or "")
         self.ids: set[int] = set()
         self.video_path = folder / f"{stem}.mp4"
         self.rows_path = folder / f"{stem}.jsonl"
+        self.angles_path = folder / f"{stem}_angles.csv"
         self.sidecar_path = folder / "run.json"
         self.size = (0, 0)
         self.frames = 0
@@ -78,6 +83,7 @@ class VideoJob:
             with contextlib.ExitStack() as stack:
                 bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
                 rows = stack.enter_context(JsonLines(self.rows_path))
+                self.motion.open_table(self.angles_path, stack)
                 batches = _batches(self._frames(), self.args.batch_size, _BATCH_PIXELS)
                 batch = next(batches)  # an open reader has at least one frame
                 self.size = batch[0].image.shape[0], batch[0].image.shape[1]
@@ -109,12 +115,18 @@ class VideoJob:
         self.timings.add_batch(time.perf_counter() - begin, len(frames))
         for frame, people in zip(frames, found, strict=True):
             moment = float(frame.pts * self.reader.info.time_base)
-            tracked = self.tracker.update(people, moment) if self.tracks else untracked(people, self.args.conf_thresh)
+            if self.tracks:
+                tracked = self.tracker.update(people, moment, frame.image)
+            else:
+                tracked = untracked(people, self.args.conf_thresh)
+            if self.face_blur:
+                frame = frame._replace(image=self.face_blur.blur(frame.image, people, moment))
             for done in self.smoother.push(frame, tracked, moment):
                 self._write(*done, video, rows)
 
     def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> None:
         with self.timings.measure("writing"):
+            tracked = self.motion.update(frame.number, time, tracked)
             people = self._draw(frame, time, tracked, video, rows)
         self.frames += 1
         self.people += people
@@ -158,6 +170,8 @@ class VideoJob:
                 "id stays with a person, null where it was seen in one frame so far; interpolated people were not "
                 "found in this frame, but lie between two in which they were"
             )
+        if self.args.count:
+            video["repetitions"] = self.motion.repetitions
         state = {"complete": complete, "warnings": [mask(warning) for warning in self.warnings], **video}
         write_json(self.sidecar_path, {**describe_run(self.predictor, self.args), **state}, indent=1)
 
@@ -175,7 +189,9 @@ class VideoJob:
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
             f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){ids}. Written:"
         )
-        for path in (self.video_path, self.rows_path, self.sidecar_path):
+        for number, count in self.motion.repetitions.items():
+            print(f"person {number}: {self.args.count} {count}")
+        for path in (self.video_path, self.rows_path, self.angles_path, self.sidecar_path):
             if path.exists():
                 print(path.resolve())
 

@@ -57,9 +57,8 @@ def find_angles(skeleton: Skeleton, wanted: str) -> Triples:
         own = {key: value for triple in triples for key, value in _both_sides(skeleton, name, triple)}
         if not (new := own or {side + name: known[side + name] for side in _SIDES if side + name in known}):
             names = ", ".join(skeleton.names)
-            raise ConfigError(
-                f"{unknown('Angle', name, list(known) or ['none'])} Or name three keypoints of {names}: FIRST-JOINT-LAST."
-            )
+            complaint = unknown("Angle", name, list(known)) if known else f"Angle {name} is unknown."
+            raise ConfigError(f"{complaint} Or name three keypoints, FIRST-JOINT-LAST, of: {names}.")
         found |= new
     return found
 

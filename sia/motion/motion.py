@@ -7,12 +7,13 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from sia.io.results import JsonLines, Row
+from sia.io.results import JsonLines
 from sia.motion.angles import Floats, find_angles, measure_angles
 from sia.motion.repetitions import RepetitionCounter
 from sia.skeletons.skeleton import Skeleton
@@ -57,8 +58,8 @@ class Motion:
         """Of each id."""
         return {str(number): counter.count for number, counter in sorted(self._counters.items())}
 
-    def update(self, frame: int, time: float, tracked: TrackedPeople) -> list[Row]:
-        """Measures the people of the next frame; what the row of each of the N says besides.
+    def update(self, frame: int, time: float, tracked: TrackedPeople) -> TrackedPeople:
+        """Measures the people of the next frame; gives them with their repetitions, where these are counted.
 
         Args:
             frame: number in the video.
@@ -68,19 +69,20 @@ class Motion:
         Raises:
             OutputError: the table can't be written.
         """
-        numbers = tracked.ids.tolist()
+        people, numbers = tracked.people, tracked.ids.tolist()
         if self._table is not None:
-            measured = measure_angles(tracked.people, self._angles, self.kpt_thresh).tolist()
+            measured = measure_angles(people, self._angles, self.kpt_thresh).tolist()
             known = [(number, row) for number, row in zip(numbers, measured, strict=True) if number]
             self._table.append([_line([frame, f"{time:.6f}", i, *map(_cell, row)]) for i, row in known])
         if not self.counted:
-            return [{}] * len(numbers)
-        rows = zip(numbers, measure_angles(tracked.people, self._joints, self.kpt_thresh), strict=True)
-        return [{"repetitions": self._count(i, row[np.isfinite(row)], time)} for i, row in rows]
+            return tracked
+        rows = zip(numbers, measure_angles(people, self._joints, self.kpt_thresh), strict=True)
+        counts = np.array([self._count(i, row[np.isfinite(row)], time) for i, row in rows], np.int64)
+        return replace(tracked, people=replace(people, repetitions=counts))
 
-    def _count(self, number: int, angles: Floats, time: float) -> int | None:
+    def _count(self, number: int, angles: Floats, time: float) -> int:
         if not number:
-            return None
+            return 0
         counter = self._counters[number]
         return counter.update(float(angles.mean()), time) if len(angles) else counter.count
 

@@ -168,6 +168,15 @@ class Tracker:
             self._look(image, time)
         return TrackedPeople(people, ids, np.zeros(len(people), dtype=bool)).rows(ids >= 0)
 
+    def missing(self, time: float, patience: float) -> People:
+        """Where people are expected who were not found in the frame of this time, nor for at most so many seconds."""
+        gone = [t for t in self._tracks if t.is_confirmed and 0 < time - t.time <= patience]
+        moved = [t.moved(time) for t in gone]
+        numbers = [b for _, b in moved], [0.0] * len(gone), [p for p, _ in moved], [t.confidences for t in gone]
+        k = len(self._sigmas)
+        shapes = (-1, 4), (-1,), (-1, k, 2), (-1, k)
+        return People(*(np.array(n, np.float32).reshape(s) for n, s in zip(numbers, shapes, strict=True)))
+
     def _new(self, people: People, candidates: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int]:
         """Candidates, best first, without those who are someone known, or a better candidate, found twice."""
         points, boxes = people.keypoints.astype(np.float64), people.boxes.astype(np.float64)
