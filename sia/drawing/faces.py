@@ -73,6 +73,7 @@ def blur_boxes(image: Image, boxes: NDArray[np.floating]) -> None:
         boxes: (N, 4) corners in pixels; parts outside the image are left out.
     """
     height, width = image.shape[:2]
+    before, inside = image.copy(), np.zeros((height, width), bool)
     low = np.floor(boxes[:, :2]).clip(0, (width, height)).astype(int)
     high = np.ceil(boxes[:, 2:]).clip(0, (width, height)).astype(int)
     for (x1, y1), (x2, y2) in zip(low.tolist(), high.tolist(), strict=True):
@@ -80,6 +81,6 @@ def blur_boxes(image: Image, boxes: NDArray[np.floating]) -> None:
             continue
         region = image[y1:y2, x1:x2]
         few = cv2.resize(region, (min(_CELLS, x2 - x1), min(_CELLS, y2 - y1)), interpolation=cv2.INTER_AREA)
-        smooth = cv2.resize(few, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
-        smooth[(smooth == region).all(-1)] ^= 4  # what is even stays even, but not what it was
-        region[:] = smooth
+        region[:] = cv2.resize(few, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
+        inside[y1:y2, x1:x2] = True
+    image[inside & (image == before).all(-1)] ^= 4  # what is even stays even, but not what it was

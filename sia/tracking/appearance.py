@@ -47,7 +47,7 @@ class Wardrobe:
         scale = min(1.0, _SIDE / max(x2 - x1, y2 - y1))
         size = max(round((x2 - x1) * scale), 1), max(round((y2 - y1) * scale), 1)
         crop = cv2.resize(image[y1:y2, x1:x2], size, interpolation=cv2.INTER_AREA)
-        lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)
+        lab = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2LAB), np.uint8)
         np.clip(lab[..., 1:], _RANGE[2], _RANGE[3] - 1, out=lab[..., 1:])
         places = np.rint((points - (x1, y1)) * scale).clip(-4000, 4000).astype(np.int32)
         for part, chains in enumerate(self._chains):
@@ -67,7 +67,7 @@ class Wardrobe:
 def _histogram(lab: Image, mask: Image) -> NDArray[np.float32]:
     counts = cv2.calcHist([lab], [0, 1, 2], mask, list(_BINS), [float(v) for v in _RANGE])
     soft = gaussian_filter(counts, 0.7, truncate=2.0, mode="constant")  # a colour at the border of two bins is in both
-    return np.sqrt(soft / soft.sum()).ravel().astype(np.float32)
+    return np.asarray(np.sqrt(soft / soft.sum()).ravel(), np.float32)
 
 
 def likeness(first: Colours, second: Colours) -> float:

@@ -35,7 +35,7 @@ class FaceBlur:
             time: seconds, later than that of the frame before.
         """
         image = np.array(image, order="C")
-        self._tracker.update(people, time)
-        for found in (people.above(self.least), self._tracker.missing(time, _PATIENCE)):
-            blur_boxes(image, head_boxes(found, self.skeleton))
+        followed = self._tracker.update(people, time).people
+        everyone = people.above(self.least), followed, self._tracker.missing(time, _PATIENCE)
+        blur_boxes(image, np.concatenate([head_boxes(found, self.skeleton) for found in everyone]))
         return image

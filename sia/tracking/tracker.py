@@ -9,7 +9,7 @@ longer may be known again by the colours of the clothes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
@@ -97,7 +97,7 @@ class _Track:
     seen: int = 1
     begin: float = 0.0
     looks: int = 0
-    colours: Colours | float = 0.0
+    colours: Colours = field(default_factory=lambda: np.zeros(1, np.float32))
 
     @property
     def is_confirmed(self) -> bool:
@@ -122,7 +122,7 @@ class _Track:
         """Takes over the colours of a frame in which trunk and legs were seen."""
         if colours.any(-1).all():
             self.looks = min(self.looks + 1, LONGEST_LOOKS)
-            self.colours = self.colours + (colours - self.colours) / self.looks
+            self.colours = np.asarray(self.colours + (colours - self.colours) / self.looks, np.float32)
 
 
 class Tracker:
@@ -172,10 +172,13 @@ class Tracker:
         """Where people are expected who were not found in the frame of this time, nor for at most so many seconds."""
         gone = [t for t in self._tracks if t.is_confirmed and 0 < time - t.time <= patience]
         moved = [t.moved(time) for t in gone]
-        numbers = [b for _, b in moved], [0.0] * len(gone), [p for p, _ in moved], [t.confidences for t in gone]
         k = len(self._sigmas)
-        shapes = (-1, 4), (-1,), (-1, k, 2), (-1, k)
-        return People(*(np.array(n, np.float32).reshape(s) for n, s in zip(numbers, shapes, strict=True)))
+        return People(
+            np.array([box for _, box in moved], np.float32).reshape(-1, 4),
+            np.zeros(len(gone), np.float32),
+            np.array([points for points, _ in moved], np.float32).reshape(-1, k, 2),
+            np.array([t.confidences for t in gone], np.float32).reshape(-1, k),
+        )
 
     def _new(self, people: People, candidates: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int]:
         """Candidates, best first, without those who are someone known, or a better candidate, found twice."""

@@ -51,7 +51,7 @@ def test_no_pixel_of_a_head_stays(hide: str) -> None:
 
 def test_flat_colours_and_borders_change_too() -> None:
     image = np.full((40, 60, 3), 77, np.uint8)
-    blur_boxes(image, np.array([[-5.0, -5, 20.5, 20], [50, 30, 90, 90], [70, 10, 80, 20], [5, 5, 5, 5]]))
+    blur_boxes(image, np.array([[-5.0, -5, 20.5, 20], [50, 30, 90, 90], [70, 10, 80, 20], [5, 5, 5, 5], [0, 0, 9, 9]]))
     changed = (image != 77).any(-1)
     assert changed[:20, :21].all() and changed[30:, 50:].all()
     assert changed.sum() == 20 * 21 + 10 * 10

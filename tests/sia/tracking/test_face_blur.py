@@ -19,8 +19,8 @@ def test_a_face_stays_blurred_while_its_person_is_missed() -> None:
     for t in range(30):
         frame = noise.integers(0, 256, (160, 300, 3), dtype=np.uint8)
         before, x = frame.copy(), 20 + 4 * t
-        missed = 12 <= t < 18
-        blurred = blur.blur(frame, walker(x, 0.05 if missed else 0.25), t / 25)
+        score = 0.05 if 12 <= t < 18 else 0.1 if t > 20 else 0.25  # not found, too doubtful to begin with, found
+        blurred = blur.blur(frame, walker(x, score), t / 25)
         assert (frame == before).all()
         changed = (blurred != frame).any(-1)
         assert changed[26:46, x + 10 : x + 30].all(), t
