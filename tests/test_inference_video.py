@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from inference_video_pose import main
+from sia.people import People
 from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import frame_times, save_video, save_weights, sound_packets
 
@@ -187,24 +188,40 @@ def test_ids_and_smoothing_keep_every_frame_in_its_place(
     assert "ids" in json.loads((tmp_path / "out" / "run.json").read_text())
 
 
-def test_angles_and_repetitions_of_each_id(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = save_video(tmp_path / "a.mp4", frames=6)
-    flags = ("--conf_thresh", "0.01", "--kpt_thresh", "0", "--output_dir", "out")
-    assert run(weights, source, *flags, "--angles", "knee,left_hip-nose-left_ear", "--count", "squat") == 0
+def bending(knee: float, with_ankle: bool) -> People:
+    """A person whose left knee is bent by so many degrees, and who may have lost a foot."""
+    points = np.full((1, 17, 2), 40.0, np.float32)
+    points[0, 11], points[0, 13] = (30, 10), (30, 30)
+    points[0, 15] = 30 + 20 * np.sin(np.radians(knee)), 30 + 20 * np.cos(np.radians(knee))
+    confidences = np.full((1, 17), 0.9, np.float32)
+    confidences[0, 15] = 0.9 if with_ankle else 0.1
+    return People(np.array([[20, 5, 60, 60]], np.float32), np.full(1, 0.8, np.float32), points, confidences)
+
+
+def test_angles_and_repetitions_of_each_id(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knees = [50 - 50 * np.cos(t / 25 * np.pi) for t in range(101)]  # bent twice in four seconds
+    people = iter([bending(knee, t != 7) for t, knee in enumerate(knees)])
+    monkeypatch.setattr(Predictor, "predict", lambda _, images: [next(people) for _ in images])
+    source = save_video(tmp_path / "a.mp4", frames=101)
+    assert run(weights, source, "--output_dir", "out", "--angles", "left_knee", "--count", "left_knee") == 0
     with (tmp_path / "out" / "a_angles.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == ["frame", "time", "id", "left_knee", "right_knee", "left_hip-nose-left_ear"]
-    rows = rows_of(tmp_path / "out" / "a.jsonl")
-    known = [(row["frame"], person) for row in rows for person in row["people"] if person["id"]]
-    assert [(int(row["frame"]), int(row["id"])) for row in table] == [(frame, p["id"]) for frame, p in known]
-    points = np.array(known[0][1]["keypoints"]).reshape(17, 3)[:, :2]
-    a, b = points[[11, 15]] - points[13]
-    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    assert float(table[0]["left_knee"]) == pytest.approx(np.degrees(np.arccos(cosine)), abs=0.2)
-    assert {person["repetitions"] for _, person in known} == {0}
-    about = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert about["repetitions"] == {str(number): 0 for number in sorted({p["id"] for _, p in known})}
-    assert "person 1: squat 0" in capsys.readouterr().out
+    first = [(row["frame"], row["time"], row["id"]) for row in table[:2]]
+    assert first == [("0", "0.000000", "1"), ("1", "0.040000", "1")]
+        ("0", "0.000000", "1"),
+        ("1", "0.040000", "1"),
+    ]
+    assert [row["left_knee"] for row in table] == ["" if t == 7 else f"{180 - k:.1f}" for t, k in enumerate(knees)]
+    counts = [row["people"][0]["repetitions"] for row in rows_of(tmp_path / "out" / "a.jsonl")]
+    assert (counts[25], counts[50], counts[75], counts[100]) == (0, 1, 1, 2)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["repetitions"] == {"1": 2}
+    assert "person 1: left_knee 2" in capsys.readouterr().out
+
+
+def test_an_unknown_angle_leaves_nothing(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_video(tmp_path / "a.mp4", frames=2)
     assert run(weights, source, "--angles", "kne", "--output_dir", "none") == 1
     assert "Angle kne is unknown. Did you mean" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
