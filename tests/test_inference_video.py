@@ -210,9 +210,6 @@ def test_angles_and_repetitions_of_each_id(
         table = list(csv.DictReader(file))
     first = [(row["frame"], row["time"], row["id"]) for row in table[:2]]
     assert first == [("0", "0.000000", "1"), ("1", "0.040000", "1")]
-        ("0", "0.000000", "1"),
-        ("1", "0.040000", "1"),
-    ]
     assert [row["left_knee"] for row in table] == ["" if t == 7 else f"{180 - k:.1f}" for t, k in enumerate(knees)]
     counts = [row["people"][0]["repetitions"] for row in rows_of(tmp_path / "out" / "a.jsonl")]
     assert (counts[25], counts[50], counts[75], counts[100]) == (0, 1, 1, 2)
