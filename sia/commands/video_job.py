@@ -201,12 +201,12 @@ class VideoJob:
         average = self.people / max(self.frames, 1)
         notes = f", {len(self.ids)} ids" if self.tracks else ""
         notes += f", {self.live.dropped} frames dropped to keep up with the source" if self.live else ""
+        for number, count in self.motion.repetitions.items():
+            print(f"person {number}: {self.args.count} {count}")
         print(
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
             f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){notes}. Written:"
         )
-        for number, count in self.motion.repetitions.items():
-            print(f"person {number}: {self.args.count} {count}")
         for path in (self.video_path, *self.results.paths, self.angles_path, self.sidecar_path):
             if path.exists():
                 print(path.resolve())
