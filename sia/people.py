@@ -105,8 +105,9 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        optional = self.ids, self.agreement, self.repetitions
-        ids, agreement, repetitions = (None if each is None else each[rows] for each in optional)
+        ids = None if self.ids is None else self.ids[rows]
+        agreement = None if self.agreement is None else self.agreement[rows]
+        repetitions = None if self.repetitions is None else self.repetitions[rows]
         return People(*numbers, ids, self.source, agreement, repetitions)
 
     def __iter__(self) -> Iterator[Person]:
