@@ -18,6 +18,10 @@ from sia.skeletons.skeleton import COCO_PERSON
 Floats = NDArray[np.float64]
 
 
+_LONGEST_GAP = 60
+"""Seconds from pose to pose, on average, up to which they are one motion."""
+
+
 class _Person(Struct):
     keypoints: list[Finite]
     id: int | None = None
@@ -96,6 +100,11 @@ def read_tracks(path: Path) -> tuple[list[Track], Recording]:
                 found.setdefault(person.id, []).append((row.frame, row.time, person.keypoints))
     tracks = [_track(number, rows) for number, rows in found.items()]
     tracks = sorted((track for track in tracks if len(track.frames) > 1), key=lambda track: -len(track.frames))
+    for track in tracks:
+        if track.times[-1] - track.times[0] > _LONGEST_GAP * len(track.frames):
+            raise DataError(
+                f"{path}: id {track.id} has {len(track.frames)} poses from {track.times[0]} to {track.times[-1]} s."
+            )
     if not tracks:
         raise DataError(f"{path} has nobody with an id in two frames. {remedy}")
     return tracks, recording

@@ -1,0 +1,151 @@
+"""`sia lift` on rows as `sia predict VIDEO --track` writes them."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sia.cli import main
+from sia.io.bundled_weights import FOLDER
+from sia.lifting.skeleton import IN_COCO, JOINTS, MIRRORED, PLACE
+from sia.skeletons.skeleton import COCO_PERSON
+from tests.sia.lifting.test_motion_files import read_bvh, rigid
+
+pytestmark = pytest.mark.skipif(not (FOLDER / "sia_lift.safetensors").is_file(), reason="no weights for lifting")
+
+
+def filmed(joints: np.ndarray, yaw: float = 0.5) -> np.ndarray:
+    """(T, 17, 2) COCO keypoints in pixels of (T, 17, 3) joints in metres, y up, seen from 5 m away."""
+    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    seen = (joints - joints[:, :1]) @ turn.T * (1, -1, -1)
+    face = {1: (0.03, 0.03, -0.03), 2: (-0.03, 0.03, -0.03), 3: (0.07, 0.02, -0.09), 4: (-0.07, 0.02, -0.09)}
+    points = np.empty((len(joints), 17, 3))
+    for place in range(17):
+        away = np.array(face.get(place, (0, 0, 0))) @ turn.T * (1, -1, -1)
+        points[:, place] = seen[:, IN_COCO.index(place) if place in IN_COCO else PLACE["Nose"]] + away
+    return points[..., :2] / (points[..., 2:] + 5) * 800 + (320, 240)
+
+
+def write_rows(folder: Path, people: dict[int | None, np.ndarray], rate: float = 25, names: object = None) -> Path:
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for frame in range(max(map(len, people.values()))):
+        row = [
+            {"id": number, "score": 0.9, "bbox": [0, 0, 1, 1],
+             "keypoints": np.concatenate([poses[frame], np.full((17, 1), 0.8)], axis=1).ravel().round(3).tolist()}
+            for number, poses in people.items() if frame < len(poses)
+        ]  # fmt: skip
+        lines.append(json.dumps({"frame": frame, "time": frame / rate, "people": row}))
+    (folder / "walk.jsonl").write_text("\n".join(lines) + "\n")
+    description = {"skeleton": {"names": names or list(COCO_PERSON.names)}, "video": "gone.mp4"}
+    (folder / "run.json").write_text(json.dumps(description))
+    return folder / "walk.jsonl"
+
+
+def lift(*words: object) -> int:
+    return main(["lift", *map(str, words)])
+
+
+def body() -> np.ndarray:
+    """A slowly turning person with moving knees and arms, standing upright; its height is 1.7 m."""
+    joints = rigid(60)
+    return joints
+
+
+def test_joints_come_back_in_metres(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    joints = body()
+    rows = write_rows(
+        tmp_path / "in", {1: filmed(joints), 4: filmed(joints[:20], yaw=2.0) + 300, None: filmed(joints[:9])}
+    )
+    out = tmp_path / "out"
+    assert lift(rows, "--height", 1.7, "--save", "json,trc,bvh,c3d,picture", "--output_dir", out) == 0
+    names = {f"walk-{number}.{kind}" for number in (1, 4) for kind in ("trc", "bvh", "c3d")}
+    assert {path.name for path in out.iterdir()} == names | {"walk-3d.jsonl", "run.json", "walk.png"}
+    assert "2 people lifted, 80 poses" in capsys.readouterr().out
+    about = json.loads((out / "run.json").read_text())
+    assert about["joints"] == [joint.name for joint in JOINTS] and about["height"] == 1.7
+    lines = [json.loads(line) for line in (out / "walk-3d.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(60))
+    assert [[person["id"] for person in line["people"]] for line in lines[18:22]] == [[1, 4], [1, 4], [1], [1]]
+    found = np.array([next(p["joints"] for p in line["people"] if p["id"] == 1) for line in lines])
+    turn = 0.5
+    truth = (joints - joints[:, :1]) @ np.array(
+        [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+    ).T
+    error = np.linalg.norm(found - truth, axis=-1).mean()
+    flat = np.linalg.norm(np.where([True, True, False], truth, 0) - truth, axis=-1).mean()
+    assert error < 0.12 and error < 0.75 * flat, (error, flat)  # better than without any depth
+    assert found[0, PLACE["Head"], 1] > 0.4 > -0.5 > found[0, PLACE["LeftAnkle"], 1]
+    moved, step = read_bvh(out / "walk-1.bvh")
+    assert step == pytest.approx(1 / 30) and len(moved) == 72  # 60 frames at 25 a second
+
+
+def test_a_mirrored_track_gives_the_mirrored_pose(tmp_path: Path) -> None:
+    poses = filmed(body()[:12])
+    other = poses[:, COCO_PERSON.flip_order] * (-1, 1) + (640, 0)
+    found = {}
+    for name, track in (("a", poses), ("b", other)):
+        assert (
+            lift(write_rows(tmp_path / name, {1: track}), "--save", "json", "--output_dir", tmp_path / f"{name}-3d")
+            == 0
+        )
+        lines = (tmp_path / f"{name}-3d" / "walk-3d.jsonl").read_text().splitlines()
+        found[name] = np.array([json.loads(line)["people"][0]["joints"] for line in lines])
+    assert np.abs(found["b"] - found["a"][:, list(MIRRORED)] * (-1, 1, 1)).max() < 2e-3
+
+
+def test_one_person_is_chosen_and_scaled(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "in", {1: filmed(body()[:10]), 2: filmed(body()[:12])})
+    sizes = []
+    for height in (1.0, 2.0):
+        out = tmp_path / f"out-{height}"
+        assert lift(rows, "--id", 2, "--height", height, "--save", "json", "--output_dir", out) == 0
+        row = json.loads((out / "walk-3d.jsonl").read_text().splitlines()[0])
+        assert [person["id"] for person in row["people"]] == [2]
+        sizes.append(np.abs(row["people"][0]["joints"]).max())
+    assert sizes[1] == pytest.approx(2 * sizes[0], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.jsonl"], "Can't read missing.jsonl: no such file. Make it with sia predict VIDEO --track."),
+        (["in/walk.jsonl", "--id", "7"], "--id 7 is not there. in/walk.jsonl has 1."),
+        (["in/walk.jsonl", "--lift_weights", "none.safetensors"], "none.safetensors"),
+        (["lonely/walk.jsonl"], "nobody with an id in two frames"),
+        (["hand/walk.jsonl"], "3D needs COCO's 17"),
+        (["bare/walk.jsonl"], "run.json"),
+        (["broken/walk.jsonl"], "can't be used"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(Path("in"), {1: filmed(body()[:5])})
+    write_rows(Path("lonely"), {None: filmed(body()[:5])})
+    write_rows(Path("hand"), {1: filmed(body()[:5])}, names=["wrist", "thumb"])
+    write_rows(Path("bare"), {1: filmed(body()[:5])}).with_name("run.json").unlink()
+    write_rows(Path("broken"), {1: filmed(body()[:5])}).write_text('{"frame": 0, "time": 0, "people": [{"keypo')
+    assert lift(*words, "--output_dir", "out") == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and error.startswith("error: ")
+    assert not Path("out").exists()
+
+
+def test_kinds_and_heights_are_checked_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in ((["--save", "fbx"], "fbx"), (["--height", "170"], "170 is not between 0 and 3.0 metres")):
+        with pytest.raises(SystemExit) as ended:
+            lift("walk.jsonl", *words)
+        assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ezc3d", None)
+    rows = write_rows(tmp_path / "in", {1: filmed(body()[:5])})
+    assert lift(rows, "--save", "c3d", "--output_dir", tmp_path / "out") == 1
+    assert "--save c3d needs the package ezc3d" in capsys.readouterr().err
