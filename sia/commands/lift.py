@@ -123,7 +123,7 @@ def _write(
         files += _write_rows(args, folder, rows)
     if "picture" in args.save:
         files.append(folder / f"{args.results.stem}.png")
-        _draw(files[-1], tracks[0], rows, video)
+        _draw(files[-1], tracks, rows, video)
     return files
 
 
@@ -150,16 +150,18 @@ def _write_rows(args: argparse.Namespace, folder: Path, rows: dict[int, dict[str
     return [path, about]
 
 
-def _draw(path: Path, track: Track, rows: dict[int, dict[str, Any]], video: str) -> None:
-    """The middle of the longest track; without the frame where the video can't be read any more."""
+def _draw(path: Path, tracks: Sequence[Track], rows: dict[int, dict[str, Any]], video: str) -> None:
+    """The surest pose of all; without the frame where the video can't be read any more."""
     import numpy as np
 
     from sia.lifting.picture import draw_picture
 
-    middle = len(track.frames) // 2
-    number = int(track.frames[middle])
+    sure = [track.confidences.mean(axis=1) for track in tracks]
+    best = max(range(len(tracks)), key=lambda i: sure[i].max())
+    track, place = tracks[best], int(sure[best].argmax())
+    number = int(track.frames[place])
     joints = next(person["joints"] for person in rows[number]["people"] if person["id"] == track.id)
-    draw_picture(path, _frame(video, number), track.keypoints[middle], np.array(joints))
+    draw_picture(path, _frame(video, number), track.keypoints[place], np.array(joints))
 
 
 def _frame(video: str, number: int) -> NDArray[np.uint8] | None:

@@ -43,16 +43,19 @@ def draw_picture(
         side = next((s for s in ("left", "right") if COCO_PERSON.names[b].startswith(s)), "")
         flat.plot(*keypoints[[a, b]].T, color=_COLOURS.get(side.capitalize(), "#2ca02c"), linewidth=2)
     flat.set_aspect("equal")
-    reach = float(np.abs(joints).max()) * 1.05
-    for number, (title, turn) in enumerate((("3D, as seen", -90), ("3D, from the person's side", 0)), start=2):
+    reach = max(float(np.abs(joints).max()), 0.5)
+    views = (("3D, as seen", -90, "y"), ("3D, from the right", 0, "x"))
+    for number, (title, turn, depth) in enumerate(views, start=2):
         space = figure.add_subplot(1, 3, number, projection="3d", title=title)
         space.view_init(elev=8, azim=turn)
         for i, joint in enumerate(JOINTS[1:], start=1):
             x, y, z = joints[[joint.parent, i]].T
             side = next((s for s in _COLOURS if joint.name.startswith(s)), "")
             space.plot(x, -z, y, color=_COLOURS.get(side, "#2ca02c"), linewidth=2.5, marker="o", markersize=3)
-        space.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach), xlabel="right, m", zlabel="up, m")
-        space.set_ylabel("away, m")
-        space.set_box_aspect((1, 1, 1))
+        for axis, label in zip("xyz", ("right, m", "away, m", "up, m"), strict=True):
+            shown = axis != depth
+            space.set(**{f"{axis}lim": (-reach, reach), f"{axis}ticks": (-0.5, 0, 0.5) if shown else ()})
+            space.set(**{f"{axis}label": label if shown else ""})
+        space.set_box_aspect((1, 1, 1), zoom=0.95)
     with complete_file(path) as partial:
         FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=100)
