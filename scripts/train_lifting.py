@@ -31,10 +31,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
     parser = Parser(description="Trains the network of sia lift, and measures it on motion that it has not seen.")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--motions", type=int, default=2000, help="synthetic motions of 4 s; 5 %% are held out")
+    parser.add_argument(
+        "--motions", type=int, default=1500, help="synthetic ones of 4 s; 5 %% are held out (default: 1500)"
+    )
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="motion capture to learn from, beside these")
     parser.add_argument("--test", type=Path, nargs="+", default=[], help="motion capture to measure on only")
-    parser.add_argument("--steps", type=int, default=3000, help="of training (default: 3000)")
+    parser.add_argument("--steps", type=int, default=2000, help="of training (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, help="0 or more (default: 0)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make motions (default: 2)")
     return parser.parse_args(arguments)

@@ -27,17 +27,21 @@ _ORDER = "ZXY"
 def write_trc(path: Path, joints: Floats, rate: float) -> None:
     """Millimetres, as tab-separated text (OpenSim's Marker (.trc) Files)."""
     millimetres = (1000 * joints).reshape(len(joints), -1)
-    head = [
-        ["PathFileType", "4", "(X/Y/Z)", path.name],
-        ["DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units", "OrigDataRate", "OrigDataStartFrame"],
-        [rate, rate, len(joints), len(JOINTS), "mm", rate, 1, len(joints)],
-        ["Frame#", "Time", *(cell for joint in JOINTS for cell in (joint.name, "", ""))],
-        ["", "", *(f"{axis}{i}" for i in range(1, len(JOINTS) + 1) for axis in "XYZ")],
-        [],
-    ]  # fmt: skip
-    head[1].append("OrigNumFrames")
-    rows = [[i + 1, f"{i / rate:.6f}", *(f"{value:.3f}" for value in row)] for i, row in enumerate(millimetres)]
-    write_text(path, "".join("\t".join(map(str, row)) + "\n" for row in [*head, *rows]))
+    names = "DataRate CameraRate NumFrames NumMarkers Units OrigDataRate OrigDataStartFrame OrigNumFrames"
+    values = [rate, rate, len(joints), len(JOINTS), "mm", rate, 1, len(joints)]
+    lines = [
+        f"PathFileType\t4\t(X/Y/Z)\t{path.name}",
+        names.replace(" ", "\t"),
+        "\t".join(map(str, values)),
+        "Frame#\tTime\t" + "\t".join(f"{joint.name}\t\t" for joint in JOINTS),
+        "\t\t" + "\t".join(f"{axis}{i}" for i in range(1, len(JOINTS) + 1) for axis in "XYZ"),
+        "",
+    ]
+    lines += [
+        "\t".join([str(i + 1), f"{i / rate:.6f}", *(f"{value:.3f}" for value in row)])
+        for i, row in enumerate(millimetres)
+    ]
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def write_c3d(path: Path, joints: Floats, rate: float) -> None:
