@@ -50,14 +50,15 @@ def body_length(joints: Tensor) -> Tensor:
     """(..., 17, 3) joints -> (...): hips to neck, and the means of thighs and of shanks, together."""
 
     def between(a: str, b: str) -> Tensor:
-        return (joints[..., PLACE[a], :] - joints[..., PLACE[b], :]).norm(dim=-1)
+        length: Tensor = torch.linalg.vector_norm(joints[..., PLACE[a], :] - joints[..., PLACE[b], :], dim=-1)
+        return length
 
-    legs = sum(
+    legs = [
         between(f"{side}{a}", f"{side}{b}")
         for side in ("Left", "Right")
         for a, b in (("Hip", "Knee"), ("Knee", "Ankle"))
-    )
-    return between("Hips", "Neck") + legs / 2
+    ]
+    return between("Hips", "Neck") + torch.stack(legs).sum(dim=0) / 2
 
 
 class LiftingNetwork(nn.Module):
@@ -97,7 +98,8 @@ class LiftingNetwork(nn.Module):
         poses = normalise(keypoints[None], confidences[None])
         mirrored = poses[:, :, COCO_PERSON.flip_order] * torch.tensor([-1.0, 1.0, 1.0])
         straight, other = self(torch.cat([poses, mirrored]))
-        return (straight + other[:, list(MIRRORED)] * torch.tensor([-1.0, 1.0, 1.0])) / 2
+        mean: Tensor = (straight + other[:, list(MIRRORED)] * torch.tensor([-1.0, 1.0, 1.0])) / 2
+        return mean
 
     @classmethod
     def load(cls, path: Path) -> LiftingNetwork:

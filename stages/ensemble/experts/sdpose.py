@@ -71,7 +71,10 @@ class SDPose(nn.Module):
 
     def __init__(self, unet: Any, vae: Any, decoder: HeatmapDecoder, block: nn.Module, text: Tensor) -> None:
         super().__init__()
-        self.unet, self.vae, self.decoder = unet, vae, decoder
+        self.unet: Any = unet
+        self.vae: Any = vae
+        self.decoder = decoder
+        self.text: Tensor
         self.register_buffer("text", text)
         self._features: Tensor | None = None
         block.register_forward_hook(self._keep)
