@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,8 @@ def _draw(path: Path, tracks: Sequence[Track], rows: dict[int, dict[str, Any]], 
 
 
 def _frame(video: str, number: int) -> NDArray[np.uint8] | None:
+    if not os.path.isfile(video):  # noqa: PTH113 (it may be an address)
+        return None
     try:
         need_extra("video", "the picture's frame")
         from sia.video.reader import open_reader

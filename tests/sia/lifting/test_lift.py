@@ -124,6 +124,7 @@ def test_one_person_is_chosen_and_scaled(tmp_path: Path) -> None:
         (["hand/walk.jsonl"], "3D needs COCO's 17"),
         (["bare/walk.jsonl"], "run.json"),
         (["broken/walk.jsonl"], "can't be used"),
+        (["slow/walk.jsonl"], "id 1 has 5 poses from 0.0 to 4000000.0 s"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -135,6 +136,7 @@ def test_bad_input_is_one_line(
     write_rows(Path("hand"), {1: filmed(body(1)[:5])}, names=["wrist", "thumb"])
     write_rows(Path("bare"), {1: filmed(body(1)[:5])}).with_name("run.json").unlink()
     write_rows(Path("broken"), {1: filmed(body(1)[:5])}).write_text('{"frame": 0, "time": 0, "people": [{"keypo')
+    write_rows(Path("slow"), {1: filmed(body(1)[:5])}, rate=1e-6)
     assert lift(*words, "--output_dir", "out") == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and error.startswith("error: ")
