@@ -75,6 +75,8 @@ class People:
         confidences: (N, K) float32 in [0, 1], expected closeness of each keypoint.
         ids: (N,) int64 from 1 on, 0 for someone seen in a single frame so far; None without tracking.
         source: the image; None in training and evaluation, which need no more than the numbers.
+        agreement: (N,) OKS between two looks at the same person: at the image and its mirror image, or before and after
+            the stages of a pipeline; None where nobody looked twice.
     """
 
     boxes: NDArray[np.float32]
@@ -83,6 +85,7 @@ class People:
     confidences: NDArray[np.float32]
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
+    agreement: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -100,7 +103,8 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        return People(*numbers, None if self.ids is None else self.ids[rows], self.source)
+        ids, agreement = (None if each is None else each[rows] for each in (self.ids, self.agreement))
+        return People(*numbers, ids, self.source, agreement)
 
     def __iter__(self) -> Iterator[Person]:
         return (self[row] for row in range(len(self)))
@@ -217,14 +221,10 @@ class People:
         Raises:
             ConfigError: the package pandas is missing.
         """
+        from sia.formats.table import person_columns
         from sia.io.optional import need
 
-        columns: dict[str, Any] = {} if self.ids is None else {"id": self.ids}
-        columns |= {"score": self.scores, **dict(zip(("x1", "y1", "x2", "y2"), self.boxes.T, strict=True))}
-        for k, name in enumerate(self.skeleton.names):
-            columns[f"{name}_x"], columns[f"{name}_y"] = self.keypoints[:, k].T
-            columns[f"{name}_confidence"] = self.confidences[:, k]
-        return need("pandas", "to_pandas()").DataFrame(columns)
+        return need("pandas", "to_pandas()").DataFrame(person_columns(self))
 
     def to_supervision(self) -> Any:
         """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +25,7 @@ class ImageIds:
         category: id of the category of people.
     """
 
-    of: Mapping[Path, int]
+    of: dict[Path, int]
     category: int = 1
 
     @classmethod

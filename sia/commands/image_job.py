@@ -1,36 +1,38 @@
-"""Images in, annotated images and COCO results out."""
+"""Images in, annotated images and results out."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.image_output import ImageOutput, close_after, readable
+from sia.commands.image_output import ImageOutput, close_after, name_below, readable
 from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import SignalHandler
-from sia.description.image import describe_image, make_model, write_words
+from sia.description.doubt import Doubt, Find, look_twice
+from sia.description.image import describe_image, heading, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
+from sia.drawing.window import Window
 from sia.errors import DISK_FULL, DataError, SiaError, first_line
-from sia.io.image_folder import find_images
-from sia.io.images import read_image
+from sia.formats.door import Results, parse_targets
+from sia.formats.writer import About, Record
+from sia.io.image_folder import find_images, watch_folder
 from sia.io.input_file import set_pixel_limit
-from sia.io.results import Row, coco_rows
-from sia.people import People
+from sia.io.remote import is_one_image, name_in, read_named
+from sia.io.results import Row
+from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
 
 ROOM = 96_000_000
 """Bytes of images beyond which a batch takes no more: memory must not grow with their size times --batch_size."""
-
-
-Find = Callable[[Sequence[Image]], list[People]]
-"""Images -> the people of each, best first, in its pixels."""
 
 
 class ImageJob:
@@ -58,9 +60,14 @@ class ImageJob:
         self.predictor = predictor
         self.ids = ids
         self.files = list(ids.of)
+        parents = [file.absolute().parent for file in self.files] or [Path(args.image_path).absolute()]
+        self.top = os.path.commonpath(parents)
         self.output = output
         self.writer = writer
         self.find = find
+        self.more: Iterable[Path | None] = watch_folder(args.image_path) if args.watch else ()
+        self.name = args.image_path if is_one_image(args.image_path) else ""
+        self.window = Window("SIA Pose", args.show)
         self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
         self.timings = Timings()
         self.described: list[Row] = []
@@ -70,19 +77,22 @@ class ImageJob:
     def run(self, interruption: SignalHandler) -> None:
         """All batches, or those before the user stops it."""
         for batch in self._batches():
-            begin = time.perf_counter()
-            found = self.find(list(batch.values()))
-            seconds = time.perf_counter() - begin
-            is_first = self.timings.add_batch(seconds, len(batch))
-            time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
-            for number, people in zip(list(batch), found, strict=True):
-                kept = people.above(self.args.conf_thresh)
-                if self._finish(number, batch.pop(number), kept):
-                    self._say(number, f"{_count(len(kept))}, {time_taken}")
-                if self.output.is_due():
-                    self.output.describe(self.header())
+            if batch:
+                self._do(batch)
             if interruption.signal:
                 return
+
+    def _do(self, batch: dict[int, Image]) -> None:
+        begin = time.perf_counter()
+        found = self.find(list(batch.values()))
+        seconds = time.perf_counter() - begin
+        is_first = self.timings.add_batch(seconds, len(batch))
+        time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
+        for number, people in zip(list(batch), found, strict=True):
+            kept = people.above(self.args.conf_thresh)
+            self._finish(number, batch.pop(number), kept, time_taken)
+            if self.output.is_due():
+                self.output.describe(self.header())
 
     @property
     def is_complete(self) -> bool:
@@ -93,30 +103,43 @@ class ImageJob:
         """Images by number, read as they are needed."""
         size = self.args.batch_size or (1 if self.predictor.device.type == "cpu" else BATCH)
         batch: dict[int, Image] = {}
-        for number in range(len(self.files)):
-            image = self._read(number)
-            if image is not None:
+        for number in self._numbers():
+            image = None if number is None else self._read(number)
+            if number is not None and image is not None:
                 batch[number] = image
             del image  # the batch alone may hold it
-            if len(batch) == size or sum(image.nbytes for image in batch.values()) >= ROOM:
+            if number is None or len(batch) == size or sum(image.nbytes for image in batch.values()) >= ROOM:
                 yield batch
                 batch = {}
         if batch:
             yield batch
 
+    def _numbers(self) -> Iterator[int | None]:
+        """Those of `files`, and of those that come; None where none has come."""
+        yield from range(len(self.files))
+        for file in self.more:
+            if file is not None:
+                self.files.append(file)
+                self.ids.of[file] = len(self.files)
+            yield None if file is None else len(self.files) - 1
+
     def _read(self, number: int) -> Image | None:
         try:
             with self.timings.measure("reading"):
-                return read_image(self.files[number], warn=self.warn)
+                return read_named(self.name or str(self.files[number]), self.warn)
         except DataError as error:
             self._note(number, error, str(error))
             return None
 
-    def _finish(self, number: int, image: Image, people: People) -> bool:
-        """Writes everything about one image; whether it could be."""
+    def _finish(self, number: int, image: Image, people: People, time_taken: str) -> None:
+        """Writes and says everything about one image."""
         try:
+            source = Source(self.predictor.skeleton, (image.shape[0], image.shape[1]), str(self.files[number]))
+            people = replace(people, source=source)
             with self.timings.measure("writing"):
-                self._save(number, image, people)
+                path = self._save(number, image, people)
+            self._say(number, f"{_count(len(people))}, {time_taken}")
+            self._describe(number, path, people)
         except (KeyboardInterrupt, BrokenPipeError):
             raise
         except Exception as error:
@@ -124,12 +147,10 @@ class ImageJob:
                 raise
             text = str(error) if isinstance(error, SiaError) else f"{type(error).__name__}: {first_line(error)}"
             self._note(number, error, text if str(self.files[number]) in text else f"{self.files[number]}: {text}")
-            return False
-        return True
 
     def _note(self, number: int, error: Exception, text: str) -> None:
         """An image that can't be done costs itself; where it is the only one, the error is the answer."""
-        if len(self.files) == 1:
+        if len(self.files) == 1 and not self.args.watch:
             raise error
         self.output.tally.unreadable.append({"file": readable(self.files[number]), "error": readable(text)})
         print(f"error: {text}", file=sys.stderr, flush=True)
@@ -143,20 +164,31 @@ class ImageJob:
         total = str(len(self.files))
         print(f"[{number + 1:>{len(total)}}/{total}] {self.files[number]}: {text}", flush=True)
 
-    def _save(self, number: int, image: Image, people: People) -> None:
+    def _save(self, number: int, image: Image, people: People) -> Path:
         file = self.files[number]
         image_id, name = self.ids.of[file], readable(file)
-        path = self.output.write(file, self.annotator.draw(image, people, in_place=True))
+        drawn = self.annotator.draw(image, people, in_place=True)
+        self.window.show(drawn)
+        path = self.output.write(file, drawn)
         self.written.append(path)
         height, width = image.shape[:2]
         entry = {"id": image_id, "file_name": name, "width": width, "height": height}
         entry |= {"people": len(people), "annotated": readable(path.name)}
-        self.output.add(entry, coco_rows(people, image_id, self.ids.category))
+        self.output.add(entry, Record(people, image_id, name_below(file, self.top)))
         self.people += len(people)
-        if self.writer is not None:
-            rows = describe_image(self.writer, self.predictor.skeleton, people, self.args.kpt_thresh)
-            described = {"image_id": image_id, "name": path.name, "file_name": name}
-            self.described.append({**described, "people": rows})
+        return path
+
+    def _describe(self, number: int, path: Path, people: People) -> None:
+        """A line a person, or what can be said of each."""
+        skeleton, threshold = self.predictor.skeleton, self.args.kpt_thresh
+        if self.writer is None:
+            for row in range(len(people)):
+                _tell(heading(skeleton, people, row, threshold))
+            return
+        rows = describe_image(self.writer, skeleton, people, threshold, tell=_tell)
+        file = self.files[number]
+        described = {"image_id": self.ids.of[file], "name": path.name, "file_name": readable(file)}
+        self.described.append({**described, "people": rows})
 
     def header(self) -> Row:
         """How run.json begins."""
@@ -173,6 +205,10 @@ def _time_of(seconds: float, images: int, is_warm_up: bool) -> str:
     return f"{each} ({', '.join(notes)})" if notes else each
 
 
+def _tell(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
 def _count(people: int) -> str:
     return f"{people} {'person' if people == 1 else 'people'}"
 
@@ -181,7 +217,7 @@ def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
     set_pixel_limit(args.max_pixels)
     warnings: list[str] = []
-    files = find_images(args.image_path, warnings.append)
+    files = [] if args.watch else named_files(args.image_path, warnings.append)
     model = make_model(args.llm, args.llm_url)
     pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
@@ -193,11 +229,27 @@ def run(args: argparse.Namespace) -> int:
     folder = output_folder(args.output_dir, "inference-image")
     with remove_if_empty(folder):
         find = predictor.predict if pipeline is None else pipeline.finder(predictor)
-        writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn) if args.describe else None
-        job = ImageJob(args, predictor, find, ids, ImageOutput(folder), writer)
+        doubt = Doubt(args.llm_below, args.llm_agree)
+        if model is not None and pipeline is None and doubt.agree > 0 and predictor.skeleton.mirrors:
+            find = look_twice(find, predictor.skeleton)
+        writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn, doubt) if args.describe else None
+        about = About(predictor.skeleton, args.kpt_thresh, ids.category)
+        results = Results(parse_targets(args.save or "coco"), folder, "results", about)
+        job = ImageJob(args, predictor, find, ids, ImageOutput(folder, results), writer)
         for line in warnings:
             job.warn(line)
-        return carry_out(job)
+        with job.window:
+            status = carry_out(job)
+            if status != 130:
+                job.window.wait()
+        return status
+
+
+def named_files(source: str, warn: Callable[[str], None]) -> list[Path]:
+    """The images, or the name under which the one from stdin or from an address is told."""
+    if is_one_image(source):
+        return [Path("stdin" if source == "-" else name_in(source) or "image")]
+    return find_images(source, warn)
 
 
 def choose_ids(files: Sequence[Path], ann_file: Path | None, predictor: Predictor, warnings: list[str]) -> ImageIds:
@@ -277,6 +329,6 @@ def _summarise(job: ImageJob) -> None:
     print("Written:")
     paths = [str(path.resolve()) for path in job.written]
     print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} images in {job.output.folder.resolve()}"]))
-    print(f"{job.output.results_path.resolve()}\n{job.output.sidecar_path.resolve()}")
+    print("\n".join(str(path.resolve()) for path in (*job.output.results.paths, job.output.sidecar_path)))
     if job.writer is not None:
         print(f"{(job.output.folder / 'facts.json').resolve()}\n{(job.output.folder / 'text').resolve()}")

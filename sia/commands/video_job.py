@@ -7,25 +7,30 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
-from sia.commands.signals import SignalHandler
+from sia.commands.signals import Interrupted, SignalHandler
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
-from sia.errors import OutputError, SiaError
+from sia.drawing.window import Window
+from sia.errors import ConfigError, OutputError, SiaError
+from sia.formats.door import Results, parse_targets
+from sia.formats.writer import About, Record, frame_name
 from sia.io.output_file import write_json
-from sia.io.results import JsonLines, person_rows
 from sia.io.secrets import mask
+from sia.people import Source
 from sia.runtimes.predictor import Predictor
 from sia.tracking.smoother import Smoother, make_smoother
 from sia.tracking.tracker import TrackedPeople, Tracker, untracked
 from sia.video.info import Frame
-from sia.video.reader import DecordReader, VideoReader, open_reader
-from sia.video.source import is_address
+from sia.video.live import LiveReader
+from sia.video.open import Reader, open_video
+from sia.video.source import kind_of
 from sia.video.writer import VideoWriter
 
 _LONGEST_NAME = 200
@@ -48,13 +53,13 @@ class VideoJob:
         folder: of the output; exists and is empty.
     """
 
-    def __init__(
-        self, args: argparse.Namespace, predictor: Predictor, reader: VideoReader | DecordReader, folder: Path
-    ) -> None:
-        stem = output_stem(args.video_path)
+    def __init__(self, args: argparse.Namespace, predictor: Predictor, reader: Reader, folder: Path) -> None:
+        self.stem = stem = output_stem(args.video_path)
         self.args = args
         self.predictor = predictor
         self.reader = reader
+        self.live = reader if isinstance(reader, LiveReader) else None
+        self.window = Window("SIA Pose", args.show)
         self.tracks = args.track or args.smooth != "none"
         self.tracker = Tracker(predictor.skeleton, args.conf_thresh)
         self.smoother: Smoother[Frame] = make_smoother(args.smooth, float(reader.info.rate))
@@ -62,7 +67,8 @@ class VideoJob:
         self.track_artist = TrackAnnotator(predictor.skeleton, args.kpt_thresh)
         self.ids: set[int] = set()
         self.video_path = folder / f"{stem}.mp4"
-        self.rows_path = folder / f"{stem}.jsonl"
+        about = About(predictor.skeleton, args.kpt_thresh)
+        self.results = Results(parse_targets(args.save or "jsonl"), folder, stem, about)
         self.sidecar_path = folder / "run.json"
         self.size = (0, 0)
         self.frames = 0
@@ -77,33 +83,39 @@ class VideoJob:
         try:
             with contextlib.ExitStack() as stack:
                 bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
-                rows = stack.enter_context(JsonLines(self.rows_path))
-                batches = _batches(self._frames(), self.args.batch_size, _BATCH_PIXELS)
-                batch = next(batches)  # an open reader has at least one frame
+                stack.callback(self.results.close)
+                stack.enter_context(self.window)
+                batches = _batches(self._frames(interruption), 1 if self.live else self.args.batch_size, _BATCH_PIXELS)
+                batch = next(batches, [])  # of an open reader empty only after a signal
+                if not batch:
+                    return
                 self.size = batch[0].image.shape[0], batch[0].image.shape[1]
                 video = stack.enter_context(VideoWriter(self.video_path, self.reader.info, self.size))
                 self.warnings = video.warnings
                 while batch and not interruption.signal:
-                    self._batch(batch, video, rows)
+                    self._batch(batch, video)
                     bar.update(len(batch))
                     batch = next(batches, [])
                 for done in self.smoother.finish():
-                    self._write(*done, video, rows)
+                    self._write(*done, video)
                 video.finish(complete=not interruption.signal)
         finally:
             self.seconds = time.perf_counter() - begin
             self.warnings = [*self.reader.warnings, *self.warnings]
 
-    def _frames(self) -> Iterator[Frame]:
+    def _frames(self, interruption: SignalHandler) -> Iterator[Frame]:
         frames = iter(self.reader)
         while True:
-            with self.timings.measure("reading"):
-                frame = next(frames, None)
+            try:  # a live source may be silent for long
+                with self.timings.measure("reading"), interruption.at_once() if self.live else contextlib.nullcontext():
+                    frame = next(frames, None)
+            except Interrupted:
+                return
             if frame is None:
                 return
             yield frame
 
-    def _batch(self, frames: Sequence[Frame], video: VideoWriter, rows: JsonLines) -> None:
+    def _batch(self, frames: Sequence[Frame], video: VideoWriter) -> None:
         begin = time.perf_counter()
         found = self.predictor.predict([frame.image for frame in frames])
         self.timings.add_batch(time.perf_counter() - begin, len(frames))
@@ -111,32 +123,33 @@ class VideoJob:
             moment = float(frame.pts * self.reader.info.time_base)
             tracked = self.tracker.update(people, moment) if self.tracks else untracked(people, self.args.conf_thresh)
             for done in self.smoother.push(frame, tracked, moment):
-                self._write(*done, video, rows)
+                self._write(*done, video)
 
-    def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> None:
+    def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter) -> None:
         with self.timings.measure("writing"):
-            people = self._draw(frame, time, tracked, video, rows)
+            people = self._draw(frame, time, tracked, video)
         self.frames += 1
         self.people += people
         self.ids.update(filter(None, tracked.ids.tolist()))
 
-    def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> int:
-        people, ids, interpolated = person_rows(tracked.people), tracked.ids.tolist(), tracked.interpolated.tolist()
+    def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter) -> int:
+        interpolated = tracked.interpolated.tolist()
         if self.tracks:
-            people = [
-                {"id": i or None, "interpolated": b, **p} for i, b, p in zip(ids, interpolated, people, strict=True)
-            ]
-            drawn = self.track_artist.draw(frame.image, tracked.people, ids, interpolated, time)
+            drawn = self.track_artist.draw(frame.image, tracked.people, tracked.ids.tolist(), interpolated, time)
         else:
             drawn = self.annotator.draw(frame.image, tracked.people)
-        rows.write({"frame": frame.number, "time": round(time, 6), "people": people})
+        size = (frame.image.shape[0], frame.image.shape[1])
+        source = Source(self.predictor.skeleton, size, mask(self.args.video_path), frame=frame.number, time=time)
+        people = replace(tracked.people, ids=tracked.ids if self.tracks else None, source=source)
+        self.results.add(Record(people, frame.number, frame_name(self.stem, frame.number), interpolated))
+        self.window.show(drawn)
         video.write(drawn, frame.pts, frame.duration)
         return len(people)
 
     def give_up(self, error: SiaError) -> None:
         """Describes the rows that are there, as far as the disk lets it."""
         self.warnings.append(str(error))
-        if self.rows_path.exists():
+        if self.results.paths:
             with contextlib.suppress(OutputError):
                 self.save_description(complete=False)
 
@@ -144,7 +157,7 @@ class VideoJob:
         """run.json, which says how to read the rows."""
         info, (height, width) = self.reader.info, self.size
         video = {
-            "video": mask(info.source),
+            "video": mask(self.args.video_path),
             "annotated": self.video_path.name,
             "width": width,
             "height": height,
@@ -153,6 +166,8 @@ class VideoJob:
             "rows": "frame counts from 0; time is in seconds from the start of the video",
             "milliseconds": self.timings.medians(),
         }
+        if self.live:
+            video["frames_dropped"] = self.live.dropped
         if self.tracks:
             video["ids"] = (
                 "id stays with a person, null where it was seen in one frame so far; interpolated people were not "
@@ -170,21 +185,23 @@ class VideoJob:
             f"{part} {medians[part]:.3g} ms" for part in ("reading", "model", "writing") if part in medians
         )
         average = self.people / max(self.frames, 1)
-        ids = f", {len(self.ids)} ids" if self.tracks else ""
+        notes = f", {len(self.ids)} ids" if self.tracks else ""
+        notes += f", {self.live.dropped} frames dropped to keep up with the source" if self.live else ""
         print(
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
-            f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){ids}. Written:"
+            f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){notes}. Written:"
         )
-        for path in (self.video_path, self.rows_path, self.sidecar_path):
+        for path in (self.video_path, *self.results.paths, self.sidecar_path):
             if path.exists():
                 print(path.resolve())
 
 
 def output_stem(source: str) -> str:
     """The video's own name without its ending, as far as any file system and terminal can have it."""
-    if is_address(source):
-        return "stream"
-    stem = Path(source).stem.encode(errors="replace").replace(b"?", b"_")
+    kind = kind_of(source)
+    if kind in ("stream", "youtube", "camera", "screen"):
+        return kind
+    stem = ("stdin" if source == "-" else Path(source).stem).encode(errors="replace").replace(b"?", b"_")
     return stem[:_LONGEST_NAME].decode(errors="ignore")
 
 
@@ -192,6 +209,8 @@ def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[F
     """The first frame alone, so that something is seen soon; then as many as are asked for, or as memory allows."""
     rest = iter(frames)
     batch = list(islice(rest, 1))
+    if not batch:
+        return
     height, width = batch[0].image.shape[:2]
     size = max(1, min(size, pixels // (height * width)))
     while batch:
@@ -201,7 +220,9 @@ def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[F
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
-    with open_reader(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
+    with open_video(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
+        if args.smooth == "offline" and isinstance(reader, LiveReader):
+            raise ConfigError("--smooth offline waits for frames ahead. Use --smooth online for a live source.")
         predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh)
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")
