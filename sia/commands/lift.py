@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> None:
         need("ezc3d", "--save c3d")
     from sia.commands.run import output_folder, remove_if_empty
     from sia.lifting.network import LiftingNetwork
-    from sia.lifting.tracks import read_tracks
+    from sia.lifting.tracks import read_tracks, video_of
 
-    tracks, recording = read_tracks(args.results)
+    tracks = read_tracks(args.results)
     chosen = [track for track in tracks if args.id is None or track.id in args.id]
     missing = sorted(set(args.id or ()) - {track.id for track in tracks})
     if missing:
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     network = LiftingNetwork.load(args.lift_weights)
     folder = output_folder(args.output_dir, "lift")
     with remove_if_empty(folder):
-        files = _write(args, chosen, network, folder, recording.video)
+        files = _write(args, chosen, network, folder, video_of(args.results))
     print(f"{len(chosen)} people lifted, {sum(len(track.frames) for track in chosen)} poses. Written:")
     for file in files:
         print(file.resolve())
@@ -170,9 +170,9 @@ def _frame(video: str, number: int) -> NDArray[np.uint8] | None:
         return None
     try:
         need_extra("video", "the picture's frame")
-        from sia.video.reader import open_reader
+        from sia.video.reader import VideoReader
 
-        with open_reader(video) as reader:
+        with VideoReader(video) as reader:
             return next((frame.image for frame in reader if frame.number == number), None)
     except SiaError:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,20 +28,22 @@ class _Person(Struct):
     id: int | None = None
 
 
-class _Row(Struct):
-    frame: Count
-    time: Finite
-    people: list[_Person]
-
-
 class _Names(Struct):
     names: list[str]
 
 
-class Recording(Struct):
-    """What run.json says about the rows beside it."""
-
+class _About(Struct):
     skeleton: _Names
+
+
+class _Row(Struct):
+    frame: Count
+    time: Finite
+    people: list[_Person]
+    about: _About | None = None
+
+
+class _Sidecar(Struct):
     video: str = ""
 
 
@@ -76,23 +79,22 @@ def resample(times: Floats, known: Floats, values: Floats) -> Floats:
     return np.stack([np.interp(times, known, column) for column in columns], axis=1).reshape(-1, *values.shape[1:])
 
 
-def read_tracks(path: Path) -> tuple[list[Track], Recording]:
+def read_tracks(path: Path) -> list[Track]:
     """The tracks, the longest first; those of a single frame are left out.
 
     Raises:
-        DataError: the file or run.json beside it is missing or broken, of another skeleton, or has no tracks.
+        DataError: the file is missing or broken, of another skeleton, or has no tracks.
     """
     remedy = "Make it with sia predict VIDEO --track."
     check_input_file(path, remedy)
-    recording = read_stored(path.with_name("run.json"), Recording, "description of the rows", remedy)
-    if recording.skeleton.names != list(COCO_PERSON.names):
-        raise DataError(f"{path} has the keypoints {recording.skeleton.names}; 3D needs COCO's 17.")
     found: dict[int, list[tuple[int, float, list[float]]]] = {}
     try:
         rows = msgspec.json.Decoder(_Row).decode_lines(path.read_bytes())
     except (OSError, ValueError, RecursionError) as problem:
         raise DataError(f"{path} can't be used: {problem}. {remedy}") from None
     for row in rows:
+        if row.about and row.about.skeleton.names != list(COCO_PERSON.names):
+            raise DataError(f"{path} has the keypoints {row.about.skeleton.names}; 3D needs COCO's 17.")
         for person in row.people:
             if len(person.keypoints) != 51:
                 raise DataError(f"{path}, frame {row.frame}: a person has {len(person.keypoints)} numbers, not 51.")
@@ -107,7 +109,7 @@ def read_tracks(path: Path) -> tuple[list[Track], Recording]:
             )
     if not tracks:
         raise DataError(f"{path} has nobody with an id in two frames. {remedy}")
-    return tracks, recording
+    return tracks
 
 
 def _track(number: int, rows: list[tuple[int, float, list[float]]]) -> Track:
@@ -115,3 +117,10 @@ def _track(number: int, rows: list[tuple[int, float, list[float]]]) -> Track:
     values = np.array([rows[i][2] for i in first]).reshape(-1, 17, 3)
     times = np.maximum.accumulate(np.array([rows[i][1] for i in first]))
     return Track(number, frames, times, values[..., :2], values[..., 2].clip(0, 1))
+
+
+def video_of(path: Path) -> str:
+    """The video that run.json beside the rows names; empty where there is none."""
+    with contextlib.suppress(DataError):
+        return read_stored(path.with_name("run.json"), _Sidecar, "description of the rows", "").video
+    return ""

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -43,10 +44,10 @@ def write_rows(folder: Path, people: dict[int | None, np.ndarray], rate: float =
              "keypoints": np.concatenate([poses[frame], np.full((17, 1), 0.8)], axis=1).ravel().round(3).tolist()}
             for number, poses in people.items() if frame < len(poses)
         ]  # fmt: skip
-        lines.append(json.dumps({"frame": frame, "time": frame / rate, "people": row}))
+        about = {} if frame else {"about": {"skeleton": {"names": names or list(COCO_PERSON.names)}}}
+        lines.append(json.dumps({**about, "frame": frame, "time": frame / rate, "people": row}))
     (folder / "walk.jsonl").write_text("\n".join(lines) + "\n")
-    description = {"skeleton": {"names": names or list(COCO_PERSON.names)}, "video": "gone.mp4"}
-    (folder / "run.json").write_text(json.dumps(description))
+    (folder / "run.json").write_text(json.dumps({"video": "gone.mp4"}))
     return folder / "walk.jsonl"
 
 
@@ -85,7 +86,24 @@ def test_all_kinds_are_written_for_all_people(tmp_path: Path, capsys: pytest.Cap
     assert [[person["id"] for person in line["people"]] for line in lines[18:22]] == [[1, 4], [1, 4], [1], [1]]
     moved, step = read_bvh(out / "walk-1.bvh")
     assert step == pytest.approx(1 / 30) and len(moved) == 72  # 60 frames at 25 a second
-    assert cv2.imread(str(out / "walk.png")).std() > 10
+    plain = cv2.imread(str(out / "walk.png"))
+    save_green_video(tmp_path / "in/walk.mp4", 60)
+    (tmp_path / "in/run.json").write_text(json.dumps({"video": str(tmp_path / "in/walk.mp4")}))
+    assert lift(rows, "--save", "picture", "--output_dir", tmp_path / "framed") == 0
+    framed = cv2.imread(str(tmp_path / "framed/walk.png"))
+    green = [((image[..., 1] > 150) & (image[..., 0] < 80)).mean() for image in (plain, framed)]
+    assert green[0] < 0.01 and green[1] > 0.1  # the frame is behind the 2D pose
+
+
+def save_green_video(path: Path, frames: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.full((480, 640, 3), (0, 200, 0), np.uint8), format="rgb24")
+        for number in range(frames):
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
 
 
 def test_a_mirrored_track_gives_the_mirrored_pose(tmp_path: Path) -> None:
@@ -122,7 +140,6 @@ def test_one_person_is_chosen_and_scaled(tmp_path: Path) -> None:
         (["in/walk.jsonl", "--lift_weights", "none.safetensors"], "none.safetensors"),
         (["lonely/walk.jsonl"], "nobody with an id in two frames"),
         (["hand/walk.jsonl"], "3D needs COCO's 17"),
-        (["bare/walk.jsonl"], "run.json"),
         (["broken/walk.jsonl"], "can't be used"),
         (["slow/walk.jsonl"], "id 1 has 5 poses from 0.0 to 4000000.0 s"),
     ],
@@ -134,7 +151,6 @@ def test_bad_input_is_one_line(
     write_rows(Path("in"), {1: filmed(body(1)[:5])})
     write_rows(Path("lonely"), {None: filmed(body(1)[:5])})
     write_rows(Path("hand"), {1: filmed(body(1)[:5])}, names=["wrist", "thumb"])
-    write_rows(Path("bare"), {1: filmed(body(1)[:5])}).with_name("run.json").unlink()
     write_rows(Path("broken"), {1: filmed(body(1)[:5])}).write_text('{"frame": 0, "time": 0, "people": [{"keypo')
     write_rows(Path("slow"), {1: filmed(body(1)[:5])}, rate=1e-6)
     assert lift(*words, "--output_dir", "out") == 1
