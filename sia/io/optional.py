@@ -28,6 +28,7 @@ def need(package: str, purpose: str) -> Any:
 
 
 EXTRAS = {
+    "demo": ("gradio",),
     "eval": ("faster_coco_eval", "tqdm"),
     "lift": ("scipy", "matplotlib"),
     "video": ("av", "scipy", "tqdm"),
