@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import sia
+from benchmarks.clips import Stance, person, render
 from sia.cli import main
 from tests.inference_helpers import quarters, save_video, save_weights
 
@@ -43,6 +45,7 @@ def test_images_and_videos_find_their_job(weights: str, tmp_path: Path) -> None:
     [
         (["predict", "a.png", "--track"], "--track is for videos"),
         (["predict", "a.png", "--smooth", "online"], "--smooth is for videos"),
+        (["predict", "a.png", "--angles", "all"], "--angles is for videos"),
         (["predict", "walk.mp4", "--describe"], "--describe is for images"),
         (["predict", "walk.mp4", "--pipeline", "p"], "--pipeline is for images"),
         (["predict", ".", "--pipeline", ".", "--weight_path", "n32"], "leave --weight_path out"),
@@ -71,3 +74,14 @@ def test_info_says_what_a_file_is(weights: str, capsys: pytest.CaptureFixture[st
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out == f"{sia.__version__}\n"
+
+
+def test_no_pixel_of_a_head_stays_in_an_image(tmp_path: Path) -> None:
+    shot = next(render([person(11, lambda _: Stance(0.0, 10.0, {}), 3.5)], 0.1, 3))
+    Image.fromarray(shot.image).save("a.png")
+    assert main(["predict", "a.png", "--blur", "faces", "--device", "cpu", "--output_dir", "out"]) == 0
+    written = np.asarray(Image.open(tmp_path / "out" / "a.png").convert("RGB"))
+    x1, y1, x2, y2 = shot.heads[0].round().astype(int)
+    assert (x2 - x1) * (y2 - y1) > 300
+    assert (written != shot.image)[y1:y2, x1:x2].any(-1).all()
+    assert (written == shot.image)[:, :100].all()

@@ -27,7 +27,10 @@ Row = dict[str, Any]
 
 
 def person_rows(people: People) -> list[Row]:
-    """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times)."""
+    """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times).
+
+    Where something is counted, also repetitions.
+    """
     rows = []
     keypoints = np.concatenate([people.keypoints, people.confidences[..., None]], axis=-1).reshape(
         len(people), 3 * people.confidences.shape[1]
@@ -37,6 +40,8 @@ def person_rows(people: People) -> list[Row]:
     ):
         bbox = [x1, y1, x2 - x1, y2 - y1]
         rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(values)})
+    if people.repetitions is not None:
+        rows = [{**row, "repetitions": count} for row, count in zip(rows, people.repetitions.tolist(), strict=True)]
     return rows
 
 
