@@ -287,7 +287,7 @@ class TrainConfig:
     )
     members: str | None = _flag(
         "-MEMBERS", _ENSEMBLE, "Models beside the pipeline's own, as KIND:PATH,KIND:PATH with the kinds own, vitpose, "
-        "sapiens, sapiens2, dwpose, rtmpose.", default=None,
+        "sapiens, sapiens2, sdpose, dwpose, rtmpose.", default=None,
     )  # fmt: skip
     tta: str = _flag(
         "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
