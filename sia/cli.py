@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sia import __version__
-from sia.commands import evaluate, export, info, predict
+from sia.commands import evaluate, export, info, predict, system
 from sia.commands.parser import Parser
 from sia.commands.signals import sigterm_like_ctrl_c
 from sia.errors import exit_status
@@ -23,6 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         (evaluate, "evaluate", "measure AP and AR, and explain the errors: a table, a page, and JSON"),
         (export, "export", "write weights as ONNX or OpenVINO, and check the file against PyTorch"),
         (info, "info", "say what is in a file of weights"),
+        (system, "system", "say what this machine and this installation have"),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         module.add_flags(command)
