@@ -30,6 +30,7 @@ COMMANDS = [
     "sia/cli.py evaluate",
     "sia/cli.py export",
     "sia/cli.py info",
+    "sia/cli.py system",
     *(f"scripts/{path.name}" for path in sorted((ROOT / "scripts").glob("*.py"))),
     *(f"benchmarks/{path.name}" for path in sorted((ROOT / "benchmarks").glob("*.py")) if is_command(path)),
     "benchmarks/comparison/run.py",
@@ -58,6 +59,7 @@ MISSING = [
     "scripts/pack_weights.py --output new.pt --weight_path {}",
     "scripts/import_labels.py --format cvat --output new.json --input {}",
     "scripts/merge_annotations.py --output new.json --img_root . --img_dir . --ann_file {}",
+    "scripts/cross_validate.py --output new -- -MODEL sia_pose -COCO_ROOT . -TRAIN_ANN {}",
     "scripts/validate_annotations.py --img_dir . --ann_file {}",
     "scripts/download_models.py --model vitpose --mirror {}",
 ]
