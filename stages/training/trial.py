@@ -95,7 +95,7 @@ def fit_to_memory(
             fits = max(1, min(most, int((SHARE * free - fixed) / (TEMPORARY * max(1, sum(kept.values()))))))
     fits = min(ranks.gather(fits))
     why = f"the most that is sensible for {len(data.train)} images on {device.type}" if fits == most else "what fits"
-    return fits, f"{fits} images (-BS auto): {why}; {free / 1e9:.1f} GB of memory are free"
+    return fits, f"{fits} (-BS auto): {why}; {free / 1e9:.1f} GB of memory are free"
 
 
 def _peak(step: Callable[[list[PoseBatch]], None], batch: PoseBatch, device: torch.device) -> int | None:

@@ -275,7 +275,7 @@ def test_a_batch_that_fits_is_chosen_once(
         assert train("-EXP parts -BS auto") == 143
     shown = capsys.readouterr().out
     assert re.search(
-        r"batch size +4 images \(-BS auto\): the most that is sensible for 16 images on cpu; [\d.]+ GB", shown
+        r"batch size +4 \(-BS auto\): the most that is sensible for 16 images on cpu; [\d.]+ GB", shown
     )
     assert "4 = 4 (-BS) x 1 (-ACCUM)" in shown
     monkeypatch.setattr(train_module, "fit_to_memory", None)  # what was found stands in the checkpoint
@@ -286,9 +286,10 @@ def test_a_batch_that_fits_is_chosen_once(
 def test_a_batch_that_does_not_fit_is_not_chosen(
     train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(trial, "STEPS", 1)
     monkeypatch.setattr(trial, "memory", lambda: (0, 0))
     assert train("-EXP run -BS auto -EPOCH 1") == 0
-    assert "1 images (-BS auto): what fits; 0.0 GB" in capsys.readouterr().out
+    assert "1 (-BS auto): what fits; 0.0 GB" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
