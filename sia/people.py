@@ -103,7 +103,8 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        ids, agreement = (None if each is None else each[rows] for each in (self.ids, self.agreement))
+        ids = None if self.ids is None else self.ids[rows]
+        agreement = None if self.agreement is None else self.agreement[rows]
         return People(*numbers, ids, self.source, agreement)
 
     def __iter__(self) -> Iterator[Person]:

@@ -16,7 +16,7 @@ from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import SignalHandler
-from sia.description.doubt import Doubt, Find, look_twice
+from sia.description.doubt import Doubt
 from sia.description.image import describe_image, heading, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
@@ -30,6 +30,7 @@ from sia.io.remote import is_one_image, name_in, read_named
 from sia.io.results import Row
 from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
+from sia.runtimes.views import Find, look_twice
 
 ROOM = 96_000_000
 """Bytes of images beyond which a batch takes no more: memory must not grow with their size times --batch_size."""

@@ -28,6 +28,7 @@ def need(package: str, purpose: str) -> Any:
 
 
 EXTRAS = {
+    "demo": ("gradio",),
     "sources": ("mss", "watchfiles", "yt_dlp"),
     "eval": ("faster_coco_eval", "tqdm"),
     "formats": ("pandas", "pyarrow", "sleap_io"),

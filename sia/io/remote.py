@@ -1,4 +1,4 @@
-"""What comes from elsewhere: an image by its address or from stdin, weights from a model hub."""
+"""What comes from elsewhere: an image by its address or from stdin."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sia.errors import DataError, WeightsError, first_line
-from sia.io.optional import need
+from sia.errors import DataError, first_line
 from sia.io.secrets import mask
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ SECONDS = 30.0
 """That a server may be silent."""
 REDIRECTS = 5
 """Most that are followed."""
-HUB_FILE = "model.pt"
-"""What is taken of a repository; where it has none, its only file with one of `LOADABLE`."""
-LOADABLE = (".pt", ".onnx")
 
 
 def is_web_address(source: str) -> bool:
@@ -143,24 +139,3 @@ def read_named(name: str, warn: Callable[[str], None] | None = None) -> NDArray[
         path = Path(folder) / "image"
         path.write_bytes(content)
         return read_image(path, warn=warn, name=mask(name))
-
-
-def hub_weights(name: str) -> Path:
-    """Weights of a repository ``owner/name`` on the Hugging Face hub: `HUB_FILE`, else its only file of weights.
-
-    Downloaded once; HF_HOME, HF_ENDPOINT and HF_TOKEN are obeyed.
-
-    Raises:
-        WeightsError: the hub doesn't give it, or it is not clear which file is meant.
-        ConfigError: the package huggingface_hub is missing.
-    """
-    hub = need("huggingface_hub", f"hf:{name}")
-    try:
-        files = hub.HfApi().list_repo_files(name)
-        choices = [HUB_FILE] if HUB_FILE in files else [file for file in files if file.endswith(LOADABLE)]
-        if len(choices) == 1:
-            return Path(hub.hf_hub_download(name, choices[0]))
-    except (OSError, ValueError, RuntimeError) as error:  # its own classes derive from these
-        raise WeightsError(f"Can't get hf:{name}: {first_line(error)}. Check the name and the connection.") from error
-    what = f"several: {', '.join(choices)}" if choices else f"none of the endings {', '.join(LOADABLE)}"
-    raise WeightsError(f"hf:{name} must have {HUB_FILE} or one file of weights, but has {what}.")

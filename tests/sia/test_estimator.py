@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
@@ -189,30 +188,3 @@ def test_names_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert find_weights("n16") == Path("n16")
     with pytest.raises(sia.WeightsError, match=r"sia_pose-n61 is unknown\. Did you mean sia_pose-n16"):
         sia.load("sia_pose-n61")
-
-
-@pytest.mark.parametrize(
-    ("files", "taken"),
-    [
-        (["README.md", "model.pt", "old.pt"], "model.pt"),
-        (["a/best.onnx"], "a/best.onnx"),
-        (["a.pt", "b.pt"], None),
-        ([], None),
-    ],
-)
-def test_the_hub_gives_one_file(
-    files: list[str], taken: str | None, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = SimpleNamespace(
-        HfApi=lambda: SimpleNamespace(list_repo_files=lambda name: files if name == "me/poses" else 1 / 0),
-        hf_hub_download=lambda name, file: weights if (name, file) == ("me/poses", taken) else None,
-    )
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    if taken:
-        assert find_weights("hf:me/poses") == weights
-    else:
-        with pytest.raises(sia.WeightsError, match=r"hf:me/poses must have model\.pt or one file of weights"):
-            find_weights("hf:me/poses")
-    hub.HfApi = lambda: SimpleNamespace(list_repo_files=lambda name: (_ for _ in ()).throw(OSError("404\nnothing")))
-    with pytest.raises(sia.WeightsError, match=r"Can't get hf:me/poses: 404\. Check"):
-        find_weights("hf:me/poses")

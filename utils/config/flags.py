@@ -73,7 +73,7 @@ _METAVARS: dict[Any, str] = {
 }
 
 
-_NONE = ("backbone", "members", "llm", "llm_url")
+_NONE = ("backbone", "teacher", "members", "llm", "llm_url")
 """Texts whose default None means none, not auto."""
 
 

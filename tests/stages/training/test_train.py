@@ -274,9 +274,7 @@ def test_a_batch_that_fits_is_chosen_once(
         stop_after(context, 3)
         assert train("-EXP parts -BS auto") == 143
     shown = capsys.readouterr().out
-    assert re.search(
-        r"batch size +4 \(-BS auto\): the most that is sensible for 16 images on cpu; [\d.]+ GB", shown
-    )
+    assert re.search(r"batch size +4 \(-BS auto\): the most that is sensible for 16 images on cpu; [\d.]+ GB", shown)
     assert "4 = 4 (-BS) x 1 (-ACCUM)" in shown
     monkeypatch.setattr(train_module, "fit_to_memory", None)  # what was found stands in the checkpoint
     assert train(f"--RESUME {tmp_path}/parts/weights/last.pt -BS auto") == 0
