@@ -31,6 +31,7 @@ COMMANDS = [
     "sia/cli.py export",
     "sia/cli.py info",
     "sia/cli.py lift",
+    "sia/cli.py system",
     "sia/cli.py suggest",
     "sia/cli.py annotate",
     "sia/cli.py demo",
@@ -69,6 +70,7 @@ MISSING = [
     "scripts/pack_weights.py --output new.pt --weight_path {}",
     "scripts/import_labels.py --format cvat --output new.json --input {}",
     "scripts/merge_annotations.py --output new.json --img_root . --img_dir . --ann_file {}",
+    "scripts/cross_validate.py --output new -- -MODEL sia_pose -COCO_ROOT . -TRAIN_ANN {}",
     "scripts/validate_annotations.py --img_dir . --ann_file {}",
     "scripts/download_models.py --model vitpose --mirror {}",
 ]

@@ -29,11 +29,19 @@ def need(package: str, purpose: str) -> Any:
 
 EXTRAS = {
     "demo": ("gradio",),
+    "sources": ("mss", "watchfiles", "yt_dlp"),
     "eval": ("faster_coco_eval", "tqdm"),
-    "lift": ("scipy", "matplotlib"),
+    "formats": ("pandas", "pyarrow", "sleap_io"),
     "video": ("av", "scipy", "tqdm"),
+    "onnx": ("onnxruntime",),
+    "export": ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
+    "hub": ("huggingface_hub",),
+    "lift": ("scipy", "matplotlib"),
+    "llm": ("transformers",),
+    "logging": ("wandb", "tensorboard"),
+    "train": ("pycocotools", "safetensors", "matplotlib", "yaml", "peft"),
 }
-"""Of pyproject.toml: what is imported whenever the extra is needed."""
+"""Of pyproject.toml: what is imported where the extra is needed."""
 
 
 def need_extra(extra: str, purpose: str) -> None:
