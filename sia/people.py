@@ -32,6 +32,8 @@ class Person(NamedTuple):
         keypoints: (K, 2) float32, x, y.
         confidences: (K,) float32 in [0, 1].
         id: that of its track from 1 on, 0 where it was seen in one frame so far, None without tracking.
+        visibilities: (K,) float32 in [0, 1], None where the weights don't tell.
+        sigmas: (K,) float32 in pixels, likewise.
     """
 
     box: NDArray[np.float32]
@@ -39,6 +41,8 @@ class Person(NamedTuple):
     keypoints: NDArray[np.float32]
     confidences: NDArray[np.float32]
     id: int | None
+    visibilities: NDArray[np.float32] | None = None
+    sigmas: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,10 @@ class People:
         confidences: (N, K) float32 in [0, 1], expected closeness of each keypoint.
         ids: (N,) int64 from 1 on, 0 for someone seen in a single frame so far; None without tracking.
         source: the image; None in training and evaluation, which need no more than the numbers.
+        visibilities: (N, K) float32 in [0, 1], how likely each keypoint is visible rather than hidden by something, if
+            it is in the image at all; None where the weights don't tell.
+        sigmas: (N, K) float32, standard deviation of x, and of y, in pixels: 68 % of the errors are smaller. None
+            where the weights don't tell.
     """
 
     boxes: NDArray[np.float32]
@@ -83,6 +91,8 @@ class People:
     confidences: NDArray[np.float32]
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
+    visibilities: NDArray[np.float32] | None = None
+    sigmas: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -97,10 +107,12 @@ class People:
         if isinstance(which, int | np.integer):
             number = None if self.ids is None else int(self.ids[which])
             score = float(self.scores[which])
-            return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number)
+            told = (None if part is None else part[which] for part in (self.visibilities, self.sigmas))
+            return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number, *told)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        return People(*numbers, None if self.ids is None else self.ids[rows], self.source)
+        told = (None if part is None else part[rows] for part in (self.visibilities, self.sigmas))
+        return People(*numbers, None if self.ids is None else self.ids[rows], self.source, *told)
 
     def __iter__(self) -> Iterator[Person]:
         return (self[row] for row in range(len(self)))
@@ -195,8 +207,8 @@ class People:
     def to_json(self, indent: int | None = None) -> str:
         """One JSON object: path, width, height, frame and time of the image, names and edges of keypoints, people.
 
-        Each of ``people`` has score, bbox (x, y, width, height), keypoints (x, y, confidence, ...) and, with tracking,
-        id.
+        Each of ``people`` has score, bbox (x, y, width, height), keypoints (x, y, confidence, ...), where the weights
+        tell them visibilities and sigmas, and, with tracking, id.
         """
         from sia.io.results import person_rows
 
@@ -212,7 +224,8 @@ class People:
         """A `pandas.DataFrame` with a row a person.
 
         Columns: ``score``, ``x1``, ``y1``, ``x2``, ``y2``, for each keypoint ``NAME_x``, ``NAME_y`` and
-        ``NAME_confidence``, and with tracking ``id``.
+        ``NAME_confidence``, where the weights tell them ``NAME_visibility`` and ``NAME_sigma``, and with tracking
+        ``id``.
 
         Raises:
             ConfigError: the package pandas is missing.
@@ -224,6 +237,8 @@ class People:
         for k, name in enumerate(self.skeleton.names):
             columns[f"{name}_x"], columns[f"{name}_y"] = self.keypoints[:, k].T
             columns[f"{name}_confidence"] = self.confidences[:, k]
+            if self.visibilities is not None and self.sigmas is not None:
+                columns |= {f"{name}_visibility": self.visibilities[:, k], f"{name}_sigma": self.sigmas[:, k]}
         return need("pandas", "to_pandas()").DataFrame(columns)
 
     def to_supervision(self) -> Any:

@@ -55,6 +55,7 @@ class Targets(NamedTuple):
         corners: (B, P, 4) x1, y1, x2, y2.
         poses: (B, P, K, 2).
         labelled: (B, P, K) bool, v > 0.
+        visible: (B, P, K) bool, v = 2.
         areas: (B, P).
         people: (B, P) bool.
         ignored: (B, R, 4) x1, y1, x2, y2; zeros for none.
@@ -63,14 +64,14 @@ class Targets(NamedTuple):
     corners: Tensor
     poses: Tensor
     labelled: Tensor
+    visible: Tensor
     areas: Tensor
     people: Tensor
     ignored: Tensor
 
     def map_people(self, function: Callable[[Tensor], Tensor]) -> Targets:
         """Applies a function to everything but the ignored regions."""
-        corners, poses, labelled, areas, people = map(function, self[:5])
-        return Targets(corners, poses, labelled, areas, people, self.ignored)
+        return Targets(*map(function, self[:-1]), self.ignored)
 
     @property
     def posed(self) -> Tensor:
@@ -85,6 +86,7 @@ def targets_from(batch: PoseBatch, length: float) -> Targets:
         batch.boxes / length,
         batch.keypoints[..., :2] / length,
         labelled,
+        batch.keypoints[..., 2] > 1,
         batch.areas / length**2,
         batch.people,
         batch.ignored / length,

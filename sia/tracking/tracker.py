@@ -57,12 +57,9 @@ class TrackedPeople:
 
 def join(parts: Sequence[TrackedPeople]) -> TrackedPeople:
     """All of them together, in order."""
-    people = People(
-        np.concatenate([part.people.boxes for part in parts]),
-        np.concatenate([part.people.scores for part in parts]),
-        np.concatenate([part.people.keypoints for part in parts]),
-        np.concatenate([part.people.confidences for part in parts]),
-    )
+    names = ("boxes", "scores", "keypoints", "confidences", "visibilities", "sigmas")
+    columns = {name: [getattr(part.people, name) for part in parts] for name in names}
+    people = People(**{name: np.concatenate(told) for name, told in columns.items() if told[0] is not None})
     ids, interpolated = zip(*((part.ids, part.interpolated) for part in parts), strict=True)
     return TrackedPeople(people, np.concatenate(ids), np.concatenate(interpolated))
 

@@ -113,6 +113,10 @@ class TrainConfig:
         "-TIME", _LENGTH, "Minutes that the whole command may take, instead of -EPOCH: the speed of this machine is "
         "measured first, and the schedule, its evaluations included, is fitted to it.", kind=float, default=None,
     )  # fmt: skip
+    certainty_only: bool = _flag(
+        "--CERTAINTY_ONLY", _LENGTH, "Train nothing but what tells the visibility and the standard deviation of each "
+        "keypoint; all else stays as --RESUME or -INIT brought it.", kind=bool, default=False,
+    )  # fmt: skip
     bs: int = _flag("-BS", _LENGTH, "Batch: images per process and forward pass.", kind=int, default=16)
     accum: int = _flag(
         "-ACCUM", _LENGTH, "Forward passes per step of the optimiser. Effective batch = BS x ACCUM x processes.",
@@ -327,6 +331,10 @@ class TrainConfig:
             raise ConfigError(f"-PLAIN_EPOCHS {self.plain_epochs} is more than -EPOCH {self.epoch}.")
         if self.freeze_epochs is not None and self.freeze_epochs > self.epoch:
             raise ConfigError(f"-FREEZE_EPOCHS {self.freeze_epochs} is more than -EPOCH {self.epoch}.")
+        if self.certainty_only and (self.lora or self.freeze_epochs or self.backbone):
+            raise ConfigError(
+                "--CERTAINTY_ONLY leaves all else as it is. Leave out -LORA, -FREEZE_EPOCHS and -BACKBONE."
+            )
         if not within_sides(self.imgsz):
             raise ConfigError(
                 f"-IMGSZ {format_value(self.imgsz)} must be between {SIDES[0]} and {SIDES[1]} pixels a side."
