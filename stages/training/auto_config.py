@@ -116,8 +116,9 @@ def plan_phases(
     Raises:
         ConfigError: -LORA, -FREEZE_EPOCHS or --CERTAINTY_ONLY with a random start.
     """
-    if not pretrained.is_trained and (config.lora or config.freeze_epochs):
+    if not pretrained.is_trained and (config.lora or config.freeze_epochs or config.certainty_only):
         flag = f"-LORA {config.lora}" if config.lora else f"-FREEZE_EPOCHS {config.freeze_epochs}"
+        flag = "--CERTAINTY_ONLY" if config.certainty_only else flag
         raise ConfigError(
             f"{flag} would keep random weights as they are. Give trained ones with -BACKBONE or --RESUME."
         )
