@@ -242,19 +242,22 @@ class People:
         return need("pandas", "to_pandas()").DataFrame(columns)
 
     def to_supervision(self) -> Any:
-        """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``.
+        """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``, sigmas its ``data["covariance"]``, if any.
 
         Raises:
             ConfigError: the package supervision is missing.
         """
         from sia.io.optional import need
 
+        data: dict[str, Any] = {} if self.ids is None else {"tracker_id": self.ids}
+        if self.sigmas is not None:  # (N, K, 2, 2), as its annotators of ellipses take it
+            data["covariance"] = self.sigmas[..., None, None] ** 2 * np.eye(2, dtype=np.float32)
         return need("supervision", "to_supervision()").KeyPoints(
             xy=self.keypoints,
             class_id=np.zeros(len(self), dtype=int),
             keypoint_confidence=self.confidences,
             detection_confidence=self.scores,
-            data={} if self.ids is None else {"tracker_id": self.ids},
+            data=data,
         )
 
     def _source(self) -> Source:

@@ -64,6 +64,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         "precision": description.precision,
         "keypoints": f"{skeleton.num_keypoints}: {', '.join(skeleton.names)}",
         "category": skeleton.category,
+        "certainty": "visibility and sigma of each keypoint" if config.certainty else "none",
     }
     record = {} if path.suffix in (".onnx", ".xml") else _training_record(path)
     return {**facts, "training": record or "not noted in the file"}

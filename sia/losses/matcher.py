@@ -71,7 +71,8 @@ class Targets(NamedTuple):
 
     def map_people(self, function: Callable[[Tensor], Tensor]) -> Targets:
         """Applies a function to everything but the ignored regions."""
-        return Targets(*map(function, self[:-1]), self.ignored)
+        corners, poses, labelled, visible, areas, people = map(function, self[:-1])
+        return Targets(corners, poses, labelled, visible, areas, people, self.ignored)
 
     @property
     def posed(self) -> Tensor:

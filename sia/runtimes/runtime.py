@@ -60,10 +60,7 @@ class Decoded(NamedTuple):
         parts = {"boxes": boxes, "scores": self.scores, "keypoints": keypoints, "confidences": self.keypoints[..., 2]}
         if self.visibilities is not None and self.sigmas is not None:
             parts |= {"visibilities": self.visibilities, "sigmas": self.sigmas / scale}
-        return [
-            People(**{name: part[b][seen[b]] for name, part in parts.items()})  # type: ignore[arg-type]
-            for b in range(len(boxes))
-        ]
+        return [People(**{name: part[b][seen[b]] for name, part in parts.items()}) for b in range(len(boxes))]
 
 
 INPUT = "images"

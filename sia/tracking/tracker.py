@@ -59,7 +59,7 @@ def join(parts: Sequence[TrackedPeople]) -> TrackedPeople:
     """All of them together, in order."""
     names = ("boxes", "scores", "keypoints", "confidences", "visibilities", "sigmas")
     columns = {name: [getattr(part.people, name) for part in parts] for name in names}
-    people = People(**{name: np.concatenate(told) for name, told in columns.items() if told[0] is not None})
+    people = People(**{name: None if told[0] is None else np.concatenate(told) for name, told in columns.items()})  # type: ignore[arg-type]
     ids, interpolated = zip(*((part.ids, part.interpolated) for part in parts), strict=True)
     return TrackedPeople(people, np.concatenate(ids), np.concatenate(interpolated))
 

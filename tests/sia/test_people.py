@@ -148,6 +148,9 @@ def test_other_libraries_get_columns_and_arrays(monkeypatch):
     points = tracked().to_supervision()
     assert points["xy"].shape == (3, 2, 2) and points["data"]["tracker_id"].tolist() == [4, 0, 9]
     np.testing.assert_array_equal(points["detection_confidence"], people().scores)
+    assert "covariance" not in points["data"]
+    covariance = telling().to_supervision()["data"]["covariance"]
+    np.testing.assert_allclose(covariance[2, 0], [[64, 0], [0, 64]], rtol=1e-6)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigError, match="pip install pandas"):
         tracked().to_pandas()

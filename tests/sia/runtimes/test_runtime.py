@@ -66,10 +66,14 @@ def test_nobody_is_no_special_case():
 
 
 def test_each_image_has_its_own_letterbox():
-    twins = Decoded(*(part.repeat(2, axis=0) for part in decoded_from([[1, 2, 30, 40]], [[[9, 8, 1], [7, 30, 1]]])))
+    plain = decoded_from([[1, 2, 30, 40]], [[[9, 8, 1], [7, 30, 1]]])
+    told = plain._replace(visibilities=np.array([[[0.5, 1]]]), sigmas=np.array([[[3.0, 1]]]))
+    twins = Decoded(*(part.repeat(2, axis=0) for part in told))
     letterboxes = np.array([[1.0, 0.0, 0.0], [0.5, 4.0, 2.0]], np.float32)
     first, second = twins.to_original(letterboxes, np.array([[640, 640], [640, 640]]))
     np.testing.assert_allclose(second.keypoints, (first.keypoints - [4.0, 2.0]) / 0.5, rtol=1e-5)
+    assert first.sigmas.tolist() == [[3, 1]] and second.sigmas.tolist() == [[6, 2]]
+    assert second.visibilities.tolist() == [[0.5, 1]]
 
 
 def test_every_number_has_to_be_finite():
