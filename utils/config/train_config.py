@@ -353,8 +353,13 @@ class TrainConfig:
                 raise ConfigError(unknown("--FORCE_STAGE", name, STAGES))
         if (self.results_calibrate is None) != (self.results_test is None):
             raise ConfigError("-RESULTS_CALIBRATE and -RESULTS_TEST go together. Give both.")
-        if self.time is not None and (self.stage != "baseline" or self.pipeline is not None):
-            raise ConfigError("-TIME is for a training, not for a pipeline, whose stages have lengths of their own.")
+        if self.stage != "baseline" or self.pipeline is not None:
+            if self.time is not None:
+                raise ConfigError(
+                    "-TIME is for a training, not for a pipeline, whose stages have lengths of their own."
+                )
+            if self.certainty_only:
+                raise ConfigError("--CERTAINTY_ONLY is for a training, not for a pipeline. Leave one of them out.")
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")

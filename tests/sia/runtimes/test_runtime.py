@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sia.outputs import PoseOutput, Prediction
+from sia.outputs import Certainty, PoseOutput, Prediction
 from sia.runtimes.runtime import Decoded
 from sia.runtimes.torch_runtime import torch_finder
 
@@ -85,6 +85,7 @@ def test_every_number_has_to_be_finite():
 def test_half_precision_of_pytorch_becomes_float32():
     parts = (torch.rand(1, 2, *shape).bfloat16() for shape in ((), (4,), (3, 2), (3,)))
     people = Prediction(*parts)
-    output = PoseOutput(people, [], None, None, [], people)
+    certainty = Certainty(torch.rand(1, 2, 3).bfloat16(), torch.rand(1, 2, 3).bfloat16())
+    output = PoseOutput(people, [], None, None, [], people, certainty)
     find = torch_finder(lambda images: output, torch.device("cpu"))
     assert {part.dtype for part in find(np.zeros((1, 3, 64, 64), np.uint8))} == {np.dtype(np.float32)}

@@ -435,6 +435,7 @@ def test_certainty_alone(train: Callable[..., int], finished: Path, tmp_path: Pa
     [
         ("-INIT scratch", "--CERTAINTY_ONLY would keep random weights as they are"),
         ("--RESUME {}/best.pt -MODEL sia_pose", "--CERTAINTY_ONLY needs weights of this -MODEL"),
+        ("-PIPELINE nowhere", "--CERTAINTY_ONLY is for a training, not for a pipeline"),
         ("-FREEZE_EPOCHS 1", "Leave out -LORA, -FREEZE_EPOCHS and -BACKBONE"),
     ],
 )
