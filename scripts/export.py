@@ -41,9 +41,8 @@ def run(args: argparse.Namespace) -> None:
         check_input_file(args.ann_file, "Check --ann_file.")
         check_input_folder(args.coco_root, "Check --coco_root.")
     from sia.commands import export_job
-    from stages.evaluation.evaluation import Annotated
 
-    export_job.run(args, files, None if args.ann_file is None else Annotated(args.coco_root, args.ann_file))
+    export_job.run(args, files, None if args.ann_file is None else export_job.Labelled(args.coco_root, args.ann_file))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.coco.image_name import problem_of_name
 from sia.coco.annotation_file import Row
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import read_json, write_annotations
+from sia.coco.image_name import problem_of_name
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, DataError, exit_status
 from sia.io.input_file import check_input_file, check_input_folder

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sia.errors import ConfigError, DataError, DownloadError, OutputError, SiaError, WeightsError
     from sia.estimator import PoseEstimator, load
+    from sia.formats.door import save_results
     from sia.people import People, Person
 
 __version__ = "0.1.0"
@@ -33,9 +34,16 @@ __all__ = [
     "WeightsError",
     "__version__",
     "load",
+    "save_results",
 ]
 
-_MODULES = {"PoseEstimator": "sia.estimator", "load": "sia.estimator", "People": "sia.people", "Person": "sia.people"}
+_MODULES = {
+    "PoseEstimator": "sia.estimator",
+    "load": "sia.estimator",
+    "People": "sia.people",
+    "Person": "sia.people",
+    "save_results": "sia.formats.door",
+}
 
 
 def __getattr__(name: str) -> Any:

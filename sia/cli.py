@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sia import __version__
-from sia.commands import export, info, predict
+from sia.commands import evaluate, export, info, predict
 from sia.commands.parser import Parser
 from sia.commands.signals import sigterm_like_ctrl_c
 from sia.errors import exit_status
@@ -20,6 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module, name, summary in (
         (predict, "predict", "find people in images or in a video: annotated files, and results as JSON"),
+        (evaluate, "evaluate", "measure AP and AR, and explain the errors: a table, a page, and JSON"),
         (export, "export", "write weights as ONNX or OpenVINO, and check the file against PyTorch"),
         (info, "info", "say what is in a file of weights"),
     ):

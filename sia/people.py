@@ -79,6 +79,8 @@ class People:
         confidences: (N, K) float32 in [0, 1], expected closeness of each keypoint.
         ids: (N,) int64 from 1 on, 0 for someone seen in a single frame so far; None without tracking.
         source: the image; None in training and evaluation, which need no more than the numbers.
+        agreement: (N,) OKS between two looks at the same person: at the image and its mirror image, or before and after
+            the stages of a pipeline; None where nobody looked twice.
         visibilities: (N, K) float32 in [0, 1], how likely each keypoint is visible rather than hidden by something, if
             it is in the image at all; None where the weights don't tell.
         sigmas: (N, K) float32, standard deviation of x, and of y, in pixels: 68 % of the errors are smaller. None
@@ -91,6 +93,7 @@ class People:
     confidences: NDArray[np.float32]
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
+    agreement: NDArray[np.float64] | None = None
     visibilities: NDArray[np.float32] | None = None
     sigmas: NDArray[np.float32] | None = None
 
@@ -111,8 +114,9 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number, *told)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        told = (None if part is None else part[rows] for part in (self.visibilities, self.sigmas))
-        return People(*numbers, None if self.ids is None else self.ids[rows], self.source, *told)
+        each = (self.ids, self.agreement, self.visibilities, self.sigmas)
+        ids, agreement, *told = (None if part is None else part[rows] for part in each)
+        return People(*numbers, ids, self.source, agreement, *told)
 
     def __iter__(self) -> Iterator[Person]:
         return (self[row] for row in range(len(self)))
@@ -230,16 +234,10 @@ class People:
         Raises:
             ConfigError: the package pandas is missing.
         """
+        from sia.formats.table import person_columns
         from sia.io.optional import need
 
-        columns: dict[str, Any] = {} if self.ids is None else {"id": self.ids}
-        columns |= {"score": self.scores, **dict(zip(("x1", "y1", "x2", "y2"), self.boxes.T, strict=True))}
-        for k, name in enumerate(self.skeleton.names):
-            columns[f"{name}_x"], columns[f"{name}_y"] = self.keypoints[:, k].T
-            columns[f"{name}_confidence"] = self.confidences[:, k]
-            if self.visibilities is not None and self.sigmas is not None:
-                columns |= {f"{name}_visibility": self.visibilities[:, k], f"{name}_sigma": self.sigmas[:, k]}
-        return need("pandas", "to_pandas()").DataFrame(columns)
+        return need("pandas", "to_pandas()").DataFrame(person_columns(self))
 
     def to_supervision(self) -> Any:
         """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``, sigmas its ``data["covariance"]``, if any.

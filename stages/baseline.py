@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from sia.coco.coco_files import load_ground_truth, load_skeleton, read_json, read_skeleton
+from sia.evaluation.predictions import Array, Predictions, read_predictions
 from sia.io.checkpoint import load_checkpoint
+from sia.io.npz_file import Wanted, read_npz
 from sia.io.output_file import complete_file
 from sia.runtimes.predictor import Predictor
 from stages.stage import (
@@ -30,8 +32,6 @@ from stages.stage import (
 from stages.training import train as training
 from stages.training.initialization import Start
 from utils.config.train_config import TrainConfig
-from utils.metrics.predictions import Array, Predictions, read_predictions
-from utils.npz_file import Wanted, read_npz
 from utils.run_folder import RunFolder
 
 WEIGHTS = "model.pt"

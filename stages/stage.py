@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import GroundTruth, load_ground_truth
 from sia.errors import DataError
+from sia.evaluation.predictions import Predictions, people_of_rows
 from sia.io.images import read_image
 from sia.io.input_file import check_input_file
 from sia.io.output_file import output_error, write_json
@@ -25,7 +26,6 @@ from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import Skeleton
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext
-from utils.metrics.predictions import Predictions, people_of_rows
 
 SPLITS = ("fit", "calibrate", "test")
 """Images to learn from, to choose and calibrate with, and to prove on. A stage gets the first two."""

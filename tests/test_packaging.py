@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 import sia
 from sia.io.bundled_weights import DEFAULT
 from sia.io.optional import EXTRAS
+from tests.sia.evaluation.made_up import labels, results, save
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -70,7 +71,8 @@ def test_extras_exist_and_the_base_is_small() -> None:
     large = {"wandb", "tensorboard", "transformers", "decord", "pycocotools", "scipy", "av", "matplotlib"}
     assert large.isdisjoint(entry.name for entry in extras[""])
     assert "torch" not in {entry.name for entry in extras["onnx"]}
-    assert {entry.name for entry in extras["video"]} >= set(EXTRAS["video"])
+    for name, packages in EXTRAS.items():
+        assert {entry.name.replace("-", "_") for entry in extras[name]} >= set(packages)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sia", "sia_pose"}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sia").rglob("*.py")}
     data = {"sia/py.typed", "sia/weights/check_images.jpg", f"sia/weights/{DEFAULT.name}"}
+    data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "sia").rglob("*") if path.suffix in (".html", ".js")}
     assert {name for name in names if name.startswith("sia/")} == modules | data
 
 
@@ -123,6 +126,10 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None
     assert (
         run("-m", "sia", "predict", "none.jpg").stderr == "error: Can't read none.jpg: no such file. Check the path.\n"
     )
+    save(tmp_path, val=labels(2), results=results(labels(2)))
+    done = run("-m", "sia", "evaluate", "--results", "results.json", "--ann_file", "val.json", "--output_dir", "out")
+    assert "AP   100.0" in done.stdout, done.stderr
+    assert (tmp_path / "out" / "report.html").is_file()
     code = "import pathlib, sia.commands.pipeline as above; above.open_pipeline(pathlib.Path('p'), 'cpu', 1)"
     assert "ConfigError: --pipeline p needs the stages" in run("-c", code).stderr
 

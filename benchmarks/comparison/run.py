@@ -68,7 +68,7 @@ def train(method: Method, seed: int, args: argparse.Namespace, data: Path) -> di
 
 def row(method: Method, seed: int, record: dict[str, Any], args: argparse.Namespace, data: Path) -> list[str]:
     """Of the table: scored by the project's own evaluation, the same for all methods."""
-    from utils.metrics.coco_eval import evaluate
+    from sia.evaluation.coco_eval import evaluate
 
     results = read_json(args.output / f"{method.folder}-seed{seed}" / "results.json", "results file")
     metrics = evaluate(data / "val.json", results, load_skeleton(data / "val.json"))

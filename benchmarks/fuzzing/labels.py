@@ -19,13 +19,13 @@ from datasets.validation import validate
 from datasets.validation.fixes import fix
 from sia.coco.coco_files import load_ground_truth, load_skeleton, read_json
 from sia.errors import SiaError
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.prior.poses import read_poses
 from utils.config.builder import build_config
 from utils.config.config_file import with_config_files
 from utils.config.flags import parse_flags
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions, read_predictions
 
 PEOPLE = "shared/people"
 """A data set beside the good files of a kind; inputs share it."""

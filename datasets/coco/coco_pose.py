@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.coco.coco_file import CocoFile, read_coco_file
-from datasets.coco.image_name import ImageFolders, Located, problem_of_name
 from datasets.labels import Labels
+from sia.coco.annotated_images import AnnotatedImages
 from sia.errors import DataError
-from sia.io.images import read_image
 from sia.skeletons.skeleton import Skeleton
 
 
@@ -37,8 +36,9 @@ class CocoPose:
         self.image_root = Path(image_root)
         self.annotation_file = Path(annotation_file)
         self._content: CocoFile = read_coco_file(self.annotation_file, skeleton, labelled=labelled)
-        located = _locate(self.image_root, self._content, self.annotation_file)
-        self._paths, self._foreign = np.array(located.paths), len(located.foreign)
+        content = self._content
+        names = [str(name) for name in content.names]
+        self._images = AnnotatedImages(self.image_root, self.annotation_file, content.image_ids, names, content.sizes)
         edges = np.arange(len(self) + 1)
         self._people = np.searchsorted(self._content.owners, edges)
         self._regions = np.searchsorted(self._content.ignored_owners, edges)
@@ -54,8 +54,8 @@ class CocoPose:
     @property
     def report(self) -> dict[str, int]:
         """Annotations and joints that were not used as they stand, by reason."""
-        foreign = {"images found by the last parts of their names": self._foreign} if self._foreign else {}
-        return self._content.report | foreign
+        foreign = self._images.foreign
+        return self._content.report | ({"images found by the last parts of their names": foreign} if foreign else {})
 
     @property
     def image_ids(self) -> list[int]:
@@ -69,7 +69,7 @@ class CocoPose:
 
     def file(self, index: int) -> Path:
         """Path of one image."""
-        return self.image_root / str(self._paths[index])
+        return self._images.file(index)
 
     def image_id(self, index: int) -> int:
         """Id of one image in the annotation file."""
@@ -77,8 +77,7 @@ class CocoPose:
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of one image."""
-        height, width = self._content.sizes[index]
-        return int(height), int(width)
+        return self._images.size(index)
 
     def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB with EXIF orientation applied; see `sia.io.images.read_image` for ``shrink``.
@@ -86,15 +85,7 @@ class CocoPose:
         Raises:
             DataError: the image is broken, or its size is not the annotated one.
         """
-        image = read_image(self.file(index), shrink)
-        (height, width), got = self.size(index), image.shape[:2]
-        expected = [(height, width), (-(-height // shrink), -(-width // shrink))]
-        if got not in expected:
-            raise DataError(
-                f"{self.file(index)}: this image is {got[1]}x{got[0]}, but {self.annotation_file.name} says "
-                f"{width}x{height}. Annotate the image as a viewer shows it (EXIF orientation applied)."
-            )
-        return image
+        return self._images.read(index, shrink)
 
     def annotation(self, index: int) -> Labels:
         """The people and ignored areas of one image, in its pixels."""
@@ -133,28 +124,3 @@ def mean_pose(dataset: CocoPose) -> NDArray[np.float32]:
     relative = (keypoints[..., :2] - centres[:, None]) / sizes[:, None] * labelled[..., None]
     counts = labelled.sum(axis=0)[:, None].clip(min=1)
     return np.asarray(relative.sum(axis=0, dtype=np.float64) / counts, np.float32)
-
-
-def _locate(root: Path, content: CocoFile, annotation_file: Path) -> Located:
-    """Where each named file is below the root.
-
-    Raises:
-        DataError: the root is no folder, files are missing, or a name is in several sub folders.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder of images. Give the folder of the images or COCO's root folder.")
-    names = [str(name) for name in content.names]
-    located = ImageFolders(root, annotation_file).locate(names)
-    missing = [i for i, path in enumerate(located.paths) if path is None]
-    for i in (*missing, *located.doubtful):
-        problem = problem_of_name(names[i])
-        if problem or i in located.doubtful:
-            reason = problem or ", which may be the file of another image. Give a path inside the image folder."
-            raise DataError(f"{annotation_file}: image {content.image_ids[i]} has file_name {names[i]!r}{reason}")
-    if missing:
-        raise DataError(
-            f"{root}: {len(missing)} of {len(names)} images of {annotation_file.name} are missing, such as "
-            f"{', '.join(names[i] for i in missing[:3])}. Give the folder that holds them, or its parent with "
-            "train2017/ and val2017/."
-        )
-    return located

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.coco.image_name import problem_of_name
 from sia.coco.annotation_values import Box, box_around
 from sia.coco.coco_files import Row, finite_numbers, read_json, read_skeleton
+from sia.coco.image_name import problem_of_name
 from sia.errors import DataError
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -102,15 +102,7 @@ class CocoWriter:
         """
         if not self.images:
             raise DataError(f"{self.source}: there is no image in it. Check that all was exported.")
-        skeleton = self.skeleton  # as `Skeleton.from_category` reads it
-        pairs = [[skeleton.names[a], skeleton.names[b]] for a, b in skeleton.flip_pairs]
-        keypoints = {
-            "keypoints": list(skeleton.names),
-            "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
-            **({"flip_pairs": pairs} if skeleton.mirrors else {}),
-            "sigmas": list(skeleton.sigmas),
-        }
-        categories = [{"id": i, "name": name, **keypoints} for i, name in enumerate(self.categories, 1)]
+        categories = [{**self.skeleton.to_category(i), "name": name} for i, name in enumerate(self.categories, 1)]
         return {"images": self.images, "annotations": self.people, "categories": categories}
 
     def describe(self) -> str:

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from datasets.coco.image_name import tails_of_name
 from datasets.validation.images import ImageInfo
 from sia.coco.annotation_file import AnnotationFile, Issue, Row
+from sia.coco.image_name import tails_of_name
 
 
 def fix(data: AnnotationFile, infos: list[ImageInfo], issues: list[Issue]) -> tuple[Row, dict[str, int]]:

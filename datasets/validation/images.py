@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.coco.image_name import ImageFolders, Located, problem_of_name
 from sia.coco.annotation_file import AnnotationFile, Issue
+from sia.coco.image_name import ImageFolders, Located, problem_of_name
 from sia.errors import DataError
 from sia.io.images import open_image, orientation, read_image
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -20,8 +19,9 @@ from datasets.validation.images import ImageInfo
 from datasets.validation.report_data import ValidationReport
 from sia.coco.annotation_file import AnnotationFile, Issue, Person, Row
 from sia.drawing.annotator import PoseAnnotator
+from sia.io.html_page import html_page
 from sia.io.images import read_image, write_image
-from sia.io.output_file import first_free_folder, write_bytes, write_json
+from sia.io.output_file import first_free_folder, write_json, write_text
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
@@ -58,9 +58,8 @@ def write_report(
         listed[issue["check"]] += 1
         if listed[issue["check"]] <= LISTED:
             findings.append(issue)
-    data = json.dumps({**content, "findings": findings, "images": images}, allow_nan=False)
-    data = data.replace("<", "\\u003c")  # nothing in the data can end the script
-    write_bytes(folder / "index.html", PAGE.read_text("utf-8").replace("/*DATA*/null", data).encode())
+    data = {**content, "findings": findings, "images": images}
+    write_text(folder / "index.html", html_page("Annotation report", PAGE.read_text("utf-8"), data))
 
 
 def _content(report_data: ValidationReport, repaired: Mapping[str, int] | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class GroundTruth:
         category: the id that people and results are evaluated under.
         merged: ids of all categories with the skeleton's keypoints; they count as one, as in training.
         declared: ids of all categories.
+        rows: the images as the file has them.
     """
 
     images: list[int]
@@ -36,6 +37,7 @@ class GroundTruth:
     category: int
     merged: frozenset[int]
     declared: frozenset[int]
+    rows: list[Row] = field(default_factory=list, compare=False, repr=False)
 
     def coco(self) -> Row:
         """A COCO dict of its own: COCO's tools add keys to the entries, but leave their lists alone."""
@@ -85,20 +87,23 @@ def write_annotations(path: Path, content: Row) -> None:
         raise OutputError(f"Can't write {path}: the annotations hold NaN or infinity. Mend these first.") from None
 
 
-def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool = True) -> GroundTruth:
+def load_ground_truth(
+    source: Path | Row, skeleton: Skeleton, *, labelled: bool = True, opened: bool = False
+) -> GroundTruth:
     """Reads annotations of the skeleton's keypoints.
 
     Args:
         source: an annotation file or its content.
         skeleton: whose keypoints are evaluated.
         labelled: whether somebody has to be labelled; not where images are only looked at.
+        opened: whether the images will be opened, so that their names and sizes matter.
 
     Raises:
         DataError: it can't be read, has other keypoints, or a fault that the validator would report.
     """
     name = "The ground truth" if isinstance(source, dict) else f"The annotation file {source}"
     file = parse(source if isinstance(source, dict) else read_json(Path(source), "annotation file"), skeleton)
-    file.refuse_faults(name, OF_IMAGES if labelled else (*OF_IMAGES, "nobody"))
+    file.refuse_faults(name, (*(() if opened else OF_IMAGES), *(() if labelled else ("nobody",))))
     if file.skeleton is None:
         declared = [row["keypoints"] for row in file.content["categories"] if row.get("keypoints")]
         raise DataError(
@@ -118,7 +123,8 @@ def load_ground_truth(source: Path | Row, skeleton: Skeleton, *, labelled: bool 
         }
         for number, person in enumerate(file.people, 1)
     ]
-    return GroundTruth(ids, people, file.merged[0], frozenset(file.merged), frozenset(file.declared))
+    sets = frozenset(file.merged), frozenset(file.declared)
+    return GroundTruth(ids, people, file.merged[0], *sets, rows=file.content["images"])
 
 
 def read_skeleton(content: Any, name: str) -> Skeleton:

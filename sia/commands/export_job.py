@@ -9,11 +9,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.coco.coco_files import check_results
 from sia.errors import WeightsError
 from sia.io.bundled_weights import FOLDER
 from sia.io.image_folder import find_images
@@ -27,6 +28,9 @@ from sia.runtimes.openvino_runtime import OpenVinoRuntime
 from sia.runtimes.parity import CLOSE, Parity, compare
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
+
+if TYPE_CHECKING:
+    from sia.evaluation.coco_eval import Metrics
 
 T = TypeVar("T")
 Images = list[NDArray[np.uint8]]
@@ -51,14 +55,34 @@ CHECK_IMAGES, TILE = FOLDER / "check_images.jpg", 256
 TIMED = 20
 
 
-class Labelled(Protocol):
-    """Images with annotations, for whoever can read them."""
+class Labelled:
+    """The images of a COCO annotation file, for the check of an export.
+
+    Args:
+        coco_root: folder of the images.
+        ann_file: their annotations.
+    """
+
+    def __init__(self, coco_root: Path, ann_file: Path) -> None:
+        self.coco_root, self.ann_file = coco_root, ann_file
 
     def images(self) -> Images:
         """Some of them, (H, W, 3) uint8 RGB each; says how many."""
+        from sia.evaluation.predict import open_annotated
 
-    def score(self, predictor: Predictor) -> Any:
+        _, images = open_annotated(self.coco_root, self.ann_file)
+        indices = spread(range(len(images)))
+        print(f"Images: {len(indices)} of the {len(images)} of {self.ann_file}", flush=True)
+        return [images.read(index) for index in indices]
+
+    def score(self, predictor: Predictor) -> Metrics:
         """COCO's figures, with ``AP`` and ``AP50`` from 0 to 1."""
+        from sia.evaluation.coco_eval import score
+        from sia.evaluation.predict import open_annotated, predict_images
+
+        truth, images = open_annotated(self.coco_root, self.ann_file, predictor)
+        rows = predict_images(predictor, images, truth.category, batch_size=8, threads=0)
+        return score(truth, check_results(rows, truth, predictor.skeleton), predictor.skeleton)
 
 
 def run(args: argparse.Namespace, files: Sequence[Path], labelled: Labelled | None = None) -> None:

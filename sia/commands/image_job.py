@@ -1,36 +1,37 @@
-"""Images in, annotated images and COCO results out."""
+"""Images in, annotated images and results out."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.image_output import ImageOutput, close_after, readable
+from sia.commands.image_output import ImageOutput, close_after, name_below, readable
 from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import SignalHandler
-from sia.description.image import describe_image, make_model, write_words
+from sia.description.doubt import Doubt, Find, look_twice
+from sia.description.image import describe_image, heading, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
 from sia.errors import DISK_FULL, DataError, SiaError, first_line
+from sia.formats.door import Results, parse_targets
+from sia.formats.writer import About, Record
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
 from sia.io.input_file import set_pixel_limit
-from sia.io.results import Row, coco_rows
-from sia.people import People
+from sia.io.results import Row
+from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
 
 ROOM = 96_000_000
 """Bytes of images beyond which a batch takes no more: memory must not grow with their size times --batch_size."""
-
-
-Find = Callable[[Sequence[Image]], list[People]]
-"""Images -> the people of each, best first, in its pixels."""
 
 
 class ImageJob:
@@ -58,6 +59,7 @@ class ImageJob:
         self.predictor = predictor
         self.ids = ids
         self.files = list(ids.of)
+        self.top = os.path.commonpath([file.absolute().parent for file in self.files] or [Path.cwd()])
         self.output = output
         self.writer = writer
         self.find = find
@@ -77,8 +79,7 @@ class ImageJob:
             time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
             for number, people in zip(list(batch), found, strict=True):
                 kept = people.above(self.args.conf_thresh)
-                if self._finish(number, batch.pop(number), kept):
-                    self._say(number, f"{_count(len(kept))}, {time_taken}")
+                self._finish(number, batch.pop(number), kept, time_taken)
                 if self.output.is_due():
                     self.output.describe(self.header())
             if interruption.signal:
@@ -112,11 +113,15 @@ class ImageJob:
             self._note(number, error, str(error))
             return None
 
-    def _finish(self, number: int, image: Image, people: People) -> bool:
-        """Writes everything about one image; whether it could be."""
+    def _finish(self, number: int, image: Image, people: People, time_taken: str) -> None:
+        """Writes and says everything about one image."""
         try:
+            source = Source(self.predictor.skeleton, (image.shape[0], image.shape[1]), str(self.files[number]))
+            people = replace(people, source=source)
             with self.timings.measure("writing"):
-                self._save(number, image, people)
+                path = self._save(number, image, people)
+            self._say(number, f"{_count(len(people))}, {time_taken}")
+            self._describe(number, path, people)
         except (KeyboardInterrupt, BrokenPipeError):
             raise
         except Exception as error:
@@ -124,8 +129,6 @@ class ImageJob:
                 raise
             text = str(error) if isinstance(error, SiaError) else f"{type(error).__name__}: {first_line(error)}"
             self._note(number, error, text if str(self.files[number]) in text else f"{self.files[number]}: {text}")
-            return False
-        return True
 
     def _note(self, number: int, error: Exception, text: str) -> None:
         """An image that can't be done costs itself; where it is the only one, the error is the answer."""
@@ -143,7 +146,7 @@ class ImageJob:
         total = str(len(self.files))
         print(f"[{number + 1:>{len(total)}}/{total}] {self.files[number]}: {text}", flush=True)
 
-    def _save(self, number: int, image: Image, people: People) -> None:
+    def _save(self, number: int, image: Image, people: People) -> Path:
         file = self.files[number]
         image_id, name = self.ids.of[file], readable(file)
         path = self.output.write(file, self.annotator.draw(image, people, in_place=True))
@@ -151,12 +154,21 @@ class ImageJob:
         height, width = image.shape[:2]
         entry = {"id": image_id, "file_name": name, "width": width, "height": height}
         entry |= {"people": len(people), "annotated": readable(path.name)}
-        self.output.add(entry, coco_rows(people, image_id, self.ids.category))
+        self.output.add(entry, Record(people, image_id, name_below(file, self.top)))
         self.people += len(people)
-        if self.writer is not None:
-            rows = describe_image(self.writer, self.predictor.skeleton, people, self.args.kpt_thresh)
-            described = {"image_id": image_id, "name": path.name, "file_name": name}
-            self.described.append({**described, "people": rows})
+        return path
+
+    def _describe(self, number: int, path: Path, people: People) -> None:
+        """A line a person, or what can be said of each."""
+        skeleton, threshold = self.predictor.skeleton, self.args.kpt_thresh
+        if self.writer is None:
+            for row in range(len(people)):
+                _tell(heading(skeleton, people, row, threshold))
+            return
+        rows = describe_image(self.writer, skeleton, people, threshold, tell=_tell)
+        file = self.files[number]
+        described = {"image_id": self.ids.of[file], "name": path.name, "file_name": readable(file)}
+        self.described.append({**described, "people": rows})
 
     def header(self) -> Row:
         """How run.json begins."""
@@ -171,6 +183,10 @@ def _time_of(seconds: float, images: int, is_warm_up: bool) -> str:
     each = f"{1000 * seconds / images:.0f} ms"
     notes = [f"{images} at once"] * (images > 1) + ["with warm-up"] * is_warm_up
     return f"{each} ({', '.join(notes)})" if notes else each
+
+
+def _tell(text: str) -> None:
+    print(f"  {text}", flush=True)
 
 
 def _count(people: int) -> str:
@@ -193,8 +209,13 @@ def run(args: argparse.Namespace) -> int:
     folder = output_folder(args.output_dir, "inference-image")
     with remove_if_empty(folder):
         find = predictor.predict if pipeline is None else pipeline.finder(predictor)
-        writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn) if args.describe else None
-        job = ImageJob(args, predictor, find, ids, ImageOutput(folder), writer)
+        doubt = Doubt(args.llm_below, args.llm_agree)
+        if model is not None and pipeline is None and doubt.agree > 0 and predictor.skeleton.mirrors:
+            find = look_twice(find, predictor.skeleton)
+        writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn, doubt) if args.describe else None
+        about = About(predictor.skeleton, args.kpt_thresh, ids.category)
+        results = Results(parse_targets(args.save or "coco"), folder, "results", about)
+        job = ImageJob(args, predictor, find, ids, ImageOutput(folder, results), writer)
         for line in warnings:
             job.warn(line)
         return carry_out(job)
@@ -277,6 +298,6 @@ def _summarise(job: ImageJob) -> None:
     print("Written:")
     paths = [str(path.resolve()) for path in job.written]
     print("\n".join(paths if len(paths) <= 20 else [f"{len(paths)} images in {job.output.folder.resolve()}"]))
-    print(f"{job.output.results_path.resolve()}\n{job.output.sidecar_path.resolve()}")
+    print("\n".join(str(path.resolve()) for path in (*job.output.results.paths, job.output.sidecar_path)))
     if job.writer is not None:
         print(f"{(job.output.folder / 'facts.json').resolve()}\n{(job.output.folder / 'text').resolve()}")

@@ -1,17 +1,20 @@
-"""The output folder of inference on images: annotated images, results.json and run.json, whole at any time."""
+"""The output folder of inference on images: annotated images, results and run.json."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sia.drawing.annotator import Image
 from sia.errors import OutputError
+from sia.formats.door import Results
+from sia.formats.writer import Record
 from sia.io.images import write_image
 from sia.io.output_file import write_json
-from sia.io.results import JsonList, Row
+from sia.io.results import Row
 
 LONGEST_JPEG = 65_500
 """Pixels a side; larger images become PNG."""
@@ -35,13 +38,13 @@ class ImageOutput:
 
     Args:
         folder: exists and is empty; nothing is written before the first image.
+        results: all formats of people.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, results: Results) -> None:
+        self.folder, self.results = folder, results
         self.tally = Tally()
-        self.results_path, self.sidecar_path = folder / "results.json", folder / "run.json"
-        self._results: JsonList | None = None
+        self.sidecar_path = folder / "run.json"
         self._names = OutputNames()
         self._written = 0.0
 
@@ -55,31 +58,27 @@ class ImageOutput:
         write_image(path, image, spend=True)
         return path
 
-    def add(self, entry: Row, rows: list[Row]) -> None:
+    def add(self, entry: Row, record: Record) -> None:
         """An image and its people.
 
         Raises:
             OutputError: the disk is full; what was added before stays.
         """
-        if self._results is None:
-            self._results = JsonList(self.results_path)
-        self._results.extend(rows)
+        self.results.add(record)
         self.tally.images.append(entry)
 
     def close(self, header: Row, complete: bool) -> None:
-        """The last version of both files; run.json begins with ``header``.
+        """The last version of all files; run.json begins with ``header``.
 
         Raises:
-            OutputError: run.json can't be written; the last version that could be stays.
+            OutputError: one can't be written; the last version of run.json that could be stays.
         """
-        if self._results is None:
-            self._results = JsonList(self.results_path)
-        self._results.close()
+        self.results.close()
         self.describe(header, complete)
 
     def is_due(self) -> bool:
         """Whether run.json should be brought up to date."""
-        return self._results is not None and time.monotonic() - self._written > REFRESH
+        return bool(self.tally.images) and time.monotonic() - self._written > REFRESH
 
     def describe(self, header: Row, complete: bool = False) -> None:
         """Writes run.json.
@@ -115,6 +114,11 @@ def close_after(output: ImageOutput, header: Row) -> None:
     """Keeps what was done when a run ends in an error, which this mustn't hide."""
     with contextlib.suppress(OutputError, OSError):
         output.close(header, complete=False)
+
+
+def name_below(file: Path, top: str) -> str:
+    """What annotation tools call an image: its place below the folder that all share, with forward slashes."""
+    return readable(Path(os.path.relpath(file.absolute(), top)).as_posix())
 
 
 def readable(text: Path | str) -> str:

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sia.commands.values import fraction, input_size, positive
+from sia.description.doubt import AGREE, BELOW
 from sia.description.llm_flags import KEY, check_llm
 from sia.errors import ConfigError, DataError, WeightsError
+from sia.formats.door import FORMATS, clear_stdout, parse_targets
 from sia.io.bundled_weights import DEFAULT, find_weights
 from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder
 from sia.io.optional import need_extra
@@ -96,6 +98,11 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--batch_size", type=positive, metavar="N",
         help=f"images or frames at a time; takes memory, and makes a GPU faster (default: {BATCH}; images on a CPU 1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--save", metavar="FORMAT[:PATH],...",
+        help=f"how to write the people: {', '.join(FORMATS)}; into the output folder, or where PATH says; jsonl:- and "
+        "csv:- go to standard output, and all messages to stderr (default: coco for images, jsonl for videos)",
+    )  # fmt: skip
     add_max_pixels(parser)
 
 
@@ -123,6 +130,16 @@ def add_image_flags(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "-LLM_URL", dest="llm_url", metavar="URL",
         help=f"an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; its key is read from ${KEY}",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM_BELOW", dest="llm_below", type=fraction, default=BELOW, metavar="0-1",
+        help="people whose score is lower are in doubt; only people in doubt are described by the language model "
+        "(default: %(default)s; 1 for all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-LLM_AGREE", dest="llm_agree", type=fraction, default=AGREE, metavar="0-1",
+        help="so are people whose keypoints agree less (OKS) with those in the mirror image, or with those before the "
+        "later stages of --pipeline (default: %(default)s; 0 spares the second look)",
     )  # fmt: skip
     parser.add_argument(
         "-LLM_PEOPLE", dest="llm_people", type=int, default=50, metavar="N",
@@ -180,11 +197,13 @@ def refuse(args: argparse.Namespace, flags: Mapping[str, str], kind: str) -> Non
 
 def run_images(args: argparse.Namespace) -> int:
     """Images, whatever can be known before being checked first; returns the exit status."""
+    targets = parse_targets(args.save or "coco")
     check_image_args(args)
     wait_passively()
     from sia.commands import image_job
 
-    return image_job.run(args)
+    with clear_stdout(targets):
+        return image_job.run(args)
 
 
 def run_video(args: argparse.Namespace) -> int:
@@ -196,13 +215,15 @@ def run_video(args: argparse.Namespace) -> int:
     args.weight_path = find_weights(args.weight_path)
     check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     need_extra("video", "Reading videos")
+    targets = parse_targets(args.save or "jsonl")
     args.conf_thresh = SCORE if args.conf_thresh is None else args.conf_thresh
     args.kpt_thresh = KEYPOINT if args.kpt_thresh is None else args.kpt_thresh
     args.batch_size = args.batch_size or BATCH
     wait_passively()
     from sia.commands import video_job
 
-    return video_job.run(args)
+    with clear_stdout(targets):
+        return video_job.run(args)
 
 
 def check_image_args(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from sia.commands.signals import SignalHandler
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
 from sia.errors import OutputError, SiaError
+from sia.formats.door import Results, parse_targets
+from sia.formats.writer import About, Record, frame_name
 from sia.io.output_file import write_json
-from sia.io.results import JsonLines, person_rows
 from sia.io.secrets import mask
+from sia.people import Source
 from sia.runtimes.predictor import Predictor
 from sia.tracking.smoother import Smoother, make_smoother
 from sia.tracking.tracker import TrackedPeople, Tracker, untracked
@@ -51,7 +54,7 @@ class VideoJob:
     def __init__(
         self, args: argparse.Namespace, predictor: Predictor, reader: VideoReader | DecordReader, folder: Path
     ) -> None:
-        stem = output_stem(args.video_path)
+        self.stem = stem = output_stem(args.video_path)
         self.args = args
         self.predictor = predictor
         self.reader = reader
@@ -62,7 +65,8 @@ class VideoJob:
         self.track_artist = TrackAnnotator(predictor.skeleton, args.kpt_thresh)
         self.ids: set[int] = set()
         self.video_path = folder / f"{stem}.mp4"
-        self.rows_path = folder / f"{stem}.jsonl"
+        about = About(predictor.skeleton, args.kpt_thresh)
+        self.results = Results(parse_targets(args.save or "jsonl"), folder, stem, about)
         self.sidecar_path = folder / "run.json"
         self.size = (0, 0)
         self.frames = 0
@@ -77,18 +81,18 @@ class VideoJob:
         try:
             with contextlib.ExitStack() as stack:
                 bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
-                rows = stack.enter_context(JsonLines(self.rows_path))
+                stack.callback(self.results.close)
                 batches = _batches(self._frames(), self.args.batch_size, _BATCH_PIXELS)
                 batch = next(batches)  # an open reader has at least one frame
                 self.size = batch[0].image.shape[0], batch[0].image.shape[1]
                 video = stack.enter_context(VideoWriter(self.video_path, self.reader.info, self.size))
                 self.warnings = video.warnings
                 while batch and not interruption.signal:
-                    self._batch(batch, video, rows)
+                    self._batch(batch, video)
                     bar.update(len(batch))
                     batch = next(batches, [])
                 for done in self.smoother.finish():
-                    self._write(*done, video, rows)
+                    self._write(*done, video)
                 video.finish(complete=not interruption.signal)
         finally:
             self.seconds = time.perf_counter() - begin
@@ -103,7 +107,7 @@ class VideoJob:
                 return
             yield frame
 
-    def _batch(self, frames: Sequence[Frame], video: VideoWriter, rows: JsonLines) -> None:
+    def _batch(self, frames: Sequence[Frame], video: VideoWriter) -> None:
         begin = time.perf_counter()
         found = self.predictor.predict([frame.image for frame in frames])
         self.timings.add_batch(time.perf_counter() - begin, len(frames))
@@ -111,32 +115,33 @@ class VideoJob:
             moment = float(frame.pts * self.reader.info.time_base)
             tracked = self.tracker.update(people, moment) if self.tracks else untracked(people, self.args.conf_thresh)
             for done in self.smoother.push(frame, tracked, moment):
-                self._write(*done, video, rows)
+                self._write(*done, video)
 
-    def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> None:
+    def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter) -> None:
         with self.timings.measure("writing"):
-            people = self._draw(frame, time, tracked, video, rows)
+            people = self._draw(frame, time, tracked, video)
         self.frames += 1
         self.people += people
         self.ids.update(filter(None, tracked.ids.tolist()))
 
-    def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter, rows: JsonLines) -> int:
-        people, ids, interpolated = person_rows(tracked.people), tracked.ids.tolist(), tracked.interpolated.tolist()
+    def _draw(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter) -> int:
+        interpolated = tracked.interpolated.tolist()
         if self.tracks:
-            people = [
-                {"id": i or None, "interpolated": b, **p} for i, b, p in zip(ids, interpolated, people, strict=True)
-            ]
-            drawn = self.track_artist.draw(frame.image, tracked.people, ids, interpolated, time)
+            drawn = self.track_artist.draw(frame.image, tracked.people, tracked.ids.tolist(), interpolated, time)
         else:
             drawn = self.annotator.draw(frame.image, tracked.people)
-        rows.write({"frame": frame.number, "time": round(time, 6), "people": people})
+        size = (frame.image.shape[0], frame.image.shape[1])
+        place = mask(self.reader.info.source)
+        source = Source(self.predictor.skeleton, size, place, frame=frame.number, time=time)
+        people = replace(tracked.people, ids=tracked.ids if self.tracks else None, source=source)
+        self.results.add(Record(people, frame.number, frame_name(self.stem, frame.number), interpolated))
         video.write(drawn, frame.pts, frame.duration)
         return len(people)
 
     def give_up(self, error: SiaError) -> None:
         """Describes the rows that are there, as far as the disk lets it."""
         self.warnings.append(str(error))
-        if self.rows_path.exists():
+        if self.results.paths:
             with contextlib.suppress(OutputError):
                 self.save_description(complete=False)
 
@@ -175,7 +180,7 @@ class VideoJob:
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
             f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){ids}. Written:"
         )
-        for path in (self.video_path, self.rows_path, self.sidecar_path):
+        for path in (self.video_path, *self.results.paths, self.sidecar_path):
             if path.exists():
                 print(path.resolve())
 

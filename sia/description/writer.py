@@ -6,11 +6,12 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sia.description import language_model as llm
+from sia.description.doubt import Doubt
 from sia.description.fact import Fact, Sentence
 from sia.description.sentences import describe
 from sia.description.verifier import problem_of
@@ -33,6 +34,7 @@ class Tally:
         given: sentences in the answers.
         kept: of these, what the facts confirm.
         templates: people that the model was asked for, but templates describe.
+        sure: people whom it wasn't asked for, because nobody is in doubt about them.
     """
 
     asked: int = 0
@@ -43,6 +45,7 @@ class Tally:
     given: int = 0
     kept: int = 0
     templates: int = 0
+    sure: int = 0
 
     def figures(self) -> dict[str, Any]:
         """For the report; the faithfulness rate is None where the model said nothing."""
@@ -58,49 +61,65 @@ class Words:
         templates: sentences made by rule.
         model: sentences of the language model that the facts confirm; empty where it wasn't asked or only lied.
         dropped: its other sentences, with the reason.
+        unsure: why the model was asked, or should have been; None where nobody is in doubt.
     """
 
     templates: tuple[Sentence, ...]
     model: tuple[Sentence, ...] = ()
     dropped: tuple[tuple[str, str], ...] = ()
+    unsure: str | None = None
 
     @property
     def text(self) -> str:
         """The model's sentences, or else the templates'."""
         return " ".join(sentence.text for sentence in self.model or self.templates)
 
+    @property
+    def author(self) -> str:
+        """Who wrote the text, and why."""
+        return f"language model, as {self.unsure}" if self.model else "templates"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types only."""
         dropped = [{"text": text, "reason": reason} for text, reason in self.dropped]
-        return {"text": self.text, "source": "model" if self.model else "templates", **asdict(self), "dropped": dropped}
+        about = {"text": self.text, "source": "model" if self.model else "templates", "author": self.author}
+        return {**about, **asdict(self), "dropped": dropped}
 
 
 class DescriptionWriter:
     """Describes one person after the other.
 
     Args:
-        model: asked for each person; None for templates alone.
+        model: asked for each person in doubt; None for templates alone.
         folder: of prompts and answers, each a file; answers in it are used again. Made when needed.
         most: people that the model is asked for; the rest get templates.
         say: prints a line.
+        doubt: of whom a model is unsure.
     """
 
     def __init__(
-        self, model: llm.LanguageModel | None, folder: Path, most: int, say: Callable[[str], None] = lambda line: None
+        self,
+        model: llm.LanguageModel | None,
+        folder: Path,
+        most: int,
+        say: Callable[[str], None] = lambda line: None,
+        doubt: Doubt | None = None,
     ) -> None:
         self.model, self.folder, self.most, self.say = model, folder, most, say
+        self.doubt = doubt or Doubt()
         self.tally = Tally()
         self._failures = 0
 
-    def describe(self, facts: Sequence[Fact], person: int) -> Words:
-        """Words for one person; never fails for the model's sake."""
-        templates = tuple(describe(facts, person))
-        if self.model is None or self.tally.asked >= self.most or self._failures >= _PATIENCE:
-            return Words(templates)
+    def describe(self, facts: Sequence[Fact], person: int, unsure: str | None = "") -> Words:
+        """Words for one person; never fails for the model's sake, which isn't asked where ``unsure`` is None."""
+        words = Words(tuple(describe(facts, person)), unsure=unsure)
+        self.tally.sure += unsure is None
+        if unsure is None or self.model is None or self.tally.asked >= self.most or self._failures >= _PATIENCE:
+            return words
         self.tally.asked += 1
         kept, dropped = self._ask(facts, person)
         self.tally.templates += not kept
-        return Words(templates, tuple(kept), tuple(dropped))
+        return replace(words, model=tuple(kept), dropped=tuple(dropped))
 
     def _ask(self, facts: Sequence[Fact], person: int) -> tuple[list[Sentence], list[tuple[str, str]]]:
         """Sentences kept and dropped; asks a second time where nothing was kept."""

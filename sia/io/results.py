@@ -1,6 +1,6 @@
-"""People as rows of JSON: COCO results for images, JSON Lines for videos.
+"""People as rows of JSON, and files that are whole while they grow.
 
-Both are in original pixels: continuous coordinates, x to the right, y down, pixel i covers [i, i + 1).
+People are in original pixels: continuous coordinates, x to the right, y down, pixel i covers [i, i + 1).
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sia import __version__
 from sia.io.output_file import output_error, writing
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
@@ -58,6 +60,7 @@ def describe_rows(skeleton: Skeleton) -> Row:
     """What a reader of the rows has to know, for the file beside them."""
     return {
         "format": FORMAT,
+        "tool": f"sia-pose {__version__}",
         "coordinates": "original pixels after EXIF orientation or video rotation; continuous: x to the right, y down, "
         "pixel i covers [i, i + 1), so the centre of the first pixel is (0.5, 0.5)",
         "bbox": "x, y of the upper left corner, width, height",
@@ -106,9 +109,13 @@ class JsonList:
 
     def extend(self, rows: Sequence[Row]) -> None:
         """Appends rows and hands them to the operating system; an OutputError leaves those before them."""
-        if not rows:
+        self.append([json.dumps(row, allow_nan=False).encode() for row in rows])
+
+    def append(self, entries: Sequence[bytes]) -> None:
+        """The same of rows that are text already."""
+        if not entries:
             return
-        text = self._between.join(json.dumps(row, allow_nan=False).encode() for row in rows)
+        text = self._between.join(entries)
         text = text if self._place == self._first else self._between + text
         try:
             self._stream.seek(self._place)
@@ -148,9 +155,28 @@ class JsonLines(JsonList):
         self.extend([row])
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the file its own name; nothing can be appended after it."""
         with contextlib.suppress(OSError):  # what a full disk refused once, it refuses again
-            self.close()
+            super().close()
         if self._place:
             self.path.replace(self._name)
         else:
             self.path.unlink(missing_ok=True)
+
+
+class StandardOutput:
+    """What ``-`` stands for in place of a file of lines: each is handed on at once."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout.buffer
+
+    def append(self, entries: Sequence[bytes]) -> None:
+        """Writes entries, each as a line."""
+        self._stream.writelines(entry + b"\n" for entry in entries)
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Leaves it open: it isn't ours."""

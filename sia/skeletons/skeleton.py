@@ -108,6 +108,18 @@ class Skeleton:
         """Plain types only, for checkpoints and JSON."""
         return asdict(self)
 
+    def to_category(self, number: int = 1) -> dict[str, Any]:
+        """An entry of a COCO file's ``categories``; inverse of `from_category`."""
+        pairs = [[self.names[a], self.names[b]] for a, b in self.flip_pairs]
+        return {
+            "id": number,
+            "name": self.category,
+            "keypoints": list(self.names),
+            "skeleton": [[a + 1, b + 1] for a, b in self.edges],
+            **({"flip_pairs": pairs} if self.mirrors else {}),
+            "sigmas": list(self.sigmas),
+        }
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
         """Inverse of `to_dict`."""

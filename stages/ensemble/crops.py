@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sia.evaluation.labels import Rows, frame_of
+from sia.evaluation.predictions import Array
 from sia.io.letterbox import FILL, affine, warp_image
 from sia.modules.roi_keypoint_head import MARGIN
 from stages.ensemble.refinement_network import SIDE as VIEW
-from stages.error_model.labels import Rows, frame_of
 from stages.stage import Images
-from utils.metrics.predictions import Array
 
 SIDE = 112
 """Pixels along a crop."""

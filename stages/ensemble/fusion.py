@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.evaluation.labels import box_overlaps
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.calibration import units_of
-from stages.error_model.labels import box_overlaps
-from utils.metrics.predictions import Predictions
 
 Floats = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.evaluation.labels import LabelledPeople, qualities
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.fusion import ABSENT, fuse_keypoints, group_people, person_similarity, soft_suppression
 from stages.ensemble.members import MOST
 from stages.error_model.calibration import VarianceModel, error_correlation, units_of
-from stages.error_model.labels import LabelledPeople, qualities
-from utils.metrics.predictions import Predictions
 
 Floats = NDArray[np.float64]
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.errors import ConfigError, WeightsError
+from sia.evaluation.labels import box_overlaps
+from sia.evaluation.predictions import Predictions, digest_of
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -19,10 +21,8 @@ from stages.ensemble.experts.expert import Expert
 from stages.ensemble.experts.loading import MemberName, load_expert, parse_members
 from stages.ensemble.experts.own import OwnExpert, View
 from stages.error_model.folds import CalibrationSet
-from stages.error_model.labels import box_overlaps
 from stages.stage import Images, StageInput, copy_file
 from utils.hub.model_store import sha256_of
-from utils.metrics.predictions import Predictions, digest_of
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sia.evaluation.labels import LabelledPeople, Rows, frame_of, labelled_people, match_labels
+from sia.evaluation.matches import find_matches
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.crops import Crops, crop_people, read_crops, view_crops
 from stages.ensemble.refinement_network import PoseRefinementNetwork, correction_loss
 from stages.error_model.fitting import ALONE, BatchShare, fit, share_statistics, targets, trained
 from stages.error_model.folds import CalibrationSet
-from stages.error_model.labels import LabelledPeople, Rows, frame_of, labelled_people, match_labels
 from stages.error_model.pose_errors import FEWEST_PEOPLE, CorruptedPoses, PoseErrors, errors_of_pairs, sample_errors
 from stages.error_model.pose_input import ConfidenceScale, confidence_scale, draw_turns, network_input, turn_people
 from stages.evaluation.evaluator import on_first_rank
 from stages.stage import Images, StageInput
 from utils.hub.model_store import sha256_of
-from utils.metrics.matches import find_matches
-from utils.metrics.predictions import Array, Predictions
 
 BATCH = 32
 MOST_PEOPLE = 6000

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from sia.evaluation.labels import LabelledPeople
+from sia.evaluation.predictions import Predictions, digest_of
 from sia.io.checkpoint import read_state_dict, save_checkpoint
 from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
@@ -24,12 +26,10 @@ from stages.ensemble.refinement import Candidate, Refinement, TrainedRefinementN
 from stages.ensemble.refinement_network import PoseRefinementNetwork
 from stages.error_model.calibration import Calibration
 from stages.error_model.folds import FOLDS, CalibrationSet
-from stages.error_model.labels import LabelledPeople
 from stages.error_model.pose_input import ConfidenceScale
 from stages.evaluation.evaluator import on_first_rank
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
-from utils.metrics.predictions import Predictions, digest_of
 
 FEWEST_PEOPLE = 20
 """Labelled people in ``calibrate``; with fewer, nothing can be chosen."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.evaluation.labels import LabelledPeople, match_labels, qualities
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, match_labels, qualities
 from stages.error_model.statistics import logistic, logit, nearest_correlation, regress
-from utils.metrics.predictions import Predictions
 
 Floats = NDArray[np.float64]
 

@@ -13,10 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sia.evaluation.labels import LabelledPeople, frame_of, to_box
 from sia.io.checkpoint import read_state_dict, save_checkpoint
 from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, frame_of, to_box
 from stages.error_model.pose_errors import CorruptedPoses
 from stages.stage import StageInput
 from utils.distributed.context import DistributedContext

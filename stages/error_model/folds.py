@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from sia.coco.coco_files import GroundTruth, load_skeleton
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.labels import LabelledPeople, Rows, labelled_people
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, Rows, labelled_people
 from stages.stage import StageInput
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions, read_predictions
 
 FOLDS = 5
 

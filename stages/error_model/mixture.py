@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.evaluation.labels import LabelledPeople
+from sia.evaluation.predictions import Array
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople
 from stages.error_model.statistics import nearest_correlation
-from utils.metrics.predictions import Array
 
 ROUNDS = 60
 """Of expectation maximisation; rates change in the fourth digit afterwards."""

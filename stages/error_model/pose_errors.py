@@ -2,9 +2,9 @@
 
 The kinds of error are those of Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation"
 (ICCV 2017, section 3): jitter, inversion (the keypoint's left/right counterpart), swap (the same keypoint of another
-person) and miss. They cut at fixed similarities, which makes a weak model's jitter look like misses and chance like
-inversions; here the kinds are the components of a mixture (`mixture`). So what is drawn is measured again,
-however large the errors are.
+person) and miss. They cut at fixed similarities, as `sia.evaluation.error_kinds` does, which makes a weak model's
+jitter look like misses and chance like inversions; here the kinds are the components of a mixture (`mixture`). So what
+is drawn is measured again, however large the errors are.
 
 M: people, K: keypoints. A unit is the standard deviation of a keypoint's term of OKS, ``2 sigma sqrt(area)``.
 """
@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.errors import DataError
+from sia.evaluation.labels import LabelledPeople, frame_of, to_box
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, frame_of, to_box
 from stages.error_model.mixture import INVERTED, MISSED, SWAPPED, distances_of, fit_mixture, jitter_correlation
 from stages.error_model.statistics import logistic, logit
-from utils.metrics.predictions import Array, Predictions
 
 FEWEST_PEOPLE = 10
 """Matched people below which nothing can be said about errors."""

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sia.evaluation.labels import LabelledPeople, frame_of, to_box
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, frame_of, to_box
 from stages.error_model.pose_errors import CorruptedPoses
 from stages.error_model.statistics import logit
-from utils.metrics.predictions import Array, Predictions
 
 TILT = 15.0
 """Standard deviation of the rotation of training poses, degrees."""

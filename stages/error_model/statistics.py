@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize
 
-from utils.metrics.predictions import Array
+from sia.evaluation.predictions import Array
 
 NEAREST = 0.001
 """Fractions are kept this far from 0 and from 1, by default."""

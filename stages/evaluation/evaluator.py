@@ -16,16 +16,14 @@ from sia.batch import PoseBatch
 from sia.coco.coco_files import Row, load_ground_truth
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import DataError, SiaError, WeightsError
+from sia.evaluation.coco_eval import Metrics, evaluate
 from sia.io.results import coco_rows
 from sia.people import People
 from sia.runtimes.runtime import Find
 from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.coco_eval import Metrics, evaluate
 
 T = TypeVar("T")
-Progress = Callable[[int], None]
-"""Called after each batch with its number of images."""
 
 
 def evaluate_model(
@@ -69,13 +67,11 @@ def predict_results(
     ground_truth: Path,
     skeleton: Skeleton,
     *,
-    progress: Progress | None = None,
     interruption: SignalHandler | None = None,
 ) -> list[Row]:
     """COCO results of all ranks' images, ordered by image, on the first rank; nothing on the others.
 
-    `find` is what runs the model, `progress` is told of each batch; the other arguments and the errors are those of
-    `evaluate_model`.
+    `find` is what runs the model; the other arguments and the errors are those of `evaluate_model`.
     """
     share = _Share()
     try:
@@ -87,8 +83,6 @@ def predict_results(
                 for image_id, found in zip(image_ids, people, strict=True):
                     share.results += coco_rows(found, image_id, truth.category)
                 share.image_ids += image_ids
-                if progress is not None:
-                    progress(len(image_ids))
     except (SiaError, Interrupted) as error:
         share.error = error
     shares, results = [share], list[Row]()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import Struct, to_builtins
 
+from sia.description.doubt import agreement
 from sia.errors import ConfigError, DataError
 from sia.io.output_file import output_error, write_json
 from sia.io.stored import Place, Sha256, read_stored
@@ -169,10 +170,13 @@ class FittedPipeline:
 
         def find(arrays: Sequence[Image]) -> list[People]:
             images = Images.of(dict(enumerate(arrays)))
-            people = find_people(model, images, self.batch_size)
+            people = found = find_people(model, images, self.batch_size)
             for stage in stages:
                 people = stage.apply(people.as_read(), images)
-            return [people.of_image(number).best_first().as_people() for number in images.ids]
+            first = [found.of_image(number).as_people() for number in images.ids]
+            last = [people.of_image(number).best_first().as_people() for number in images.ids]
+            agreed = (agreement(after, before, self.skeleton) for before, after in zip(first, last, strict=True))
+            return [replace(after, agreement=each) for after, each in zip(last, agreed, strict=True)]
 
         return find
 

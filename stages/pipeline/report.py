@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import load_ground_truth
+from sia.evaluation.matches import Matches
+from sia.evaluation.predictions import read_predictions
+from sia.io.html_page import data_uri, html_page
 from sia.io.output_file import output_error, write_text
 from stages.pipeline.report_images import Bar, Change, draw_changes, plot_stages
 from stages.pipeline.splits import describe, read_splits
 from stages.pipeline.state import Handed, Record, State
 from utils.config.train_config import STAGES, TrainConfig
 from utils.logger import clock
-from utils.metrics.matches import Matches
-from utils.metrics.predictions import read_predictions
 
 PAGE = Path(__file__).with_name("report.html")
 _HEADINGS = ("stage", "AP in", "AP out", "change [95 % interval]", "decision", "time")
@@ -269,8 +268,7 @@ class _Html:
         self.parts += [f'<div class="{"plot" if wide else "images"}">{figures}</div>'] if figures else []
 
     def text(self) -> str:
-        page = Template(PAGE.read_text(encoding="utf-8"))
-        return page.substitute(title="Pipeline report", body="\n".join(self.parts))
+        return html_page("Pipeline report", PAGE.read_text("utf-8") + "\n".join(self.parts))
 
 
 _Page = _Markdown | _Html
@@ -290,5 +288,4 @@ def _image(change: Change) -> str:
     kind = _TYPES.get(change.file.suffix.lower())
     if kind is None:
         return f"<p>{html.escape(change.file.name)}</p>"
-    data = base64.b64encode(change.file.read_bytes()).decode()
-    return f'<img src="data:{kind};base64,{data}" alt="{html.escape(change.caption)}">'
+    return f'<img src="{data_uri(change.file.read_bytes(), kind)}" alt="{html.escape(change.caption)}">'

@@ -6,20 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from datasets.coco.coco_pose import CocoPose
-from sia.drawing.annotator import Image, PoseAnnotator
+from sia.drawing.annotator import PoseAnnotator
+from sia.drawing.crop import crop_around
+from sia.evaluation.matches import Matches
+from sia.evaluation.predictions import Predictions
+from sia.evaluation.significance import Interval
 from sia.io.images import write_image
 from sia.io.output_file import complete_file
 from sia.people import People
-from utils.metrics.matches import Matches
-from utils.metrics.predictions import Predictions
-from utils.metrics.significance import Interval
+from utils.plots import grid
 
 SHOWN = 3
 """Best, and as many worst images of a stage."""
@@ -27,7 +28,6 @@ _TILE = 420
 """Longer side of an image in the report, in pixels."""
 _SURE = 0.2
 """Joints of less confidence are not drawn."""
-_GAP = 6
 _COLOURS = {"applied": "#2e8b57", "forced": "#d1661d", "refused": "#9a9a9a"}
 _INK = "#333333"
 
@@ -161,15 +161,7 @@ def _labels(data: CocoPose) -> Callable[[int], People]:
 def _draw(data: CocoPose, image_id: int, path: Path, sides: Sequence[Callable[[int], People]], caption: str) -> Change:
     index = data.image_ids.index(image_id)
     image = data.read_image(index)
-    scale = _TILE / max(image.shape[:2])
-    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    resized: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    whole = crop_around(image, np.array([[0, 0, *image.shape[1::-1]]]), _TILE)
     annotator = PoseAnnotator(data.skeleton, kpt_thresh=_SURE, boxes=False)
-    tiles = [annotator.draw(resized, _scaled(people(image_id), np.float32(scale))) for people in sides]
-    gap = np.full((tiles[0].shape[0], _GAP, 3), 255, np.uint8)
-    write_image(path, np.concatenate([tiles[0], gap, tiles[1]], axis=1))
+    write_image(path, grid([annotator.draw(whole.pixels, whole.people(people(image_id))) for people in sides], 2))
     return Change(path, f"{data.file(index).name}, {caption}")
-
-
-def _scaled(people: People, scale: np.float32) -> People:
-    return People(people.boxes * scale, people.scores, people.keypoints * scale, people.confidences)

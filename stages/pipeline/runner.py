@@ -20,6 +20,9 @@ from typing import Any
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import load_ground_truth, load_skeleton, read_json
 from sia.errors import DataError, OutputError
+from sia.evaluation.matches import Matches, find_matches
+from sia.evaluation.predictions import Predictions, read_predictions
+from sia.evaluation.significance import measure, prove
 from sia.io.checkpoint import load_checkpoint
 from sia.io.input_file import set_pixel_limit
 from sia.io.output_file import first_free_folder, numbered_folder, output_error
@@ -37,9 +40,6 @@ from utils.config.train_config import STAGES, TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed
 from utils.distributed.launch import Launch
 from utils.logger import clock
-from utils.metrics.matches import Matches, find_matches
-from utils.metrics.predictions import Predictions, read_predictions
-from utils.metrics.significance import measure, prove
 from utils.run_folder import LOCK, environment, lock_folder
 
 TIMEOUT = timedelta(days=2)

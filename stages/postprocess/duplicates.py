@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 
 from sia.coco.coco_files import GroundTruth
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75)
 LIMITS = (1.0, 0.9, 0.75, 0.6)

@@ -14,6 +14,8 @@ from datasets.coco.coco_pose import CocoPose
 from sia.description.image import describe_image, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import PoseAnnotator, with_caption
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Array, Predictions
 from sia.io.images import write_image
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
@@ -22,8 +24,6 @@ from stages.evaluation.evaluator import on_first_rank
 from stages.postprocess.duplicates import Rule, choose_rule, clip
 from stages.postprocess.thresholds import DisplayThresholds, choose_display_thresholds
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Array, Predictions
 
 SHOWN = 6
 """Images for the report."""

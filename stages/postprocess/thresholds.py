@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, is_labelled
+from sia.evaluation.keypoint_scores import match_people
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.keypoint_scores import match_people
-from utils.metrics.predictions import Predictions
 
 Floats = NDArray[np.float64]
 

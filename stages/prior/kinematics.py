@@ -7,9 +7,9 @@ from itertools import combinations
 
 import numpy as np
 
+from sia.evaluation.labels import LabelledPeople, Mask, Rows, to_box
+from sia.evaluation.predictions import Array
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, Mask, Rows, to_box
-from utils.metrics.predictions import Array
 
 RARE = 0.001
 """Fraction of the labelled poses that may break a limit: labels have mistakes too."""

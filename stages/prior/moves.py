@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.error_model.labels import Mask
+from sia.evaluation.labels import Mask
+from sia.evaluation.predictions import Array, Predictions
 from stages.prior.parts import MatchedLabels, PriorContext, best_choice, choose
-from utils.metrics.predictions import Array, Predictions
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 """Fractions of the advised move."""

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sia.evaluation.labels import LabelledPeople, Mask, Rows, match_labels, qualities
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, Mask, Rows, match_labels, qualities
 from stages.prior.kinematics import KinematicLimits
 from stages.prior.training import PriorOutput, TrainedPrior
-from utils.metrics.predictions import Array, Predictions
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class MatchedLabels:
         return np.asarray(np.nansum(terms, axis=1) / np.isfinite(terms).sum(1).clip(min=1))
 
     def qualities(self, people: Predictions) -> Array:
-        """(N,) `stages.error_model.labels.qualities`."""
+        """(N,) `sia.evaluation.labels.qualities`."""
         return qualities(people, self.labels, self.sigmas)
 
 

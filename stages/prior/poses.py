@@ -9,10 +9,10 @@ import numpy as np
 from sia.coco.annotation_values import LARGEST
 from sia.coco.coco_files import load_ground_truth
 from sia.errors import DataError
+from sia.evaluation.labels import LabelledPeople, labelled_people, people_from
+from sia.io.npz_file import Wanted, read_npz
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import LabelledPeople, labelled_people, people_from
-from utils.npz_file import Wanted, read_npz
 
 FEWEST_KEYPOINTS = 5
 """Labelled keypoints below which a pose teaches nothing about how keypoints hang together."""

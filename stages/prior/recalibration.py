@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from sia.evaluation.labels import Mask
+from sia.evaluation.predictions import Array, Predictions
 from stages.error_model.calibration import variances_of
-from stages.error_model.labels import Mask
 from stages.error_model.statistics import LogisticRegression, logit
 from stages.prior.parts import SURE, MatchedLabels, PriorContext
-from utils.metrics.predictions import Array, Predictions
 
 SCORE_RIDGE = 30.0
 """Weight of the squared slopes, in people who say: leave scores as they are."""

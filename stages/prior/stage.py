@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from sia.evaluation.labels import LabelledPeople, Rows
+from sia.evaluation.matches import find_matches
+from sia.evaluation.predictions import Predictions
+from sia.evaluation.significance import Proof, prove
 from sia.io.checkpoint import read_state_dict, save_checkpoint
 from sia.io.output_file import write_json
 from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.fitting import BatchShare, trained
 from stages.error_model.folds import CalibrationSet
-from stages.error_model.labels import LabelledPeople, Rows
 from stages.error_model.pose_errors import FEWEST_PEOPLE, errors_of_pairs
 from stages.error_model.pose_input import ConfidenceScale, confidence_scale
 from stages.error_model.statistics import LogisticRegression
@@ -37,9 +40,6 @@ from stages.prior.vae import PosePrior
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
 from utils.hub.model_store import sha256_of
-from utils.metrics.matches import find_matches
-from utils.metrics.predictions import Predictions
-from utils.metrics.significance import Proof, prove
 
 FOLDS = 6
 """Of the calibrate part's images: even ones ask the prior of the odd ones, and the other way round."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sia.evaluation.labels import Mask
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import Mask
 from stages.prior.parts import MatchedLabels, PriorContext, best_choice, choose
-from utils.metrics.predictions import Array, Predictions
 
 MARGINS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """By how much the surprise has to fall, in nats a keypoint; the best is chosen on the calibrate part."""

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sia.evaluation.labels import LabelledPeople, frame_of
+from sia.evaluation.predictions import Array
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.fitting import ALONE, BatchShare, fit, targets
-from stages.error_model.labels import LabelledPeople, frame_of
 from stages.error_model.pose_errors import CorruptedPoses, PoseErrors, sample_errors
 from stages.error_model.pose_input import ConfidenceScale, augment, network_input
 from stages.prior.vae import PosePrior, anomaly_score, distances_between, prior_loss
-from utils.metrics.predictions import Array
 
 BATCH = 512
 FEWEST_STEPS = 300

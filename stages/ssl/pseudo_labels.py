@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.labels import Labels
-from stages.error_model.labels import box_overlaps
+from sia.evaluation.labels import box_overlaps
 from stages.ssl.teacher import TeacherPrediction
 from stages.ssl.thresholds import SAME_BOX, Gates
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sia.batch import PoseBatch
+from sia.evaluation.keypoint_scores import match_people
+from sia.evaluation.labels import box_overlaps
 from sia.people import People
 from sia.runtimes.runtime import Decoded, Find
 from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
-from stages.error_model.labels import box_overlaps
-from utils.metrics.keypoint_scores import match_people
 
 SHIFT = 8
 """Input pixels by which the second view is moved to the right where nothing may be mirrored."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from datasets.labels import Labels
 from sia.errors import SiaError
+from sia.evaluation.keypoint_scores import MATCH_OKS, match_people
+from sia.evaluation.labels import box_overlaps
 from sia.skeletons.oks import oks_terms
-from stages.error_model.labels import box_overlaps
 from stages.ssl.teacher import SAME_PERSON, Floats, TeacherPrediction
-from utils.metrics.keypoint_scores import MATCH_OKS, match_people
 
 AGREEMENTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 """Thresholds on the agreement of two views that are tried."""

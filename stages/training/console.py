@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sia.evaluation.coco_eval import Metrics
+from sia.evaluation.keypoint_scores import percent
 from stages.training.context import TrainerContext
 from stages.training.data import Data
 from stages.training.initialization import Pretrained, Start
 from stages.training.trainer import Trainer
 from utils.distributed.context import DistributedContext
-from utils.metrics.coco_eval import Metrics
-from utils.metrics.keypoint_scores import percent
 
 
 def announce(parts: TrainerContext, data: Data, pretrained: Pretrained, start: Start) -> None:

@@ -15,6 +15,7 @@ from sia.backbones.lora import plain_weights
 from sia.batch import PoseBatch
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import SiaError, TrainingError
+from sia.evaluation.coco_eval import Metrics
 from sia.io.checkpoint import FORMAT, save_checkpoint
 from sia.io.weights import CERTAINTY
 from sia.losses.criterion import PoseCriterion
@@ -23,7 +24,6 @@ from stages.training.context import StepFacts, TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import plain
 from utils.distributed.context import keep_statistics, running_statistics, wrap
-from utils.metrics.coco_eval import Metrics
 from utils.optimizer import end_schedule_at, learning_rates
 
 SMALLEST_SCALE = 1e-3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from tests.sia.description.people import STANDING
-from utils.metrics.predictions import Predictions
 
 POSE = np.array([STANDING[name] for name in COCO_PERSON.names], dtype=np.float64)
 SIDE = 640

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from sia.evaluation.labels import LabelledPeople, people_from
+from sia.evaluation.predictions import Array, Predictions
 from sia.runtimes.device import choose_device
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from stages.error_model.labels import LabelledPeople, people_from
 from stages.stage import Fitted, Stage, StageInput, Surroundings
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext
-from utils.metrics.predictions import Array, Predictions
 
 STANDING = np.array(
     [(0, -90), (4, -94), (-4, -94), (9, -91), (-9, -91), (18, -70), (-18, -70), (26, -45), (-26, -45), (30, -20),

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from sia.evaluation.labels import LabelledPeople, people_from
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.error_model.calibration import units_of
-from stages.error_model.labels import LabelledPeople, people_from
-from utils.metrics.predictions import Predictions
 
 SIGMAS = np.array(COCO_PERSON.sigmas)
 

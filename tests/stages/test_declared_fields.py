@@ -13,6 +13,7 @@ import pytest
 
 from datasets.synthetic import write_dataset
 from sia.coco.coco_files import load_ground_truth
+from sia.evaluation.predictions import predictions_from, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.pipeline.fitted import load_stage
 from stages.ssl import stage as ssl
@@ -22,7 +23,6 @@ from stages.training import visualizer
 from tests.inference_helpers import save_weights
 from tests.stages.pose_helpers import stage_input
 from utils.config.train_config import STAGES, TrainConfig, flag_fields
-from utils.metrics.predictions import predictions_from, read_predictions
 
 NAMES = frozenset(entry.name for entry in fields(TrainConfig))
 COPIES = ("dataclasses", "copy", "utils.config.train_config")

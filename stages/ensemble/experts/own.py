@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from sia.description.doubt import mirror
+from sia.evaluation.labels import box_overlaps
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from stages.ensemble.experts.expert import Floats, Poses
-from stages.error_model.labels import box_overlaps
 
 SAME = 0.3
 """Least IoU of a person's box with the box that was asked for."""
@@ -70,12 +71,3 @@ class OwnExpert:
         rows, columns = rows[near], columns[near]
         keypoints[rows], confidences[rows] = people.keypoints[columns], people.confidences[columns]
         return Poses(keypoints, confidences)
-
-
-def mirror(people: People, width: int, flip_order: list[int]) -> People:
-    """The people of a mirrored image of this width, in the image as it was."""
-    boxes = people.boxes.copy()
-    boxes[:, [0, 2]] = width - people.boxes[:, [2, 0]]
-    keypoints = people.keypoints[:, flip_order].copy()
-    keypoints[..., 0] = width - keypoints[..., 0]
-    return People(boxes, people.scores, keypoints, people.confidences[:, flip_order])

@@ -54,7 +54,7 @@ def test_names_can_not_break_out_of_the_page(sample, tmp_path, name):
     folder.mkdir()
     write_report(sample.validate(), folder, 2)
     text = (folder / "index.html").read_text("utf-8")
-    assert text.count("<script>") == text.count("</script>") == 1
+    assert text.count("<script>") == text.count("</script>") == 2
     assert page_data(folder)["findings"][0]["file_name"] == name
 
 

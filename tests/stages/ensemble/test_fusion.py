@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.fusion import ABSENT, fuse_keypoints, group_people, person_similarity, soft_suppression
 from tests.stages.simulated import labels, member
-from utils.metrics.predictions import Predictions
 
 ORDER = COCO_PERSON.flip_order
 

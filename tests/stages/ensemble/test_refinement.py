@@ -14,6 +14,8 @@ import torch
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import load_ground_truth, read_skeleton
 from sia.errors import WeightsError
+from sia.evaluation.labels import LabelledPeople, labelled_people
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.members import OpenMembers
 from stages.ensemble.refinement import (
@@ -29,7 +31,6 @@ from stages.ensemble.refinement_network import PoseRefinementNetwork
 from stages.ensemble.stage import STAGE, FittedEnsemble, fit
 from stages.error_model.fitting import BatchShare
 from stages.error_model.folds import CalibrationSet
-from stages.error_model.labels import LabelledPeople, labelled_people
 from stages.error_model.pose_errors import errors_of_pairs
 from stages.error_model.pose_input import confidence_scale
 from stages.stage import Images, StageInput
@@ -37,7 +38,6 @@ from tests.processes import together
 from tests.stages.pose_helpers import reloaded, stage_input
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import init_distributed
-from utils.metrics.predictions import Predictions
 
 NAMES = ("top", "left", "right")
 COLOURS = ((255, 40, 40), (40, 255, 40), (40, 40, 255))

@@ -9,6 +9,8 @@ import pytest
 from datasets.synthetic.dataset import write_dataset
 from sia.coco.coco_files import load_ground_truth
 from sia.errors import ConfigError, WeightsError
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Predictions
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.baseline import model_of
@@ -29,8 +31,6 @@ from tests.inference_helpers import save_weights
 from tests.stages.pose_helpers import reloaded, stage_input
 from tests.stages.simulated import annotations, labels, member
 from utils.config.train_config import TrainConfig
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions
 
 
 def config(root: Path, **changes: object) -> TrainConfig:

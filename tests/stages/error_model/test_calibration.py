@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.error_model.calibration import ScoreCurve, VarianceModel, error_correlation, units_of
 from tests.stages.simulated import labels, member
-from utils.metrics.predictions import Predictions
 
 
 def test_variances_are_those_that_the_errors_were_drawn_with() -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from sia.errors import DataError
+from sia.evaluation.labels import LabelledPeople, match_labels
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from stages.error_model.labels import LabelledPeople, match_labels
 from stages.error_model.pose_errors import PoseErrors, errors_of_pairs, sample_errors
 from tests.stages.pose_helpers import people, predictions
-from utils.metrics.predictions import Predictions
 
 PAIRED = np.array(COCO_PERSON.flip_order) != np.arange(17)
 

@@ -17,13 +17,13 @@ import inference_image_pose
 import train_pose
 from datasets.coco.coco_pose import CocoPose
 from datasets.synthetic import write_dataset
+from sia.evaluation.predictions import Predictions
 from sia.io.images import read_image
 from sia.runtimes.predictor import Predictor
 from stages.error_model.folds import CalibrationSet
 from stages.pipeline import fitted
 from stages.pipeline.state import State
 from stages.stage import Images, Stage, StageFit, StageInput, load_fit, save_fit
-from utils.metrics.predictions import Predictions
 
 SHIFT = 3.0
 """Pixels by which the simulated stage moves everybody."""

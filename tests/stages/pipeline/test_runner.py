@@ -18,6 +18,8 @@ import pytest
 import train_pose
 from datasets.synthetic import write_dataset
 from sia.errors import DataError
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.pipeline import fitted
 from stages.pipeline import runner as pipeline
@@ -27,8 +29,6 @@ from stages.stage import Images, Stage, StageFit, StageInput, Surroundings
 from stages.training import visualizer
 from tests import processes
 from utils.config.train_config import STAGES
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions, read_predictions
 
 RNG = np.random.default_rng
 
@@ -183,7 +183,7 @@ def test_the_report_tells_it_and_needs_no_other_file(reported: Callable[..., int
     page, text = ((tmp_path / "p" / f"report.{kind}").read_text() for kind in ("html", "md"))
     for word in ("baseline", "ensemble", "applied", "no gain on calibrate", "changed no figure", "nested.joints"):
         assert word in page and word in text
-    assert page.count("data:image/") > 8 and 'src="report' not in page and "http" not in page
+    assert page.count("data:image/") > 8 and 'src="report' not in page and "://" not in page
     for line in text.splitlines():
         if line.startswith("!["):
             image = cv2.imread(str(tmp_path / "p" / line.split("](")[1].rstrip(")")))

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sia.errors import DataError
+from sia.evaluation.significance import Interval, Proof
 from stages.pipeline.splits import FILE as SPLITS
 from stages.pipeline.splits import describe, read_splits
 from stages.pipeline.state import FILE, Record, State, StoredFile
-from utils.metrics.significance import Interval, Proof
 
 DIGEST = "0" * 64
 ONE = Interval(0.5, 0.4, 0.6)

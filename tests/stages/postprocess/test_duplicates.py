@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sia.coco.coco_files import load_ground_truth
+from sia.evaluation.coco_eval import evaluate
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.postprocess.duplicates import Rule, choose_rule, clip
 from tests.stages.crowd import SIDE, predict, truth_of
-from utils.metrics.coco_eval import evaluate
 
 
 def ap(truth: dict, people) -> float:

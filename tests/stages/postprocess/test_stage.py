@@ -13,6 +13,9 @@ import pytest
 from datasets.coco.coco_pose import CocoPose
 from datasets.synthetic import write_dataset
 from sia.coco.coco_files import load_ground_truth
+from sia.description.doubt import BELOW
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.postprocess import stage as postprocess
 from stages.postprocess.stage import STAGE
@@ -22,8 +25,6 @@ from tests.sia.description.chat import Chat, sentences
 from tests.stages.crowd import predict
 from tests.stages.pose_helpers import reloaded, stage_input
 from utils.config.train_config import TrainConfig
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions, read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +104,15 @@ def test_words_change_no_prediction(work: StageInput, tmp_path: Path) -> None:
         _, same, figures, _ = run(worded)
     for name, column in vars(plain).items():
         np.testing.assert_array_equal(column, getattr(same, name))
-    assert figures["llm_asked"] == 6
     assert 0 <= figures["faithfulness"] < 1
     assert figures["llm_given"] > figures["llm_kept"]
     assert len(list((worded.folder / "answers").iterdir())) == figures["llm_answers"] - figures["llm_cached"]
     images = json.loads((worded.folder / "facts.json").read_text())
-    dropped = [d for image in images for person in image["people"] for d in person["words"]["dropped"]]
+    people = [person for image in images for person in image["people"]]
+    doubted = sum(person["score"] < BELOW for person in people)
+    assert 0 < figures["llm_asked"] == min(6, doubted) < len(people)  # of the others the model isn't asked
+    assert figures["llm_sure"] == len(people) - doubted
+    dropped = [d for person in people for d in person["words"]["dropped"]]
     assert len(dropped) == figures["llm_given"] - figures["llm_kept"]
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sia.coco.coco_files import load_ground_truth
+from sia.evaluation.coco_eval import evaluate
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.postprocess.thresholds import choose_display_thresholds, matches
 from tests.stages.crowd import predict, truth_of
-from utils.metrics.coco_eval import evaluate
 
 
 def test_the_threshold_has_the_best_f1_of_all() -> None:

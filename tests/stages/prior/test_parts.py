@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from sia.evaluation.labels import LabelledPeople
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from stages.error_model.labels import LabelledPeople
 from stages.prior.kinematics import learn_anatomy
 from stages.prior.moves import Moves
 from stages.prior.parts import MatchedLabels, PriorContext, best_choice, cross_fitted
@@ -16,7 +17,6 @@ from stages.prior.recalibration import Rescoring
 from stages.prior.swaps import Swaps, proposals
 from stages.prior.training import PriorOutput
 from tests.stages.pose_helpers import STANDING, people, predictions
-from utils.metrics.predictions import Predictions
 
 EVERYTHING = learn_anatomy(people(3000, seed=9), COCO_PERSON)
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sia.evaluation.labels import LabelledPeople
+from sia.evaluation.predictions import Predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.error_model.calibration import units_of, variances_of
-from stages.error_model.labels import LabelledPeople
 from stages.prior.parts import cross_fitted
 from stages.prior.recalibration import Confidences, Reliability, calibration_error, reliability
 from tests.stages.pose_helpers import people, predictions
 from tests.stages.prior.test_parts import scene
-from utils.metrics.predictions import Predictions
 
 LABELS = people(240, unlabelled=0.1)
 ALL = np.ones(len(LABELS), dtype=bool)

@@ -13,10 +13,12 @@ import torch
 
 from sia.coco.coco_files import load_ground_truth
 from sia.errors import DataError
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.labels import LabelledPeople
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ensemble.members import views_of
 from stages.error_model.fitting import BatchShare
-from stages.error_model.labels import LabelledPeople
 from stages.error_model.pose_errors import sample_errors
 from stages.error_model.pose_input import augment, confidence_scale, draw_turns
 from stages.prior.stage import STAGE, fit
@@ -27,8 +29,6 @@ from tests.stages.error_model.test_pose_errors import known_errors
 from tests.stages.pose_helpers import people, predictions, reloaded, stage_input, write_annotations
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import init_distributed
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.predictions import Predictions, read_predictions
 
 
 def spoilt(labels: LabelledPeople, seed: int, spread: float) -> Predictions:

@@ -16,6 +16,8 @@ import torch
 from datasets.coco.coco_pose import CocoPose, mean_pose
 from datasets.synthetic import write_dataset
 from sia.errors import WeightsError
+from sia.evaluation.coco_eval import Metrics
+from sia.evaluation.predictions import Predictions
 from sia.io.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model
@@ -31,8 +33,6 @@ from tests.stages.pose_helpers import stage_input
 from tests.stages.training.test_train import assert_same, stop_after
 from utils.config.train_config import AUGMENTATIONS, TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed
-from utils.metrics.coco_eval import Metrics
-from utils.metrics.predictions import Predictions
 
 OPEN = Gates(ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), 0.0)
 """Lets everybody pass: a model with random weights is sure of nobody."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sia.evaluation.keypoint_scores import match_people
 from sia.people import People
 from sia.runtimes.runtime import Decoded
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ssl.teacher import SAME_PERSON, SHIFT, TeacherPrediction, ask, compare, distinct, mirror
-from utils.metrics.keypoint_scores import match_people
 
 SIGMAS = np.array(COCO_PERSON.sigmas)
 

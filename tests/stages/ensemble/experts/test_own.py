@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sia.description.doubt import mirror
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.ensemble.experts.own import OwnExpert, View, mirror
+from stages.ensemble.experts.own import OwnExpert, View
 from tests.inference_helpers import quarters, save_weights
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from sia.errors import DataError
+from sia.evaluation.matches import Floats, Matches
 from sia.io.stored import Finite
-from utils.metrics.matches import Floats, Matches
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, is_labelled
+from sia.evaluation.keypoint_scores import MATCH_OKS, match_people
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.oks import oks_terms
-from utils.metrics.keypoint_scores import MATCH_OKS, match_people
-from utils.metrics.predictions import Array, Predictions
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sia.boxes import iou
 from sia.coco.coco_files import GroundTruth, Row, is_labelled
-from utils.metrics.keypoint_scores import match_people
+from sia.evaluation.keypoint_scores import match_people
 
 MATCH_IOU = 0.5
 """Least IoU of the boxes of a match. OKS would leave out whoever has large errors."""

@@ -17,8 +17,8 @@ from pycocotools.cocoeval import COCOeval
 
 from sia.coco.coco_files import read_skeleton
 from sia.errors import DataError
+from sia.evaluation.coco_eval import FIGURES, evaluate
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from utils.metrics.coco_eval import FIGURES, evaluate
 
 LAST_DIGIT = 3e-16  # pycocotools adds 2.2e-16 to a denominator, faster-coco-eval does not
 TRIANGLE = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.05, 0.1, 0.07), category="triangle")

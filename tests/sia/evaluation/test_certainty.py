@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sia.evaluation.coco_eval import evaluate
 from sia.skeletons.skeleton import COCO_PERSON
-from utils.metrics.coco_eval import evaluate
 
 SIGMAS = np.linspace(2, 9, 17)
 

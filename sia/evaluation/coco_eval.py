@@ -18,9 +18,9 @@ from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
+from sia.evaluation.certainty import score_certainty
+from sia.evaluation.keypoint_scores import KeypointScore, format_table, match_people, percent, score_keypoints
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.certainty import score_certainty
-from utils.metrics.keypoint_scores import KeypointScore, format_table, match_people, percent, score_keypoints
 
 FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 
@@ -103,7 +103,11 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
         DataError: an unreadable annotation file, one without labelled people, or results that don't fit it.
     """
     truth = load_ground_truth(ground_truth, skeleton)
-    rows = check_results(results, truth, skeleton)
+    return score(truth, check_results(results, truth, skeleton), skeleton)
+
+
+def score(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> Metrics:
+    """The same of what was read already; `rows` are from `check_results`."""
     scored = run_coco("keypoints", truth, rows, skeleton)
     matches, labelled = _match(scored, skeleton)
     boxes = None

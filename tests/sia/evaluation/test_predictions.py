@@ -10,8 +10,8 @@ import pytest
 
 from sia.coco.coco_files import GroundTruth
 from sia.errors import DataError
+from sia.evaluation.predictions import Predictions, read_predictions
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.predictions import Predictions, read_predictions
 
 SKELETON = Skeleton(("a", "b"), ((0, 1),), (), (0.1, 0.1), category="stick")
 TRUTH = GroundTruth([3, 5], [], 1, frozenset({1}), frozenset({1}))

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.coco_files import Row, check_results, is_labelled, load_ground_truth
+from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
+from sia.evaluation.coco_eval import run_coco
+from sia.evaluation.keypoint_scores import match_people
 from sia.skeletons.skeleton import Skeleton
-from utils.metrics.coco_eval import run_coco
-from utils.metrics.keypoint_scores import match_people
 
 Floats = NDArray[np.float64]
 
@@ -66,17 +66,18 @@ class Matches:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _average_precision(self, weights: NDArray[np.int64]) -> Floats:
+        means = np.concatenate(self.precisions(weights), axis=1).mean(axis=1)
+        return np.asarray(np.where(weights @ self.people > 0, means, np.nan))
+
+    def precisions(self, weights: NDArray[np.int64]) -> list[Floats]:
+        """(B, R) for each OKS threshold: the best precision at each recall or beyond, of resamples."""
         people, drawn = weights @ self.people, weights[:, self.owners]
         # (B, R): the fewest people found that make a recall, in the same floating point as COCO's code.
         total = np.maximum(people, 1)[:, None]
         least = np.ceil(self.recalls * total).astype(np.int64)
         least -= (least - 1) / total >= self.recalls
         least += least / total < self.recalls
-        precisions = [
-            _read(drawn, right, counted, least) for right, counted in zip(self.right, self.counted, strict=True)
-        ]
-        means = np.concatenate(precisions, axis=1).mean(axis=1)
-        return np.asarray(np.where(people > 0, means, np.nan))
+        return [_read(drawn, right, counted, least) for right, counted in zip(self.right, self.counted, strict=True)]
 
 
 def _read(
@@ -100,7 +101,12 @@ def _read(
 def find_matches(ground_truth: Path | Row, rows: list[Row], skeleton: Skeleton) -> Matches:
     """Matches COCO results with annotations; the arguments and errors are those of `coco_eval.evaluate`."""
     truth = load_ground_truth(ground_truth, skeleton)
-    scored = run_coco("keypoints", truth, check_results(rows, truth, skeleton), skeleton)
+    return matches_of(truth, check_results(rows, truth, skeleton), skeleton)
+
+
+def matches_of(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> Matches:
+    """The same of what was read already; `rows` are from `check_results`."""
+    scored = run_coco("keypoints", truth, rows, skeleton)
     image_ids = np.array(sorted(set(truth.images)), dtype=np.int64)
     images = [_Image.of(scored, int(image_id)) for image_id in image_ids]
     thresholds = [float(threshold) for threshold in scored.params.iouThrs]

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, Row, check_results, read_json
 from sia.errors import DataError
+from sia.io.npz_file import Wanted, read_npz
 from sia.io.output_file import complete_file, write_json
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
-from utils.npz_file import Wanted, read_npz
 
 Array = NDArray[np.float64]
 

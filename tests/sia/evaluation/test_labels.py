@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from sia.evaluation.labels import box_overlaps, match_labels, oks_matrix, qualities
 from sia.skeletons.skeleton import COCO_PERSON
-from stages.error_model.labels import box_overlaps, match_labels, oks_matrix, qualities
 from tests.stages.pose_helpers import people, predictions
 
 SIGMAS = COCO_PERSON.sigmas

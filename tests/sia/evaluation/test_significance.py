@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sia.errors import DataError
+from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.matches import find_matches
+from sia.evaluation.significance import Proof, measure, prove
 from sia.skeletons.skeleton import COCO_PERSON
-from tests.utils.metrics.test_coco_eval import TRIANGLE, made_up, predictions_for
-from utils.metrics.coco_eval import evaluate
-from utils.metrics.matches import find_matches
-from utils.metrics.significance import Proof, measure, prove
+from tests.sia.evaluation.test_coco_eval import TRIANGLE, made_up, predictions_for
 
 
 def plain(matches):

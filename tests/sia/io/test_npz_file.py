@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sia.errors import DataError
-from utils.npz_file import Wanted, read_npz
+from sia.io.npz_file import Wanted, read_npz
 
 TABLE = {"ids": Wanted("iu", ("N",)), "points": Wanted("f", ("N", 2), finite=True)}
 GOOD = {"ids": np.arange(3), "points": np.ones((3, 2), np.float32)}

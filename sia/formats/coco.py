@@ -1,0 +1,23 @@
+"""COCO's keypoint results (https://cocodataset.org/#format-results): a list, which evaluation tools read."""
+
+from __future__ import annotations
+
+import json
+
+from sia.formats.writer import GrowingWriter, Record
+from sia.io.results import JsonList, coco_rows
+
+
+class CocoResults(GrowingWriter):
+    """One row a person. A list has no place for schema and coordinate frame: run.json beside it has them."""
+
+    SUFFIX = ".json"
+
+    def start(self, first: Record) -> JsonList:
+        """An empty list."""
+        return JsonList(self.path)
+
+    def entries(self, record: Record) -> list[bytes]:
+        """The rows."""
+        rows = coco_rows(record.people, record.image_id, self.about.category)
+        return [json.dumps(row, allow_nan=False).encode() for row in rows]

@@ -1,0 +1,47 @@
+"""A COCO annotation file of what was found, to be corrected and trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sia.formats.writer import Record, ResultWriter, labelled, rounded
+from sia.io.output_file import write_json
+from sia.skeletons.oks import AREA_OF_BOX
+
+
+class CocoAnnotations(ResultWriter):
+    """``images``, ``annotations`` and ``categories``; v is that of `labelled`, ``confidences`` has the rest.
+
+    It is held in memory until `close`.
+    """
+
+    SUFFIX = "-annotations.json"
+    _images: list[dict[str, Any]]
+    _people: list[dict[str, Any]]
+
+    def add(self, record: Record) -> None:
+        """Adds an image or frame."""
+        if not hasattr(self, "_images"):
+            self._images, self._people = [], []
+        height, width = record.size
+        self._images.append({"id": record.image_id, "file_name": record.name, "width": width, "height": height})
+        people, seen = labelled(record.people, self.about.kpt_thresh)
+        for person, v in zip(people, seen.tolist(), strict=True):
+            x1, y1, x2, y2 = person.box.tolist()
+            points = [(x, y, flag) if flag else (0, 0, 0) for (x, y), flag in zip(person.keypoints, v, strict=True)]
+            self._people.append({
+                "id": len(self._people) + 1, "image_id": record.image_id, "category_id": self.about.category,
+                "iscrowd": 0, "bbox": rounded((x1, y1, x2 - x1, y2 - y1)), "area": AREA_OF_BOX * (x2 - x1) * (y2 - y1),
+                "keypoints": rounded(value for point in points for value in point),
+                "num_keypoints": sum(flag > 0 for flag in v), "score": round(person.score, 6),
+                "confidences": rounded(person.confidences),
+            })  # fmt: skip
+
+    def close(self) -> None:
+        """Writes the file."""
+        if not hasattr(self, "_images"):
+            return
+        info = {"description": "found by a model, not labelled by people", **self.about.short()}
+        categories = [self.about.skeleton.to_category(self.about.category)]
+        content = {"info": info, "images": self._images, "annotations": self._people, "categories": categories}
+        write_json(self.path, content)
