@@ -99,16 +99,18 @@ def test_sigmas_are_in_pixels_of_the_image(tmp_path: Path):
     np.testing.assert_allclose(two.sigmas, 2 * one.sigmas, rtol=0.05)
 
 
-def test_the_bundled_weights_tell(tmp_path: Path):
+@pytest.mark.parametrize("size", ["n16", "n32"])
+def test_the_bundled_weights_tell(tmp_path: Path, size: str):
     """And what else they say is what they say without it."""
-    payload = load_checkpoint(DEFAULT)
-    assert read_description(payload, DEFAULT)[0].certainty
+    weights = DEFAULT.with_name(f"sia_pose_simple-{size}.pt")
+    payload = load_checkpoint(weights)
+    assert read_description(payload, weights)[0].certainty
     payload["model_config"]["certainty"] = False
     payload["weights"] = {key: value for key, value in payload["weights"].items() if not key.startswith(OWN)}
     save_checkpoint(tmp_path / "without.pt", payload)
     more, plain = (
         Predictor.load(path, "cpu", (128, 128)).predict(quarters(90, 120))[0]
-        for path in (DEFAULT, tmp_path / "without.pt")
+        for path in (weights, tmp_path / "without.pt")
     )
     assert more.visibilities.shape == more.sigmas.shape == more.confidences.shape and plain.sigmas is None
     for name in ("boxes", "scores", "keypoints", "confidences"):
