@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--image_path",
         required=True,
         metavar="PATH",
-        help="an image, a folder of images, or a glob in quotes such as 'shots/**/*.jpg'",
+        help="an image or its address, a folder of images, a glob in quotes such as 'shots/**/*.jpg', or - for stdin",
     )
     add_image_flags(parser)
     add_shared_flags(parser, "inference-image-1")

@@ -18,7 +18,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--video_path", required=True, metavar="PATH", help="a video file, or the address of a stream (rtsp://...)"
+        "--video_path",
+        required=True,
+        metavar="PATH",
+        help="a video file, the address of a video or a stream (rtsp://...), a camera (0), screen, a page of YouTube, "
+        "or - for stdin",
     )
     add_video_flags(parser)
     add_shared_flags(parser, "inference-video-1")

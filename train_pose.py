@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sia.errors import ConfigError, DataError, SiaError, WeightsError, complain, exit_status
-from sia.io.input_file import check_input_file, check_input_folder
+from sia.io.input_file import MAX_PIXELS, check_input_file, check_input_folder, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 from utils.config.builder import build_config, pipeline_config
 from utils.config.config_file import with_config_files
@@ -57,6 +57,8 @@ def train(arguments: Sequence[str]) -> int:
     given = check_command(arguments)
     wait_passively()
     # Imported after flags and paths are checked: a wrong one is answered at once, without loading all of torch.
+    if given.get("teacher") is not None:
+        given = with_teacher(given)
     if is_pipeline(given):
         from stages.pipeline import runner as pipeline
 
@@ -96,6 +98,25 @@ def check_command(arguments: Sequence[str]) -> dict[str, Any]:
 def is_pipeline(given: Mapping[str, Any]) -> bool:
     """Whether the flags are for a stage of a pipeline, not for a plain training."""
     return given.get("pipeline") is not None or given.get("stage", "baseline") != "baseline"
+
+
+def with_teacher(given: dict[str, Any]) -> dict[str, Any]:
+    """The flags with -TRAIN_ANN as the teacher completes it.
+
+    Raises:
+        ConfigError: flags that don't go together.
+        SiaError: labels or teacher that can't be used.
+    """
+    if is_pipeline(given):
+        raise ConfigError("-TEACHER is for a plain training: the pipeline proves its stages on labels by people.")
+    if given.get("train_ann") is None or given.get("coco_root") is None:
+        raise ConfigError("-TEACHER needs -TRAIN_ANN and -COCO_ROOT. A run that is continued has its labels already.")
+    from stages.ensemble.teacher import teacher_labels
+
+    set_pixel_limit(given.get("max_pixels", MAX_PIXELS))
+    device, folder = given.get("device", "auto"), given.get("output", Path("runs")) / "teachers"
+    labels = teacher_labels(given["train_ann"], given["coco_root"], given["teacher"], device, folder)
+    return {**given, "train_ann": labels}
 
 
 def configure(given: dict[str, Any], checkpoint: Mapping[str, Any] | None) -> tuple[TrainConfig, list[str]]:

@@ -16,7 +16,8 @@ class Labels:
 
     Attributes:
         boxes: (N, 4) float32, x1 y1 x2 y2.
-        keypoints: (N, K, 3) float32, x, y and v (0 unlabelled, 1 occluded, 2 visible); x and y are 0 where v is 0.
+        keypoints: (N, K, 3) float32, x, y and v (0 unlabelled, 1 occluded, 2 visible, between 0 and 1 the confidence of
+            a label that no person made); x and y are 0 where v is 0.
         areas: (N,) float32, pixels squared that the person covers.
         ignored: (R, 4) float32, x1 y1 x2 y2 of areas where nothing is taught: crowds, unlabelled people.
     """

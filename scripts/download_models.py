@@ -12,15 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, exit_status
-from sia.io.secrets import read_key
-from utils.hub.model_registry import MODELS, PublishedModel, find_model
-from utils.hub.model_store import ModelStore
+from utils.model_files import fetch_model
+from utils.published_models import MODELS, PublishedModel, find_model
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,18 +67,11 @@ def agree(model: PublishedModel, accepted: bool) -> None:
 
 def fetch(args: argparse.Namespace) -> None:
     """Fetches all models, each after its licence was agreed to."""
-    token = read_key("HF_TOKEN")
     models = list(dict.fromkeys(find_model(name) for name in args.model))
     for model in models:
         agree(model, args.accept_license)
     for model in models:
-        with tqdm(desc=model.name, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-
-            def show(done: int, total: int | None, bar: tqdm[None] = bar) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            ModelStore(args.output_dir, args.mirror, token, tqdm.write, show).fetch(model)
+        fetch_model(model, args.output_dir, args.mirror)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

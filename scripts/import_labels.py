@@ -1,6 +1,7 @@
 """Makes COCO keypoint json of the labels of other programs.
 
 python scripts/import_labels.py --format cvat    --input annotations.xml --output data/train.json
+python scripts/import_labels.py --format labelstudio --input export.json --output data/train.json
 python scripts/import_labels.py --format labelme --input labelled_images --output data/train.json
 python scripts/import_labels.py --format yolo    --input data.yaml --img_dir images/train --output data/train.json
 """
@@ -24,15 +25,23 @@ from sia.io.output_file import check_new
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, from the command line by default."""
-    parser = Parser(description="Makes COCO keypoint json of labels from CVAT, LabelMe or YOLO-pose.")
+    parser = Parser(description="Makes COCO keypoint json of labels from CVAT, Label Studio, LabelMe or YOLO-pose.")
     add = parser.add_argument
-    add("--format", choices=("cvat", "labelme", "yolo"), required=True, help="the program that the labels are from")
+    formats = ("cvat", "labelme", "labelstudio", "yolo")
+    add("--format", choices=formats, required=True, help="the program that the labels are from")
     add(
         "--input", type=Path, required=True, metavar="PATH",
-        help="cvat: annotations.xml; labelme: folder of the json files; yolo: data.yaml",
+        help="cvat: annotations.xml; labelstudio: the json of an export; labelme: folder of the json files; "
+        "yolo: data.yaml",
     )  # fmt: skip
     add("--output", type=Path, required=True, metavar="FILE", help="json file to write; must not exist")
-    add("--img_dir", type=Path, metavar="DIR", help="folder of the images (yolo; labelme: default is that of the json)")
+    add(
+        "--img_dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images (yolo; labelme: default is "
+        "that of the json; labelstudio: for images without people)",
+    )
     add("--label_dir", type=Path, metavar="DIR", help="yolo: folder of the text files (default: labels for images)")
     add("--category", type=Path, metavar="FILE", help="json with the category, or COCO file, whose keypoints are meant")
     return parser.parse_args(argv)
@@ -67,7 +76,12 @@ def check_args(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """The whole job."""
     check_args(args)
-    from datasets.converters import import_cvat, import_labelme, import_yolo  # now, as they load OpenCV and Pillow
+    from datasets.converters import (  # now, as they load OpenCV and Pillow
+        import_cvat,
+        import_label_studio,
+        import_labelme,
+        import_yolo,
+    )
     from datasets.converters.coco_writer import read_category
 
     wanted = None if args.category is None else read_category(args.category)
@@ -75,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
         writer = import_cvat(args.input, wanted)
     elif args.format == "labelme":
         writer = import_labelme(args.input, args.img_dir, wanted)
+    elif args.format == "labelstudio":
+        writer = import_label_studio(args.input, args.img_dir, wanted)
     else:
         writer = import_yolo(args.input, args.img_dir, args.label_dir, wanted)
     write_annotations(args.output, writer.content())

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sia.commands.parser import Parser
 from sia.commands.values import input_size
 from sia.errors import ConfigError, WeightsError, exit_status
+from sia.io.bundled_weights import find_weights
 from sia.io.input_file import check_input_file
 from sia.io.output_file import check_new
 
@@ -30,7 +31,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--weight_path", type=Path, nargs="+", required=True, metavar="FILE",
-        help="best.pt or last.pt of a run; of several, one of which went on from the other, the mean is taken",
+        help="best.pt or last.pt of a run, or hf:owner/name; of several, one of which went on from the other, the "
+        "mean is taken",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".pt file to write; must not exist")
     parser.add_argument(
@@ -58,6 +60,7 @@ def check_args(args: argparse.Namespace) -> None:
     if args.output.suffix != ".pt":
         raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
     check_new(args.output)
+    args.weight_path = [find_weights(file) for file in args.weight_path]
     for file in args.weight_path:
         check_input_file(file, "Check --weight_path.", WeightsError)
 

@@ -17,7 +17,8 @@ class PoseBatch:
     Attributes:
         images: (B, 3, H, W) uint8, RGB.
         boxes: (B, P, 4) float32, x1 y1 x2 y2 in input pixels; zeros beyond an image's people.
-        keypoints: (B, P, K, 3) float32, x, y in input pixels and v (0 unlabelled, 1 occluded, 2 visible).
+        keypoints: (B, P, K, 3) float32, x, y in input pixels and v (0 unlabelled, 1 occluded, 2 visible, between 0
+            and 1 the confidence of a label that no person made).
         areas: (B, P) float32, annotated areas in input pixels squared.
         people: (B, P) bool, True where there is a person.
         ignored: (B, R, 4) float32, x1 y1 x2 y2 of regions that supervise nothing (crowds); zeros beyond.

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from sia import __version__
-from sia.commands import evaluate, export, info, predict
+from sia.commands import annotate, evaluate, export, info, predict, suggest
 from sia.commands.parser import Parser
 from sia.commands.signals import sigterm_like_ctrl_c
 from sia.errors import exit_status
+from sia.sharing import demo, pull, push
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -22,7 +23,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         (predict, "predict", "find people in images or in a video: annotated files, and results as JSON"),
         (evaluate, "evaluate", "measure AP and AR, and explain the errors: a table, a page, and JSON"),
         (export, "export", "write weights as ONNX or OpenVINO, and check the file against PyTorch"),
+        (suggest, "suggest", "choose the images that are worth most to label next"),
+        (annotate, "annotate", "label images by a model, for people to correct in a labelling tool"),
         (info, "info", "say what is in a file of weights"),
+        (demo, "demo", "open a page in the browser to try a model: image, camera, video"),
+        (push, "push", "send weights to the Hugging Face hub, with a model card"),
+        (pull, "pull", "get weights from the Hugging Face hub"),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         module.add_flags(command)

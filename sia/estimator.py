@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 
 from sia.errors import DataError
 from sia.io.bundled_weights import find_weights
-from sia.io.image_folder import find_images
-from sia.io.images import pixels_of, read_image
+from sia.io.image_folder import find_images, watch_folder
+from sia.io.images import pixels_of
 from sia.io.optional import need_extra
-from sia.io.remote import is_web_address, read_address
+from sia.io.remote import is_one_image, read_named
 from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
 from sia.video.source import is_video
@@ -111,18 +110,27 @@ class PoseEstimator:
         return next(self._find([images], conf, 1))
 
     def stream(
-        self, source: Any, conf: float = 0.6, batch_size: int = 8, track: bool = True, reader: str = "av"
+        self,
+        source: Any,
+        conf: float = 0.6,
+        batch_size: int = 8,
+        track: bool = True,
+        reader: str = "av",
+        watch: bool = False,
     ) -> Iterator[People]:
         """Yields the people of each image or frame as they are found, at constant memory.
 
         Args:
-            source: a video file, the address of a stream (``rtsp://...``), the number of a camera, a folder of images,
-                a glob in quotes (``"shots/**/*.jpg"``), or anything that yields images.
+            source: as the command takes it: a video or an image by its path or address, a folder of images, a glob in
+                quotes (``"shots/**/*.jpg"``), a stream (``rtsp://...``), a camera (0, ``/dev/video0``), ``screen``, a
+                page of YouTube, or ``-`` for stdin; or anything that yields images. Of what is live the newest frame
+                is taken, and others are left out.
             conf: people whose score, in [0, 1], is lower are left out. Of a tracked video some down to a third of
                 it may be there: they continue a track.
-            batch_size: images or frames at a time; a camera's come one by one.
+            batch_size: images or frames at a time; those that are live or watched come one by one.
             track: whether people of a video or a camera get ids that stay.
             reader: decoder of videos, ``av`` or ``decord``.
+            watch: whether to wait for more images in a folder, for ever.
 
         Yields:
             `People`, best first; those of videos have ``image``, ``frame``, ``time`` and, with tracking, ``ids``.
@@ -132,15 +140,18 @@ class PoseEstimator:
             ConfigError: a package is missing, or a batch doesn't fit into the memory of the GPU.
         """
         if isinstance(source, int):
-            return self._follow(_camera_frames(source), conf, 1, track, f"camera {source}")
+            source = str(source)
         if not isinstance(source, str | os.PathLike):
             if not isinstance(source, Iterable) or isinstance(source, PIL.Image.Image):
                 raise _no_image(source)
             return self._find(source, conf, batch_size)
         name = os.fspath(source)
+        if watch:
+            return self._find(filter(None, watch_folder(name)), conf, 1)
         if is_video(name):
-            return self._follow(_video_frames(name, reader), conf, batch_size, track, name)
-        return self._find(find_images(name, flag="the source"), conf, batch_size)
+            return self._follow(name, reader, conf, batch_size, track)
+        files = [name] if is_one_image(name) else find_images(name, flag="the source")
+        return self._find(files, conf, batch_size)
 
     def _find(self, images: Iterable[Any], conf: float, batch_size: int) -> Iterator[People]:
         for batch in _batches(map(self._read, images), batch_size):
@@ -148,31 +159,35 @@ class PoseEstimator:
             for people, source in zip(self.predictor.predict(pixels), (source for _, source in batch), strict=True):
                 yield replace(people.above(conf), source=source)
 
-    def _follow(self, frames: Any, conf: float, batch_size: int, track: bool, name: str) -> Iterator[People]:
+    def _follow(self, name: str, reader: str, conf: float, batch_size: int, track: bool) -> Iterator[People]:
         need_extra("video", "Following people")
         from sia.tracking.tracker import Tracker
+        from sia.video.live import LiveReader
+        from sia.video.open import open_video
 
         tracker = Tracker(self.skeleton, conf)
-        for batch in _batches(frames, batch_size):
-            found = self.predictor.predict([image for image, _, _ in batch])
-            for (image, number, time), people in zip(batch, found, strict=True):
-                source = Source(self.skeleton, image.shape[:2], name, image, number, time)
-                if not track:
-                    yield replace(people.above(conf), source=source)
-                    continue
-                tracked = tracker.update(people, time)
-                yield replace(tracked.people, ids=tracked.ids, source=source)
+        with open_video(name, reader) as video:
+            frames = ((frame.image, frame.number, float(frame.pts * video.info.time_base)) for frame in video)
+            for batch in _batches(frames, 1 if isinstance(video, LiveReader) else batch_size):
+                found = self.predictor.predict([image for image, _, _ in batch])
+                for (image, number, time), people in zip(batch, found, strict=True):
+                    source = Source(self.skeleton, image.shape[:2], name, image, number, time)
+                    if not track:
+                        yield replace(people.above(conf), source=source)
+                        continue
+                    tracked = tracker.update(people, time)
+                    yield replace(tracked.people, ids=tracked.ids, source=source)
 
     def _read(self, image: Any) -> tuple[NDArray[np.uint8], Source]:
         """The pixels, and where they are from: those of a file are not held longer than they are needed."""
-        path = os.fspath(image) if isinstance(image, str | os.PathLike) else None
-        if path is not None and is_video(path):
-            raise DataError(f"{path} is a video. Use stream() instead of a call.")
-        if path is None:
+        if not isinstance(image, str | os.PathLike):
             pixels = _pixels_of(image)
-        else:
-            pixels = read_address(path) if is_web_address(path) else read_image(Path(path))
-        held = None if path is not None and not is_web_address(path) else pixels
+            return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), None, pixels)
+        path = os.fspath(image)
+        if is_video(path):
+            raise DataError(f"{path} is a video. Use stream() instead of a call.")
+        pixels = read_named(path)
+        held = pixels if is_one_image(path) else None
         return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), path, held)
 
 
@@ -222,35 +237,3 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         area = first[0].shape[0] * first[0].shape[1]
         batch += islice(rest, max(0, min(size, BATCH_PIXELS // area) - 1))
         yield batch
-
-
-def _video_frames(name: str, reader: str) -> Iterator[tuple[NDArray[np.uint8], int, float]]:
-    """Pixels, number and seconds of each frame."""
-    from sia.video.reader import open_reader
-
-    with open_reader(name, reader) as video:
-        for frame in video:
-            yield frame.image, frame.number, float(frame.pts * video.info.time_base)
-
-
-def _camera_frames(number: int) -> Iterator[tuple[NDArray[np.uint8], int, float]]:
-    """The same of a camera, until it ends; seconds since its first frame."""
-    import time
-
-    import cv2
-
-    camera = cv2.VideoCapture(number)
-    try:
-        if not camera.isOpened():
-            raise DataError(
-                f"Camera {number} can't be opened. Check that it is connected and that nobody else uses it."
-            )
-        begin, count = time.monotonic(), 0
-        while True:
-            done, image = camera.read()
-            if not done:
-                return
-            yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), count, time.monotonic() - begin
-            count += 1
-    finally:
-        camera.release()

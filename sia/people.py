@@ -114,7 +114,7 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number, *told)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        each = (self.ids, self.agreement, self.visibilities, self.sigmas)
+        each: tuple[NDArray[Any] | None, ...] = (self.ids, self.agreement, self.visibilities, self.sigmas)
         ids, agreement, *told = (None if part is None else part[rows] for part in each)
         return People(*numbers, ids, self.source, agreement, *told)
 

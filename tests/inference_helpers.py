@@ -68,12 +68,13 @@ def save_video(
     rotation: int = 0,
     mirrored: bool = False,
     noise: int = 0,
+    codec: str = "libx264",
     **options: str,
 ) -> Path:
     """Frames at `times` milliseconds (25 a second by default), with tracks of a tone encoded by `sound`."""
     times = times or [40 * i for i in range(frames)]
     with av.open(str(path), "w", options=options) as container:
-        video = container.add_stream("libx264", rate=25)
+        video = container.add_stream(codec, rate=25)
         video.height, video.width = size
         video.pix_fmt = "yuv420p" if size[0] % 2 == size[1] % 2 == 0 else "yuv444p"
         video.codec_context.time_base, video.codec_context.gop_size = Fraction(1, 1000), 10

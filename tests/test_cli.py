@@ -46,7 +46,7 @@ def test_images_and_videos_find_their_job(weights: str, tmp_path: Path) -> None:
         (["predict", "walk.mp4", "--describe"], "--describe is for images"),
         (["predict", "walk.mp4", "--pipeline", "p"], "--pipeline is for images"),
         (["predict", ".", "--pipeline", ".", "--weight_path", "n32"], "leave --weight_path out"),
-        (["predict", "http://127.0.0.1/a.jpg"], "Download it first"),
+        (["predict", "http://127.0.0.1:9/a.jpg"], "Can't download http://127.0.0.1:9/a.jpg: Connection refused."),
         (["predict", ".", "--weight_path", "n61"], "n61 is unknown"),
         (["info", "none.pt"], "none.pt: no such file"),
         (["export", "--format", "onnx", "--weight_path", "n16", "--output_path", "a.xml"], "must end in .onnx"),

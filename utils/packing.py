@@ -13,11 +13,9 @@ from torch import Tensor
 
 from sia.backbones.pretrained_weights import resize_positions
 from sia.errors import WeightsError
-from sia.io.checkpoint import load_checkpoint, save_checkpoint
+from sia.io.checkpoint import KEPT, load_checkpoint, save_checkpoint
 from sia.io.weights import check_described, load_weights
 from sia.registry import ModelConfig, create_model, read_description
-
-KEPT = ("format", "model_config", "skeleton", "metrics")
 
 
 def run(args: argparse.Namespace) -> None:

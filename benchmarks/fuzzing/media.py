@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from sia.io.images import read_image
-from sia.video.reader import open_reader
+from sia.video.open import open_video
 from sia.video.writer import VideoWriter
 
 FRAMES = 12
@@ -75,7 +75,7 @@ def _write_video(path: Path, codec: str, sound: str | None) -> Path:
 
 def read_videos(path: Path) -> None:
     """As inference does, sound included."""
-    with open_reader(str(path)) as reader:
+    with open_video(str(path)) as reader:
         frames = iter(reader)
         first = next(frames, None)
         if first is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.annotation_file import OUTSIDE_TOLERANCE, AnnotationFile, Row
+from sia.coco.annotation_file import OUTSIDE_TOLERANCE, AnnotationFile, Person, Row
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import read_json
 from sia.errors import DataError
@@ -44,7 +45,7 @@ class CocoFile:
         names: (N,) str, paths relative to the image root.
         owners: (M,) int64, index of the image of each person.
         boxes: (M, 4) float32, x1 y1 x2 y2, cut at the image border.
-        keypoints: (M, K, 3) float32.
+        keypoints: (M, K, 3) float32 x, y, v; v is between 0 and 1 where the label is trusted so far only.
         areas: (M,) float32.
         ignored_owners: (R,) int64.
         ignored: (R, 4) float32, crowd regions, and whole images that are not completely labelled.
@@ -111,9 +112,9 @@ def _arrays(parsed: AnnotationFile, skeleton: Skeleton) -> CocoFile:
     whole = np.concatenate([np.zeros((len(partial), 2)), sizes[partial, ::-1]], axis=1)
     ignored = np.concatenate([boxes[inside & crowd], whole])
     order = np.argsort(ignored_owners, kind="stable")
-    keypoints = np.array([person.keypoints for person in people], np.float64).reshape(-1, skeleton.num_keypoints, 3)[
-        used
-    ]
+    joints = np.array([person.keypoints for person in people], np.float64).reshape(-1, skeleton.num_keypoints, 3)
+    _trust(joints, people)
+    keypoints = joints[used]
     outside = _clear_joints(keypoints, sizes[owners[used]])
     report = Counter(TAKEN[issue.check] for issue in parsed.taken)
     report["annotations not used: category without keypoints"] = sum(
@@ -135,6 +136,15 @@ def _arrays(parsed: AnnotationFile, skeleton: Skeleton) -> CocoFile:
         report=dict(+report),
         notes=tuple(filter(None, [skeleton.describe_sigmas(parsed.category())])),
     )
+
+
+def _trust(joints: NDArray[np.float64], people: Sequence[Person]) -> None:
+    """Puts confidences below 1 in the place of the v of labelled joints, (M, K, 3): one of 0 is unlabelled."""
+    for row, person in enumerate(people):
+        if person.confidences is not None:
+            confidences = np.array(person.confidences)
+            unsure = (confidences < 1) & (joints[row, :, 2] > 0)
+            joints[row, unsure, 2] = confidences[unsure]
 
 
 def _clear_joints(keypoints: NDArray[np.float64], sizes: NDArray[np.int32]) -> int:

@@ -52,6 +52,7 @@ class Person:
         keypoints: x, y, v of K keypoints, flat, as the file has them; zeros where it has none. v is 0, 1 or 2.
         area: in pixels squared, above 0.
         crowd: whether it is a crowd region.
+        confidences: K in [0, 1], ``keypoint_confidences``: how far each label is trusted; None for labels by people.
     """
 
     row: int
@@ -60,6 +61,7 @@ class Person:
     keypoints: list[float]
     area: float
     crowd: bool
+    confidences: list[float] | None = None
 
     @property
     def joints(self) -> Floats:

@@ -56,6 +56,7 @@ class PeopleReader:
             return None
         crowd = entry.flag("iscrowd", "Use 0 (a person) or 1 (a crowd region).")
         keypoints = self._keypoints(entry) or self.unlabelled
+        confidences = self._confidences(entry)
         box = self._box(entry, keypoints, self.file.sizes[image])
         if len(self.file.faults) > faults:
             return None
@@ -65,7 +66,7 @@ class PeopleReader:
         area = _area(entry, box)
         if area is None:
             return None
-        person = Person(entry.index, image, np.array(box, np.float64), keypoints, area, crowd)
+        person = Person(entry.index, image, np.array(box, np.float64), keypoints, area, crowd, confidences)
         _count_joints(entry, sum(v > 0 for v in keypoints[2::3]))
         if entry["iscrowd"] is None:
             entry.put(iscrowd=int(crowd))
@@ -96,6 +97,15 @@ class PeopleReader:
         if values is not given:
             message = "has keypoints written as text: taken as numbers."
             entry.take("written-otherwise", message, keypoints=values)
+        return values
+
+    def _confidences(self, entry: Entry) -> list[float] | None:
+        """K numbers in [0, 1]; None where the file has none, or faulty ones."""
+        given, count = entry["keypoint_confidences"], self.skeleton.num_keypoints
+        values = None if given is None else read_numbers(given, count)
+        if given is not None and (values is None or not all(0 <= value <= 1 for value in values)):
+            entry.fault("confidences", f"has keypoint_confidences {given!r:.60}. Give {count} numbers from 0 to 1.")
+            return None
         return values
 
     def _box(self, entry: Entry, keypoints: list[float], size: tuple[int, int] | None) -> Box | None:

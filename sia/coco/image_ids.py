@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +25,7 @@ class ImageIds:
         category: id of the category of people.
     """
 
-    of: Mapping[Path, int]
+    of: dict[Path, int]
     category: int = 1
 
     @classmethod
@@ -61,7 +61,7 @@ class ImageIds:
             if first.setdefault(image_id, path) != path:
                 raise DataError(f"Image {image_id} of {ann_file} is {first[image_id]} and {path}. Name one of them.")
         if not of:
-            raise DataError(f"{ann_file} has none of the {len(files)} images of --image_path, such as {files[0].name}.")
+            raise DataError(f"{ann_file} has none of the {len(files)} images, such as {files[0].name}.")
         return cls(of, truth.category)
 
 

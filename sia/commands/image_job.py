@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +16,21 @@ from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import SignalHandler
-from sia.description.doubt import Doubt, Find, look_twice
+from sia.description.doubt import Doubt
 from sia.description.image import describe_image, heading, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
+from sia.drawing.window import Window
 from sia.errors import DISK_FULL, DataError, SiaError, first_line
 from sia.formats.door import Results, parse_targets
 from sia.formats.writer import About, Record
-from sia.io.image_folder import find_images
-from sia.io.images import read_image
+from sia.io.image_folder import find_images, watch_folder
 from sia.io.input_file import set_pixel_limit
+from sia.io.remote import is_one_image, name_in, read_named
 from sia.io.results import Row
 from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
+from sia.runtimes.views import Find, look_twice
 
 ROOM = 96_000_000
 """Bytes of images beyond which a batch takes no more: memory must not grow with their size times --batch_size."""
@@ -59,10 +61,14 @@ class ImageJob:
         self.predictor = predictor
         self.ids = ids
         self.files = list(ids.of)
-        self.top = os.path.commonpath([file.absolute().parent for file in self.files] or [Path.cwd()])
+        parents = [file.absolute().parent for file in self.files] or [Path(args.image_path).absolute()]
+        self.top = os.path.commonpath(parents)
         self.output = output
         self.writer = writer
         self.find = find
+        self.more: Iterable[Path | None] = watch_folder(args.image_path) if args.watch else ()
+        self.name = args.image_path if is_one_image(args.image_path) else ""
+        self.window = Window("SIA Pose", args.show)
         self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
         self.timings = Timings()
         self.described: list[Row] = []
@@ -72,18 +78,22 @@ class ImageJob:
     def run(self, interruption: SignalHandler) -> None:
         """All batches, or those before the user stops it."""
         for batch in self._batches():
-            begin = time.perf_counter()
-            found = self.find(list(batch.values()))
-            seconds = time.perf_counter() - begin
-            is_first = self.timings.add_batch(seconds, len(batch))
-            time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
-            for number, people in zip(list(batch), found, strict=True):
-                kept = people.above(self.args.conf_thresh)
-                self._finish(number, batch.pop(number), kept, time_taken)
-                if self.output.is_due():
-                    self.output.describe(self.header())
+            if batch:
+                self._do(batch)
             if interruption.signal:
                 return
+
+    def _do(self, batch: dict[int, Image]) -> None:
+        begin = time.perf_counter()
+        found = self.find(list(batch.values()))
+        seconds = time.perf_counter() - begin
+        is_first = self.timings.add_batch(seconds, len(batch))
+        time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
+        for number, people in zip(list(batch), found, strict=True):
+            kept = people.above(self.args.conf_thresh)
+            self._finish(number, batch.pop(number), kept, time_taken)
+            if self.output.is_due():
+                self.output.describe(self.header())
 
     @property
     def is_complete(self) -> bool:
@@ -94,21 +104,30 @@ class ImageJob:
         """Images by number, read as they are needed."""
         size = self.args.batch_size or (1 if self.predictor.device.type == "cpu" else BATCH)
         batch: dict[int, Image] = {}
-        for number in range(len(self.files)):
-            image = self._read(number)
-            if image is not None:
+        for number in self._numbers():
+            image = None if number is None else self._read(number)
+            if number is not None and image is not None:
                 batch[number] = image
             del image  # the batch alone may hold it
-            if len(batch) == size or sum(image.nbytes for image in batch.values()) >= ROOM:
+            if number is None or len(batch) == size or sum(image.nbytes for image in batch.values()) >= ROOM:
                 yield batch
                 batch = {}
         if batch:
             yield batch
 
+    def _numbers(self) -> Iterator[int | None]:
+        """Those of `files`, and of those that come; None where none has come."""
+        yield from range(len(self.files))
+        for file in self.more:
+            if file is not None:
+                self.files.append(file)
+                self.ids.of[file] = len(self.files)
+            yield None if file is None else len(self.files) - 1
+
     def _read(self, number: int) -> Image | None:
         try:
             with self.timings.measure("reading"):
-                return read_image(self.files[number], warn=self.warn)
+                return read_named(self.name or str(self.files[number]), self.warn)
         except DataError as error:
             self._note(number, error, str(error))
             return None
@@ -132,7 +151,7 @@ class ImageJob:
 
     def _note(self, number: int, error: Exception, text: str) -> None:
         """An image that can't be done costs itself; where it is the only one, the error is the answer."""
-        if len(self.files) == 1:
+        if len(self.files) == 1 and not self.args.watch:
             raise error
         self.output.tally.unreadable.append({"file": readable(self.files[number]), "error": readable(text)})
         print(f"error: {text}", file=sys.stderr, flush=True)
@@ -149,7 +168,9 @@ class ImageJob:
     def _save(self, number: int, image: Image, people: People) -> Path:
         file = self.files[number]
         image_id, name = self.ids.of[file], readable(file)
-        path = self.output.write(file, self.annotator.draw(image, people, in_place=True))
+        drawn = self.annotator.draw(image, people, in_place=True)
+        self.window.show(drawn)
+        path = self.output.write(file, drawn)
         self.written.append(path)
         height, width = image.shape[:2]
         entry = {"id": image_id, "file_name": name, "width": width, "height": height}
@@ -197,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
     set_pixel_limit(args.max_pixels)
     warnings: list[str] = []
-    files = find_images(args.image_path, warnings.append)
+    files = [] if args.watch else named_files(args.image_path, warnings.append)
     model = make_model(args.llm, args.llm_url)
     pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
@@ -218,7 +239,18 @@ def run(args: argparse.Namespace) -> int:
         job = ImageJob(args, predictor, find, ids, ImageOutput(folder, results), writer)
         for line in warnings:
             job.warn(line)
-        return carry_out(job)
+        with job.window:
+            status = carry_out(job)
+            if status != 130:
+                job.window.wait()
+        return status
+
+
+def named_files(source: str, warn: Callable[[str], None]) -> list[Path]:
+    """The images, or the name under which the one from stdin or from an address is told."""
+    if is_one_image(source):
+        return [Path("stdin" if source == "-" else name_in(source) or "image")]
+    return find_images(source, warn)
 
 
 def choose_ids(files: Sequence[Path], ann_file: Path | None, predictor: Predictor, warnings: list[str]) -> ImageIds:

@@ -18,9 +18,10 @@ from sia.errors import ConfigError, DataError, WeightsError
 from sia.formats.door import FORMATS, clear_stdout, parse_targets
 from sia.io.bundled_weights import DEFAULT, find_weights
 from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder
-from sia.io.optional import need_extra
+from sia.io.optional import need, need_extra
+from sia.io.remote import is_one_image
 from sia.runtimes.threads import wait_passively
-from sia.video.source import READERS, is_address, is_video
+from sia.video.source import READERS, is_address, is_video, kind_of
 
 SCORE, KEYPOINT = 0.6, 0.3
 """From which score and confidence on people and keypoints are shown."""
@@ -34,6 +35,7 @@ OF_IMAGES = {
     "describe": "--describe",
     "llm": "-LLM",
     "llm_url": "-LLM_URL",
+    "watch": "--watch",
 }
 OF_VIDEOS = {"track": "--track", "smooth": "--smooth"}
 """Flags by name that have no meaning for the other kind of source."""
@@ -47,8 +49,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="an image, a folder of images, a glob in quotes such as 'shots/**/*.jpg', a video file, or the address of "
-        "a stream (rtsp://...)",
+        help="an image, a folder of images, a glob in quotes such as 'shots/**/*.jpg', a video file, the address of an "
+        "image, a video or a stream (rtsp://...), a camera (0), screen, a page of YouTube, or - for stdin",
     )
     add_shared_flags(parser, "inference-image-1 or runs/inference-video-1")
     add_image_flags(parser.add_argument_group("images"))
@@ -103,11 +105,19 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         help=f"how to write the people: {', '.join(FORMATS)}; into the output folder, or where PATH says; jsonl:- and "
         "csv:- go to standard output, and all messages to stderr (default: coco for images, jsonl for videos)",
     )  # fmt: skip
+    parser.add_argument(
+        "--show", action="store_true",
+        help="open a window with what is drawn, too; q or Esc in it ends the run",
+    )  # fmt: skip
     add_max_pixels(parser)
 
 
 def add_image_flags(parser: argparse._ActionsContainer) -> None:
     """Those for images alone."""
+    parser.add_argument(
+        "--watch", action="store_true",
+        help="the source is a folder: do the images in it, then those that come into it, until Ctrl-C",
+    )  # fmt: skip
     parser.add_argument(
         "--ann_file", type=Path, metavar="FILE",
         help="COCO annotations (json) of the images: results get its image ids, and scripts/evaluate.py takes them; "
@@ -208,10 +218,12 @@ def run_images(args: argparse.Namespace) -> int:
 
 def run_video(args: argparse.Namespace) -> int:
     """The same of a video."""
-    if args.reader == "decord" and is_address(args.video_path):
+    kind = kind_of(args.video_path)
+    if args.reader == "decord" and kind != "video":
         raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
-    if not is_address(args.video_path):
+    if args.video_path != "-" and kind in ("images", "video"):
         check_input_file(Path(args.video_path), "Check the path.")
+    check_show(args)
     args.weight_path = find_weights(args.weight_path)
     check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     need_extra("video", "Reading videos")
@@ -244,13 +256,31 @@ def check_image_args(args: argparse.Namespace) -> None:
                 raise ConfigError(
                     f"--{flag} is not for --pipeline: its stages were fitted to what is found without it."
                 )
-    if args.image_path.strip():
+    if args.watch:
+        if args.ann_file is not None:
+            raise ConfigError("--ann_file can't know the images that --watch waits for. Leave one of them out.")
+        check_input_folder(Path(args.image_path), "--watch takes a folder.")
+        need("watchfiles", "--watch")
+    elif args.image_path.strip() and not is_one_image(args.image_path):
         check_images(args.image_path)
+    check_show(args)
     if args.pipeline is not None:
         check_input_folder(args.pipeline, "Check --pipeline.")
     else:
         args.weight_path = find_weights(args.weight_path)
         check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+
+
+def check_show(args: argparse.Namespace) -> None:
+    """Whether ``--show`` can be.
+
+    Raises:
+        ConfigError: it was given, and there can be no window.
+    """
+    if args.show:
+        from sia.drawing.window import check_window
+
+        check_window()
 
 
 def check_images(pattern: str) -> None:

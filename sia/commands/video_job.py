@@ -14,10 +14,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
-from sia.commands.signals import SignalHandler
+from sia.commands.signals import Interrupted, SignalHandler
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
-from sia.errors import OutputError, SiaError
+from sia.drawing.window import Window
+from sia.errors import ConfigError, OutputError, SiaError
 from sia.formats.door import Results, parse_targets
 from sia.formats.writer import About, Record, frame_name
 from sia.io.output_file import write_json
@@ -27,8 +28,9 @@ from sia.runtimes.predictor import Predictor
 from sia.tracking.smoother import Smoother, make_smoother
 from sia.tracking.tracker import TrackedPeople, Tracker, untracked
 from sia.video.info import Frame
-from sia.video.reader import DecordReader, VideoReader, open_reader
-from sia.video.source import is_address
+from sia.video.live import LiveReader
+from sia.video.open import Reader, open_video
+from sia.video.source import kind_of
 from sia.video.writer import VideoWriter
 
 _LONGEST_NAME = 200
@@ -51,13 +53,13 @@ class VideoJob:
         folder: of the output; exists and is empty.
     """
 
-    def __init__(
-        self, args: argparse.Namespace, predictor: Predictor, reader: VideoReader | DecordReader, folder: Path
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, predictor: Predictor, reader: Reader, folder: Path) -> None:
         self.stem = stem = output_stem(args.video_path)
         self.args = args
         self.predictor = predictor
         self.reader = reader
+        self.live = reader if isinstance(reader, LiveReader) else None
+        self.window = Window("SIA Pose", args.show)
         self.tracks = args.track or args.smooth != "none"
         self.tracker = Tracker(predictor.skeleton, args.conf_thresh)
         self.smoother: Smoother[Frame] = make_smoother(args.smooth, float(reader.info.rate))
@@ -82,8 +84,11 @@ class VideoJob:
             with contextlib.ExitStack() as stack:
                 bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
                 stack.callback(self.results.close)
-                batches = _batches(self._frames(), self.args.batch_size, _BATCH_PIXELS)
-                batch = next(batches)  # an open reader has at least one frame
+                stack.enter_context(self.window)
+                batches = _batches(self._frames(interruption), 1 if self.live else self.args.batch_size, _BATCH_PIXELS)
+                batch = next(batches, [])  # of an open reader empty only after a signal
+                if not batch:
+                    return
                 self.size = batch[0].image.shape[0], batch[0].image.shape[1]
                 video = stack.enter_context(VideoWriter(self.video_path, self.reader.info, self.size))
                 self.warnings = video.warnings
@@ -98,11 +103,14 @@ class VideoJob:
             self.seconds = time.perf_counter() - begin
             self.warnings = [*self.reader.warnings, *self.warnings]
 
-    def _frames(self) -> Iterator[Frame]:
+    def _frames(self, interruption: SignalHandler) -> Iterator[Frame]:
         frames = iter(self.reader)
         while True:
-            with self.timings.measure("reading"):
-                frame = next(frames, None)
+            try:  # a live source may be silent for long
+                with self.timings.measure("reading"), interruption.at_once() if self.live else contextlib.nullcontext():
+                    frame = next(frames, None)
+            except Interrupted:
+                return
             if frame is None:
                 return
             yield frame
@@ -131,10 +139,10 @@ class VideoJob:
         else:
             drawn = self.annotator.draw(frame.image, tracked.people)
         size = (frame.image.shape[0], frame.image.shape[1])
-        place = mask(self.reader.info.source)
-        source = Source(self.predictor.skeleton, size, place, frame=frame.number, time=time)
+        source = Source(self.predictor.skeleton, size, mask(self.args.video_path), frame=frame.number, time=time)
         people = replace(tracked.people, ids=tracked.ids if self.tracks else None, source=source)
         self.results.add(Record(people, frame.number, frame_name(self.stem, frame.number), interpolated))
+        self.window.show(drawn)
         video.write(drawn, frame.pts, frame.duration)
         return len(people)
 
@@ -149,7 +157,7 @@ class VideoJob:
         """run.json, which says how to read the rows."""
         info, (height, width) = self.reader.info, self.size
         video = {
-            "video": mask(info.source),
+            "video": mask(self.args.video_path),
             "annotated": self.video_path.name,
             "width": width,
             "height": height,
@@ -158,6 +166,8 @@ class VideoJob:
             "rows": "frame counts from 0; time is in seconds from the start of the video",
             "milliseconds": self.timings.medians(),
         }
+        if self.live:
+            video["frames_dropped"] = self.live.dropped
         if self.tracks:
             video["ids"] = (
                 "id stays with a person, null where it was seen in one frame so far; interpolated people were not "
@@ -175,10 +185,11 @@ class VideoJob:
             f"{part} {medians[part]:.3g} ms" for part in ("reading", "model", "writing") if part in medians
         )
         average = self.people / max(self.frames, 1)
-        ids = f", {len(self.ids)} ids" if self.tracks else ""
+        notes = f", {len(self.ids)} ids" if self.tracks else ""
+        notes += f", {self.live.dropped} frames dropped to keep up with the source" if self.live else ""
         print(
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
-            f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){ids}. Written:"
+            f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){notes}. Written:"
         )
         for path in (self.video_path, *self.results.paths, self.sidecar_path):
             if path.exists():
@@ -187,9 +198,10 @@ class VideoJob:
 
 def output_stem(source: str) -> str:
     """The video's own name without its ending, as far as any file system and terminal can have it."""
-    if is_address(source):
-        return "stream"
-    stem = Path(source).stem.encode(errors="replace").replace(b"?", b"_")
+    kind = kind_of(source)
+    if kind in ("stream", "youtube", "camera", "screen"):
+        return kind
+    stem = ("stdin" if source == "-" else Path(source).stem).encode(errors="replace").replace(b"?", b"_")
     return stem[:_LONGEST_NAME].decode(errors="ignore")
 
 
@@ -197,6 +209,8 @@ def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[F
     """The first frame alone, so that something is seen soon; then as many as are asked for, or as memory allows."""
     rest = iter(frames)
     batch = list(islice(rest, 1))
+    if not batch:
+        return
     height, width = batch[0].image.shape[:2]
     size = max(1, min(size, pixels // (height * width)))
     while batch:
@@ -206,7 +220,9 @@ def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[F
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
-    with open_reader(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
+    with open_video(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
+        if args.smooth == "offline" and isinstance(reader, LiveReader):
+            raise ConfigError("--smooth offline waits for frames ahead. Use --smooth online for a live source.")
         predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh)
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")

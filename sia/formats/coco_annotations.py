@@ -10,7 +10,8 @@ from sia.skeletons.oks import AREA_OF_BOX
 
 
 class CocoAnnotations(ResultWriter):
-    """``images``, ``annotations`` and ``categories``; v is that of `labelled`, ``confidences`` has the rest.
+    """``images``, ``annotations`` and ``categories``; v is that of `labelled`; a training counts each
+    keypoint by its ``keypoint_confidences`` until they are taken away.
 
     It is held in memory until `close`.
     """
@@ -34,7 +35,7 @@ class CocoAnnotations(ResultWriter):
                 "iscrowd": 0, "bbox": rounded((x1, y1, x2 - x1, y2 - y1)), "area": AREA_OF_BOX * (x2 - x1) * (y2 - y1),
                 "keypoints": rounded(value for point in points for value in point),
                 "num_keypoints": sum(flag > 0 for flag in v), "score": round(person.score, 6),
-                "confidences": rounded(person.confidences),
+                "keypoint_confidences": rounded(person.confidences),
             })  # fmt: skip
 
     def close(self) -> None:

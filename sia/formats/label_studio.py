@@ -22,8 +22,8 @@ POINT = 0.5
 class LabelStudioWriter(GrowingWriter):
     """A task an image: for each person a rectangle, and its keypoints as children, in percent of the image.
 
-    The second file, ``NAME.xml``, is the labelling config of the project. Keypoints outside of the image are left out;
-    ``score`` is the confidence of the others.
+    The second file, ``NAME.xml``, is the labelling config of the project. Keypoints outside of the image are left out,
+    those with v = 1 (see `labelled`) have the note ``hidden``, which exports keep; ``score`` is the confidence of each.
     From Python: ``LabelStudioWriter(path, About(skeleton))``, `add` a `Record` of each image, `close`.
     """
 
@@ -80,5 +80,6 @@ class LabelStudioWriter(GrowingWriter):
                 x, y = percent(px, py)
                 value = {"x": x, "y": y, "width": POINT, "keypointlabels": [name]}
                 own = region("keypoint", "keypointlabels", f"{number}-{name}", confidence, **value)
-                found.append({**own, "parentID": number})
+                notes = {"meta": {"text": ["hidden"]}} if flag == 1 else {}
+                found.append({**own, **notes, "parentID": number})
         return found

@@ -186,5 +186,5 @@ def labelled(people: People, threshold: float) -> tuple[People, NDArray[np.int64
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
     seen = np.where(inside, np.where(people.confidences >= threshold, 2, 1), 0)
     boxes = np.clip(people.boxes, 0, np.array([width, height, width, height], np.float32))
-    kept = (boxes[:, 2:] > boxes[:, :2]).all(-1) & inside.any(-1)
+    kept = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(-1) & inside.any(-1))
     return replace(people, boxes=boxes)[kept], seen[kept]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from sia.errors import WeightsError, unknown
-from sia.io.remote import hub_weights
+from sia.sharing.hub import HUB, hub_weights
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -15,9 +15,6 @@ FOLDER = next((folder for folder in (_PACKAGE / "weights", _PACKAGE.parent / "we
 
 DEFAULT = FOLDER / "sia_pose_simple-n16.pt"
 """What inference takes where no weights are named; weights/README.md says what they were trained on."""
-
-HUB = "hf:"
-"""Begins the name of a repository on the Hugging Face hub."""
 
 FEW = 10_000
 """Images from which on a training starts from random weights: there is enough to learn from."""
@@ -28,7 +25,8 @@ def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
 
     Args:
         source: a path; the name of bundled weights such as ``sia_pose-n16``, where ``n16`` alone is the simple
-            variant's; ``hf:owner/name`` on the Hugging Face hub, downloaded once; None for the bundled default.
+            variant's; ``hf:owner/name`` (or ``@revision`` behind it)
+            on the Hugging Face hub, downloaded once; None for the bundled default.
 
     Raises:
         WeightsError: there is no such name, or the hub doesn't give it.

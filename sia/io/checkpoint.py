@@ -6,6 +6,7 @@ What can't be used is a WeightsError that says why.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import warnings
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sia.errors import OutputError, WeightsError, first_line
@@ -23,6 +25,10 @@ from sia.io.first_edition import rename_checkpoint
 from sia.io.input_file import broken_weights, check_weights_file
 
 FORMAT = "sia_pose/1"
+KEPT = ("format", "model_config", "skeleton", "metrics")
+"""What is passed on of a checkpoint beside its weights."""
+HEADER = "sia_pose"
+"""Key of `KEPT`, as JSON, in the header of a .safetensors file."""
 DEEPEST, MOST_ENTRIES = 64, 20_000_000
 """Levels and entries of what is in a file."""
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -60,7 +66,10 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads one of our own checkpoints, tensors on the CPU."""
-    payload = _read(Path(path))
+    path = Path(path)
+    payload = _read(path)
+    if path.suffix == ".safetensors":
+        payload = {**_read_header(path), "weights": payload}
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise WeightsError(
             f"{path} is no checkpoint of SIA Pose (format {FORMAT}). Weights of a backbone go to -BACKBONE."
@@ -69,6 +78,30 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if missing:
         raise WeightsError(f"{path} lacks {', '.join(missing)}: it is incomplete. Use another checkpoint.")
     return rename_checkpoint(payload)
+
+
+def save_safetensors(path: Path, payload: Mapping[str, Any]) -> None:
+    """Writes the weights of a checkpoint, number by number, with `KEPT`, for `load_checkpoint` to read.
+
+    Raises:
+        OutputError: no permission, a full disk.
+    """
+    header = {HEADER: json.dumps({key: payload[key] for key in KEPT if key in payload})}
+    weights = {key: value.contiguous().clone() for key, value in payload["weights"].items()}
+    try:
+        save_file(weights, path, header)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"Can't write {path}: {first_line(error)}. Free space there, or choose another.") from error
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    with safe_open(path, "pt") as file:
+        header = (file.metadata() or {}).get(HEADER, "{}")
+    try:
+        values = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise broken_weights(path, "safetensors file") from error
+    return values if isinstance(values, dict) else {}
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sia.errors import DataError
 from sia.io.images import image_suffixes
+from sia.io.input_file import check_input_folder
+from sia.io.optional import need
 from sia.video.source import VIDEO_SUFFIXES
 
 _JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"})
 """What other systems leave in folders; so are all names that begin with a dot."""
+_SETTLED = 0.3
+"""Seconds after which a file that doesn't change is written."""
 _NAMED = 5
 """So many files are named; the others are counted."""
 
@@ -55,6 +61,46 @@ def find_images(pattern: str, warn: Callable[[str], None] | None = None, flag: s
     if not found:
         raise DataError(f"No image matches '{pattern}'. Check {flag}.")
     return _images_of(found, f"No image matches '{pattern}'", "", warn)
+
+
+def watch_folder(folder: str) -> Iterator[Path | None]:
+    """The images in a folder, then those that come into it, each once it is written; never ends.
+
+    Yields:
+        A path, or None where there is none for the moment, a few times a second.
+
+    Raises:
+        ConfigError: the package watchfiles is missing.
+        DataError: no such folder.
+    """
+    watch = need("watchfiles", "Watching a folder").watch
+    check_input_folder(Path(folder))
+    options = {"rust_timeout": 200, "yield_on_timeout": True, "raise_interrupt": False, "recursive": False}
+    seen, looks = set[Path](), dict[Path, tuple[float, object]]()
+    """What was given, and what may still be written: since when it has been as it is, and how that is."""
+    for turn, changes in enumerate(watch(folder, watch_filter=None, debounce=200, **options)):
+        for path in [Path(folder, Path(path).name) for _, path in changes] if turn else Path(folder).iterdir():
+            if path not in seen and _why_not(path) is None:
+                looks.setdefault(path, (0.0, None))
+        for path in sorted(looks, key=_natural):
+            state, now = _state(path), time.monotonic()
+            if state is None:
+                del looks[path]
+            elif state != looks[path][1]:
+                looks[path] = now, state
+            elif now - looks[path][0] >= _SETTLED:
+                del looks[path]
+                seen.add(path)
+                yield path
+        yield None
+
+
+def _state(path: Path) -> object:
+    """Differs when a file has changed; None where it is gone."""
+    with contextlib.suppress(OSError):
+        about = path.stat()
+        return about.st_size, about.st_mtime_ns
+    return None
 
 
 def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[[str], None] | None) -> list[Path]:

@@ -46,7 +46,7 @@ _ONE_IMAGE = frozenset({"MPO", "PSD", "ICO", "ICNS"})
 """Formats whose further frames are previews, depth maps, layers or sizes of the first."""
 
 
-def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
+def read_image(path: Path, shrink: int = 1, warn: Warn | None = None, name: str = "") -> Pixels:
     """Decodes an image as every viewer shows it, whatever its format.
 
     It is turned as its EXIF orientation says. Transparent parts become white, grey and CMYK become RGB. More than 8
@@ -57,6 +57,7 @@ def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
         shrink: 1, 2 or 4. Point (x, y) of the image is at exactly (x, y) / shrink of the result, whose size is rounded
             up or down. JPEG files with shrink > 1 decode faster. A request, not an order: look at the size.
         warn: is told what of the file is not read; by default stderr is, once for each file.
+        name: for messages, where the file is a temporary one.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -65,10 +66,10 @@ def read_image(path: Path, shrink: int = 1, warn: Warn | None = None) -> Pixels:
         DataError: the file is missing, truncated, damaged, no image, or has more pixels than the limit.
     """
     check_input_file(path, "Check the path.")
-    with _explained(f" {path}"), open_image(path) as opened:
+    with _explained(f" {name or path}"), open_image(path) as opened:
         with contextlib.suppress(Exception):  # damage behind the first frame
             if opened.format not in _ONE_IMAGE and getattr(opened, "is_animated", False):
-                (warn or _warn_once)(f"{path} has several pages or frames; only the first is read.")
+                (warn or _warn_once)(f"{name or path} has several pages or frames; only the first is read.")
         image = _decode_jpeg(opened, shrink) if opened.format in ("JPEG", "MPO") else None
         return _decode_any(opened) if image is None else image
 

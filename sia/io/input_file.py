@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import stat
@@ -76,6 +77,22 @@ def check_input_folder(path: Path, hint: str = "Check the path.", error: type[Si
         raise error(f"Can't read {path}: it is no folder. {hint}")
     if not os.access(path, os.R_OK | os.X_OK):
         raise error(f"Can't read {path}: no permission. {hint}")
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, in hexadecimal.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise DataError(f"Can't read {path}: {error.strerror}. Check its permissions.") from error
+    return digest.hexdigest()
 
 
 def _kind(path: Path, wanted: str, hint: str, error: type[SiaError]) -> int:

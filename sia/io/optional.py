@@ -27,7 +27,7 @@ def need(package: str, purpose: str) -> Any:
         raise ConfigError(f"{purpose} needs the package {name}{reason}: pip install {name}") from error
 
 
-EXTRAS = {"eval": ("faster_coco_eval", "tqdm"), "video": ("av", "scipy", "tqdm")}
+EXTRAS = {"demo": ("gradio",), "eval": ("faster_coco_eval", "tqdm"), "video": ("av", "scipy", "tqdm")}
 """Of pyproject.toml: what is imported whenever the extra is needed."""
 
 

@@ -1,13 +1,17 @@
-"""What comes from elsewhere: an image by its address, weights from a model hub."""
+"""What comes from elsewhere: an image by its address or from stdin."""
 
 from __future__ import annotations
 
+import functools
+import re
+import shutil
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sia.errors import DataError, WeightsError, first_line
-from sia.io.optional import need
+from sia.errors import DataError, first_line
 from sia.io.secrets import mask
 
 if TYPE_CHECKING:
@@ -18,9 +22,8 @@ LARGEST = 64 << 20
 """Bytes of an image that is downloaded."""
 SECONDS = 30.0
 """That a server may be silent."""
-HUB_FILE = "model.pt"
-"""What is taken of a repository; where it has none, its only file with one of `LOADABLE`."""
-LOADABLE = (".pt", ".onnx")
+REDIRECTS = 5
+"""Most that are followed."""
 
 
 def is_web_address(source: str) -> bool:
@@ -28,61 +31,111 @@ def is_web_address(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-def download(address: str) -> bytes:
-    """The content of an image's address; nothing is kept on the disk.
+def name_in(address: str) -> str:
+    """The last part of an address, as ``photo.jpg`` of ``https://host/photo.jpg?size=2``."""
+    return re.split(r"[?#]", address)[0].rpartition("/")[2]
+
+
+def is_one_image(source: str) -> bool:
+    """Whether `read_named` fetches it, which else reads a file."""
+    return source == "-" or is_web_address(source)
+
+
+def _opened(address: str) -> Any:
+    """The server's answer; it may send elsewhere `REDIRECTS` times, within the web, and not from https to http.
 
     Raises:
-        DataError: no answer in time, an error of the server, an empty or a truncated answer, or one that is too large.
+        OSError: no answer in time, or an error of the server.
+        ValueError: no address.
     """
     import http.client  # a tenth of a second, and seldom needed
     import urllib.request
 
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        max_redirections = REDIRECTS
+
+        def redirect_request(self, request: Any, file: Any, code: int, reason: str, headers: Any, target: str) -> Any:
+            if not is_web_address(target) or (request.type == "https" and not target.lower().startswith("https:")):
+                raise OSError(f"it sends to {mask(target)}, which is not followed")
+            return super().redirect_request(request, file, code, reason, headers, target)
+
+    request = urllib.request.Request(address, headers={"User-Agent": "sia-pose"})
     try:
-        request = urllib.request.Request(address, headers={"User-Agent": "sia-pose"})
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        return urllib.request.build_opener(Redirects).open(request, timeout=SECONDS)
+    except http.client.HTTPException as error:
+        raise OSError(first_line(error)) from error
+
+
+def content_type(address: str) -> str:
+    """What a server says that it has there, such as ``image/jpeg``; empty where it doesn't answer."""
+    try:
+        with _opened(address) as answer:
+            return str(answer.headers.get_content_type())
+    except (OSError, ValueError):
+        return ""
+
+
+def download(address: str) -> bytes:
+    """The content of an image's address; nothing is kept on the disk.
+
+    Raises:
+        DataError: no answer in time, an error of the server, an empty or a truncated answer, one that is too large, or
+            a redirection that is not followed.
+    """
+    from http.client import HTTPException
+
+    try:
+        with _opened(address) as answer:
             content: bytes = answer.read(LARGEST + 1)
-    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-        reason = getattr(error, "reason", None) or first_line(error)
+    except (OSError, ValueError, HTTPException) as error:  # URLError and time-outs are OSErrors
+        cause = getattr(error, "reason", None) or error
+        reason = getattr(cause, "strerror", None) or first_line(Exception(cause))
         raise DataError(f"Can't download {mask(address)}: {reason}. Check the address, or download it first.") from None
     if len(content) > LARGEST:
         raise DataError(f"{mask(address)} has more than {LARGEST >> 20} MiB. Download it first and give its path.")
     return content
 
 
-def read_address(address: str) -> NDArray[np.uint8]:
-    """The image at an address, (H, W, 3) uint8 RGB, as `read_image` reads it from a file.
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="sia-")  # goes when the process ends
+
+
+@functools.cache
+def stdin_file() -> Path:
+    """A temporary file with what comes from stdin, which is read once.
 
     Raises:
-        DataError: it can't be downloaded, or is no image.
+        DataError: nothing comes, or nobody sends anything.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError("- reads an image or a video from stdin, but nothing is sent: cat photo.jpg | sia predict -")
+    path = Path(_folder().name) / "stdin"
+    with path.open("wb") as stream:
+        shutil.copyfileobj(sys.stdin.buffer, stream)
+    if not path.stat().st_size:
+        raise DataError("stdin is empty: what should have sent an image has failed, or has nothing.")
+    return path
+
+
+def read_named(name: str, warn: Callable[[str], None] | None = None) -> NDArray[np.uint8]:
+    """The image that a path, an address or ``-`` for stdin names, (H, W, 3) uint8 RGB.
+
+    Args:
+        name: of the image.
+        warn: is told what of it is not read.
+
+    Raises:
+        DataError: it can't be had, or is no image.
     """
     from sia.io.images import read_image
 
-    content = download(address)
+    if name == "-":
+        return read_image(stdin_file(), warn=warn, name="stdin")
+    if not is_web_address(name):
+        return read_image(Path(name), warn=warn)
+    content = download(name)
     with tempfile.TemporaryDirectory(prefix="sia-") as folder:
         path = Path(folder) / "image"
         path.write_bytes(content)
-        try:
-            return read_image(path)
-        except DataError as error:
-            raise DataError(str(error).replace(str(path), mask(address))) from error
-
-
-def hub_weights(name: str) -> Path:
-    """Weights of a repository ``owner/name`` on the Hugging Face hub: `HUB_FILE`, else its only file of weights.
-
-    Downloaded once; HF_HOME, HF_ENDPOINT and HF_TOKEN are obeyed.
-
-    Raises:
-        WeightsError: the hub doesn't give it, or it is not clear which file is meant.
-        ConfigError: the package huggingface_hub is missing.
-    """
-    hub = need("huggingface_hub", f"hf:{name}")
-    try:
-        files = hub.HfApi().list_repo_files(name)
-        choices = [HUB_FILE] if HUB_FILE in files else [file for file in files if file.endswith(LOADABLE)]
-        if len(choices) == 1:
-            return Path(hub.hf_hub_download(name, choices[0]))
-    except (OSError, ValueError, RuntimeError) as error:  # its own classes derive from these
-        raise WeightsError(f"Can't get hf:{name}: {first_line(error)}. Check the name and the connection.") from error
-    what = f"several: {', '.join(choices)}" if choices else f"none of the endings {', '.join(LOADABLE)}"
-    raise WeightsError(f"hf:{name} must have {HUB_FILE} or one file of weights, but has {what}.")
+        return read_image(path, warn=warn, name=mask(name))

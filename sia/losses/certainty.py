@@ -32,7 +32,7 @@ def visibility_loss(certainty: Certainty, person: Tensor, targets: Targets) -> T
         targets: the labelled people.
     """
     truth = _truth_of(person, targets)
-    known = truth.labelled & (person != UNMATCHED)[..., None]
+    known = _sure(truth) & (person != UNMATCHED)[..., None]
     loss = F.binary_cross_entropy_with_logits(certainty.visibilities, truth.visible.float(), reduction="none")
     return masked_mean(loss, known).sum()
 
@@ -46,10 +46,15 @@ def sigma_loss(certainty: Certainty, people: Prediction, person: Tensor, targets
     """
     truth = _truth_of(person, targets)
     near = iou(to_corners(people.boxes.detach()), truth.corners) >= FOUND_BOX
-    known = truth.labelled & (near & (person != UNMATCHED))[..., None]
+    known = _sure(truth) & (near & (person != UNMATCHED))[..., None]
     errors = (people.poses.detach() - truth.poses).abs().clamp(min=SMALLEST_ERROR).log()
     beyond = errors - certainty.log_sigmas[..., None]
     return masked_mean(torch.maximum(WITHIN * beyond, (WITHIN - 1) * beyond).mean(-1), known).sum()
+
+
+def _sure(truth: Targets) -> Tensor:
+    """Of which keypoints a person said where they are: a model that labels has errors of its own."""
+    return truth.labelled & (truth.trust >= 1)
 
 
 def _truth_of(person: Tensor, targets: Targets) -> Targets:

@@ -169,9 +169,9 @@ class PoseCriterion(nn.Module):
         count = owned.float() if share is None else owned * share
         overlap, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
         similarity = self._similarity(prediction.poses, truth)
-        oks = masked_mean(similarity, truth.labelled)
-        posed = count * truth.posed
-        answered = masked_mean(self._similarity(score.poses, truth), truth.labelled)
+        oks = masked_mean(similarity, truth.trust)
+        posed = count * truth.certainty
+        answered = masked_mean(self._similarity(score.poses, truth), truth.trust)
         quality = torch.where(truth.posed, answered.lerp(overlap, score.iou), overlap).detach()
         distance = (prediction.boxes - to_centres(truth.corners)).abs().sum(-1)
         offset = (prediction.poses - truth.poses).abs().sum(-1) / truth.areas.clamp(min=1e-6).sqrt()[..., None]
@@ -183,7 +183,7 @@ class PoseCriterion(nn.Module):
             "box": w.box * (count * distance).sum(),
             "giou": w.giou * (count * (1 - giou)).sum(),
             "oks": w.oks * (posed * (1 - oks)).sum(),
-            "pose": w.pose * (posed * masked_mean(offset.log1p(), truth.labelled)).sum(),
+            "pose": w.pose * (posed * masked_mean(offset.log1p(), truth.trust)).sum(),
             "confidence": w.confidence * (posed * confidence).sum(),
         }
 
@@ -213,7 +213,8 @@ def heatmap_loss(heatmaps: Heatmaps, person: Tensor, targets: Targets) -> Tensor
     points = rois.inside(targets.poses[at])
     known = targets.labelled[at] & (owner != UNMATCHED)[:, None] & ((points > 0) & (points < 1)).all(-1)
     entropy = -(heatmap_target(points * heatmaps.cells, heatmaps.cells) * heatmaps.log_probabilities).sum(-1)
-    return masked_mean(entropy, known).sum()
+    trust = targets.trust[at] * known
+    return (masked_mean(entropy, trust) * masked_mean(trust, known)).sum()
 
 
 def _count(person: Tensor, people: int) -> Tensor:

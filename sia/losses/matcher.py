@@ -43,9 +43,10 @@ def keypoint_similarity(squared_distance: Tensor, areas: Tensor, sigmas: Tensor)
     return torch.exp(-squared_distance / spread)
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the last axis of the entries under the mask; 0 where there are none."""
-    return (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+def masked_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean over the last axis by weights in [0, 1], or of the entries under a mask; 0 where there are none."""
+    total = weights.sum(-1)
+    return (values * weights).sum(-1) / torch.where(total > 0, total, 1)
 
 
 class Targets(NamedTuple):
@@ -56,6 +57,7 @@ class Targets(NamedTuple):
         poses: (B, P, K, 2).
         labelled: (B, P, K) bool, v > 0.
         visible: (B, P, K) bool, v = 2.
+        trust: (B, P, K) in [0, 1], what each label counts: 1 where a person made it, 0 where there is none.
         areas: (B, P).
         people: (B, P) bool.
         ignored: (B, R, 4) x1, y1, x2, y2; zeros for none.
@@ -65,19 +67,25 @@ class Targets(NamedTuple):
     poses: Tensor
     labelled: Tensor
     visible: Tensor
+    trust: Tensor
     areas: Tensor
     people: Tensor
     ignored: Tensor
 
     def map_people(self, function: Callable[[Tensor], Tensor]) -> Targets:
         """Applies a function to everything but the ignored regions."""
-        corners, poses, labelled, visible, areas, people = map(function, self[:-1])
-        return Targets(corners, poses, labelled, visible, areas, people, self.ignored)
+        corners, poses, labelled, visible, trust, areas, people = map(function, self[:7])
+        return Targets(corners, poses, labelled, visible, trust, areas, people, self.ignored)
 
     @property
     def posed(self) -> Tensor:
         """(B, P) bool: people with a labelled keypoint."""
         return self.labelled.any(-1)
+
+    @property
+    def certainty(self) -> Tensor:
+        """(B, P) in [0, 1], mean trust in the labelled keypoints of each; 0 for people without any."""
+        return masked_mean(self.trust, self.labelled)
 
 
 def targets_from(batch: PoseBatch, length: float) -> Targets:
@@ -88,6 +96,7 @@ def targets_from(batch: PoseBatch, length: float) -> Targets:
         batch.keypoints[..., :2] / length,
         labelled,
         batch.keypoints[..., 2] > 1,
+        batch.keypoints[..., 2].clamp(max=1) * labelled,
         batch.areas / length**2,
         batch.people,
         batch.ignored / length,

@@ -52,8 +52,8 @@ class VideoInfo:
     audio: bool
 
     @property
-    def live(self) -> bool:
-        """Whether it is a stream from the network: it can't be opened a second time at the same place."""
+    def remote(self) -> bool:
+        """Whether it is from the network: it can't be opened a second time at the same place."""
         return is_address(self.source)
 
     def clock(self) -> Clock:

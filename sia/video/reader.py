@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -17,11 +18,15 @@ from sia.io.input_file import MAX_PIXELS
 from sia.video.clock import StampsAhead
 from sia.video.damage import Damage
 from sia.video.info import Frame, Image, describe, frame_stamp, is_avi, packet_stamp, turn
-from sia.video.source import check_source, for_ffmpeg, is_address
+from sia.video.source import check_source, for_ffmpeg, is_address, is_sent_once
 
 FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError)
 """What PyAV raises for files that are broken."""
 
+PATIENCE = 15.0
+"""Seconds that a server may be silent."""
+_WAIT, _PILED = 0.005, 1.0
+"""Seconds for which a packet is waited for at least, and after which packets without such a wait have piled up."""
 _MARGIN = 1 << 17
 """Pixels that the decoder needs around a frame."""
 _PEEK = 512
@@ -41,6 +46,10 @@ class VideoReader:
         max_pixels: frames with more are refused before they are decoded.
         threads: whether the decoder may work on several frames at a time.
 
+    Attributes:
+        live: whether it is a stream without an end.
+        in_bursts: whether it comes in segments of several seconds.
+
     Raises:
         DataError: no such file, not a video, frames that are too large, or nothing in it that can be decoded.
     """
@@ -55,10 +64,15 @@ class VideoReader:
                     f"{source} has frames of {width} x {height} px, more than the {max_pixels:,} pixels that are read. "
                     f"If memory allows it: --max_pixels {width * height}."
                 )
-            self._stream.thread_type = "AUTO" if threads else "SLICE"
+            self.in_bursts = self._container.format.name in ("hls", "dash")
+            endless = not self._container.duration and (self.in_bursts or self._container.size <= 0)
+            self.live = is_address(source) and (endless or is_sent_once(source))
+            # Several frames at a time would keep some of them back.
+            self._stream.thread_type = "AUTO" if threads and not self.live else "SLICE"
             self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels + _MARGIN)}  # sizes may change
             self.damage = Damage()
             self.packets = self._sized = 0
+            self._asked = self._waited = time.monotonic()
             self._packets = self._demux()
             self._read: deque[av.Packet[av.VideoStream]] = deque()
             self._ahead = StampsAhead()
@@ -68,7 +82,8 @@ class VideoReader:
             if self._first is None:
                 raise DataError(f"The video {source} has no frame that can be decoded: it is empty or broken.")
             self.info = describe(source, self._container, self._stream, self._first, self._first_stamp(source))
-            self._upright(self._first, self._first)
+            self._size = self._first.width, self._first.height
+            self.upright(self._first)
         except FAULTS as error:
             self._container.close()
             raise DataError(f"Can't read the video {source}: {_reason(error)}.") from error
@@ -89,6 +104,11 @@ class VideoReader:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
+        for number, pts, duration, frame in self.stored():
+            yield Frame(number, pts, duration, self.upright(frame))
+
+    def stored(self) -> Iterator[tuple[int, int, int, av.VideoFrame]]:
+        """Number, time, duration and what the decoder gave of each frame, of which `upright` makes the image."""
         first = self._first
         assert first is not None, "a video is read once"
         self._first = None
@@ -99,8 +119,8 @@ class VideoReader:
             begin = begin if number else pts
             if frame.is_corrupt:
                 self.damage.mark(number)
-            self.damage.resize(number, (first.width, first.height), (frame.width, frame.height))
-            yield Frame(number, pts, duration, self._upright(frame, first))
+            self.damage.resize(number, self._size, (frame.width, frame.height))
+            yield number, pts, duration, frame
         self._check_end((pts + max(duration, clock.step) - begin) * self.info.time_base)
 
     def stamps(self) -> list[int | None]:
@@ -122,7 +142,7 @@ class VideoReader:
         """The frame's own, or what is known of those after it."""
         stamp = frame_stamp(self._container, frame)
         ahead = None
-        if stamp is None and not self.info.live:
+        if stamp is None and not self.info.remote:
             self._peek()
             ahead = self._ahead.next_known()
         self._ahead.shown(stamp)
@@ -164,11 +184,14 @@ class VideoReader:
     def _demux(self) -> Iterator[av.Packet[av.VideoStream]]:
         try:
             for packet in self._container.demux(self._stream):
+                now = time.monotonic()
+                self._waited = now if now - self._asked > _WAIT else self._waited
                 self._sized += packet.size > 0
                 if _shows(packet):
                     self.packets += 1
                     self._ahead.add(packet_stamp(self._container, packet))
                 yield packet
+                self._asked = time.monotonic()
         except FAULTS as error:
             self.damage.lose(error)
 
@@ -182,9 +205,22 @@ class VideoReader:
             self._read.append(packet)
             after += self._ahead.next_known() is not None
 
-    def _upright(self, frame: av.VideoFrame, first: av.VideoFrame) -> Image:
-        # A stream may change its size; all frames get that of the first.
-        stored = frame.to_ndarray(format="rgb24", width=first.width, height=first.height)
+    def hurry(self, frame: av.VideoFrame) -> None:
+        """Of a live stream: has the decoder leave out all but key frames while packets are there before it asks.
+
+        It does that when they have piled up, and until a key frame after the first for which it had to wait.
+
+        Args:
+            frame: the last that was decoded.
+        """
+        late = time.monotonic() - self._waited > _PILED
+        if late or frame.key_frame:
+            self._stream.codec_context.skip_frame = "NONKEY" if late else "DEFAULT"
+
+    def upright(self, frame: av.VideoFrame) -> Image:
+        """(H, W, 3) uint8 RGB in the size of the first frame, which a stream may change."""
+        width, height = self._size
+        stored = frame.to_ndarray(format="rgb24", width=width, height=height)
         return turn(np.asarray(stored, np.uint8), self.info.orientation)
 
     def _check_end(self, shown: Fraction) -> None:
@@ -260,19 +296,11 @@ def _shows(packet: av.Packet[av.VideoStream]) -> bool:
     return packet.size > 0 and not packet.is_discard
 
 
-def open_reader(source: str, kind: str = "av", max_pixels: int = MAX_PIXELS) -> VideoReader | DecordReader:
-    """Opens a video with one of `sia.video.source.READERS`.
-
-    Raises:
-        ConfigError: decord can't be imported, or shows this video wrongly.
-        DataError: the video can't be read.
-    """
-    return (DecordReader if kind == "decord" else VideoReader)(source, max_pixels)
-
-
 def _open(source: str) -> av.container.InputContainer:
     check_source(source)
     try:
+        if is_address(source):
+            return av.open(source, options={"rtsp_flags": "prefer_tcp"}, timeout=PATIENCE)
         return av.open(for_ffmpeg(source))
     except FAULTS as error:
         hint = "Check the address." if is_address(source) else "The file is broken or not a video."

@@ -62,7 +62,7 @@ class VideoWriter:
         self._info = info
         self._durations: dict[int, int] = {}
         self._end = 0
-        self._sound = sound and info.audio and not info.live
+        self._sound = sound and info.audio and not info.remote
         self._partial = path.with_name(f".{path.name}.part")
         self._with_sound = path.with_name(f".{path.name}.sound.part")
         self._size = self._fitting(size)

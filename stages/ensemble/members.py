@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sia.errors import ConfigError, WeightsError
 from sia.evaluation.labels import box_overlaps
 from sia.evaluation.predictions import Predictions, digest_of
+from sia.io.input_file import sha256_of
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -22,7 +23,6 @@ from stages.ensemble.experts.loading import MemberName, load_expert, parse_membe
 from stages.ensemble.experts.own import OwnExpert, View
 from stages.error_model.folds import CalibrationSet
 from stages.stage import Images, StageInput, copy_file
-from utils.hub.model_store import sha256_of
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]

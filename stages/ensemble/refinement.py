@@ -18,6 +18,7 @@ from torch import Tensor
 from sia.evaluation.labels import LabelledPeople, Rows, frame_of, labelled_people, match_labels
 from sia.evaluation.matches import find_matches
 from sia.evaluation.predictions import Array, Predictions
+from sia.io.input_file import sha256_of
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.crops import Crops, crop_people, read_crops, view_crops
 from stages.ensemble.refinement_network import PoseRefinementNetwork, correction_loss
@@ -27,7 +28,6 @@ from stages.error_model.pose_errors import FEWEST_PEOPLE, CorruptedPoses, PoseEr
 from stages.error_model.pose_input import ConfidenceScale, confidence_scale, draw_turns, network_input, turn_people
 from stages.evaluation.evaluator import on_first_rank
 from stages.stage import Images, StageInput
-from utils.hub.model_store import sha256_of
 
 BATCH = 32
 MOST_PEOPLE = 6000

@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 from msgspec import Struct, to_builtins
 
-from sia.description.doubt import agreement
 from sia.errors import ConfigError, DataError
+from sia.io.input_file import sha256_of
 from sia.io.output_file import output_error, write_json
 from sia.io.stored import Place, Sha256, read_stored
 from sia.people import People
 from sia.runtimes.predictor import Predictor
+from sia.runtimes.views import agreement
 from sia.skeletons.skeleton import Skeleton
 from stages.stage import Image, Images, Stage, Surroundings, find_people
-from utils.hub.model_store import sha256_of
 
 FILE = "pipeline.json"
 FORMAT: Literal["sia_pose_fitted/1"] = "sia_pose_fitted/1"

@@ -25,12 +25,12 @@ from datasets.validation.images import SIMILAR, fingerprint, video_name
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import Row, is_labelled, load_ground_truth, read_json, write_annotations
 from sia.errors import ConfigError, DataError
+from sia.io.input_file import sha256_of
 from sia.io.output_file import write_json
 from sia.io.stored import Count, Place, Sha256, read_stored
 from stages.pipeline.state import REMEDY, State
 from stages.stage import SPLITS
 from utils.config.train_config import TrainConfig, flag_of
-from utils.hub.model_store import sha256_of
 
 FILE = "splits.json"
 SCARCE = 100

@@ -18,12 +18,12 @@ from msgspec import Meta, Struct
 
 from sia.errors import ConfigError, DataError
 from sia.evaluation.significance import Interval, Proof
+from sia.io.input_file import sha256_of
 from sia.io.output_file import first_free_folder, write_json
 from sia.io.stored import Finite, Place, Sha256, read_stored
 from stages.pipeline.fitted import STATES
 from stages.stage import SPLITS, Stage
 from utils.config.train_config import STAGES, TrainConfig, flag_of, format_value
-from utils.hub.model_store import sha256_of
 
 FILE, FIRST_EDITION = STATES
 FORMAT: Literal["sia_pose_pipeline/2"] = "sia_pose_pipeline/2"

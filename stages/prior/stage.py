@@ -19,6 +19,7 @@ from sia.evaluation.matches import find_matches
 from sia.evaluation.predictions import Predictions
 from sia.evaluation.significance import Proof, prove
 from sia.io.checkpoint import read_state_dict, save_checkpoint
+from sia.io.input_file import sha256_of
 from sia.io.output_file import write_json
 from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
@@ -39,7 +40,6 @@ from stages.prior.training import TrainedPrior, train_prior
 from stages.prior.vae import PosePrior
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
-from utils.hub.model_store import sha256_of
 
 FOLDS = 6
 """Of the calibrate part's images: even ones ask the prior of the odd ones, and the other way round."""

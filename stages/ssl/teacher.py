@@ -15,7 +15,7 @@ from sia.evaluation.keypoint_scores import match_people
 from sia.evaluation.labels import box_overlaps
 from sia.people import People
 from sia.runtimes.runtime import Decoded, Find
-from sia.skeletons.oks import AREA_OF_BOX, oks_terms
+from sia.skeletons.oks import AREA_OF_BOX, pairwise_oks_terms
 from sia.skeletons.skeleton import Skeleton
 
 SHIFT = 8
@@ -111,9 +111,7 @@ def compare(plain: People, mirrored: People, skeleton: Skeleton) -> TeacherPredi
     """Pairs the people of both views by OKS, the best score first, and averages each pair."""
     boxes, scores, points, trust = (np.asarray(part, np.float64) for part in _parts(plain))
     other_boxes, other_scores, other_points, other_trust = (np.asarray(part, np.float64) for part in _parts(mirrored))
-    distances = np.linalg.norm(points[:, None] - other_points[None], axis=-1)  # (N, M, K)
-    areas = (box_areas(boxes)[:, None] + box_areas(other_boxes)[None]) / 2
-    terms = oks_terms(distances, areas, np.array(skeleton.sigmas))
+    terms = pairwise_oks_terms(points, box_areas(boxes), other_points, box_areas(other_boxes), skeleton.sigmas)
     pairs = match_people(terms.mean(-1), SAME_PERSON) if len(scores) and len(other_scores) else []
     rows, columns = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
     joint_agreement = np.zeros(points.shape[:2])
@@ -131,9 +129,8 @@ def compare(plain: People, mirrored: People, skeleton: Skeleton) -> TeacherPredi
 
 def distinct(opinion: TeacherPrediction, skeleton: Skeleton) -> TeacherPrediction:
     """Without those who are found twice: of each person the best finding stays."""
-    distances = np.linalg.norm(opinion.keypoints[:, None] - opinion.keypoints[None], axis=-1)
-    areas = (opinion.areas[:, None] + opinion.areas[None]) / 2
-    likeness = oks_terms(distances, areas, np.array(skeleton.sigmas)).mean(-1)
+    points, areas = opinion.keypoints, opinion.areas
+    likeness = pairwise_oks_terms(points, areas, points, areas, skeleton.sigmas).mean(-1)
     same = (likeness >= DOUBLE_OKS) | (box_overlaps(opinion.boxes, opinion.boxes) >= DOUBLE_BOX)
     kept: list[int] = []
     for row in range(len(opinion)):  # best first

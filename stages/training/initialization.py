@@ -21,7 +21,7 @@ from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, model_class, read_description
 from stages.training.state import SavedTraining, read_training
 from utils.config.train_config import TrainConfig
-from utils.hub.model_store import check_unchanged
+from utils.model_files import check_unchanged
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -21,6 +21,7 @@ from sia.io.images import read_image
 from sia.people import People
 from tests.conftest import ROOT
 from tests.inference_helpers import quarters, save_video, save_weights
+from tests.live_server import ClipServer, Http, age
 from tests.serving import serving
 
 
@@ -153,29 +154,29 @@ def test_folders_globs_and_anything_with_images_are_streamed(model: sia.PoseEsti
         list(model.stream("none.mp4"))
 
 
-def test_a_camera_is_read_until_it_ends(model: sia.PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
-    image, state = quarters(40, 60), SimpleNamespace(left=2, released=False)
+def test_what_is_live_is_streamed_one_by_one(model: sia.PoseEstimator) -> None:
+    with serving(ClipServer(Http)) as server:
+        frames = list(islice(model.stream(server.address, conf=0.01), 5))
+    assert [people.frame for people in frames] == [0, 1, 2, 3, 4] and frames[-1].ids is not None
+    assert 0.1 < (frames[-1].time or 0) < 5 and frames[0].path == server.address
+    assert age(frames[-1].image, monotonic()) < 10
+    with pytest.raises(sia.DataError, match="Camera 98 can't be opened"):
+        next(model.stream(98))
 
-    class Camera:
-        def __init__(self, number: int) -> None:
-            self.number = number
 
-        def isOpened(self) -> bool:
-            return self.number == 3
-
-        def read(self) -> tuple[bool, np.ndarray]:
-            state.left -= 1
-            return state.left >= 0, image[..., ::-1].copy()
-
-        def release(self) -> None:
-            state.released = True
-
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    frames = list(model.stream(3, conf=0.01))
-    assert [people.frame for people in frames] == [0, 1] and state.released
-    np.testing.assert_array_equal(frames[0].image, image)
-    with pytest.raises(sia.DataError, match="Camera 0 can't be opened"):
-        list(model.stream(0))
+def test_stdin_and_watched_folders(
+    model: sia.PoseEstimator, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = model(photo, conf=0)
+    remote.stdin_file.cache_clear()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(photo.read_bytes()), isatty=lambda: False))
+    (people,) = model.stream("-", conf=0)
+    assert_same(people, expected)
+    assert people.path == "-" and people.image.shape == (60, 40, 3)
+    watched = model.stream(tmp_path, conf=0, watch=True)
+    assert_same(next(watched), expected)
+    photo.rename(tmp_path / "later.jpg")
+    assert next(watched).path == str(tmp_path / "later.jpg")
 
 
 def test_names_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,30 +188,3 @@ def test_names_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert find_weights("n16") == Path("n16")
     with pytest.raises(sia.WeightsError, match=r"sia_pose-n61 is unknown\. Did you mean sia_pose-n16"):
         sia.load("sia_pose-n61")
-
-
-@pytest.mark.parametrize(
-    ("files", "taken"),
-    [
-        (["README.md", "model.pt", "old.pt"], "model.pt"),
-        (["a/best.onnx"], "a/best.onnx"),
-        (["a.pt", "b.pt"], None),
-        ([], None),
-    ],
-)
-def test_the_hub_gives_one_file(
-    files: list[str], taken: str | None, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = SimpleNamespace(
-        HfApi=lambda: SimpleNamespace(list_repo_files=lambda name: files if name == "me/poses" else 1 / 0),
-        hf_hub_download=lambda name, file: weights if (name, file) == ("me/poses", taken) else None,
-    )
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    if taken:
-        assert find_weights("hf:me/poses") == weights
-    else:
-        with pytest.raises(sia.WeightsError, match=r"hf:me/poses must have model\.pt or one file of weights"):
-            find_weights("hf:me/poses")
-    hub.HfApi = lambda: SimpleNamespace(list_repo_files=lambda name: (_ for _ in ()).throw(OSError("404\nnothing")))
-    with pytest.raises(sia.WeightsError, match=r"Can't get hf:me/poses: 404\. Check"):
-        find_weights("hf:me/poses")

@@ -66,7 +66,7 @@ def _declare(group: Any, entry: Field[Any]) -> None:
 _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE", name_list: "NAMES"}
 
 
-_NONE = ("backbone", "members", "llm", "llm_url")
+_NONE = ("backbone", "teacher", "members", "llm", "llm_url")
 """Texts whose default None means none, not auto."""
 
 

@@ -72,6 +72,11 @@ class TrainConfig:
     )  # fmt: skip
     train_ann: Path = _flag("-TRAIN_ANN", _DATA, "COCO keypoint annotations (json) to train on.", kind=Path, free=True)
     val_ann: Path = _flag("-VAL_ANN", _DATA, "COCO keypoint annotations (json) to evaluate on.", kind=Path, free=True)
+    teacher: str | None = _flag(
+        "-TEACHER", _DATA, "Who poses people of -TRAIN_ANN that have a box and no keypoints: a bigger model as "
+        "KIND:PATH (see -MEMBERS), or a json of COCO results or annotations. Its keypoints count by their confidence.",
+        default=None, free=True,
+    )  # fmt: skip
     max_pixels: int = _flag(
         "-MAX_PIXELS", _DATA, "Images of more pixels are refused before they are decoded.", kind=int,
         default=MAX_PIXELS, free=True,

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sia.errors import ConfigError, unknown
+from sia.io.bundled_weights import find_weights
 from stages.ensemble.experts.expert import Expert
 from stages.ensemble.experts.own import OwnExpert
 from stages.ensemble.experts.sapiens import load_sapiens
 from stages.ensemble.experts.sapiens2 import load_sapiens2
 from stages.ensemble.experts.simcc import load_simcc
 from stages.ensemble.experts.vitpose import load_vitpose
-from utils.hub.model_store import check_unchanged
+from utils.model_files import check_unchanged
 
 LOADERS: dict[str, Callable[[Path, str], Expert]] = {
     "own": OwnExpert.load,
@@ -47,7 +48,7 @@ def parse_members(text: str | None) -> list[MemberName]:
             raise ConfigError(unknown("-MEMBERS kind", kind, list(LOADERS)))
         if not path:
             raise ConfigError(f"-MEMBERS {word.strip()} names no file. Write it as {kind}:PATH.")
-        members.append(MemberName(kind, Path(path)))
+        members.append(MemberName(kind, find_weights(path) if kind == "own" else Path(path)))
     return members
 
 

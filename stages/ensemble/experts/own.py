@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from sia.description.doubt import mirror
 from sia.evaluation.labels import box_overlaps
 from sia.people import People
 from sia.runtimes.predictor import Predictor
+from sia.runtimes.views import back, second_view
 from stages.ensemble.experts.expert import Floats, Poses
 
 SAME = 0.3
@@ -57,8 +57,8 @@ class OwnExpert:
         """All people in the image (H, W, 3) uint8 RGB, best first, in its pixels."""
         if not self.view.flip:
             return self.predictor.predict([image])[0]
-        mirrored = self.predictor.predict([np.ascontiguousarray(image[:, ::-1])])[0]
-        return mirror(mirrored, image.shape[1], self.predictor.skeleton.flip_order)
+        mirrored = self.predictor.predict([second_view(image, self.predictor.skeleton)])[0]
+        return back(mirrored, image.shape[1], self.predictor.skeleton)
 
     def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
         """See `Expert`; K is that of the model's skeleton."""

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sia.description.doubt import Doubt, agreement, look_twice
+from sia.description.doubt import Doubt
 from sia.description.image import describe_image, write_words
 from sia.description.writer import DescriptionWriter
 from sia.people import People, Source
+from sia.runtimes.views import agreement, look_twice
 from sia.skeletons.skeleton import COCO_PERSON
 from tests.sia.description.chat import sentences
 from tests.sia.description.people import RAISED

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from sia.errors import OutputError, WeightsError
-from sia.io.checkpoint import FORMAT, load_checkpoint, read_state_dict, save_checkpoint
+from sia.io.checkpoint import FORMAT, HEADER, load_checkpoint, read_state_dict, save_checkpoint, save_safetensors
 from tests.processes import run
 
 
@@ -159,6 +159,28 @@ def test_broken_safetensors(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(WeightsError, match=name):
             read_state_dict(path)
+
+
+def test_safetensors_hold_what_is_passed_on(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    shared = torch.arange(6.0)
+    content = {**payload(), "metrics": {"AP": 0.5}, "training": {"argv": "secret"}}
+    save_safetensors(path, {**content, "weights": {"a": shared, "b": shared.reshape(2, 3).T}})
+    loaded = load_checkpoint(path)
+    assert {key: loaded[key] for key in loaded if key != "weights"} == {
+        "format": FORMAT, "model_config": {}, "skeleton": {}, "metrics": {"AP": 0.5},
+    }  # fmt: skip
+    assert torch.equal(loaded["weights"]["b"], shared.reshape(2, 3).T)
+    with pytest.raises(OutputError, match="Can't write"):
+        save_safetensors(tmp_path / "none" / "w.safetensors", content)
+
+
+@pytest.mark.parametrize("header", [{}, {HEADER: "{"}, {HEADER: "[1]"}, {HEADER: '{"format": "other"}'}])
+def test_a_safetensors_file_without_our_header(tmp_path: Path, header: dict[str, str]) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"w": torch.zeros(2)}, path, header)
+    with pytest.raises(WeightsError, match=r"is no checkpoint of SIA Pose|is broken"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize("legacy", [True, False])

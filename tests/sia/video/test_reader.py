@@ -10,7 +10,8 @@ import pytest
 
 from sia.errors import ConfigError, DataError, OutputError
 from sia.video.info import turn
-from sia.video.reader import DecordReader, VideoReader, open_reader
+from sia.video.open import open_video
+from sia.video.reader import DecordReader, VideoReader
 from sia.video.writer import VideoWriter
 from tests.inference_helpers import frame_times, name_quarters, save_video, sound_packets
 
@@ -105,9 +106,9 @@ def test_turned_upright(
     source = save_video(tmp_path / "a.mp4", frames=4, rotation=rotation, mirrored=mirrored)
     if mirrored and kind == "decord":
         with pytest.raises(ConfigError, match="mirrored"):
-            open_reader(str(source), kind)
+            open_video(str(source), kind)
         return
-    with open_reader(str(source), kind) as reader:
+    with open_video(str(source), kind) as reader:
         frames = list(reader)
     assert frames[-1].image.shape == (*size, 3)
     assert name_quarters(frames[-1].image) == seen
@@ -132,7 +133,7 @@ def test_decord_gives_the_same_frames_and_times(tmp_path: Path) -> None:
 def test_a_missing_decord_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "decord", None)
     with pytest.raises(ConfigError, match="pip install decord"):
-        open_reader(str(tmp_path / "a.mp4"), "decord")
+        open_video(str(tmp_path / "a.mp4"), "decord")
 
 
 @pytest.mark.parametrize(

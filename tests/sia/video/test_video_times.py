@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from sia.errors import ConfigError, DataError
-from sia.video.reader import VideoReader, open_reader
+from sia.video.open import open_video
+from sia.video.reader import VideoReader
 from sia.video.writer import VideoWriter
 from tests.inference_helpers import frame_times, save_video
 
@@ -45,7 +46,7 @@ def remux(source: Path, target: Path, change: Callable[[int], int | None] = lamb
 
 
 def times_of(source: Path, reader: str = "av") -> list[Fraction]:
-    with open_reader(str(source), reader) as video:
+    with open_video(str(source), reader) as video:
         times = [frame.pts * video.info.time_base for frame in video]
     assert all(a < b for a, b in itertools.pairwise(times))
     assert not [line for line in video.warnings if "breaks off" in line]
@@ -120,7 +121,7 @@ def test_edit_lists_are_obeyed_by_every_reader(tmp_path: Path) -> None:
     assert times_of(tmp_path / "a.mp4") == [Fraction(i, 25) for i in range(15)]
     pytest.importorskip("decord")
     with pytest.raises(ConfigError, match="--reader av"):  # it shows frames that were cut away
-        open_reader(str(tmp_path / "a.mp4"), "decord")
+        open_video(str(tmp_path / "a.mp4"), "decord")
 
 
 @pytest.mark.parametrize("reader", ["av", "decord"])
@@ -134,7 +135,7 @@ def test_pixels_that_are_not_square(tmp_path: Path, name: str, reader: str) -> N
         stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode(None))
-    with open_reader(str(tmp_path / name), reader) as video:
+    with open_video(str(tmp_path / name), reader) as video:
         (frame,) = video
     assert frame.image.shape == (64, 96, 3)
     with VideoWriter(tmp_path / "copy.mp4", video.info, (64, 96)) as writer:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sia.description.doubt import mirror
 from sia.runtimes.predictor import Predictor
+from sia.runtimes.views import back
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.experts.own import OwnExpert, View
 from tests.inference_helpers import quarters, save_weights
@@ -23,7 +23,7 @@ def test_people_are_matched_to_the_boxes_and_others_are_nan(tmp_path: Path) -> N
 def test_mirroring_twice_changes_nothing(tmp_path: Path) -> None:
     expert = OwnExpert.load(save_weights(tmp_path / "model.pt"), "cpu")
     people = expert.find(quarters(64, 96))
-    twice = mirror(mirror(people, 96, COCO_PERSON.flip_order), 96, COCO_PERSON.flip_order)
+    twice = back(back(people, 96, COCO_PERSON), 96, COCO_PERSON)
     assert np.allclose(twice.keypoints, people.keypoints, atol=1e-3) and np.allclose(
         twice.boxes, people.boxes, atol=1e-3
     )
@@ -34,5 +34,5 @@ def test_a_view_shows_the_mirrored_or_scaled_image(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     flipped = OwnExpert(predictor, View(flip=True)).find(np.ascontiguousarray(image[:, ::-1]))
     straight = OwnExpert(predictor, View()).find(image)
-    assert np.allclose(mirror(straight, 64, COCO_PERSON.flip_order).keypoints, flipped.keypoints, atol=1e-3)
+    assert np.allclose(back(straight, 64, COCO_PERSON).keypoints, flipped.keypoints, atol=1e-3)
     assert OwnExpert(predictor, View(scale=1.25)).predictor.image_size == (80, 80)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 
 class FileServer(ThreadingHTTPServer):
-    """Attributes: files by path; what to do wrong at the next requests; what was asked."""
+    """Attributes: files and refusals by path; what to do wrong at the next GETs; which GETs came."""
 
     daemon_threads = True
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.files: dict[str, bytes] = {}
         self.etags: dict[str, str] = {}
+        self.refused: dict[str, int] = {}
         self.faults: deque = deque()
         self.asked: list[tuple[str, str | None, str | None]] = []
         self.ranges = True
@@ -25,19 +27,30 @@ class FileServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    extra: ClassVar[dict[str, str]] = {}
 
     def log_message(self, *_):
         pass
 
+    def end_headers(self):
+        self.send_header("Connection", "close")
+        super().end_headers()
+
+    def do_HEAD(self):
+        self.do_GET()
+
     def do_GET(self):
         server = self.server
         wanted = self.headers.get("Range")
-        server.asked.append((self.path, wanted, self.headers.get("Authorization")))
-        fault, value = server.faults.popleft() if server.faults else ("", 0)
+        if self.command == "GET":
+            server.asked.append((self.path, wanted, self.headers.get("Authorization")))
+        fault, value = server.faults.popleft() if server.faults and self.command == "GET" else ("", 0)
         self.close_connection = True
         content = server.files.get(self.path)
+        if self.path in server.refused:
+            return self.send_error(server.refused[self.path])
         if fault == "status":
             return self.send_error(value)
         if fault == "redirect":
@@ -61,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
             shown = value if fault == "range" else f"bytes {start}-{len(content) - 1}/{len(content)}"
             self.send_header("Content-Range", shown)
         self.send_header("ETag", etag)
+        for name, text in self.extra.items():
+            self.send_header(name, text)
         if fault == "chunked":
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
@@ -68,5 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault != "no length":
             self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
+        if self.command == "HEAD":
+            return None
         body = content[start:]
         return self.wfile.write(body[:value] if fault == "break" else body)

@@ -1,0 +1,1 @@
+"""What passes models on: the Hugging Face hub, and a page to try them on."""

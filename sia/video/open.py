@@ -1,0 +1,76 @@
+"""Opens whatever gives frames that follow each other: the one way to videos, streams, cameras and screens."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from sia.errors import DataError, first_line
+from sia.io.input_file import MAX_PIXELS
+from sia.io.optional import need
+from sia.io.remote import stdin_file
+from sia.io.secrets import mask
+from sia.video.capture import camera_shots, screen_shots
+from sia.video.live import LiveReader, live_info, shots_of
+from sia.video.reader import DecordReader, VideoReader
+from sia.video.source import kind_of, number_in
+
+Reader = VideoReader | DecordReader | LiveReader
+
+_FORMAT = "bv*[height<=1080][vcodec^=avc1]/bv*[height<=1080]/b"
+"""Of a page's videos: the best up to this height, rather H.264, whose sound isn't needed."""
+
+
+def open_video(source: str, decoder: str = "av", max_pixels: int = MAX_PIXELS) -> Reader:
+    """Opens a source of a kind that `sia.video.source.is_video` knows.
+
+    Those without an end become a `LiveReader`, all others are read whole.
+
+    Args:
+        source: as the user named it.
+        decoder: one of `sia.video.source.READERS`.
+        max_pixels: frames with more are refused before they are decoded.
+
+    Raises:
+        ConfigError: a package is missing, or decord shows this video wrongly.
+        DataError: the source can't be read.
+    """
+    kind = kind_of(source)
+    if kind in ("camera", "screen"):
+        shots = camera_shots if kind == "camera" else screen_shots
+        return LiveReader(live_info(source), partial(shots, number_in(source)))
+    path = str(stdin_file()) if source == "-" else source
+    if decoder == "decord":
+        return DecordReader(path, max_pixels)
+    again = partial(_open_stream, path, kind == "youtube", max_pixels)
+    reader = again()
+    if reader.live:
+        return LiveReader(live_info(source, reader.info.rate, reader.info.pixel_aspect), shots_of(reader, again))
+    return reader
+
+
+def _open_stream(source: str, page: bool, max_pixels: int) -> VideoReader:
+    return VideoReader(address_in(source) if page else source, max_pixels)
+
+
+def address_in(page: str) -> str:
+    """The video's own address, which is good for some hours, of a page that yt-dlp knows.
+
+    Raises:
+        ConfigError: the package yt-dlp is missing.
+        DataError: the page has no video, or doesn't give it.
+    """
+    library: Any = need("yt_dlp", "YouTube")
+    logger = logging.getLogger("sia.yt_dlp")
+    logger.addHandler(logging.NullHandler())  # what is wrong is said once, here
+    logger.propagate = False
+    options = {"format": _FORMAT, "noplaylist": True, "quiet": True, "no_warnings": True, "logger": logger}
+    try:
+        with library.YoutubeDL(options) as downloader:
+            found = downloader.extract_info(page, download=False)
+    except library.utils.DownloadError as error:
+        raise DataError(f"Can't get {mask(page)}: {first_line(error).removeprefix('ERROR: ')}") from error
+    if "url" not in found:
+        raise DataError(f"{mask(page)} is a list of videos. Give the address of one.")
+    return str(found["url"])
