@@ -68,6 +68,16 @@ def test_visibility_is_of_labelled_keypoints_alone(make_batch):
     assert (logits.grad[0, 2] == 0).all() and (logits.grad[0, 0][batch.keypoints[0, 0, :, 2] == 0] == 0).all()
 
 
+def test_a_model_s_labels_teach_nothing(make_batch):
+    """Their v, between 0 and 1, is a confidence."""
+    batch = make_batch([2, 1], keypoints=4, labelled=1.0)
+    people, person = found_people(batch)
+    batch.keypoints[..., 2] *= 0.3
+    logs = torch.zeros(2, 2, 4)
+    assert sigma_loss(Certainty(logs, logs), people, person, targets_from(batch, LENGTH)) == 0
+    assert visibility_loss(Certainty(logs, logs), person, targets_from(batch, LENGTH)) == 0
+
+
 def test_whose_box_was_not_found_teaches_no_sigma(make_batch):
     batch = make_batch([1], keypoints=4, labelled=1.0)
     people, person = found_people(batch)
