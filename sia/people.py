@@ -115,8 +115,8 @@ class People:
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
         each: tuple[NDArray[Any] | None, ...] = (self.ids, self.agreement, self.visibilities, self.sigmas)
-        ids, agreement, *told = (None if part is None else part[rows] for part in each)
-        return People(*numbers, ids, self.source, agreement, *told)
+        ids, *rest = (None if part is None else part[rows] for part in each)
+        return People(*numbers, ids, self.source, *rest)
 
     def __iter__(self) -> Iterator[Person]:
         return (self[row] for row in range(len(self)))
