@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from sia.batch import PoseBatch
 from sia.boxes import iou, to_centres, to_corners
 from sia.losses.matcher import UNMATCHED, PatchMatch, Targets, match_patches, match_tokens, matched_person, targets_from
+from sia.modules.certainty_head import CertaintyHead
 from sia.modules.detection_tokens import DetectionTokens, DuplicateSuppression
 from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
-from sia.modules.roi_keypoint_head import Heatmaps, RoIKeypointHead, RoIs, rois_around
+from sia.modules.roi_keypoint_head import Found, RoIKeypointHead, RoIs, rois_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
 from sia.registry import ROI_SCORE_THRESH, HeadConfig
 from sia.sia_vision import Backbone, ConvStem, Features
@@ -108,6 +109,29 @@ class PoseModel(nn.Module, ABC):
         self.duplicate_suppression = DuplicateSuppression(dim)
         self.roi_head = RoIKeypointHead(dim, len(mean_pose), head_config.roi_channels, head_config.roi_size)
         self.register_buffer("sigmas", sigmas.float())
+        self.certainty: CertaintyHead | None = None
+        self.certainty_only = False
+
+    def add_certainty(self) -> None:
+        """Adds a `CertaintyHead`; what the model had has drawn its random start before."""
+        width, keypoints = self.head_config.roi_channels, self.head.num_keypoints
+        self.certainty = CertaintyHead(self.tokens.dim, keypoints, width)
+
+    def train_certainty_only(self) -> None:
+        """From now on nothing but the `CertaintyHead` is trained; all else stays as in evaluation."""
+        self.certainty_only = True
+        self.requires_grad_(False)
+        if self.certainty is not None:
+            self.certainty.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> PoseModel:
+        """As usual, but what isn't trained stays as in evaluation."""
+        super().train(mode)
+        if self.certainty_only:
+            for child in self.children():
+                child.train(mode and child is self.certainty)
+        return self
 
     @abstractmethod
     def encode(self, features: Features) -> tuple[Features, Tensor]:
@@ -151,15 +175,21 @@ class PoseModel(nn.Module, ABC):
         tokens, people = gather_rows(states[-1], selected), layers[-1].select(selected)
         person = None if matched is None else matched_person(matched, layers[-1].scores.shape[1]).gather(1, selected)
         rois = self._rois(people, person, targets)
-        people, heatmaps = self._find_keypoints(pixels, self.extent(features.grid, size), tokens, people, rois)
+        guessed = None if self.certainty is None else self.certainty.guess(tokens, people)
+        people, found = self._find_keypoints(pixels, self.extent(features.grid, size), tokens, people, rois)
         refined = [people, *self.refine(people, tokens, features, size)]
+        certainty = None
+        if self.certainty is not None and guessed is not None:
+            certainty = self.certainty(guessed, found, refined[-1], longer_side(size))
         return PoseOutput(
             people=refined[-1],
             refined=refined,
-            heatmaps=heatmaps,
+            heatmaps=found.heatmaps,
             selected=selected,
             layers=layers,
             proposals=proposals,
+            certainty=certainty,
+            guess=guessed,
             patch_person=None if patch_match is None else patch_match.person,
             matched=matched,
         )
@@ -202,7 +232,7 @@ class PoseModel(nn.Module, ABC):
 
     def _find_keypoints(
         self, pixels: Tensor, extent: Tensor, tokens: Tensor, people: Prediction, rois: RoIs
-    ) -> tuple[Prediction, Heatmaps]:
+    ) -> tuple[Prediction, Found]:
         """Runs the RoI keypoint head; people without a crop keep the keypoints that their token found."""
         at = (rois.image, rois.row)
         found = self.roi_head(pixels, extent, tokens[at], people.scores[at], rois)
@@ -211,7 +241,7 @@ class PoseModel(nn.Module, ABC):
             poses=people.poses.index_put(at, found.poses),
             confidences=people.confidences.index_put(at, found.confidences),
         )
-        return self.duplicate_suppression(tokens, people, 1), found.heatmaps
+        return self.duplicate_suppression(tokens, people, 1), found
 
     def refine(self, people: Prediction, tokens: Tensor, features: Features, size: tuple[int, int]) -> list[Prediction]:
         """The people after each layer of the refiner, where there is one."""

@@ -38,6 +38,20 @@ class Prediction(NamedTuple):
         return Prediction(*(gather_rows(part, index) for part in self))
 
 
+class Certainty(NamedTuple):
+    """What is said of the keypoints of R people an image, beside where they are.
+
+    Attributes:
+        visibilities: (B, R, K) float32 logits that a keypoint, if somebody labelled it, is visible (v = 2), not
+            occluded (v = 1).
+        log_sigmas: (B, R, K) float32 logarithms of the distance, in units of the longer input side, within which 68.27
+            % of the errors in x, and of those in y, are expected: the standard deviation of normal errors.
+    """
+
+    visibilities: Tensor
+    log_sigmas: Tensor
+
+
 def gather_rows(values: Tensor, index: Tensor) -> Tensor:
     """values (B, Q, ...), index (B, R) -> (B, R, ...)."""
     trailing = values.shape[2:]
@@ -68,6 +82,8 @@ class PoseOutput:
         selected: (B, R) which rows of the last of `layers` became `people`.
         layers: the candidates after each layer of tokens, (B, G * M), the groups side by side.
         proposals: what the head reads from every patch, (B, N).
+        certainty: of the people, (B, R), where the model has such a head.
+        guess: the same before the RoI keypoint head, of what the tokens found.
         patch_person: in training, (B, N) the labelled person whom each patch is matched to, -1 for none.
         matched: in training, (B, G, P) the row in `layers` of each labelled person, -1 for none.
     """
@@ -78,5 +94,7 @@ class PoseOutput:
     selected: Tensor
     layers: list[Prediction]
     proposals: Prediction
+    certainty: Certainty | None = None
+    guess: Certainty | None = None
     patch_person: Tensor | None = None
     matched: Tensor | None = None

@@ -32,6 +32,8 @@ class Person(NamedTuple):
         keypoints: (K, 2) float32, x, y.
         confidences: (K,) float32 in [0, 1].
         id: that of its track from 1 on, 0 where it was seen in one frame so far, None without tracking.
+        visibilities: (K,) float32 in [0, 1], None where the weights don't tell.
+        sigmas: (K,) float32 in pixels, likewise.
     """
 
     box: NDArray[np.float32]
@@ -39,6 +41,8 @@ class Person(NamedTuple):
     keypoints: NDArray[np.float32]
     confidences: NDArray[np.float32]
     id: int | None
+    visibilities: NDArray[np.float32] | None = None
+    sigmas: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,10 @@ class People:
         source: the image; None in training and evaluation, which need no more than the numbers.
         agreement: (N,) OKS between two looks at the same person: at the image and its mirror image, or before and after
             the stages of a pipeline; None where nobody looked twice.
+        visibilities: (N, K) float32 in [0, 1], how likely each keypoint is visible rather than hidden by something, if
+            it is in the image at all; None where the weights don't tell.
+        sigmas: (N, K) float32, standard deviation of x, and of y, in pixels: 68 % of the errors are smaller. None
+            where the weights don't tell.
         repetitions: (N,) int64, how often each has done what is counted in a video; None where nothing is.
     """
 
@@ -87,6 +95,8 @@ class People:
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
     agreement: NDArray[np.float64] | None = None
+    visibilities: NDArray[np.float32] | None = None
+    sigmas: NDArray[np.float32] | None = None
     repetitions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -102,13 +112,15 @@ class People:
         if isinstance(which, int | np.integer):
             number = None if self.ids is None else int(self.ids[which])
             score = float(self.scores[which])
-            return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number)
+            told = (None if part is None else part[which] for part in (self.visibilities, self.sigmas))
+            return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number, *told)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        ids = None if self.ids is None else self.ids[rows]
-        agreement = None if self.agreement is None else self.agreement[rows]
-        repetitions = None if self.repetitions is None else self.repetitions[rows]
-        return People(*numbers, ids, self.source, agreement, repetitions)
+        each: tuple[NDArray[Any] | None, ...] = (
+            self.ids, self.agreement, self.visibilities, self.sigmas, self.repetitions,
+        )  # fmt: skip
+        ids, *rest = (None if part is None else part[rows] for part in each)
+        return People(*numbers, ids, self.source, *rest)
 
     def __iter__(self) -> Iterator[Person]:
         return (self[row] for row in range(len(self)))
@@ -217,8 +229,8 @@ class People:
     def to_json(self, indent: int | None = None) -> str:
         """One JSON object: path, width, height, frame and time of the image, names and edges of keypoints, people.
 
-        Each of ``people`` has score, bbox (x, y, width, height), keypoints (x, y, confidence, ...) and, with tracking,
-        id.
+        Each of ``people`` has score, bbox (x, y, width, height), keypoints (x, y, confidence, ...), where the weights
+        tell them visibilities and sigmas, and, with tracking, id.
         """
         from sia.io.results import person_rows
 
@@ -234,7 +246,8 @@ class People:
         """A `pandas.DataFrame` with a row a person.
 
         Columns: ``score``, ``x1``, ``y1``, ``x2``, ``y2``, for each keypoint ``NAME_x``, ``NAME_y`` and
-        ``NAME_confidence``, and with tracking ``id``.
+        ``NAME_confidence``, where the weights tell them ``NAME_visibility`` and ``NAME_sigma``, and with tracking
+        ``id``.
 
         Raises:
             ConfigError: the package pandas is missing.
@@ -245,19 +258,22 @@ class People:
         return need("pandas", "to_pandas()").DataFrame(person_columns(self))
 
     def to_supervision(self) -> Any:
-        """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``.
+        """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``, sigmas its ``data["covariance"]``, if any.
 
         Raises:
             ConfigError: the package supervision is missing.
         """
         from sia.io.optional import need
 
+        data: dict[str, Any] = {} if self.ids is None else {"tracker_id": self.ids}
+        if self.sigmas is not None:  # (N, K, 2, 2), as its annotators of ellipses take it
+            data["covariance"] = self.sigmas[..., None, None] ** 2 * np.eye(2, dtype=np.float32)
         return need("supervision", "to_supervision()").KeyPoints(
             xy=self.keypoints,
             class_id=np.zeros(len(self), dtype=int),
             keypoint_confidence=self.confidences,
             detection_confidence=self.scores,
-            data={} if self.ids is None else {"tracker_id": self.ids},
+            data=data,
         )
 
     def _source(self) -> Source:

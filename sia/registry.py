@@ -99,6 +99,7 @@ class ModelConfig:
         sigmas: K OKS constants.
         backbone: a timm name, or None for the size's own.
         roi_size: pixels along the crops of the RoI keypoint head, or None for the size's own.
+        certainty: whether it tells visibility and standard deviation of each keypoint; older weights don't.
     """
 
     name: str
@@ -109,6 +110,7 @@ class ModelConfig:
     sigmas: tuple[Finite, ...]
     backbone: Annotated[str, Meta(max_length=200)] | None = None
     roi_size: int | None = None
+    certainty: bool = False
 
     def __post_init__(self) -> None:
         _check_known("model", self.name, list(MODELS))
@@ -197,7 +199,10 @@ def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | N
     if backbone_weights is not None:
         backbone.loaded = load_backbone_weights(backbone, dict(backbone_weights))
     mean_pose, sigmas = torch.tensor(config.mean_pose), torch.tensor(config.sigmas)
-    return model_class(config.name)(backbone, config.head_config, mean_pose, sigmas)
+    model = model_class(config.name)(backbone, config.head_config, mean_pose, sigmas)
+    if config.certainty:
+        model.add_certainty()
+    return model
 
 
 def _check_known(what: str, value: str, known: list[str]) -> None:

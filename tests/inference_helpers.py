@@ -18,12 +18,18 @@ COLOURS = {"R": (230, 20, 20), "G": (20, 200, 20), "B": (20, 20, 230), "W": (240
 
 
 def save_weights(
-    path: Path, skeleton=COCO_PERSON, image_size=(64, 64), name="sia_pose_simple", size="test", **changes
+    path: Path,
+    skeleton=COCO_PERSON,
+    image_size=(64, 64),
+    name="sia_pose_simple",
+    size="test",
+    certainty=False,
+    **changes,
 ) -> Path:
     torch.manual_seed(0)
     k = skeleton.num_keypoints
     mean_pose = tuple((0.0, i / k - 0.5) for i in range(k))
-    config = ModelConfig(name, size, k, image_size, mean_pose, skeleton.sigmas)
+    config = ModelConfig(name, size, k, image_size, mean_pose, skeleton.sigmas, certainty=certainty)
     payload = {
         "format": "sia_pose/1",
         "model_config": config.to_dict(),

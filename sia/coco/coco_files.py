@@ -192,7 +192,9 @@ def _result(row: Row, where: str, known: frozenset[int], k: int) -> Row:
     box = finite_numbers(row.get("bbox"), 4)
     if "bbox" in row and box is None:
         raise DataError(f"{where} needs a 'bbox' of 4 finite numbers, but got {row['bbox']!r}.")
-    return {"image_id": image_id, "keypoints": keypoints, "score": score[0], **({"bbox": box} if box else {})}
+    told = {name: finite_numbers(row.get(name), k) for name in ("visibilities", "sigmas")}  # of our own weights only
+    given = {name: numbers for name, numbers in (("bbox", box), *told.items()) if numbers}
+    return {"image_id": image_id, "keypoints": keypoints, "score": score[0], **given}
 
 
 def is_labelled(person: Mapping[str, Any]) -> bool:

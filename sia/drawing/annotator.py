@@ -119,15 +119,22 @@ class PoseAnnotator:
                     _draw_box(overlay, people.boxes[i] - (0, top, 0, top), labels[i].colour, max(canvas.shape[:2]))
                 cv2.addWeighted(overlay, 0.6, strip, 0.4, 0, dst=strip)
         for i in order:
-            self._draw_person(canvas, people.boxes[i], people.keypoints[i], people.confidences[i])
+            hidden = people.confidences[i] < 0 if people.visibilities is None else people.visibilities[i] < 0.5
+            self._draw_person(canvas, people.boxes[i], people.keypoints[i], people.confidences[i], hidden)
         if self.boxes:
             for i in order:
                 _draw_tag(canvas, people.boxes[i], labels[i].text)
         return canvas
 
     def _draw_person(
-        self, canvas: Image, box: NDArray[np.float32], points: NDArray[np.float32], confidences: NDArray[np.float32]
+        self,
+        canvas: Image,
+        box: NDArray[np.float32],
+        points: NDArray[np.float32],
+        confidences: NDArray[np.float32],
+        hidden: NDArray[np.bool_],
     ) -> None:
+        """Keypoints that are hidden by something are rings."""
         thickness = _limb_thickness(canvas, box)
         shown = (confidences >= self.kpt_thresh) & np.isfinite(points).all(axis=1)
         fixed = _fixed_points(points, max(canvas.shape[:2]))
@@ -149,8 +156,9 @@ class PoseAnnotator:
                 _disc(canvas, fixed[index], colour, 1.4)
                 continue
             _disc(canvas, fixed[index], _OUTLINE, radius + _outline(thickness))
-            _disc(canvas, fixed[index], _PAPER, radius)
-            _disc(canvas, fixed[index], colour, max(radius - max(0.8, 0.22 * radius), 0.8))
+            inner, outer = (colour, _PAPER) if not hidden[index] else (_PAPER, colour)
+            _disc(canvas, fixed[index], outer, radius)
+            _disc(canvas, fixed[index], inner, max(radius - max(0.8, (0.4 if hidden[index] else 0.22) * radius), 0.8))
 
     def _shade(self, colour: Colour, confidence: float) -> Colour:
         if not self.fade:

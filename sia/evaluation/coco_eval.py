@@ -18,6 +18,7 @@ from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
+from sia.evaluation.certainty import score_certainty
 from sia.evaluation.keypoint_scores import KeypointScore, format_table, match_people, percent, score_keypoints
 from sia.skeletons.skeleton import Skeleton
 
@@ -38,6 +39,7 @@ class Metrics:
         found: how many of them have a prediction of OKS 0.5 or more.
         detections: how many people were predicted.
         keypoints: one row per keypoint.
+        visibility_auc, sigma_coverage: see `score_certainty`; None where the results don't tell.
     """
 
     AP: float
@@ -57,6 +59,8 @@ class Metrics:
     found: int
     detections: int
     keypoints: tuple[KeypointScore, ...]
+    visibility_auc: float | None = None
+    sigma_coverage: float | None = None
 
     def figures(self) -> dict[str, float]:
         """COCO's ten figures by name."""
@@ -73,6 +77,10 @@ class Metrics:
             f"{self.images} images, {self.people} labelled people, {self.found} of them found (OKS >= 0.5), "
             f"{self.detections} predictions\n"
         )
+        if self.sigma_coverage is not None:
+            counts += f"{100 * self.sigma_coverage:.1f} % of the errors in x within one sigma"
+            auc = self.visibility_auc
+            counts += ", nothing occluded\n" if auc is None else f", visible against occluded: AUC {auc:.3f}\n"
         note = "\nOKS and PCK are of the people found; PCK is relative to the longer side of the labelled box."
         return f"{precision}\n{recall}\n{boxes}{counts}\n{format_table(self.keypoints)}{note}"
 
@@ -114,6 +122,7 @@ def score(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> Metrics:
         found=len(matches),
         detections=len(rows),
         keypoints=tuple(score_keypoints(matches, labelled, skeleton)),
+        **score_certainty(truth, rows)._asdict(),
     )
 
 

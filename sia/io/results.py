@@ -29,7 +29,7 @@ Row = dict[str, Any]
 def person_rows(people: People) -> list[Row]:
     """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times).
 
-    Where something is counted, also repetitions.
+    And visibilities and sigmas (K each), where the weights tell them; where something is counted, also repetitions.
     """
     rows = []
     keypoints = np.concatenate([people.keypoints, people.confidences[..., None]], axis=-1).reshape(
@@ -40,6 +40,9 @@ def person_rows(people: People) -> list[Row]:
     ):
         bbox = [x1, y1, x2 - x1, y2 - y1]
         rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(values)})
+    for name, told in (("visibilities", people.visibilities), ("sigmas", people.sigmas)):
+        for row, values in zip(rows, [] if told is None else told.tolist(), strict=told is not None):
+            row[name] = _rounded(values)
     if people.repetitions is not None:
         rows = [{**row, "repetitions": count} for row, count in zip(rows, people.repetitions.tolist(), strict=True)]
     return rows
@@ -66,6 +69,8 @@ def describe_rows(skeleton: Skeleton) -> Row:
         "keypoints": "x, y, confidence for each keypoint in the order of skeleton.names; may lie outside the image; "
         "skeleton.edges counts them from 0",
         "score": "0 to 1, the model's own estimate of how well the person is found",
+        "visibilities": "where the weights tell them: 0 to 1 for each keypoint, how likely it is visible, not occluded",
+        "sigmas": "likewise: standard deviation of x, and of y, in pixels; 68 % of the errors are smaller",
         "skeleton": skeleton.to_dict(),
     }
 

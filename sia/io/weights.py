@@ -92,6 +92,11 @@ def resize_squares(weights: Mapping[str, Any], model: nn.Module) -> dict[str, An
     return {**own, **{key: value for key, value in weights.items() if key in own or not key.startswith(ACROSS)}}
 
 
+def with_certainty(weights: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """A state dict of before the certainty head for a model that has one, which stays as it is."""
+    return {**{key: value for key, value in model.state_dict().items() if key.startswith(CERTAINTY)}, **weights}
+
+
 def shared_weights(model: nn.Module, weights: object) -> object:
     """What a model can take over from one of another variant, or of other keypoints; the rest of it stays as it is.
 
@@ -114,6 +119,8 @@ def shared_weights(model: nn.Module, weights: object) -> object:
 
 BLOCKS = "backbone.vit.blocks."
 ACROSS = "roi_head.body.across."
+CERTAINTY = "certainty."
+"""Of the certainty head, which older weights don't have."""
 OF_THE_DATA = ("sigmas", "head.mean_pose")
 """Buffers that are made from the annotations, not learned."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sia.batch import PoseBatch
 from sia.boxes import iou, iou_and_giou, to_centres, to_corners
+from sia.losses.certainty import sigma_loss, visibility_loss
 from sia.losses.matcher import (
     PATCHES_PER_PERSON,
     UNMATCHED,
@@ -46,6 +47,8 @@ class LossWeights:
     confidence: float = 0.5
     heatmap: float = 3.0
     proposals: float = 1.0
+    visibility: float = 1.0
+    sigma: float = 1.0
 
 
 class _Score(NamedTuple):
@@ -94,8 +97,8 @@ class PoseCriterion(nn.Module):
             num_people: people over all ranks, divided by the ranks, at least 1.
 
         Returns:
-            Scalars: score, box, giou, oks, pose, confidence, heatmap, and the same of the proposals, without heatmap,
-            summed, as `proposals`.
+            Scalars: score, box, giou, oks, pose, confidence, heatmap; visibility and sigma, where the model tells them;
+            and score to confidence of the proposals, summed, as `proposals`.
         """
         targets = targets_from(batch, float(max(batch.images.shape[-2:])))
         if targets.people.shape[1] == 0:
@@ -115,7 +118,18 @@ class PoseCriterion(nn.Module):
             for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
                 total[name] = total.get(name, 0) + value / (num_people * stage.share)
         total["heatmap"] = self.weights.heatmap * heatmap_loss(output.heatmaps, selected, targets) / num_people
+        total |= {name: value / num_people for name, value in self._certainty(output, selected, targets).items()}
         return total
+
+    def _certainty(self, output: PoseOutput, person: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Of the guess, for what the tokens found, and of what is said of the result; nothing else learns by it."""
+        if output.certainty is None or output.guess is None:
+            return {}
+        first = output.layers[-1].select(output.selected)
+        told = ((output.guess, first), (output.certainty, output.people))
+        visible = torch.stack([visibility_loss(certainty, person, targets) for certainty, _ in told]).sum()
+        sigma = torch.stack([sigma_loss(*stage, person, targets) for stage in told]).sum()
+        return {"visibility": self.weights.visibility * visible, "sigma": self.weights.sigma * sigma}
 
     @staticmethod
     def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[_Stage]:

@@ -56,6 +56,7 @@ class Targets(NamedTuple):
         corners: (B, P, 4) x1, y1, x2, y2.
         poses: (B, P, K, 2).
         labelled: (B, P, K) bool, v > 0.
+        visible: (B, P, K) bool, v = 2.
         trust: (B, P, K) in [0, 1], what each label counts: 1 where a person made it, 0 where there is none.
         areas: (B, P).
         people: (B, P) bool.
@@ -65,6 +66,7 @@ class Targets(NamedTuple):
     corners: Tensor
     poses: Tensor
     labelled: Tensor
+    visible: Tensor
     trust: Tensor
     areas: Tensor
     people: Tensor
@@ -72,8 +74,8 @@ class Targets(NamedTuple):
 
     def map_people(self, function: Callable[[Tensor], Tensor]) -> Targets:
         """Applies a function to everything but the ignored regions."""
-        corners, poses, labelled, trust, areas, people = map(function, self[:6])
-        return Targets(corners, poses, labelled, trust, areas, people, self.ignored)
+        corners, poses, labelled, visible, trust, areas, people = map(function, self[:7])
+        return Targets(corners, poses, labelled, visible, trust, areas, people, self.ignored)
 
     @property
     def posed(self) -> Tensor:
@@ -93,6 +95,7 @@ def targets_from(batch: PoseBatch, length: float) -> Targets:
         batch.boxes / length,
         batch.keypoints[..., :2] / length,
         labelled,
+        batch.keypoints[..., 2] > 1,
         batch.keypoints[..., 2].clamp(max=1) * labelled,
         batch.areas / length**2,
         batch.people,

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from sia.boxes import to_corners
 from sia.losses.criterion import QUALITY_POWER
-from sia.outputs import PoseOutput, Prediction, longer_side
+from sia.outputs import PoseOutput, Prediction, gather_rows, longer_side
 
 MARGIN = 0.05
 """Of a person beyond the outermost keypoints, in fractions of their longer side: ankles and eyes are not the edge."""
 
 
-def decode(output: PoseOutput, image_size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+def decode(output: PoseOutput, image_size: tuple[int, int]) -> tuple[Tensor, ...]:
     """The best candidates; runs inside an exported graph as well.
 
     Args:
@@ -21,16 +21,20 @@ def decode(output: PoseOutput, image_size: tuple[int, int]) -> tuple[Tensor, Ten
         image_size: (H, W) of the input.
 
     Returns:
-        What `sia.runtimes.runtime.Decoded` describes, as tensors.
+        What `sia.runtimes.runtime.Decoded` describes, as tensors; the last two only of models that have them.
     """
     best = output.people.scores.argsort(dim=1, descending=True)
     people: Prediction = output.people.select(best)
     length = longer_side(image_size)
-    return (
+    found = (
         people.scores.sigmoid() ** (1 / QUALITY_POWER),
         around(to_corners(people.boxes), people.poses) * length,
         torch.cat([people.poses * length, people.confidences.sigmoid()[..., None]], dim=-1),
     )
+    if output.certainty is None:
+        return found
+    visibilities, log_sigmas = (gather_rows(part, best) for part in output.certainty)
+    return (*found, visibilities.sigmoid(), log_sigmas.exp() * length)
 
 
 def around(boxes: Tensor, poses: Tensor) -> Tensor:

@@ -141,12 +141,16 @@ class Found(NamedTuple):
         confidences: (n, K) logits.
         scores: (n,) logits of the expected OKS.
         heatmaps: the heatmaps.
+        fine: (n, width, h, w) the features that the heatmaps were read from.
+        context: (n, 3 * width) means over the square of these, and of those at stride 16.
     """
 
     poses: Tensor
     confidences: Tensor
     scores: Tensor
     heatmaps: Heatmaps
+    fine: Tensor
+    context: Tensor
 
 
 class RoIKeypointHead(nn.Module):
@@ -189,9 +193,10 @@ class RoIKeypointHead(nn.Module):
         heatmaps = Heatmaps(self.heat(fine).float().flatten(2).log_softmax(-1), rois)
         points, mass = peaks(heatmaps.log_probabilities)
         confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
-        seen = [fine.mean((2, 3)), deep.mean((2, 3)), confidences.detach(), scores.detach()[:, None]]
+        context = torch.cat([fine.mean((2, 3)), deep.mean((2, 3))], -1)
+        seen = [context, confidences.detach(), scores.detach()[:, None]]
         revised = scores.detach() + self.score(torch.cat([part.to(fine.dtype) for part in seen], -1)).float()[:, 0]
-        return Found(rois.outside(points / heatmaps.cells), confidences, revised, heatmaps)
+        return Found(rois.outside(points / heatmaps.cells), confidences, revised, heatmaps, fine, context)
 
 
 def sample(images: Tensor, extent: Tensor, rois: RoIs, side: int) -> Tensor:

@@ -14,7 +14,7 @@ from sia.errors import ConfigError, first_line
 from sia.io.optional import need
 from sia.runtimes.graph import AXES, quiet, trace
 from sia.runtimes.metadata import METADATA, ModelMetadata
-from sia.runtimes.runtime import INPUT, OUTPUTS
+from sia.runtimes.runtime import INPUT, outputs_of
 from sia.runtimes.torch_runtime import TorchRuntime
 
 OPSET = 18
@@ -49,7 +49,7 @@ def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) 
         exported = torch.onnx.export(
             program,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=outputs_of(description),
             opset_version=OPSET,
             dynamic_shapes=(sides,),
             external_data=False,
@@ -82,7 +82,8 @@ def _take_no_image(graph: Any) -> None:
     """
     from onnx import TensorProto, helper
 
-    padded = {name: f"{name}_padded" for name in (INPUT, *OUTPUTS)}
+    outputs = [value.name for value in graph.output]
+    padded = {name: f"{name}_padded" for name in (INPUT, *outputs)}
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [padded.get(name, name) for name in names]
@@ -98,7 +99,7 @@ def _take_no_image(graph: Any) -> None:
         helper.make_node("Pad", [INPUT, "pads"], [padded[INPUT]]),
         helper.make_node("Slice", ["shape", "first", "second"], ["images_given"]),
     ]
-    after = [helper.make_node("Slice", [padded[name], "first", "images_given", "first"], [name]) for name in OUTPUTS]
+    after = [helper.make_node("Slice", [padded[name], "first", "images_given", "first"], [name]) for name in outputs]
     nodes = [*before, *graph.node, *after]
     del graph.node[:]
     graph.node.extend(nodes)

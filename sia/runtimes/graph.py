@@ -35,7 +35,7 @@ class PoseGraph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W) uint8 RGB -> what `sia.runtimes.runtime.Decoded` describes."""
         return decode(self.model(images), (images.shape[-2], images.shape[-1]))
 

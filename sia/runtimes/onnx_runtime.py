@@ -13,7 +13,7 @@ from sia.io.input_file import check_weights_file
 from sia.io.optional import need
 from sia.runtimes.device import Device, choose_cpu, cpu_threads
 from sia.runtimes.metadata import METADATA, ModelMetadata
-from sia.runtimes.runtime import INPUT, OUTPUTS, Decoded, Runtime
+from sia.runtimes.runtime import INPUT, Decoded, Runtime, outputs_of
 
 
 class OnnxRuntime(Runtime):
@@ -52,6 +52,6 @@ class OnnxRuntime(Runtime):
         """
         self.check_size((images.shape[-2], images.shape[-1]))
         try:
-            return Decoded(*self._session.run(OUTPUTS, {INPUT: np.ascontiguousarray(images)}))
+            return Decoded(*self._session.run(outputs_of(self.description), {INPUT: np.ascontiguousarray(images)}))
         except Exception as error:  # as above
             raise WeightsError(f"{self.source} can't be run on {images.shape}: {first_line(error)}") from error

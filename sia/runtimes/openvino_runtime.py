@@ -14,7 +14,7 @@ from sia.io.input_file import check_weights_file
 from sia.io.optional import need
 from sia.runtimes.device import Device, choose_cpu, cpu_threads
 from sia.runtimes.metadata import FLOAT32, METADATA, ModelMetadata
-from sia.runtimes.runtime import INPUT, OUTPUTS, Decoded, Runtime
+from sia.runtimes.runtime import INPUT, Decoded, Runtime, outputs_of
 
 _CORES: list[Any] = []
 """All that were made. OpenVINO's CPU plugin sets a stack for signals; when its core goes, it unmaps the stack without
@@ -85,7 +85,7 @@ class OpenVinoRuntime(Runtime):
             found = self._graph_for(images.shape)({INPUT: np.ascontiguousarray(images)})
         except RuntimeError as error:
             raise WeightsError(f"{self.source} can't be run on {images.shape}: {first_line(error)}") from error
-        return Decoded(*(found[name].copy() for name in OUTPUTS))
+        return Decoded(*(found[name].copy() for name in outputs_of(self.description)))
 
     def _graph_for(self, shape: tuple[int, ...]) -> Any:
         """The graph for images of this shape, compiled when it is first needed; under None that of any shape."""

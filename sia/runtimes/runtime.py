@@ -26,15 +26,19 @@ class Decoded(NamedTuple):
         scores: (B, R) in [0, 1], the OKS that is expected.
         boxes: (B, R, 4) x1, y1, x2, y2, around the keypoints too.
         keypoints: (B, R, K, 3) x, y, confidence in [0, 1].
+        visibilities: (B, R, K) in [0, 1], None of models that don't tell.
+        sigmas: (B, R, K) standard deviations of x and of y, likewise.
     """
 
     scores: Floats
     boxes: Floats
     keypoints: Floats
+    visibilities: Floats | None = None
+    sigmas: Floats | None = None
 
     def is_finite(self) -> bool:
         """Whether every number is one."""
-        return all(bool(np.isfinite(part).all()) for part in self)
+        return all(bool(np.isfinite(part).all()) for part in self if part is not None)
 
     def to_original(self, letterboxes: Floats, sizes: NDArray[np.int64]) -> list[People]:
         """Input pixels -> original pixels; boxes are clipped to the image, keypoints are not.
@@ -53,15 +57,22 @@ class Decoded(NamedTuple):
         boxes = ((self.boxes - np.tile(pad, 2)) / scale).clip(0, limit)
         keypoints = (self.keypoints[..., :2] - pad[:, :, None]) / scale[:, :, None]
         seen = (boxes[..., 2:] - boxes[..., :2]).min(-1) > 0
-        parts = [boxes, self.scores, keypoints, self.keypoints[..., 2]]
-        return [People(*(part[b][seen[b]] for part in parts)) for b in range(len(boxes))]
+        parts = {"boxes": boxes, "scores": self.scores, "keypoints": keypoints, "confidences": self.keypoints[..., 2]}
+        if self.visibilities is not None and self.sigmas is not None:
+            parts |= {"visibilities": self.visibilities, "sigmas": self.sigmas / scale}
+        return [People(**{name: part[b][seen[b]] for name, part in parts.items()}) for b in range(len(boxes))]
 
 
-INPUT, OUTPUTS = "images", Decoded._fields
-"""Names of an exported graph's input and outputs."""
+INPUT = "images"
+"""Name of an exported graph's input."""
 
 Find = Callable[[NDArray[np.uint8]], Decoded]
 """Images (B, 3, H, W) RGB -> people, wherever the model is."""
+
+
+def outputs_of(description: ModelMetadata) -> list[str]:
+    """Names of an exported graph's outputs."""
+    return list(Decoded._fields if description.config.certainty else Decoded._fields[:3])
 
 
 class Runtime(ABC):

@@ -31,10 +31,15 @@ def back(people: People, width: int, skeleton: Skeleton) -> People:
         boxes[:, [0, 2]] -= SHIFT
         keypoints[..., 0] -= SHIFT
         return replace(people, boxes=boxes, keypoints=keypoints)
-    boxes, keypoints = people.boxes.copy(), people.keypoints[:, skeleton.flip_order]
+    order = skeleton.flip_order
+    boxes, keypoints = people.boxes.copy(), people.keypoints[:, order]
     boxes[:, [0, 2]] = width - people.boxes[:, [2, 0]]
     keypoints[..., 0] = width - keypoints[..., 0]
-    return replace(people, boxes=boxes, keypoints=keypoints, confidences=people.confidences[:, skeleton.flip_order])
+    told = [None if part is None else part[:, order] for part in (people.visibilities, people.sigmas)]
+    confidences = people.confidences[:, order]
+    return replace(
+        people, boxes=boxes, keypoints=keypoints, confidences=confidences, visibilities=told[0], sigmas=told[1]
+    )
 
 
 def agreement(people: People, others: People, skeleton: Skeleton) -> NDArray[np.float64]:

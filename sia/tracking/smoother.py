@@ -124,8 +124,15 @@ class Offline(Smoother[T]):
                 np.minimum(near[0].scores, near[1].scores),
                 smooth[None, at, :-2].astype(np.float32),
                 np.minimum(near[0].confidences, near[1].confidences),
+                visibilities=_of_both(np.minimum, near[0].visibilities, near[1].visibilities),
+                sigmas=_of_both(np.maximum, near[0].sigmas, near[1].sigmas),
             )
             yield TrackedPeople(person, np.array([number]), interpolated[[at]])
+
+
+def _of_both(function: np.ufunc, first: NDArray[Any] | None, second: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Of what the weights tell, if they do."""
+    return None if first is None or second is None else function(first, second)
 
 
 def _with_boxes(people: People) -> Floats:

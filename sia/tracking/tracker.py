@@ -68,12 +68,9 @@ class TrackedPeople:
 
 def join(parts: Sequence[TrackedPeople]) -> TrackedPeople:
     """All of them together, in order."""
-    people = People(
-        np.concatenate([part.people.boxes for part in parts]),
-        np.concatenate([part.people.scores for part in parts]),
-        np.concatenate([part.people.keypoints for part in parts]),
-        np.concatenate([part.people.confidences for part in parts]),
-    )
+    names = ("boxes", "scores", "keypoints", "confidences", "visibilities", "sigmas")
+    columns = {name: [getattr(part.people, name) for part in parts] for name in names}
+    people = People(**{name: None if told[0] is None else np.concatenate(told) for name, told in columns.items()})  # type: ignore[arg-type]
     ids, interpolated = zip(*((part.ids, part.interpolated) for part in parts), strict=True)
     return TrackedPeople(people, np.concatenate(ids), np.concatenate(interpolated))
 

@@ -78,7 +78,7 @@ def ask(find: Find, images: Tensor, letterboxes: Tensor, sizes: Tensor, skeleton
         skeleton: for left and right, and for OKS.
     """
     other = images.flip(-1) if skeleton.mirrors else images.roll(SHIFT, -1)
-    both = find(torch.cat([images, other]).numpy())
+    both = find(torch.cat([images, other]).numpy())[:3]
     first, second = (Decoded(*parts) for parts in zip(*(np.split(part, 2) for part in both), strict=True))
     back = mirror(second, images.shape[-1], skeleton) if skeleton.mirrors else moved(second, -SHIFT)
     plain, again = (view.to_original(letterboxes.numpy(), sizes.numpy()) for view in (first, back))

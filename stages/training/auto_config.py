@@ -114,15 +114,20 @@ def plan_phases(
         total: steps of the run, where its last epoch is cut short.
 
     Raises:
-        ConfigError: -LORA or -FREEZE_EPOCHS with a random start.
+        ConfigError: -LORA, -FREEZE_EPOCHS or --CERTAINTY_ONLY with a random start.
     """
-    if not pretrained.is_trained and (config.lora or config.freeze_epochs):
+    if not pretrained.is_trained and (config.lora or config.freeze_epochs or config.certainty_only):
         flag = f"-LORA {config.lora}" if config.lora else f"-FREEZE_EPOCHS {config.freeze_epochs}"
+        flag = "--CERTAINTY_ONLY" if config.certainty_only else flag
         raise ConfigError(
             f"{flag} would keep random weights as they are. Give trained ones with -BACKBONE or --RESUME."
         )
+    if config.certainty_only and not (pretrained.is_whole and pretrained.is_complete):
+        raise ConfigError(
+            "--CERTAINTY_ONLY needs weights of this -MODEL, -SIZE and these keypoints. Give them by --RESUME."
+        )
     start, reason = _kind_of_start(config, pretrained)
-    frozen = config.freeze_epochs
+    frozen = config.epoch if config.certainty_only else config.freeze_epochs
     if frozen is None:
         frozen = freeze_epochs_of(config.epoch, steps) if pretrained.is_trained and not pretrained.is_whole else 0
     free = start != "pretrained"

@@ -16,7 +16,7 @@ from sia.backbones.pretrained_weights import architecture_of, resize_positions
 from sia.errors import WeightsError, first_line
 from sia.io.bundled_weights import bundled_start
 from sia.io.checkpoint import load_checkpoint, read_state_dict
-from sia.io.weights import check_described, load_weights, resize_squares, shared_weights
+from sia.io.weights import check_described, load_weights, resize_squares, shared_weights, with_certainty
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, model_class, read_description
 from stages.training.state import SavedTraining, read_training
@@ -121,6 +121,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
         mean_pose=tuple((float(x), float(y)) for x, y in mean_pose(train)),
         sigmas=train.skeleton.sigmas,
         roi_size=config.roi_size,
+        certainty=True,
     )
     if start.checkpoint is None:
         pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
@@ -142,6 +143,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     if before != now:
         source.append(f"looks at people in squares of {now} px, not {before}")
     if start.training is not None:
+        model = replace(model, certainty=saved.certainty)
         first = start.training.pretrained
         trained, whole = first.is_trained, first.is_whole
     else:  # one variant is the other, or the other with more behind it
@@ -165,6 +167,8 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
         weights = resize_positions(weights, model.backbone)
         if saved.head_config.roi_size != model_config.head_config.roi_size:
             weights = resize_squares(weights, model)
+        if model_config.certainty and not saved.certainty:
+            weights = with_certainty(weights, model)
     if not pretrained.is_complete:
         weights = shared_weights(model, weights)
     load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")

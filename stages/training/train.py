@@ -95,7 +95,7 @@ def run(config: TrainConfig, start: Start) -> int:
 
 
 def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: DistributedContext) -> None:
-    """Makes the model what is trained, on its device: with -LORA, --RECOMPUTE and --COMPILE.
+    """Makes the model what is trained, on its device: with -LORA, --CERTAINTY_ONLY, --RECOMPUTE and --COMPILE.
 
     Raises:
         ConfigError: peft is missing.
@@ -106,6 +106,8 @@ def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: Distribute
         add_adapters(model.backbone, config.lora)
         if plan.dtype == torch.bfloat16:
             halve_frozen(model.backbone)
+    if config.certainty_only:
+        model.train_certainty_only()
     model.to(device)
     if device.type == "cpu":
         keep_freed_memory()

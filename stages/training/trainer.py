@@ -17,6 +17,7 @@ from sia.commands.signals import Interrupted, SignalHandler
 from sia.errors import SiaError, TrainingError
 from sia.evaluation.coco_eval import Metrics
 from sia.io.checkpoint import FORMAT, save_checkpoint
+from sia.io.weights import CERTAINTY
 from sia.losses.criterion import PoseCriterion
 from stages.evaluation.evaluator import evaluate_model
 from stages.training.context import StepFacts, TrainerContext, WeightedBatch
@@ -43,7 +44,7 @@ class Trainer:
         self._device = parts.ranks.device.torch
         self._criterion = PoseCriterion(torch.tensor(parts.skeleton.sigmas)).to(self._device)
         self._phase = phase_at(parts.plan.phases, self.cursor.epoch)
-        self._parameters = [p for p in parts.state.model.parameters() if p.requires_grad]
+        self._parameters = _trained(parts.state.model)
         self._statistics = running_statistics(parts.state.model)
         self._saved = self._clock = time.monotonic()
 
@@ -199,14 +200,17 @@ class Trainer:
         with statistics, torch.autocast(self._device.type, dtype=dtype, enabled=dtype != torch.float32):
             output = self.parts.network(batch.images, batch)
         losses: dict[str, Tensor] = self._criterion(output, batch, share.people)
+        if share.suffix:  # pseudo-labels say nothing of what is visible, nor of the errors of those who made them
+            losses |= {name: 0 * losses[name] for name in ("visibility", "sigma") if name in losses}
         return {f"{name}{share.suffix}": share.weight * value for name, value in losses.items()}
 
     def _update(self, losses: dict[str, Tensor], batches: list[PoseBatch]) -> dict[str, float]:
         """Moves the weights, unless something is not finite on any rank."""
         state = self.state
         state.scaler.unscale_(state.optimizer)
-        norm = whole(nn.utils.clip_grad_norm_(self._parameters, self.config.clip or float("inf")))
-        numbers = torch.stack([*losses.values(), norm.to(self._device)]).tolist()
+        limit = self.config.clip or float("inf")
+        norms = [whole(nn.utils.clip_grad_norm_(part, limit)).to(self._device) for part in self._parameters]
+        numbers = torch.stack([*losses.values(), torch.stack(norms).amax()]).tolist()
         values = dict(zip(losses, numbers, strict=False))
         self._check_finite(values, numbers[-1], batches)
         state.scaler.step(state.optimizer)
@@ -258,7 +262,7 @@ class Trainer:
             self.save()  # an evaluation takes long: nothing is lost if the run is killed in it
             self.metrics = metrics = self._evaluate(interruption)
             self._measured = {"epoch": number, "step": cursor.step, **plain(metrics.to_dict())}
-            improved = cursor.best < metrics.AP
+            improved = cursor.best < metrics.AP or config.certainty_only
             cursor.best = max(cursor.best, metrics.AP)
             cursor.stale = 0 if improved else cursor.stale + config.eval_every
         row = self._row(number, rates, metrics)
@@ -279,7 +283,7 @@ class Trainer:
         self.parts.network = state.model  # the wrap of the phase before goes first
         state.optimizer, state.scheduler = start_phase(state.model, phase, self.config.wd)
         state.ema.separate(state.model)
-        self._parameters = [p for p in state.model.parameters() if p.requires_grad]
+        self._parameters = _trained(state.model)
         self.parts.network = wrap(state.model, self.ranks)
         self.parts.progress.say(f"From epoch {self.cursor.epoch + 1} on the backbone learns too.")
 
@@ -343,3 +347,9 @@ class Trainer:
         now = time.monotonic()
         self.cursor.seconds += now - self._clock
         self._clock = now
+
+
+def _trained(model: nn.Module) -> list[list[nn.Parameter]]:
+    """What is trained, and apart from it the certainty head: its gradient must not clip that of the rest."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return [[parameter for name, parameter in named if name.startswith(CERTAINTY) == own] for own in (False, True)]

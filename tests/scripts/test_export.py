@@ -20,8 +20,10 @@ import scripts.export
 from sia.commands import export_job
 from sia.errors import ConfigError, OutputError, WeightsError
 from sia.io.images import read_image, write_image
+from sia.registry import ModelConfig
 from sia.runtimes import export_openvino
 from sia.runtimes.device import multiplies_bf16
+from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.metadata import ModelMetadata
 from sia.runtimes.onnx_runtime import OnnxRuntime
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
@@ -49,7 +51,7 @@ def export(weights: Path, kind: str, *flags: object) -> int:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """best.pt of a model with a refiner, four images and their annotations."""
     folder = tmp_path_factory.mktemp("exported")
-    save_weights(folder / "best.pt", image_size=(96, 64), name="sia_pose")
+    save_weights(folder / "best.pt", image_size=(96, 64), name="sia_pose", certainty=True)
     (folder / "images").mkdir()
     rng = np.random.default_rng(0)
     images = [{"id": n, "file_name": f"{n}.png", "height": 90 + n, "width": 70} for n in range(1, 5)]
@@ -125,6 +127,28 @@ def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> 
             assert "int8" in exported.name or np.abs(part - wanted).max(initial=0) <= 0.01
     with pytest.raises(ConfigError, match="needs 32 pixels on each side"):
         theirs.find(np.zeros((1, 3, 16, 32), np.uint8))
+
+
+def test_visibility_and_sigma_are_outputs_of_their_own(folder: Path, exported: Path) -> None:
+    image = np.random.default_rng(2).integers(0, 255, (80, 60, 3), dtype=np.uint8)
+    for path in (folder / "best.pt", exported):
+        (people,) = Predictor.load(path, "cpu").predict([image])
+        assert people.visibilities.shape == people.sigmas.shape == people.confidences.shape
+        assert people.visibilities.dtype == people.sigmas.dtype == np.float32
+        assert (people.sigmas > 0).all() and (people.visibilities > 0).all() and (people.visibilities < 1).all()
+
+
+def test_an_export_of_weights_that_do_not_tell(tmp_path: Path) -> None:
+    """Those of before are such, too: their description has no word of it."""
+    for package in PACKAGES["onnx"]:
+        pytest.importorskip(package)
+    description = export_onnx(
+        TorchRuntime.load(save_weights(tmp_path / "old.pt"), "cpu"), tmp_path / "old.onnx", (64, 64)
+    )
+    config = description.config.to_dict()
+    assert config.pop("certainty") is False and ModelConfig.from_dict(config) == description.config
+    (people,) = Predictor.load(tmp_path / "old.onnx").predict(np.zeros((64, 64, 3), np.uint8))
+    assert len(people) and people.visibilities is None and people.sigmas is None
 
 
 def test_a_single_patch_gives_a_file_of_one_size(tmp_path: Path, capsys) -> None:

@@ -98,6 +98,23 @@ def test_rows_are_chosen_as_numpy_does():
         found[3]
 
 
+def telling() -> People:
+    told = np.linspace(0, 1, 6, dtype=np.float32).reshape(3, 2)
+    return replace(tracked(), visibilities=told, sigmas=10 * told)
+
+
+def test_visibility_and_sigma_go_with_their_person():
+    found = telling()
+    assert found[1].visibilities.tolist() == found.visibilities[1].tolist() and found[1].sigmas[0] == 4
+    assert tracked()[1].visibilities is None and tracked()[[1]].sigmas is None
+    for rows in (slice(1, None), [2, 0], [True, False, True], []):
+        np.testing.assert_array_equal(found[rows].visibilities, found.visibilities[rows])
+        np.testing.assert_array_equal(found[rows].sigmas, found.sigmas[rows])
+    row = json.loads(found.to_json())["people"][2]
+    assert row["visibilities"] == [0.8, 1] and row["sigmas"] == [8, 10]
+    assert "sigmas" not in json.loads(tracked().to_json())["people"][0]
+
+
 def test_it_says_what_it_is():
     assert repr(people()) == "<People: 3, 2 keypoints, scores [0.90, 0.50, 0.10]>"
     assert repr(tracked()[:1]) == "<People: 1 in walk.mp4, 2 keypoints, scores [0.90]>"
@@ -125,10 +142,15 @@ def test_other_libraries_get_columns_and_arrays(monkeypatch):
     assert list(table) == ["id", "score", "x1", "y1", "x2", "y2", "head_x", "head_y", "head_confidence",
                            "foot_x", "foot_y", "foot_confidence"]  # fmt: skip
     assert table["foot_y"].tolist() == [3, 7, 11] and table["x2"].tolist() == [2, 6, 10]
+    assert telling().to_pandas()["foot_sigma"].tolist() == telling().sigmas[:, 1].tolist()
+    assert telling().to_pandas()["head_visibility"].tolist() == telling().visibilities[:, 0].tolist()
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(KeyPoints=dict))
     points = tracked().to_supervision()
     assert points["xy"].shape == (3, 2, 2) and points["data"]["tracker_id"].tolist() == [4, 0, 9]
     np.testing.assert_array_equal(points["detection_confidence"], people().scores)
+    assert "covariance" not in points["data"]
+    covariance = telling().to_supervision()["data"]["covariance"]
+    np.testing.assert_allclose(covariance[2, 0], [[64, 0], [0, 64]], rtol=1e-6)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigError, match="pip install pandas"):
         tracked().to_pandas()

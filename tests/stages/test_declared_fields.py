@@ -28,7 +28,7 @@ NAMES = frozenset(entry.name for entry in fields(TrainConfig))
 COPIES = ("dataclasses", "copy", "utils.config.train_config")
 """Modules that pass all fields on without a look at them."""
 
-ELSEWHERE = frozenset({"output", "exp", "time", "pipeline", "stage"})
+ELSEWHERE = frozenset({"output", "exp", "time", "certainty_only", "pipeline", "stage"})
 """Of plain trainings, or of the runner."""
 
 UNUSED = {"ssl": {"backbone", "plain_epochs", "model", "size", "imgsz", "square", "init", "epoch", "patience"}}
@@ -106,5 +106,11 @@ def test_a_stage_declares_what_it_reads(name: str, people: Path, tmp_path: Path)
 def test_every_flag_is_somebody_s_or_free() -> None:
     declared = {field for name in STAGES for field in load_stage(name).fields}
     left = {entry.name for entry in flag_fields() if not entry.metadata["free"]} - declared
-    assert left == {"output", "exp", "time", "calibrate"}  # of plain trainings; the runner keeps splits as they are
+    assert left == {
+        "output",
+        "exp",
+        "time",
+        "certainty_only",
+        "calibrate",
+    }  # of plain trainings; the runner keeps splits as they are
     assert not declared - NAMES

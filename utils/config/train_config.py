@@ -135,6 +135,10 @@ class TrainConfig:
         "-BS", _LENGTH, "Batch: images per process and forward pass. auto: as many as fit into the memory, with at "
         "least 10 steps an epoch.", kind=batch_size, default=16,
     )  # fmt: skip
+    certainty_only: bool = _flag(
+        "--CERTAINTY_ONLY", _LENGTH, "Train nothing but what tells the visibility and the standard deviation of each "
+        "keypoint; all else stays as --RESUME or -INIT brought it.", kind=bool, default=False,
+    )  # fmt: skip
     accum: int = _flag(
         "-ACCUM", _LENGTH, "Forward passes per step of the optimiser. Effective batch = BS x ACCUM x processes.",
         kind=int, default=1,
@@ -357,6 +361,10 @@ class TrainConfig:
             raise ConfigError(f"-PLAIN_EPOCHS {self.plain_epochs} is more than -EPOCH {self.epoch}.")
         if self.freeze_epochs is not None and self.freeze_epochs > self.epoch:
             raise ConfigError(f"-FREEZE_EPOCHS {self.freeze_epochs} is more than -EPOCH {self.epoch}.")
+        if self.certainty_only and (self.lora or self.freeze_epochs or self.backbone):
+            raise ConfigError(
+                "--CERTAINTY_ONLY leaves all else as it is. Leave out -LORA, -FREEZE_EPOCHS and -BACKBONE."
+            )
         if not within_sides(self.imgsz):
             raise ConfigError(
                 f"-IMGSZ {format_value(self.imgsz)} must be between {SIDES[0]} and {SIDES[1]} pixels a side."
@@ -378,15 +386,22 @@ class TrainConfig:
                 raise ConfigError(unknown("--FORCE_STAGE", name, STAGES))
         if (self.results_calibrate is None) != (self.results_test is None):
             raise ConfigError("-RESULTS_CALIBRATE and -RESULTS_TEST go together. Give both.")
-        if self.time is not None and (self.stage != "baseline" or self.pipeline is not None):
-            raise ConfigError("-TIME is for a training, not for a pipeline, whose stages have lengths of their own.")
-        if not self.bs and (self.stage != "baseline" or self.pipeline is not None):
-            raise ConfigError("-BS auto is for a training, not for a pipeline, whose stages share one. Give a number.")
+        if self.stage != "baseline" or self.pipeline is not None:
+            self._check_pipeline()
         if self.parallel == "fsdp":
             self._check_fsdp()
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
+
+    def _check_pipeline(self) -> None:
+        for given, flag, reason in (
+            (self.time is not None, "-TIME", "whose stages have lengths of their own"),
+            (not self.bs, "-BS auto", "whose stages share one batch size"),
+            (self.certainty_only, "--CERTAINTY_ONLY", "whose stages train all of a model"),
+        ):
+            if given:
+                raise ConfigError(f"{flag} is for a training, not for a pipeline, {reason}. Leave it out.")
 
     def _check_fsdp(self) -> None:
         others = {

@@ -48,6 +48,17 @@ def test_keypoints_below_the_threshold_are_not_drawn() -> None:
     assert (PoseAnnotator(COCO_PERSON, 0.1, boxes=False).draw(blank(), unsure) != 90).any()
 
 
+@pytest.mark.parametrize(("visible", "filled"), [(None, True), (0.9, True), (0.1, False)])
+def test_what_is_hidden_is_a_ring(visible: float | None, filled: bool) -> None:
+    dot = Skeleton(("tip",), (), (), (0.05,))
+    told = None if visible is None else np.full((1, 1), visible, np.float32)
+    box, point = np.array([[50, 50, 750, 750]], np.float32), np.array([[[400.5, 400.5]]], np.float32)
+    found = People(box, np.ones(1, np.float32), point, np.ones((1, 1), np.float32), visibilities=told)
+    drawn = PoseAnnotator(dot, boxes=False).draw(blank(800, 800), found)
+    assert (drawn[400, 400].tolist() == list(Palette.of(dot).joints[0])) == filled
+    assert (drawn[400, 400] == 255).all() != filled
+
+
 @pytest.mark.parametrize("wild", [-1e9, -50.0, 500.0, 1e9, np.inf, np.nan])
 def test_joints_outside_of_the_image_and_wild_ones(wild: float) -> None:
     found = people(1)

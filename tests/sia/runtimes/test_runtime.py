@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sia.outputs import PoseOutput, Prediction
+from sia.outputs import Certainty, PoseOutput, Prediction
 from sia.runtimes.runtime import Decoded
 from sia.runtimes.torch_runtime import torch_finder
 
@@ -66,10 +66,14 @@ def test_nobody_is_no_special_case():
 
 
 def test_each_image_has_its_own_letterbox():
-    twins = Decoded(*(part.repeat(2, axis=0) for part in decoded_from([[1, 2, 30, 40]], [[[9, 8, 1], [7, 30, 1]]])))
+    plain = decoded_from([[1, 2, 30, 40]], [[[9, 8, 1], [7, 30, 1]]])
+    told = plain._replace(visibilities=np.array([[[0.5, 1]]]), sigmas=np.array([[[3.0, 1]]]))
+    twins = Decoded(*(part.repeat(2, axis=0) for part in told))
     letterboxes = np.array([[1.0, 0.0, 0.0], [0.5, 4.0, 2.0]], np.float32)
     first, second = twins.to_original(letterboxes, np.array([[640, 640], [640, 640]]))
     np.testing.assert_allclose(second.keypoints, (first.keypoints - [4.0, 2.0]) / 0.5, rtol=1e-5)
+    assert first.sigmas.tolist() == [[3, 1]] and second.sigmas.tolist() == [[6, 2]]
+    assert second.visibilities.tolist() == [[0.5, 1]]
 
 
 def test_every_number_has_to_be_finite():
@@ -81,6 +85,7 @@ def test_every_number_has_to_be_finite():
 def test_half_precision_of_pytorch_becomes_float32():
     parts = (torch.rand(1, 2, *shape).bfloat16() for shape in ((), (4,), (3, 2), (3,)))
     people = Prediction(*parts)
-    output = PoseOutput(people, [], None, None, [], people)
+    certainty = Certainty(torch.rand(1, 2, 3).bfloat16(), torch.rand(1, 2, 3).bfloat16())
+    output = PoseOutput(people, [], None, None, [], people, certainty)
     find = torch_finder(lambda images: output, torch.device("cpu"))
     assert {part.dtype for part in find(np.zeros((1, 3, 64, 64), np.uint8))} == {np.dtype(np.float32)}

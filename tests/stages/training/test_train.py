@@ -56,7 +56,9 @@ def train(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         words = base.split() + length.split() + flags.split()
         last = dict(itertools.pairwise(words))  # a flag given twice counts once, the later one
         names = [word for word in dict.fromkeys(words) if word.startswith("-")]
-        return train_pose.main([w for n in names for w in ([n] if n in ("--SAVE", "--WANDB") else [n, last[n]])])
+        return train_pose.main(
+            [w for n in names for w in ([n] if n in ("--SAVE", "--WANDB", "--CERTAINTY_ONLY") else [n, last[n]])]
+        )
 
     return run
 
@@ -456,6 +458,60 @@ def test_a_frozen_backbone_stays_what_it_was(train: Callable[..., int], finished
     assert len(moved) > 0.8 * len(backbone_of(first))
     rows = rows_of(tmp_path / "run")
     assert [row["lr_backbone_first"] != "" for row in rows] == [False, True]
+
+
+def test_what_tells_certainty_costs_nothing(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All else is trained as without it, to the bit, also where gradients are clipped."""
+    assert train("-EXP with -CLIP 1") == 0
+    describe = train_module.describe_model
+
+    def without(*arguments: Any) -> Any:
+        config, pretrained = describe(*arguments)
+        return replace(config, certainty=False), pretrained
+
+    monkeypatch.setattr(train_module, "describe_model", without)
+    assert train("-EXP without -CLIP 1") == 0
+    more, plain = (load_checkpoint(tmp_path / run / "weights" / "last.pt") for run in ("with", "without"))
+    told = more["weights"].keys() - plain["weights"].keys()
+    assert told and all(key.startswith("certainty.") for key in told)
+    assert_same(plain["weights"], {key: value for key, value in more["weights"].items() if key not in told})
+    monkeypatch.undo()
+    losses = rows_of(tmp_path / "with")[-1]
+    assert float(losses["loss_visibility"]) > 0 and float(losses["loss_sigma"]) > 0
+    assert "loss_sigma" not in rows_of(tmp_path / "without")[-1]
+
+
+def test_certainty_alone(train: Callable[..., int], finished: Path, tmp_path: Path) -> None:
+    """Weights of before get it; all else stays, and what is kept is the newest."""
+    old = load_checkpoint(finished / "best.pt")
+    old["weights"] = {key: value for key, value in old["weights"].items() if not key.startswith("certainty.")}
+    del old["model_config"]["certainty"]
+    save_checkpoint(tmp_path / "old.pt", old)
+    assert train(f"-EXP run --RESUME {tmp_path}/old.pt --CERTAINTY_ONLY -EPOCH 2") == 0
+    rows = rows_of(tmp_path / "run")
+    assert rows[0]["AP"] == rows[1]["AP"] and rows[0]["loss_sigma"] != rows[1]["loss_sigma"]
+    best, last = (load_checkpoint(tmp_path / "run" / "weights" / name) for name in ("best.pt", "last.pt"))
+    assert_same(best["weights"], last["weights"])
+    assert best["model_config"]["certainty"] is True
+    assert_same(old["weights"], {key: best["weights"][key] for key in old["weights"]})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-INIT scratch", "--CERTAINTY_ONLY would keep random weights as they are"),
+        ("--RESUME {}/best.pt -MODEL sia_pose", "--CERTAINTY_ONLY needs weights of this -MODEL"),
+        ("-PIPELINE nowhere", "--CERTAINTY_ONLY is for a training, not for a pipeline"),
+        ("-FREEZE_EPOCHS 1", "Leave out -LORA, -FREEZE_EPOCHS and -BACKBONE"),
+    ],
+)
+def test_certainty_alone_needs_a_trained_model(
+    train: Callable[..., int], finished: Path, capsys: pytest.CaptureFixture[str], flags: str, message: str
+) -> None:
+    assert train(f"-EXP alone --CERTAINTY_ONLY {flags.format(finished)}") == 1
+    assert message in capsys.readouterr().err
 
 
 def test_adapters_resume_exactly_and_publish_plain_weights(

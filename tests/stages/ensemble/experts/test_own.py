@@ -21,8 +21,11 @@ def test_people_are_matched_to_the_boxes_and_others_are_nan(tmp_path: Path) -> N
 
 
 def test_mirroring_twice_changes_nothing(tmp_path: Path) -> None:
-    expert = OwnExpert.load(save_weights(tmp_path / "model.pt"), "cpu")
+    expert = OwnExpert.load(save_weights(tmp_path / "model.pt", certainty=True), "cpu")
     people = expert.find(quarters(64, 96))
+    once = back(people, 96, COCO_PERSON)
+    assert np.array_equal(once.sigmas, people.sigmas[:, COCO_PERSON.flip_order])
+    assert np.array_equal(once.visibilities, people.visibilities[:, COCO_PERSON.flip_order])
     twice = back(back(people, 96, COCO_PERSON), 96, COCO_PERSON)
     assert np.allclose(twice.keypoints, people.keypoints, atol=1e-3) and np.allclose(
         twice.boxes, people.boxes, atol=1e-3
