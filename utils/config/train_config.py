@@ -387,14 +387,15 @@ class TrainConfig:
         if (self.results_calibrate is None) != (self.results_test is None):
             raise ConfigError("-RESULTS_CALIBRATE and -RESULTS_TEST go together. Give both.")
         if self.stage != "baseline" or self.pipeline is not None:
-            self._check_pipeline()
+            self._check_alone()
         if self.parallel == "fsdp":
             self._check_fsdp()
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
 
-    def _check_pipeline(self) -> None:
+    def _check_alone(self) -> None:
+        """Flags of a training by itself."""
         for given, flag, reason in (
             (self.time is not None, "-TIME", "whose stages have lengths of their own"),
             (not self.bs, "-BS auto", "whose stages share one batch size"),
