@@ -16,7 +16,7 @@ from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
 from datasets.workers import BatchWorkers, Samples
 from sia.batch import PoseBatch
 from sia.errors import ConfigError
-from sia.io.letterbox import Matrix, letterbox_matrix, scale_of
+from sia.runtimes.letterbox import Matrix, letterbox_matrix, scale_of
 
 B = TypeVar("B")
 Item = tuple[SampleKey, Sample, Matrix]

@@ -20,7 +20,7 @@ from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
-from sia.io.letterbox import Matrix, letterbox_image, warp_image
+from sia.runtimes.letterbox import Matrix, letterbox_image, warp_image
 from sia.skeletons.skeleton import Skeleton
 
 _WEAK = Augmentation(flip=0.5, scale=(0.8, 1.25), shift=0.05, rotation=0.0, colour=0.0, mosaic=0.0)
@@ -55,7 +55,7 @@ class Views:
 
     Attributes:
         teacher: (U, 3, H, W) uint8, letterboxed.
-        letterboxes: (U, 3) float32, rows of `sia.io.letterbox.Letterbox`.
+        letterboxes: (U, 3) float32, rows of `sia.runtimes.letterbox.Letterbox`.
         sizes: (U, 2) int64, height and width of the images.
         student: (V * U, 3, H, W) uint8, path after path.
         matrices: V * U matrices from the pixels of the image to those of the view.

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     if args.ann_file is not None:
         check_input_file(args.ann_file, "Check --ann_file.")
         check_input_folder(args.coco_root, "Check --coco_root.")
-    from sia.commands import export_job
+    from sia.commands.jobs import export_job
 
     export_job.run(args, files, None if args.ann_file is None else export_job.Labelled(args.coco_root, args.ann_file))
 

@@ -230,7 +230,7 @@ def test_faces_are_blurred_before_anything_is_drawn(
     drawn: list[np.ndarray] = []
     monkeypatch.setattr("sia.tracking.face_blur.blur_boxes", lambda image, boxes: image.__setitem__(slice(None), 7))
     monkeypatch.setattr(
-        "sia.commands.video_job.PoseAnnotator.draw", lambda _, image, people: drawn.append(image) or image
+        "sia.commands.jobs.video_job.PoseAnnotator.draw", lambda _, image, people: drawn.append(image) or image
     )
     source = save_video(tmp_path / "a.mp4", frames=3)
     assert run(weights, source, "--blur", "faces", "--output_dir", "out") == 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.labels import Array, Labels
-from sia.io.letterbox import Matrix, determinant, scale_of
+from sia.runtimes.letterbox import Matrix, determinant, scale_of
 
 MIN_SIDE = 2.0
 """Pixels; a person whose visible box has a shorter side is ignored, not taught."""

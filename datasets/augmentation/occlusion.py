@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.labels import Labels
-from sia.io.letterbox import FILL
+from sia.runtimes.letterbox import FILL
 
 MOST_HIDDEN = 0.4
 """Largest fraction of a person's labelled joints that is hidden, but at least one joint."""

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from datasets.augmentation.geometry import warp_labels
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels, Sample
-from sia.io.letterbox import FILL, Letterbox, Matrix, affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
+from sia.runtimes.letterbox import (
+    FILL,
+    Letterbox,
+    Matrix,
+    affine,
+    fit_letterbox,
+    letterbox_matrix,
+    scale_of,
+    warp_image,
+)
 from sia.skeletons.skeleton import Skeleton
 
 MOSAIC_SCALE = 0.7

@@ -19,7 +19,7 @@ from datasets.validation.images import ImageInfo
 from datasets.validation.report_data import ValidationReport
 from sia.coco.annotation_file import AnnotationFile, Issue, Person, Row
 from sia.drawing.annotator import PoseAnnotator
-from sia.io.html_page import html_page
+from sia.drawing.html_page import html_page
 from sia.io.images import read_image, write_image
 from sia.io.output_file import first_free_folder, write_json, write_text
 from sia.people import People

@@ -90,6 +90,6 @@ def run(args: argparse.Namespace) -> int:
     check_args(args)
     need_extra("eval", "sia evaluate")
     wait_passively()
-    from sia.commands import evaluate_job
+    from sia.commands.jobs import evaluate_job
 
     return evaluate_job.run(args)

@@ -81,6 +81,6 @@ def run(args: argparse.Namespace) -> None:
         SiaError: bad input, or an export that differs from PyTorch; then nothing is written.
     """
     files = check_args(args)
-    from sia.commands import export_job
+    from sia.commands.jobs import export_job
 
     export_job.run(args, files)

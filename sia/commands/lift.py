@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     need_extra("lift", "sia lift")
     if "c3d" in args.save:
         need("ezc3d", "--save c3d")
-    from sia.commands.run import output_folder, remove_if_empty
+    from sia.commands.jobs.run import output_folder, remove_if_empty
     from sia.lifting.network import LiftingNetwork
     from sia.lifting.tracks import read_tracks, video_of
 

@@ -234,7 +234,7 @@ def run_images(args: argparse.Namespace) -> int:
     targets = parse_targets(args.save or "coco")
     check_image_args(args)
     wait_passively()
-    from sia.commands import image_job
+    from sia.commands.jobs import image_job
 
     with clear_stdout(targets):
         return image_job.run(args)
@@ -256,7 +256,7 @@ def run_video(args: argparse.Namespace) -> int:
     args.kpt_thresh = KEYPOINT if args.kpt_thresh is None else args.kpt_thresh
     args.batch_size = args.batch_size or BATCH
     wait_passively()
-    from sia.commands import video_job
+    from sia.commands.jobs import video_job
 
     with clear_stdout(targets):
         return video_job.run(args)

@@ -11,10 +11,10 @@ import numpy as np
 
 from sia.coco.annotated_images import AnnotatedImages
 from sia.drawing.crop import Crop, crop_around
+from sia.drawing.html_page import data_uri
 from sia.evaluation.error_kinds import KINDS, OUTCOMES, ErrorAnalysis
 from sia.evaluation.keypoint_scores import MATCH_OKS
 from sia.evaluation.predictions import Array
-from sia.io.html_page import data_uri
 
 SIDE, QUALITY = 300, 80
 """Pixels of a crop's longer side, and its JPEG quality."""

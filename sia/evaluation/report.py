@@ -9,12 +9,12 @@ from typing import Any
 
 from sia.coco.annotated_images import AnnotatedImages
 from sia.coco.coco_files import GroundTruth, Row
+from sia.drawing.html_page import html_page
 from sia.evaluation.cases import GROUPS, choose_cases, describe_cases, find_cases
 from sia.evaluation.coco_eval import Metrics, score
 from sia.evaluation.curves import curves
 from sia.evaluation.error_kinds import GOOD, KINDS, ErrorAnalysis
 from sia.evaluation.keypoint_scores import percent
-from sia.io.html_page import html_page
 from sia.skeletons.skeleton import Skeleton
 
 PAGE = Path(__file__).with_name("report.html")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.commands.run import announce, output_folder, remove_if_empty
+from sia.commands.jobs.run import announce, output_folder, remove_if_empty
 from sia.drawing.annotator import Image
 from sia.errors import ConfigError
 from sia.formats.door import Results, Target

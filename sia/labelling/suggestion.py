@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.run import announce, output_folder, remove_if_empty
+from sia.commands.jobs.run import announce, output_folder, remove_if_empty
 from sia.errors import ConfigError
 from sia.io.output_file import write_json, write_text, writing
 from sia.labelling.batches import read_batches

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from sia.errors import DataError, WeightsError
 from sia.io.images import pixels_of, read_image
-from sia.io.letterbox import letterbox_image
 from sia.io.optional import need
 from sia.people import People
 from sia.runtimes.device import Device
+from sia.runtimes.letterbox import letterbox_image
 from sia.runtimes.onnx_runtime import OnnxRuntime
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
 from sia.runtimes.runtime import Runtime

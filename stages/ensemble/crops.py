@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sia.evaluation.labels import Rows, frame_of
 from sia.evaluation.predictions import Array
-from sia.io.letterbox import FILL, affine, warp_image
 from sia.modules.roi_keypoint_head import MARGIN
+from sia.runtimes.letterbox import FILL, affine, warp_image
 from stages.ensemble.refinement_network import SIDE as VIEW
 from stages.stage import Images
 

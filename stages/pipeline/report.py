@@ -10,9 +10,9 @@ from typing import Any
 
 from datasets.coco.coco_pose import CocoPose
 from sia.coco.coco_files import load_ground_truth
+from sia.drawing.html_page import data_uri, html_page
 from sia.evaluation.matches import Matches
 from sia.evaluation.predictions import read_predictions
-from sia.io.html_page import data_uri, html_page
 from sia.io.output_file import output_error, write_text
 from stages.pipeline.report_images import Bar, Change, draw_changes, plot_stages
 from stages.pipeline.splits import describe, read_splits

@@ -15,7 +15,7 @@ from datasets.labels import Labels
 from datasets.loader import TrainingLoader, batch_of
 from datasets.unlabelled import Views
 from sia.batch import PoseBatch
-from sia.io.letterbox import Matrix, scale_of
+from sia.runtimes.letterbox import Matrix, scale_of
 from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
 from stages.ssl.pseudo_labels import pseudo_labels

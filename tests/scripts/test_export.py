@@ -17,7 +17,7 @@ import torch
 import inference_image_pose
 import scripts.evaluate
 import scripts.export
-from sia.commands import export_job
+from sia.commands.jobs import export_job
 from sia.errors import ConfigError, OutputError, WeightsError
 from sia.io.images import read_image, write_image
 from sia.registry import ModelConfig

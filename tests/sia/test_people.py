@@ -13,8 +13,8 @@ import torch
 
 from sia.batch import PoseBatch
 from sia.errors import ConfigError
-from sia.io.letterbox import Letterbox
 from sia.people import People, Source
+from sia.runtimes.letterbox import Letterbox
 from sia.skeletons.skeleton import Skeleton
 
 

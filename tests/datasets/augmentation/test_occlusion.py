@@ -8,7 +8,7 @@ import pytest
 from datasets.augmentation import occlusion
 from datasets.augmentation.occlusion import hide_joints
 from datasets.labels import Labels
-from sia.io.letterbox import FILL
+from sia.runtimes.letterbox import FILL
 
 
 def scene(seed: int, people: int = 2) -> tuple[np.ndarray, list[Labels]]:

@@ -26,7 +26,7 @@ from datasets.augmentation.transforms import (
 from datasets.labels import Labels
 from datasets.unlabelled import strong_view
 from sia.io.images import read_image
-from sia.io.letterbox import (
+from sia.runtimes.letterbox import (
     FILL,
     Letterbox,
     affine,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sia.cli import main
-from sia.io.html_page import html_page
+from sia.drawing.html_page import html_page
 from tests.sia.evaluation.made_up import labels, results, save, spoil
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -12,7 +12,7 @@ import pytest
 import inference_image_pose
 import scripts.download_models
 import train_pose
-from sia.commands.run import describe_run
+from sia.commands.jobs.run import describe_run
 from sia.description.chat_server import ChatServer
 from sia.description.language_model import LanguageModelError
 from sia.errors import ConfigError, DataError, complain, exit_status

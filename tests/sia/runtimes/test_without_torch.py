@@ -43,7 +43,7 @@ sys.exit(inference_image_pose.main(sys.argv[1:]))
 
 EVERYTHING = """
 from pathlib import Path
-import sia.commands.video_job
+import sia.commands.jobs.video_job
 from sia.errors import ConfigError
 from sia.runtimes.predictor import Predictor
 try:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sia.io.letterbox import FILL
+from sia.runtimes.letterbox import FILL
 from stages.ensemble.crops import CONTRAST, VIEW, crop_people, view_crops
 from stages.ensemble.refinement_network import MARGIN
 

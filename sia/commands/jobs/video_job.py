@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
+from sia.commands.jobs.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.image_output import ImageOutput, close_after, name_below, readable
+from sia.commands.jobs.image_output import ImageOutput, close_after, name_below, readable
+from sia.commands.jobs.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
-from sia.commands.run import Timings, announce, describe_run, output_folder, remove_if_empty
 from sia.commands.signals import SignalHandler
 from sia.description.doubt import Doubt
 from sia.description.image import describe_image, heading, make_model, write_words

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sia.coco.annotated_images import AnnotatedImages
 from sia.coco.coco_files import GroundTruth, Row, check_results, load_ground_truth, load_skeleton, read_json
-from sia.commands.run import output_folder, remove_if_empty
+from sia.commands.jobs.run import output_folder, remove_if_empty
 from sia.errors import ConfigError, SiaError, complain
 from sia.evaluation.crowdpose import as_crowdpose, crowd_levels
 from sia.evaluation.keypoint_scores import csv_rows

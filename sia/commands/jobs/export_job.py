@@ -19,11 +19,11 @@ from sia.errors import WeightsError
 from sia.io.bundled_weights import FOLDER
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
-from sia.io.letterbox import letterbox_image
 from sia.io.output_file import output_error
 from sia.registry import ROI_SCORE_THRESH
 from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.export_openvino import export_int8, export_openvino
+from sia.runtimes.letterbox import letterbox_image
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
 from sia.runtimes.parity import CLOSE, Parity, compare
 from sia.runtimes.predictor import Predictor
