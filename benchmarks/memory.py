@@ -8,9 +8,7 @@ train_step.py shows the peak of real steps.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +18,6 @@ from benchmarks.common import MODELS, launch, machine, table
 from sia.commands.values import image_size
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from benchmarks.workload import Training
     from sia.batch import PoseBatch
 
@@ -58,6 +54,8 @@ def count(training: Training, batch: PoseBatch) -> dict[str, int]:
     """Bytes by part, all of which are held together when the gradient is computed; AdamW keeps two of each weight."""
     import torch
 
+    from utils.memory import keeping
+
     model = training.model
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
@@ -66,26 +64,6 @@ def count(training: Training, batch: PoseBatch) -> dict[str, int]:
     activations = sum(kept.values())
     del output
     return dict(zip(PARTS, (weights, trained, 2 * trained, trained, activations), strict=True))
-
-
-@contextlib.contextmanager
-def keeping(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes by storage of what autograd keeps for the gradient, parameters aside."""
-    import torch
-
-    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # a storage that is freed could lend its number to another
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield kept
 
 
 def run(args: argparse.Namespace) -> None:

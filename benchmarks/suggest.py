@@ -55,7 +55,7 @@ class Run:
 
     def train(self, name: str, ids: list[int]) -> Path:
         """Weights after learning from these images."""
-        best = self.folder / name / "weights" / "best.pt"
+        best: Path = self.folder / name / "weights" / "best.pt"
         labels = self.folder / f"{name}.json"
         if not best.exists():
             write_annotations(labels, with_images(self.content, set(ids)))

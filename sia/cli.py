@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sia import __version__
-from sia.commands import annotate, evaluate, export, info, predict, suggest
+from sia.commands import annotate, evaluate, export, info, lift, predict, suggest, system
 from sia.commands.parser import Parser
 from sia.commands.signals import sigterm_like_ctrl_c
 from sia.errors import exit_status
@@ -23,9 +23,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         (predict, "predict", "find people in images or in a video: annotated files, and results as JSON"),
         (evaluate, "evaluate", "measure AP and AR, and explain the errors: a table, a page, and JSON"),
         (export, "export", "write weights as ONNX or OpenVINO, and check the file against PyTorch"),
+        (lift, "lift", "lift the tracked people of a video to 3D: joints in metres, TRC, C3D, BVH, and a picture"),
         (suggest, "suggest", "choose the images that are worth most to label next"),
         (annotate, "annotate", "label images by a model, for people to correct in a labelling tool"),
         (info, "info", "say what is in a file of weights"),
+        (system, "system", "say what this machine and this installation have"),
         (demo, "demo", "open a page in the browser to try a model: image, camera, video"),
         (push, "push", "send weights to the Hugging Face hub, with a model card"),
         (pull, "pull", "get weights from the Hugging Face hub"),

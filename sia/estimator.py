@@ -116,6 +116,7 @@ class PoseEstimator:
         batch_size: int = 8,
         track: bool = True,
         reader: str = "av",
+        track_memory: float = 0.0,
         watch: bool = False,
     ) -> Iterator[People]:
         """Yields the people of each image or frame as they are found, at constant memory.
@@ -130,6 +131,7 @@ class PoseEstimator:
             batch_size: images or frames at a time; those that are live or watched come one by one.
             track: whether people of a video or a camera get ids that stay.
             reader: decoder of videos, ``av`` or ``decord``.
+            track_memory: seconds for which people who are away keep their ids, known again by their clothes.
             watch: whether to wait for more images in a folder, for ever.
 
         Yields:
@@ -149,7 +151,7 @@ class PoseEstimator:
         if watch:
             return self._find(filter(None, watch_folder(name)), conf, 1)
         if is_video(name):
-            return self._follow(name, reader, conf, batch_size, track)
+            return self._follow(name, reader, conf, batch_size, track, track_memory)
         files = [name] if is_one_image(name) else find_images(name, flag="the source")
         return self._find(files, conf, batch_size)
 
@@ -159,13 +161,15 @@ class PoseEstimator:
             for people, source in zip(self.predictor.predict(pixels), (source for _, source in batch), strict=True):
                 yield replace(people.above(conf), source=source)
 
-    def _follow(self, name: str, reader: str, conf: float, batch_size: int, track: bool) -> Iterator[People]:
+    def _follow(
+        self, name: str, reader: str, conf: float, batch_size: int, track: bool, memory: float
+    ) -> Iterator[People]:
         need_extra("video", "Following people")
         from sia.tracking.tracker import Tracker
         from sia.video.live import LiveReader
         from sia.video.open import open_video
 
-        tracker = Tracker(self.skeleton, conf)
+        tracker = Tracker(self.skeleton, conf, memory)
         with open_video(name, reader) as video:
             frames = ((frame.image, frame.number, float(frame.pts * video.info.time_base)) for frame in video)
             for batch in _batches(frames, 1 if isinstance(video, LiveReader) else batch_size):
@@ -175,7 +179,7 @@ class PoseEstimator:
                     if not track:
                         yield replace(people.above(conf), source=source)
                         continue
-                    tracked = tracker.update(people, time)
+                    tracked = tracker.update(people, time, image)
                     yield replace(tracked.people, ids=tracked.ids, source=source)
 
     def _read(self, image: Any) -> tuple[NDArray[np.uint8], Source]:

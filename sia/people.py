@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -81,6 +81,7 @@ class People:
         source: the image; None in training and evaluation, which need no more than the numbers.
         agreement: (N,) OKS between two looks at the same person: at the image and its mirror image, or before and after
             the stages of a pipeline; None where nobody looked twice.
+        repetitions: (N,) int64, how often each has done what is counted in a video; None where nothing is.
         visibilities: (N, K) float32 in [0, 1], how likely each keypoint is visible rather than hidden by something, if
             it is in the image at all; None where the weights don't tell.
         sigmas: (N, K) float32, standard deviation of x, and of y, in pixels: 68 % of the errors are smaller. None
@@ -94,6 +95,7 @@ class People:
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
     agreement: NDArray[np.float64] | None = None
+    repetitions: NDArray[np.int64] | None = None
     visibilities: NDArray[np.float32] | None = None
     sigmas: NDArray[np.float32] | None = None
 
@@ -114,7 +116,9 @@ class People:
             return Person(self.boxes[which], score, self.keypoints[which], self.confidences[which], number, *told)
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
-        each: tuple[NDArray[Any] | None, ...] = (self.ids, self.agreement, self.visibilities, self.sigmas)
+        each: tuple[NDArray[Any] | None, ...] = (
+            self.ids, self.agreement, self.repetitions, self.visibilities, self.sigmas
+        )  # fmt: skip
         ids, *rest = (None if part is None else part[rows] for part in each)
         return People(*numbers, ids, self.source, *rest)
 
@@ -164,6 +168,20 @@ class People:
 
         return read_image(Path(str(source.path)))
 
+    def blur_faces(self) -> People:
+        """The same people in an image with their heads blurred, which `image`, `plot` and `save` then take.
+
+        Call the model with a low ``conf``, such as 0.2, so that no doubtful person is left out.
+
+        Raises:
+            DataError: the file of the image is gone or broken by now.
+        """
+        from sia.drawing.faces import blur_boxes, head_boxes
+
+        pixels = self.image.copy()
+        blur_boxes(pixels, head_boxes(self, self.skeleton))
+        return replace(self, source=replace(self._source(), pixels=pixels))
+
     def plot(self, kpt_thresh: float = 0.3, boxes: bool = True) -> NDArray[np.uint8]:
         """The image with the people on it, each in the colour of its id where there are ids.
 
@@ -183,7 +201,7 @@ class People:
         skeleton = self.skeleton
         labels = None
         if self.ids is not None:
-            labels = id_labels(skeleton.category, self.ids.tolist(), self.scores.tolist(), [False] * len(self))
+            labels = id_labels(skeleton.category, self.ids.tolist(), self, [False] * len(self))
         return PoseAnnotator(skeleton, kpt_thresh, boxes).draw(self.image, self, labels)
 
     def save(self, path: str | Path, kpt_thresh: float = 0.3) -> Path:

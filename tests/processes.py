@@ -29,6 +29,7 @@ CONTEXT.set_forkserver_preload(
         "sia.runtimes.predictor",
         "stages.evaluation.evaluator",
         "torch.nn.parallel",
+        "torch.distributed.fsdp",
     ]
 )
 

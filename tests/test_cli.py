@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import sia
+from benchmarks.clips import Stance, person, render
 from sia.cli import main
+from sia.io.optional import EXTRAS
 from tests.inference_helpers import quarters, save_video, save_weights
 
 
@@ -43,6 +48,7 @@ def test_images_and_videos_find_their_job(weights: str, tmp_path: Path) -> None:
     [
         (["predict", "a.png", "--track"], "--track is for videos"),
         (["predict", "a.png", "--smooth", "online"], "--smooth is for videos"),
+        (["predict", "a.png", "--angles", "all"], "--angles is for videos"),
         (["predict", "walk.mp4", "--describe"], "--describe is for images"),
         (["predict", "walk.mp4", "--pipeline", "p"], "--pipeline is for images"),
         (["predict", ".", "--pipeline", ".", "--weight_path", "n32"], "leave --weight_path out"),
@@ -68,6 +74,48 @@ def test_info_says_what_a_file_is(weights: str, capsys: pytest.CaptureFixture[st
     assert facts["bytes"] == Path(weights).stat().st_size and facts["keypoints"].startswith("17: nose, ")
 
 
+def test_info_of_the_folder_of_a_run(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run" / "weights"
+    folder.mkdir(parents=True)
+    Path(weights).rename(folder / "best.pt")
+    (tmp_path / "run" / "config.json").write_text('{"train_ann": "train.json", "epoch": 7, "bs": 4}')
+    assert main(["info", "run", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["training"] == {"metrics.AP": 0.125, "train_ann": "train.json", "epoch": 7}
+    assert facts["sha256"] == hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest()
+    assert (facts["format"], facts["licence"]) == ("sia_pose/1", "not noted in the file")
+    assert "left_shoulder-right_shoulder" in facts["limbs"]
+    assert main(["info"]) == 0
+    assert "Apache-2.0" in capsys.readouterr().out
+    assert main(["info", "."]) == 1
+    assert "it is a folder" in capsys.readouterr().err
+
+
+def test_system_says_what_is_there_and_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXTRAS, "hub", ("no_such_package",))
+    assert main(["system", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert torch.__version__.startswith(facts["packages"]["torch"]) and "sia_pose_simple-n16" in facts["weights"]
+    assert facts["extras"]["hub"] == 'misses no_such_package: pip install "sia-pose[hub]"'
+    assert facts["extras"]["video"] == "installed" and "libx264" in facts["codecs"]
+    assert main(["system"]) == 0
+    assert "torch 2." in (shown := capsys.readouterr().out)
+    assert "cores usable" in shown and "GiB" in shown
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out == f"{sia.__version__}\n"
+
+
+def test_no_pixel_of_a_head_stays_in_an_image(tmp_path: Path) -> None:
+    shot = next(render([person(11, lambda _: Stance(0.0, 10.0, {}), 3.5)], 0.1, 3))
+    Image.fromarray(shot.image).save("a.png")
+    assert main(["predict", "a.png", "--blur", "faces", "--device", "cpu", "--output_dir", "out"]) == 0
+    written = np.asarray(Image.open(tmp_path / "out" / "a.png").convert("RGB"))
+    x1, y1, x2, y2 = shot.heads[0].round().astype(int)
+    assert (x2 - x1) * (y2 - y1) > 300
+    assert (written != shot.image)[y1:y2, x1:x2].any(-1).all()
+    assert (written == shot.image)[:, :100].all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from inference_video_pose import main
+from sia.people import People
 from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import frame_times, save_video, save_weights, sound_packets
 
@@ -184,6 +186,55 @@ def test_ids_and_smoothing_keep_every_frame_in_its_place(
     numbers = {person["id"] for person in people} - {None}
     assert f"{len(numbers)} ids" in capsys.readouterr().out
     assert "ids" in json.loads((tmp_path / "out" / "run.json").read_text())
+
+
+def bending(knee: float, with_ankle: bool) -> People:
+    """A person whose left knee is bent by so many degrees, and who may have lost a foot."""
+    points = np.full((1, 17, 2), 40.0, np.float32)
+    points[0, 11], points[0, 13] = (30, 10), (30, 30)
+    points[0, 15] = 30 + 20 * np.sin(np.radians(knee)), 30 + 20 * np.cos(np.radians(knee))
+    confidences = np.full((1, 17), 0.9, np.float32)
+    confidences[0, 15] = 0.9 if with_ankle else 0.1
+    return People(np.array([[20, 5, 60, 60]], np.float32), np.full(1, 0.8, np.float32), points, confidences)
+
+
+def test_angles_and_repetitions_of_each_id(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knees = [50 - 50 * np.cos(t / 25 * np.pi) for t in range(101)]  # bent twice in four seconds
+    people = iter([bending(knee, t != 7) for t, knee in enumerate(knees)])
+    monkeypatch.setattr(Predictor, "predict", lambda _, images: [next(people) for _ in images])
+    source = save_video(tmp_path / "a.mp4", frames=101)
+    assert run(weights, source, "--output_dir", "out", "--angles", "left_knee", "--count", "left_knee") == 0
+    with (tmp_path / "out" / "a_angles.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    first = [(row["frame"], row["time"], row["id"]) for row in table[:2]]
+    assert first == [("0", "0.000000", "1"), ("1", "0.040000", "1")]
+    assert [row["left_knee"] for row in table] == ["" if t == 7 else f"{180 - k:.1f}" for t, k in enumerate(knees)]
+    counts = [row["people"][0]["repetitions"] for row in rows_of(tmp_path / "out" / "a.jsonl")]
+    assert (counts[25], counts[50], counts[75], counts[100]) == (0, 1, 1, 2)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["repetitions"] == {"1": 2}
+    assert "person 1: left_knee 2" in capsys.readouterr().out
+
+
+def test_an_unknown_angle_leaves_nothing(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_video(tmp_path / "a.mp4", frames=2)
+    assert run(weights, source, "--angles", "kne", "--output_dir", "none") == 1
+    assert "Angle kne is unknown. Did you mean" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_faces_are_blurred_before_anything_is_drawn(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr("sia.tracking.face_blur.blur_boxes", lambda image, boxes: image.__setitem__(slice(None), 7))
+    monkeypatch.setattr(
+        "sia.commands.video_job.PoseAnnotator.draw", lambda _, image, people: drawn.append(image) or image
+    )
+    source = save_video(tmp_path / "a.mp4", frames=3)
+    assert run(weights, source, "--blur", "faces", "--output_dir", "out") == 0
+    assert len(drawn) == 3 and all((image == 7).all() for image in drawn)
 
 
 def test_stopping_while_frames_are_held_back_loses_none(

@@ -24,6 +24,7 @@ from sia import model
 from sia.io.checkpoint import load_checkpoint
 from sia.losses.criterion import PoseCriterion
 from sia.modules import detection_tokens as tokens
+from sia.runtimes.torch_runtime import TorchRuntime
 from stages.training import initialization as starting
 from stages.training import visualizer
 from stages.training.initialization import Pretrained
@@ -111,6 +112,36 @@ def test_two_ranks_resume_exactly(flags: str, tmp_path: Path) -> None:
     ranks = state_of(tmp_path / "whole")["random"]
     assert len(ranks) == 2
     assert not torch.equal(ranks[0]["torch"], ranks[1]["torch"])
+
+
+def test_shared_out_weights_learn_like_whole_ones(flags: str, tmp_path: Path) -> None:
+    """-PARALLEL fsdp on two ranks: losses and weights of DDP, exact resume, and a checkpoint like any other."""
+    schedule = f"{flags} -BS 1 -EPOCH 2 -PRECISION fp32"
+    both = [start(2, f"{schedule} -EXP whole"), start(2, f"{schedule} -EXP parts -PARALLEL fsdp")]
+    assert [finish(each) for each in both] == [[0, 0], [0, 0]]
+    for left, right in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "parts"), strict=True):
+        for name, value in left.items():
+            assert float(right[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-4), name
+    for part in ("weights", "optimizer", "model"):
+        left, right = (flatten(state_of(tmp_path / name)[part]) for name in ("whole", "parts"))
+        assert left.keys() == right.keys()
+        for name, value in left.items():
+            if isinstance(value, torch.Tensor):
+                torch.testing.assert_close(right[name], value, rtol=2e-2, atol=2e-3, msg=name)
+    stopped = start(2, f"{schedule} -EXP stopped -PARALLEL fsdp", interrupted)
+    assert finish(stopped) == [143, 143]
+    assert finish(start(2, f"--RESUME {tmp_path}/stopped/weights/last.pt")) == [0, 0]
+    assert_same(tmp_path / "parts", tmp_path / "stopped")
+    TorchRuntime.load(tmp_path / "parts" / "weights" / "best.pt", "cpu")
+
+
+def test_shared_out_weights_across_phases(flags: str, tmp_path: Path) -> None:
+    """First the heads alone, then the backbone too."""
+    phases = f"{flags} -BS 1 -EPOCH 2 -FREEZE_EPOCHS 1 -BACKBONE test_vit -PRECISION fp32"
+    both = [start(2, f"{phases} -EXP whole", with_vit), start(2, f"{phases} -EXP parts -PARALLEL fsdp", with_vit)]
+    assert [finish(each) for each in both] == [[0, 0], [0, 0]]
+    left, right = (rows_of(tmp_path / name) for name in ("whole", "parts"))
+    assert [float(row["loss"]) for row in right] == pytest.approx([float(row["loss"]) for row in left], rel=1e-3)
 
 
 class OneGroup(nn.GroupNorm):
@@ -245,6 +276,44 @@ def test_torchrun(flags: str, tmp_path: Path) -> None:
     assert "inference_image_pose.py --image_path" in done.stdout
     assert "AP50" in done.stdout
     assert "Warning" not in done.stderr
+
+
+KILLED = """
+import os, signal, sys
+import train_pose
+from stages.training import visualizer
+from stages.training.trainer import Trainer
+
+visualizer.TrainingVisualizer.epoch = visualizer.TrainingVisualizer.training_batch = lambda *_: None
+count = Trainer._count
+
+def counted(self, *arguments):
+    count(self, *arguments)
+    if (os.environ["TORCHELASTIC_RESTART_COUNT"], os.environ["RANK"], self.cursor.step) == ("0", "1", 5):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Trainer._count = counted
+sys.exit(train_pose.main())
+"""
+
+
+def test_torchrun_goes_on_after_a_process_was_killed(flags: str, tmp_path: Path) -> None:
+    """SIGKILL of one of two processes in the third epoch; torchrun's one restart ends like an unbroken run."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    schedule = f"{flags} -BS 1 -EPOCH 3"
+    unbroken = start(2, f"{schedule} -EXP whole")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1"]
+    done = subprocess.run(
+        [*command, str(script), *schedule.split(), "-EXP", "killed"], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "exitcode: -9" in done.stderr and "resumed       at epoch 3" in done.stdout
+    assert finish(unbroken) == [0, 0]
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "killed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "killed.py", "whole"]
 
 
 def test_flags_are_checked_before_anything_is_loaded() -> None:

@@ -40,12 +40,18 @@ class ExponentialMovingAverage(nn.Module):
         kept = {id(parameter): parameter for parameter in self.module.parameters() if id(parameter) not in trained}
         self.module = copy.deepcopy(self.module, kept)
 
+    def gather(self) -> None:
+        """Brings `module` up to date, where it isn't always; all ranks must call it."""
+
+    def _pairs(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """Each average, and what it is an average of."""
+        both = zip(self.module.parameters(), model.parameters(), strict=True)
+        return [(own, new) for own, new in both if own is not new]
+
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """To be called after every step of the optimiser."""
-        pairs = [
-            (own, new) for own, new in zip(self.module.parameters(), model.parameters(), strict=True) if own is not new
-        ]
+        pairs = self._pairs(model)
         if pairs:
             own, new = (list(part) for part in zip(*pairs, strict=True))
             n = int(self.n_averaged)

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -171,66 +171,119 @@ def _cell(value: float | int | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
+Log = tuple[Callable[[dict[str, float | int], int], object], Callable[[], object]]
+"""What takes values of a step, and what ends it."""
+
+KINDS = ("tensorboard", "wandb", "trackio", "mlflow")
+"""Dashboards, by the names of their packages for pip."""
+
+
 class Dashboards:
-    """TensorBoard and Weights & Biases, each only when asked for; a missing package is a warning, not an end."""
+    """Those that were asked for; a missing package is a warning, not an end.
+
+    Attributes:
+        warnings, lines: what to say about them.
+    """
 
     def __init__(
-        self, folder: Path, *, tensorboard: bool, wandb: bool, name: str, config: Mapping[str, Any], step: int = 0
+        self, folder: Path, kinds: Collection[str], *, name: str, config: Mapping[str, Any], step: int = 0
     ) -> None:
         self.warnings: list[str] = []
         self.lines: list[str] = []
-        self._tensorboard = self._open_tensorboard(folder, step) if tensorboard else None
-        self._wandb = self._open_wandb(folder, name, config) if wandb else None
+        self._logs: list[Log] = []
+        openers: dict[str, Callable[[], tuple[Log, str]]] = {
+            "tensorboard": lambda: _tensorboard(folder, step),
+            "wandb": lambda: _wandb(folder, name, config),
+            "trackio": lambda: _trackio(folder, name, config),
+            "mlflow": lambda: _mlflow(folder, name, config),
+        }
+        for kind in (kind for kind in KINDS if kind in kinds):
+            self._open(kind, openers[kind])
+
+    def _open(self, kind: str, opener: Callable[[], tuple[Log, str]]) -> None:
+        try:
+            log, line = opener()
+        except ImportError:
+            self.warnings.append(f"{kind} is not installed, so nothing is logged to it. pip install {kind}.")
+        except Exception as error:  # they raise many kinds; a dashboard must never end a training
+            self.warnings.append(f"{kind} could not start ({mask(str(error))}), so nothing is logged to it.")
+        else:
+            self._logs.append(log)
+            self.lines.append(line)
 
     def log(self, row: Mapping[str, float | int | None], step: int) -> None:
         """Sends one row of results."""
         values = {name: value for name, value in row.items() if value is not None}
-        if self._tensorboard is not None:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(name, value, step)
-            self._tensorboard.flush()
-        if self._wandb is not None:
-            self._wandb.log(values, step=step)
+        for log, _ in self._logs:
+            log(values, step)
 
     def close(self) -> None:
         """Writes what is left."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
-
-    def _open_tensorboard(self, folder: Path, step: int) -> Any:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.warnings.append("--TENSORBOARD: not installed, so nothing is logged to it. pip install tensorboard.")
-            return None
-        self.lines.append(f"TensorBoard: tensorboard --logdir {folder}")
-        return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-    def _open_wandb(self, folder: Path, name: str, config: Mapping[str, Any]) -> Any:
-        try:
-            import wandb
-        except ImportError:
-            self.warnings.append("--WANDB: not installed, so nothing is logged to it. pip install wandb.")
-            return None
-        try:
-            key = read_key("WANDB_API_KEY")
-            mode: Any = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
-            run = wandb.init(
-                project="sia_pose", name=name, id=_wandb_id(folder), resume="allow", dir=str(folder), mode=mode,
-                config=dict(config), settings=wandb.Settings(silent=True, console="off"),
-            )  # fmt: skip
-        except Exception as error:  # wandb raises many kinds; a dashboard must never end a training
-            self.warnings.append(f"--WANDB: it could not start ({mask(str(error))}), so nothing is logged to it.")
-            return None
-        self.lines.append(f"Weights & Biases: {mode}, in {folder / 'wandb'}")
-        return run
+        for _, close in self._logs:
+            close()
 
 
-def _wandb_id(folder: Path) -> str:
+def _tensorboard(folder: Path, step: int) -> tuple[Log, str]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def log(values: dict[str, float | int], step: int) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    return (log, writer.close), f"TensorBoard: tensorboard --logdir {folder}"
+
+
+def _wandb(folder: Path, name: str, config: Mapping[str, Any]) -> tuple[Log, str]:
+    import wandb
+
+    key = read_key("WANDB_API_KEY")
+    mode: Any = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
+    run: Any = wandb.init(
+        project="sia_pose", name=name, id=_run_id(folder, "wandb"), resume="allow", dir=str(folder), mode=mode,
+        config=dict(config), settings=wandb.Settings(silent=True, console="off"),
+    )  # fmt: skip
+    return (lambda values, step: run.log(values, step=step), run.finish), f"Weights & Biases: {mode}, in {folder}/wandb"
+
+
+def _trackio(folder: Path, name: str, config: Mapping[str, Any]) -> tuple[Log, str]:
+    """On this machine; where it is kept is trackio's affair (TRACKIO_DIR)."""
+    import trackio
+
+    run = trackio.init(
+        project="sia_pose", name=f"{name}-{_run_id(folder, 'trackio')[:6]}", resume="allow", config=dict(config),
+        embed=False,
+    )  # fmt: skip
+    return (lambda values, step: run.log(values, step=step), trackio.finish), "trackio: trackio show --project sia_pose"
+
+
+def _mlflow(folder: Path, name: str, config: Mapping[str, Any]) -> tuple[Log, str]:
+    """In the run folder, unless MLFLOW_TRACKING_URI names another place."""
+    from mlflow import MlflowClient
+
+    place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+    client = MlflowClient(place)
+    found = client.get_experiment_by_name("sia_pose")
+    experiment = found.experiment_id if found else client.create_experiment("sia_pose", folder.absolute().as_uri())
+    tag = _run_id(folder, "mlflow")
+    runs = client.search_runs([experiment], f"tags.sia_pose_id = '{tag}'")
+    run = runs[0] if runs else client.create_run(experiment, run_name=name, tags={"sia_pose_id": tag})
+    number = run.info.run_id
+    for key, value in config.items() if not runs else ():
+        client.log_param(number, key, str(value)[:500])
+
+    def log(values: dict[str, float | int], step: int) -> None:
+        for key, value in values.items():
+            client.log_metric(number, key, value, step=step)
+
+    return (log, lambda: client.set_terminated(number)), f"MLflow: mlflow ui --backend-store-uri {mask(place)}"
+
+
+def _run_id(folder: Path, kind: str) -> str:
     """Chosen once for a run folder, so that a resumed run goes on in the same curves, and no other run joins them."""
-    file = folder / "wandb_id.txt"
+    file = folder / f"{kind}_id.txt"
     if not file.is_file():
         write_text(file, uuid.uuid4().hex[:16] + "\n")
     return file.read_text(encoding="utf-8").strip()

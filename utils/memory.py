@@ -1,9 +1,14 @@
-"""Memory that the C library keeps between the steps of a training."""
+"""Memory of a training: what is kept for the gradient, and what the C library keeps between the steps."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
 
 _TRIM_THRESHOLD, _MAPPED_AT_MOST = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of glibc's malloc.h
 
@@ -22,3 +27,21 @@ def keep_freed_memory() -> bool:
         return False
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
     return tell is not None and bool(tell(_MAPPED_AT_MOST, 0)) and bool(tell(_TRIM_THRESHOLD, -1))
+
+
+@contextlib.contextmanager
+def keeping(model: nn.Module) -> Iterator[dict[int, int]]:
+    """Bytes by storage of what autograd keeps for the gradient, parameters aside."""
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # a storage that is freed could lend its number to another
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept

@@ -20,6 +20,7 @@ from sia.description.doubt import Doubt
 from sia.description.image import describe_image, heading, make_model, write_words
 from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
+from sia.drawing.faces import LEAST, blur_boxes, head_boxes
 from sia.drawing.window import Window
 from sia.errors import DISK_FULL, DataError, SiaError, first_line
 from sia.formats.door import Results, parse_targets
@@ -90,6 +91,9 @@ class ImageJob:
         is_first = self.timings.add_batch(seconds, len(batch))
         time_taken = _time_of(seconds, len(batch), is_first and len(batch) < len(self.files))
         for number, people in zip(list(batch), found, strict=True):
+            if self.args.blur:
+                doubtful = people.above(LEAST * self.args.conf_thresh)
+                blur_boxes(batch[number], head_boxes(doubtful, self.predictor.skeleton))
             kept = people.above(self.args.conf_thresh)
             self._finish(number, batch.pop(number), kept, time_taken)
             if self.output.is_due():

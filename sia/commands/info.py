@@ -1,15 +1,23 @@
-"""`sia info`: what a file of weights is."""
+"""`sia info`: what a file of weights is, or the best of a run's folder."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sia.errors import WeightsError
-from sia.io.bundled_weights import find_weights
-from sia.io.input_file import check_input_file
+from sia.io.bundled_weights import FOLDER, find_weights
+from sia.io.input_file import check_input_file, sha256_of
+
+EXPORTS = {".onnx": "ONNX", ".xml": "OpenVINO"}
+RUN = ("coco_root", "train_ann", "val_ann", "epoch", "seed")
+"""What is told of config.json of a run."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +26,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "weights",
         metavar="FILE",
         nargs="?",
-        help="best.pt, last.pt, an export (.onnx, .xml), the name of bundled weights such as sia_pose-n16, or "
+        help="best.pt, last.pt, the folder of a run, an export (.onnx, .xml), the name of bundled weights such as "
+        "sia_pose-n16, or "
         "hf:owner/name (default: the small model that is bundled)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -32,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
         ConfigError: a package is missing.
     """
     path = find_weights(args.weights)
+    if path.is_dir():
+        path = next((file for name in ("best", "last") if (file := path / f"weights/{name}.pt").is_file()), path)
     check_input_file(path, "Check the name.", WeightsError)
     facts = read_facts(path)
     if args.json:
@@ -48,14 +59,23 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         SiaError: as `run`.
     """
+    from sia.runtimes.metadata import EXPORT_FORMAT
     from sia.runtimes.predictor import Predictor
 
     runtime = Predictor.load(path, "cpu").runtime
     description = runtime.description
     config, skeleton = description.config, description.skeleton
+    content: Mapping[str, Any] = {"format": f"{EXPORT_FORMAT}, {EXPORTS.get(path.suffix)}"}
+    if path.suffix not in EXPORTS:
+        from sia.io.checkpoint import load_checkpoint
+
+        content = load_checkpoint(path)
     facts = {
         "file": str(path),
+        "format": content["format"],
         "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "licence": "Apache-2.0" if path.resolve().parent == FOLDER.resolve() else "not noted in the file",
         "model": config.name,
         "size": config.size,
         "backbone": config.backbone or "its own",
@@ -65,22 +85,31 @@ def read_facts(path: Path) -> dict[str, Any]:
         "keypoints": f"{skeleton.num_keypoints}: {', '.join(skeleton.names)}",
         "category": skeleton.category,
         "certainty": "visibility and sigma of each keypoint" if config.certainty else "none",
+        "limbs": ", ".join(f"{skeleton.names[a]}-{skeleton.names[b]}" for a, b in skeleton.edges) or "none",
     }
-    record = {} if path.suffix in (".onnx", ".xml") else _training_record(path)
+    record = {**_training_record(content), **_run_record(path, content)}
     return {**facts, "training": record or "not noted in the file"}
 
 
-def _training_record(path: Path) -> dict[str, Any]:
+def _training_record(content: Mapping[str, Any]) -> dict[str, Any]:
     """What a training noted beside the weights: numbers and texts, and those one level below."""
-    from sia.io.checkpoint import load_checkpoint
-
     record: dict[str, Any] = {}
-    for key, value in load_checkpoint(path).items():
+    for key, value in content.items():
         entries = value.items() if isinstance(value, dict) else [("", value)]
         if key not in ("format", "model_config", "skeleton", "weights"):
             plain = {f"{key}.{name}" if name else key: entry for name, entry in entries}
             record |= {name: entry for name, entry in plain.items() if isinstance(entry, str | int | float)}
     return record
+
+
+def _run_record(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Data and length of the run: of last.pt, or from config.json where the file lies in its run's folder."""
+    training = content.get("training")
+    flags = training.get("config") if isinstance(training, dict) else None
+    if flags is None and path.resolve().parent.name == "weights":
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # another folder, or broken by hand
+            flags = msgspec.json.decode(path.resolve().parent.with_name("config.json").read_bytes())
+    return {name: flags[name] for name in RUN if name in flags} if isinstance(flags, dict) else {}
 
 
 def _short(value: object) -> str:

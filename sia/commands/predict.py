@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sia.commands.values import fraction, input_size, positive
+from sia.commands.values import fraction, input_size, positive, seconds
 from sia.description.doubt import AGREE, BELOW
 from sia.description.llm_flags import KEY, check_llm
 from sia.errors import ConfigError, DataError, WeightsError
@@ -37,7 +37,13 @@ OF_IMAGES = {
     "llm_url": "-LLM_URL",
     "watch": "--watch",
 }
-OF_VIDEOS = {"track": "--track", "smooth": "--smooth"}
+OF_VIDEOS = {
+    "track": "--track",
+    "track_memory": "--track_memory",
+    "smooth": "--smooth",
+    "angles": "--angles",
+    "count": "--count",
+}
 """Flags by name that have no meaning for the other kind of source."""
 
 BATCH = 8
@@ -86,6 +92,10 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
         "faster and finds fewer; keep it below --conf_thresh (default: 0.1, or what an export was made with)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--blur", choices=("faces",),
+        help="make the heads of all people unrecognisable, also of people down to a third of --conf_thresh",
     )  # fmt: skip
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR",
@@ -170,6 +180,20 @@ def add_video_flags(parser: argparse._ActionsContainer) -> None:
         help="give people ids that stay, and draw the way they came; doubtful people continue a track",
     )  # fmt: skip
     parser.add_argument(
+        "--track_memory", type=seconds, default=0.0, metavar="SECONDS",
+        help="known again by the clothes, people who were away for so long keep their ids; implies --track (default: "
+        "%(default)s, no longer than a second)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--angles", metavar="NAMES",
+        help="write the angles at joints over time for each id (NAME_angles.csv): all, or names such as "
+        "left_knee,elbow, or of three keypoints, such as left_hip-left_knee-left_ankle; implies --track",
+    )  # fmt: skip
+    parser.add_argument(
+        "--count", metavar="NAME",
+        help="count repetitions for each id: squat, push_up, or those of an angle, such as left_elbow; implies --track",
+    )  # fmt: skip
+    parser.add_argument(
         "--smooth",
         choices=SMOOTHING,
         default="none",
@@ -201,7 +225,7 @@ def refuse(args: argparse.Namespace, flags: Mapping[str, str], kind: str) -> Non
         ConfigError: one of them was given.
     """
     for name, flag in flags.items():
-        if vars(args)[name] not in (None, False, "none"):
+        if vars(args)[name] not in (None, False, 0, "none"):
             raise ConfigError(f"{flag} is for {kind}. Leave it out for this source.")
 
 

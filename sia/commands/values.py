@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 SIDES = (32, 4096)
 """Least and most pixels of an input's side."""
@@ -59,4 +60,17 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def seconds(text: str) -> float:
+    """For a flag of argparse: a duration.
+
+    Raises:
+        ArgumentTypeError: it is less than nothing, or no end.
+        ValueError: it is no number.
+    """
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return value

@@ -23,8 +23,10 @@ from sia.formats.door import Results, parse_targets
 from sia.formats.writer import About, Record, frame_name
 from sia.io.output_file import write_json
 from sia.io.secrets import mask
+from sia.motion.motion import Motion
 from sia.people import Source
 from sia.runtimes.predictor import Predictor
+from sia.tracking.face_blur import FaceBlur
 from sia.tracking.smoother import Smoother, make_smoother
 from sia.tracking.tracker import TrackedPeople, Tracker, untracked
 from sia.video.info import Frame
@@ -60,13 +62,16 @@ class VideoJob:
         self.reader = reader
         self.live = reader if isinstance(reader, LiveReader) else None
         self.window = Window("SIA Pose", args.show)
-        self.tracks = args.track or args.smooth != "none"
-        self.tracker = Tracker(predictor.skeleton, args.conf_thresh)
+        self.tracks = args.smooth != "none" or any((args.track, args.track_memory, args.angles, args.count))
+        self.tracker = Tracker(predictor.skeleton, args.conf_thresh, args.track_memory)
+        self.motion = Motion(predictor.skeleton, args.kpt_thresh, args.angles, args.count)
+        self.face_blur = FaceBlur(predictor.skeleton, args.conf_thresh) if args.blur else None
         self.smoother: Smoother[Frame] = make_smoother(args.smooth, float(reader.info.rate))
         self.annotator = PoseAnnotator(predictor.skeleton, args.kpt_thresh)
-        self.track_artist = TrackAnnotator(predictor.skeleton, args.kpt_thresh)
+        self.track_artist = TrackAnnotator(predictor.skeleton, args.kpt_thresh, counted=args.count or "")
         self.ids: set[int] = set()
         self.video_path = folder / f"{stem}.mp4"
+        self.angles_path = folder / f"{stem}_angles.csv"
         about = About(predictor.skeleton, args.kpt_thresh)
         self.results = Results(parse_targets(args.save or "jsonl"), folder, stem, about)
         self.sidecar_path = folder / "run.json"
@@ -84,6 +89,7 @@ class VideoJob:
             with contextlib.ExitStack() as stack:
                 bar = stack.enter_context(tqdm(total=self.reader.info.frames or None, unit="frame", smoothing=0.1))
                 stack.callback(self.results.close)
+                self.motion.open_table(self.angles_path, stack)
                 stack.enter_context(self.window)
                 batches = _batches(self._frames(interruption), 1 if self.live else self.args.batch_size, _BATCH_PIXELS)
                 batch = next(batches, [])  # of an open reader empty only after a signal
@@ -121,12 +127,18 @@ class VideoJob:
         self.timings.add_batch(time.perf_counter() - begin, len(frames))
         for frame, people in zip(frames, found, strict=True):
             moment = float(frame.pts * self.reader.info.time_base)
-            tracked = self.tracker.update(people, moment) if self.tracks else untracked(people, self.args.conf_thresh)
+            if self.tracks:
+                tracked = self.tracker.update(people, moment, frame.image)
+            else:
+                tracked = untracked(people, self.args.conf_thresh)
+            if self.face_blur:
+                frame = frame._replace(image=self.face_blur.blur(frame.image, people, moment))
             for done in self.smoother.push(frame, tracked, moment):
                 self._write(*done, video)
 
     def _write(self, frame: Frame, time: float, tracked: TrackedPeople, video: VideoWriter) -> None:
         with self.timings.measure("writing"):
+            tracked = self.motion.update(frame.number, time, tracked)
             people = self._draw(frame, time, tracked, video)
         self.frames += 1
         self.people += people
@@ -173,6 +185,8 @@ class VideoJob:
                 "id stays with a person, null where it was seen in one frame so far; interpolated people were not "
                 "found in this frame, but lie between two in which they were"
             )
+        if self.args.count:
+            video["repetitions"] = self.motion.repetitions
         state = {"complete": complete, "warnings": [mask(warning) for warning in self.warnings], **video}
         write_json(self.sidecar_path, {**describe_run(self.predictor, self.args), **state}, indent=1)
 
@@ -187,11 +201,13 @@ class VideoJob:
         average = self.people / max(self.frames, 1)
         notes = f", {len(self.ids)} ids" if self.tracks else ""
         notes += f", {self.live.dropped} frames dropped to keep up with the source" if self.live else ""
+        for number, count in self.motion.repetitions.items():
+            print(f"person {number}: {self.args.count} {count}")
         print(
             f"{self.frames} frames, {average:.1f} people a frame with a score of {self.args.conf_thresh} or more, "
             f"{self.frames / max(self.seconds, 1e-9):.1f} frames/s in all (median of a frame: {each}){notes}. Written:"
         )
-        for path in (self.video_path, *self.results.paths, self.sidecar_path):
+        for path in (self.video_path, *self.results.paths, self.angles_path, self.sidecar_path):
             if path.exists():
                 print(path.resolve())
 

@@ -14,9 +14,10 @@ import numpy as np
 from sia.description.body import Body, probability
 from sia.description.fact import Fact, Value
 from sia.description.posture import facing, posture
+from sia.motion.angles import JOINTS, included_angle
 
 SIDES = ("left", "right")
-ANGLES = {"elbow": ("shoulder", "elbow", "wrist"), "knee": ("hip", "knee", "ankle")}
+ANGLES = {part: JOINTS[part] for part in ("elbow", "knee")}
 LIMBS = {
     "upper arm": ("shoulder", "elbow"), "forearm": ("elbow", "wrist"), "thigh": ("hip", "knee"),
     "lower leg": ("knee", "ankle"),
@@ -107,13 +108,11 @@ def _angle(body: Body, names: tuple[str, ...]) -> tuple[float, float] | None:
     if not body.has(*names):
         return None
     first, middle, last = (body.point(name) for name in names)
-    a, b = first - middle, last - middle
-    lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    lengths = math.dist(first, middle), math.dist(last, middle)
     if min(lengths) < _SHORT * body.trunk:
         return None
-    cosine = float(np.clip(a @ b / (lengths[0] * lengths[1]), -1, 1))
     ends = (body.error(names[0], names[1]) / lengths[0], body.error(names[1], names[2]) / lengths[1])
-    return math.degrees(math.acos(cosine)), math.degrees(math.hypot(*ends))
+    return float(included_angle(first, middle, last)), math.degrees(math.hypot(*ends))
 
 
 def _directions(body: Body) -> Iterator[_Entry]:

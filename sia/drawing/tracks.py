@@ -22,10 +22,14 @@ def colour_of(number: int) -> Colour:
     return hue(number * _GOLDEN, 0.65) if number > 0 else (160, 160, 160)
 
 
-def id_labels(category: str, ids: Sequence[int], scores: Sequence[float], interpolated: Sequence[bool]) -> list[Label]:
-    """What stands at each person, in the colour of its id."""
+def id_labels(
+    category: str, ids: Sequence[int], people: People, interpolated: Sequence[bool], counted: str = ""
+) -> list[Label]:
+    """What stands at each person, in the colour of its id; with the repetitions of what is counted."""
     names = [f"{category} {number}" if number else category for number in ids]
-    notes = ["interpolated" if gap else f"{score:.2f}" for score, gap in zip(scores, interpolated, strict=True)]
+    notes = ["interpolated" if gap else f"{score:.2f}" for score, gap in zip(people.scores, interpolated, strict=True)]
+    if people.repetitions is not None:
+        notes = [f"{note}, {counted} {count}" for note, count in zip(notes, people.repetitions, strict=True)]
     entries = zip(names, notes, ids, strict=True)
     return [Label(f"{name} {note}", colour_of(number)) for name, note, number in entries]
 
@@ -37,10 +41,11 @@ class TrackAnnotator:
         skeleton: what the keypoints mean.
         kpt_thresh: keypoints less confident than this are left out.
         seconds: how long a trail is.
+        counted: what `People.repetitions` are of.
     """
 
-    def __init__(self, skeleton: Skeleton, kpt_thresh: float, seconds: float = 1.5) -> None:
-        self.category, self.seconds = skeleton.category, seconds
+    def __init__(self, skeleton: Skeleton, kpt_thresh: float, seconds: float = 1.5, counted: str = "") -> None:
+        self.category, self.seconds, self.counted = skeleton.category, seconds, counted
         self._artist = PoseAnnotator(skeleton, kpt_thresh, fade=True)
         self._trails: dict[int, deque[tuple[float, float, float]]] = {}
 
@@ -60,7 +65,8 @@ class TrackAnnotator:
         self._follow(people, ids, time)
         for number, trail in self._trails.items():
             _draw_trail(canvas, trail, colour_of(number), time, self.seconds)
-        return self._artist.draw(canvas, people, id_labels(self.category, ids, people.scores.tolist(), interpolated))
+        labels = id_labels(self.category, ids, people, interpolated, self.counted)
+        return self._artist.draw(canvas, people, labels)
 
     def _follow(self, people: People, ids: Sequence[int], time: float) -> None:
         """Adds the middle of the lower edge of each box; forgets what is too old."""

@@ -27,8 +27,21 @@ def need(package: str, purpose: str) -> Any:
         raise ConfigError(f"{purpose} needs the package {name}{reason}: pip install {name}") from error
 
 
-EXTRAS = {"demo": ("gradio",), "eval": ("faster_coco_eval", "tqdm"), "video": ("av", "scipy", "tqdm")}
-"""Of pyproject.toml: what is imported whenever the extra is needed."""
+EXTRAS = {
+    "demo": ("gradio",),
+    "sources": ("mss", "watchfiles", "yt_dlp"),
+    "eval": ("faster_coco_eval", "tqdm"),
+    "formats": ("pandas", "pyarrow", "sleap_io"),
+    "video": ("av", "scipy", "tqdm"),
+    "onnx": ("onnxruntime",),
+    "export": ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
+    "hub": ("huggingface_hub",),
+    "lift": ("scipy", "matplotlib"),
+    "llm": ("transformers",),
+    "logging": ("wandb", "tensorboard"),
+    "train": ("pycocotools", "safetensors", "matplotlib", "yaml", "peft"),
+}
+"""Of pyproject.toml: what is imported where the extra is needed."""
 
 
 def need_extra(extra: str, purpose: str) -> None:

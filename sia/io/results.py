@@ -29,7 +29,7 @@ Row = dict[str, Any]
 def person_rows(people: People) -> list[Row]:
     """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times).
 
-    And visibilities and sigmas (K each), where the weights tell them.
+    And visibilities and sigmas (K each), where the weights tell them; where something is counted, also repetitions.
     """
     rows = []
     keypoints = np.concatenate([people.keypoints, people.confidences[..., None]], axis=-1).reshape(
@@ -43,6 +43,8 @@ def person_rows(people: People) -> list[Row]:
     for name, told in (("visibilities", people.visibilities), ("sigmas", people.sigmas)):
         for row, values in zip(rows, [] if told is None else told.tolist(), strict=told is not None):
             row[name] = _rounded(values)
+    if people.repetitions is not None:
+        rows = [{**row, "repetitions": count} for row, count in zip(rows, people.repetitions.tolist(), strict=True)]
     return rows
 
 

@@ -168,6 +168,21 @@ def usable_cores() -> int:
     return usable
 
 
+def memory() -> tuple[int, int]:
+    """Bytes that this process may use, and those of them that are free; a container may allow fewer than there are."""
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+    except (ValueError, OSError, AttributeError):  # macOS lacks the last name, Windows has none
+        return 8 << 30, 4 << 30
+    if (file := Path("/proc/meminfo")).is_file():  # what caches hold can be had, too
+        free = next((int(line.split()[1]) << 10 for line in file.open() if line.startswith("MemAvailable")), free)
+    limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))
+    if limit.is_file() and (text := limit.read_text().strip()) != "max":
+        total, free = min(total, int(text)), min(free, int(text) - int(used.read_text()))
+    return total, free
+
+
 def cpu_threads() -> int:
     """How many threads a model on the CPU gets: those of PyTorch where it is loaded, else as many as it would take."""
     torch = sys.modules.get("torch")

@@ -27,7 +27,9 @@ def second_view(image: NDArray[np.uint8], skeleton: Skeleton) -> NDArray[np.uint
 def back(people: People, width: int, skeleton: Skeleton) -> People:
     """People of the `second_view` of an image of this width -> people of the image."""
     if not skeleton.mirrors:
-        boxes, keypoints = people.boxes - np.float32([SHIFT, 0, SHIFT, 0]), people.keypoints - np.float32([SHIFT, 0])
+        boxes, keypoints = people.boxes.copy(), people.keypoints.copy()
+        boxes[:, [0, 2]] -= SHIFT
+        keypoints[..., 0] -= SHIFT
         return replace(people, boxes=boxes, keypoints=keypoints)
     order = skeleton.flip_order
     boxes, keypoints = people.boxes.copy(), people.keypoints[:, order]

@@ -2,13 +2,14 @@
 
 Two passes as in ByteTrack (Zhang et al., ECCV 2022, section 3): people found for sure choose first, then the doubtful
 ones continue tracks that are left. Someone found twice in a frame starts one track. What is compared is the pose (OKS)
-together with the box (IoU), both moved along with the person's speed; the assignment is SciPy's.
+together with the box (IoU), both moved along with the person's speed; the assignment is SciPy's. Whoever was away for
+longer may be known again by the colours of the clothes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from sia.people import People
 from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
+from sia.tracking.appearance import Colours, Image, Wardrobe, likeness
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -34,6 +36,15 @@ WIDER = 2.0
 """COCO's sigmas are for two labels of one image; between two frames keypoints move by more."""
 _MEMORY = 0.5
 """Seconds over which a speed is averaged, and the longest that it is believed."""
+ALIKE, CLEAR = 0.9, 0.03
+"""Least likeness of the clothes of one person, and by how much it must exceed that of anyone else: clothes that several
+people wear tell nobody."""
+LOOKS, LONGEST_LOOKS = 4, 25
+"""Frames that a newcomer's colours are averaged over before they are compared, and over how many they are at most."""
+UNDECIDED = 0.8
+"""Seconds after which a newcomer who can't be seen well gets a new id."""
+_FREE = 0.15
+"""Least IoU with someone else at which the colours may be those of the other."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def untracked(people: People, sure: float) -> TrackedPeople:
     return TrackedPeople(kept, np.zeros(len(kept), dtype=np.int64), np.zeros(len(kept), dtype=bool))
 
 
-@dataclass
+@dataclass(eq=False)
 class _Track:
     """One person over time: the last frame it was found in."""
 
@@ -80,6 +91,15 @@ class _Track:
     time: float
     speed: Floats
     number: int = 0
+    seen: int = 1
+    begin: float = 0.0
+    looks: int = 0
+    colours: Colours = field(default_factory=lambda: np.zeros(1, np.float32))
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it is a person rather than a moment's mistake."""
+        return bool(self.number) or self.seen > 1
 
     def moved(self, time: float) -> tuple[Floats, Floats]:
         """Keypoints (K, 2) and box (4,) where they are expected."""
@@ -93,6 +113,13 @@ class _Track:
         share = step / (step + _MEMORY / 3)
         self.speed = self.speed + share * (speed - self.speed)
         self.points, self.confidences, self.box, self.time = points, confidences, box, time
+        self.seen += 1
+
+    def look(self, colours: Colours) -> None:
+        """Takes over the colours of a frame in which trunk and legs were seen."""
+        if colours.any(-1).all():
+            self.looks = min(self.looks + 1, LONGEST_LOOKS)
+            self.colours = np.asarray(self.colours + (colours - self.colours) / self.looks, np.float32)
 
 
 class Tracker:
@@ -101,32 +128,54 @@ class Tracker:
     Args:
         skeleton: its sigmas say how exactly each keypoint can be placed.
         sure: score from which a person may start a track.
+        memory: seconds for which someone away keeps the id, given the frames; 0 for no longer than `PATIENCE`.
     """
 
-    def __init__(self, skeleton: Skeleton, sure: float) -> None:
-        self.sure = sure
+    def __init__(self, skeleton: Skeleton, sure: float, memory: float = 0.0) -> None:
+        self.sure, self.memory = sure, memory
+        self._wardrobe = Wardrobe(skeleton)
+        self._away: list[_Track] = []
         self._sigmas = WIDER * np.asarray(skeleton.sigmas)
         self._tracks: list[_Track] = []
         self._numbers = count(1)
         self._first = True
 
-    def update(self, people: People, time: float) -> TrackedPeople:
+    def update(self, people: People, time: float, image: Image | None = None) -> TrackedPeople:
         """The people of the next frame with their ids; doubtful ones that continue no track are left out.
 
         Args:
             people: all candidates.
             time: seconds, later than that of the frame before.
+            image: (H, W, 3) RGB, the frame; `memory` needs it.
         """
-        self._tracks = [t for t in self._tracks if time - t.time <= (PATIENCE if t.number else 0.2)]
+        waiting, self._tracks = self._tracks, []
+        for track in waiting:
+            is_here = time - track.time <= (PATIENCE if track.is_confirmed else 0.2)
+            (self._tracks if is_here else self._away).append(track)
+        self._away = [track for track in self._away if track.number and time - track.time <= self.memory]
         people = people.above(DOUBTFUL * self.sure)
         sure = people.scores >= self.sure
         ids = np.full(len(people), -1, dtype=np.int64)
         free = self._continue(people, np.flatnonzero(sure), self._tracks, ids, time)
-        self._continue(people, np.flatnonzero(~sure), [track for track in free if track.number], ids, time)
+        self._continue(people, np.flatnonzero(~sure), [track for track in free if track.is_confirmed], ids, time)
         for row in self._new(people, sure & (ids < 0), ids >= 0):
             ids[row] = self._start(people, row, time)
         self._first = False
+        if self.memory and image is not None:
+            self._look(image, time)
         return TrackedPeople(people, ids, np.zeros(len(people), dtype=bool)).rows(ids >= 0)
+
+    def missing(self, time: float, patience: float) -> People:
+        """Where people are expected who were not found in the frame of this time, nor for at most so many seconds."""
+        gone = [t for t in self._tracks if t.is_confirmed and 0 < time - t.time <= patience]
+        moved = [t.moved(time) for t in gone]
+        k = len(self._sigmas)
+        return People(
+            np.array([box for _, box in moved], np.float32).reshape(-1, 4),
+            np.zeros(len(gone), np.float32),
+            np.array([points for points, _ in moved], np.float32).reshape(-1, k, 2),
+            np.array([t.confidences for t in gone], np.float32).reshape(-1, k),
+        )
 
     def _new(self, people: People, candidates: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int]:
         """Candidates, best first, without those who are someone known, or a better candidate, found twice."""
@@ -153,7 +202,7 @@ class Tracker:
         matched = [(free[t], int(rows[r])) for t, r in pairs if alike[t, r] >= LEAST]
         for track, row in matched:
             track.update(*_person(people, row), time)
-            ids[row] = track.number = track.number or next(self._numbers)
+            ids[row] = track.number = track.number or self._number(track, time)
         taken = {id(track) for track, _ in matched}
         return [track for track in free if id(track) not in taken]
 
@@ -169,7 +218,32 @@ class Tracker:
 
     def _start(self, people: People, row: int, time: float) -> int:
         number = next(self._numbers) if self._first else 0  # later on, a second frame has to confirm it
-        self._tracks.append(_Track(*_person(people, row), time, np.zeros(2), number))
+        self._tracks.append(_Track(*_person(people, row), time, np.zeros(2), number, begin=time))
+        return number
+
+    def _look(self, image: Image, time: float) -> None:
+        """At the colours of everyone found in this frame who stands free."""
+        found = [track for track in self._tracks if track.time == time]
+        boxes = np.array([track.box for track in found]).reshape(-1, 4)
+        overlaps = _iou(boxes, boxes) - np.eye(len(boxes))
+        for track, overlap in zip(found, overlaps, strict=True):
+            if overlap.max() < _FREE:
+                track.look(self._wardrobe.measure(image, track.points, track.confidences, track.box))
+
+    def _number(self, track: _Track, time: float) -> int:
+        """The id of someone away who wears the same, or a new one; 0 while neither is clear yet."""
+        away = [t for t in (*self._away, *self._tracks) if t.number and t.looks and time - t.time > 0.2]
+        if not self.memory or not away:
+            return next(self._numbers)
+        if track.looks < LOOKS:
+            return 0 if time - track.begin < UNDECIDED else next(self._numbers)
+        others = [t for t in self._tracks if t.number and t.looks and t not in away]
+        alike = [likeness(track.colours, t.colours) for t in (*away, *others)]
+        best = int(np.argmax(alike))
+        second = max(alike[:best] + alike[best + 1 :], default=0.0)
+        if best >= len(away) or alike[best] < max(ALIKE, second + CLEAR):
+            return next(self._numbers)
+        number, away[best].number, away[best].seen = away[best].number, 0, 0  # nobody else may continue it
         return number
 
 

@@ -112,17 +112,21 @@ class Member:
 
 
 def digests(path: Path) -> dict[str, str]:
-    """The sha256 of a member's files by name; see `member_files`."""
-    return {file.name: sha256_of(file) for file in member_files(path)}
+    """The sha256 of a member's files by name, in a folder by path; see `member_files`."""
+    names = {file: file.name if file == path else file.relative_to(path).as_posix() for file in member_files(path)}
+    return {name: sha256_of(file) for file, name in names.items()}
 
 
 def member_files(path: Path) -> list[Path]:
-    """The file, or those of the folder.
+    """The file, or those of the folder and of its subfolders; what begins with a dot is no part of a model.
 
     Raises:
         WeightsError: there is no such file or folder.
     """
-    files = sorted(path.glob("*")) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        parts = {file: file.relative_to(path).parts for file in sorted(path.rglob("*")) if file.is_file()}
+        files = [file for file, names in parts.items() if not any(name.startswith(".") for name in names)]
     if not files or not all(file.is_file() for file in files):
         raise WeightsError(f"{path}: no such file, and no folder of a model. Check -MEMBERS.")
     return files

@@ -127,6 +127,24 @@ def make_splits(folder: Path, coco_root: Path, train: Path, test: Path | None, s
     return images
 
 
+def make_folds(folder: Path, coco_root: Path, annotations: Path, count: int, seed: int) -> None:
+    """Divides the images for cross-validation; writes train-1.json and val-1.json into the folder, and so on.
+
+    Images of one group stay together. Arguments and errors: see `make_splits`.
+    """
+    read, skeleton = _read(coco_root, annotations), CocoPose(coco_root, annotations).skeleton
+    images = [image for image, _, _ in read]
+    members = _members(images, _groups(np.array([bits for _, bits, _ in read]), [video for _, _, video in read]), seed)
+    folds: list[list[Image]] = [[] for _ in range(count)]
+    for group in sorted(members, key=len, reverse=True):
+        min(folds, key=len).extend(group)
+    for number, fold in enumerate(folds, 1):
+        out = {image.image_id for image in fold}
+        for name, part in (("val", fold), ("train", [image for image in images if image.image_id not in out])):
+            _write_part(folder / f"{name}-{number}.json", annotations, part)
+            _check_part(folder / f"{name}-{number}.json", skeleton)
+
+
 def read_splits(folder: Path) -> list[Image]:
     """Inverse of `make_splits`.
 
@@ -208,18 +226,27 @@ def _fill(
     images: Sequence[Image], groups: NDArray[np.int64], tested: set[int], wanted: Mapping[str, float], seed: int
 ) -> dict[int, str]:
     """The part of each group: in an order that only the images and the seed decide, wherever it still fits."""
-    members: dict[int, list[str]] = {}
-    for image, group in zip(images, groups.tolist(), strict=True):
-        members.setdefault(group, []).append(image.sha256)
-    order = sorted(members, key=lambda group: hashlib.sha256(f"{seed} {min(members[group])}".encode()).digest())
+    number_of = {image.image_id: group for image, group in zip(images, groups.tolist(), strict=True)}
     left, part_of = dict(wanted), {}
-    for group in order:
-        size = len(members[group])
+    for members in _members(images, groups, seed):
+        group, size = number_of[members[0].image_id], len(members)
         part = next((name for name, room in left.items() if size <= room + 0.5), "fit")
         part_of[group] = "" if group in tested else part
         if part_of[group] in left:
             left[part] -= size
     return part_of
+
+
+def _members(images: Sequence[Image], groups: NDArray[np.int64], seed: int) -> list[list[Image]]:
+    """The images of each group, in an order of the groups that only the images and the seed decide."""
+    members: dict[int, list[Image]] = {}
+    for image, group in zip(images, groups.tolist(), strict=True):
+        members.setdefault(group, []).append(image)
+
+    def rank(group: list[Image]) -> bytes:
+        return hashlib.sha256(f"{seed} {min(image.sha256 for image in group)}".encode()).digest()
+
+    return sorted(members.values(), key=rank)
 
 
 def _groups(bits: NDArray[np.uint64], videos: Sequence[str | None]) -> NDArray[np.int64]:

@@ -45,7 +45,7 @@ from utils.ema import skip_warm_up
 from utils.plots import training_batch_image
 
 PATIENCE = 3
-"""Evaluations without a new best AP of the calibration images after which the best weights are taken."""
+"""Epochs without a new best AP of the calibration images after which the best weights are taken."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _gather(work: StageInput, weights: Path) -> Material:
         config = replace(
             work.config, model=model.name, size=model.size, imgsz=model.image_size, backbone=None,
             coco_root=work.coco_root, train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
-            epoch=work.config.ssl_epoch, plain_epochs=None, output=work.folder, resume=weights,
+            epoch=work.config.ssl_epoch, patience=PATIENCE, plain_epochs=None, output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)
         images = find_unlabelled(config.unlabelled, data.train, (*data.val.files, *work.held_out))
@@ -171,7 +171,7 @@ def _prepare(material: Material, ranks: DistributedContext) -> tuple[Trainer, Ps
         device=ranks.device.torch, dtype=plan.dtype, highest=config.ssl_weight,
         ramp=round(config.ssl_ramp * plan.total_steps),
     )  # fmt: skip
-    parts.unlabelled, parts.patience = source, PATIENCE
+    parts.unlabelled = source
     trainer = Trainer(parts)
     if ranks.is_main:
         announce(parts, data, pretrained, start)

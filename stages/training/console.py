@@ -64,13 +64,16 @@ def conclude(parts: TrainerContext, trainer: Trainer, data: Data, number: int) -
         say(f"Stopped by {name} after step {cursor.step}; everything is saved. Continue with:")
         say(f"  {_command(parts.ranks, 'train_pose.py')} --RESUME {_quoted(folder.last)}")
         return
+    patience = parts.config.patience
+    stopped = f"AP had not risen for {patience} epochs (-PATIENCE)" if trainer.out_of_patience else ""
     if trainer.metrics is None:  # the run is resumed, and not even a last evaluation was left to do
         config, best = parts.config, folder.best.absolute()
         length = f"-EPOCH {config.epoch}" if config.time is None else f"-TIME {config.time:g}"
         say(
             f"This run is finished: its {cursor.epoch} epochs are done, so nothing was trained now.\n"
             f"Best AP {100 * cursor.best:.1f}: {best}\n"
-            "Its learning rate has come down to its end. To train longer, start a new run from these weights:\n"
+            f"{stopped or 'Its learning rate has come down to its end'}. To train longer, start a new run "
+            "from these weights:\n"
             f"  {_command(parts.ranks, 'train_pose.py')} --RESUME {_quoted(best)} -COCO_ROOT "
             f"{_quoted(config.coco_root)} -TRAIN_ANN {_quoted(config.train_ann)} -VAL_ANN {_quoted(config.val_ann)} "
             f"{length}"
@@ -80,6 +83,8 @@ def conclude(parts: TrainerContext, trainer: Trainer, data: Data, number: int) -
         if trainer.before is not None:
             say(comparison(trainer.before, trainer.metrics))
         say(f"Best AP of the run: {100 * cursor.best:.1f} (weights/best.pt)")
+        if stopped:
+            say(f"Stopped before the end of the schedule: {stopped}.")
     say("\nWritten:")
     say("\n".join(f"  {path}" for path in folder.written() if not {"wandb", "tensorboard"} & set(path.parts)))
     say("\nRun it on an image:")

@@ -81,7 +81,6 @@ class TrainerContext:
         pretrained: what the run started from, which decides automatic choices.
         results, dashboards, visualizer: on the first rank only.
         unlabelled: what is learned from beside the labelled batches, if anything.
-        patience: evaluations without a new best AP that end the run; None for no end before the last epoch.
         deadline: of a run with -TIME.
     """
 
@@ -99,7 +98,6 @@ class TrainerContext:
     dashboards: Dashboards | None
     visualizer: TrainingVisualizer | None
     unlabelled: Unlabelled | None = None
-    patience: int | None = None
     deadline: Deadline | None = None
 
     @property

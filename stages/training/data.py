@@ -37,10 +37,15 @@ class Data:
 
 
 def load_data(config: TrainConfig, ranks: DistributedContext) -> Data:
-    """Reads the annotations and makes the loaders."""
+    """Reads the annotations, and makes the loaders."""
     train = CocoPose(config.coco_root, config.train_ann)
     val = CocoPose(config.coco_root, config.val_ann, skeleton=train.skeleton)
     load_ground_truth(config.val_ann, train.skeleton)  # a fault is found now, not after the first epoch
+    return with_loaders(train, val, config, ranks)
+
+
+def with_loaders(train: CocoPose, val: CocoPose, config: TrainConfig, ranks: DistributedContext) -> Data:
+    """Makes the loaders."""
     workers = choose_workers(config.workers, ranks.local_world_size)
     shared: dict[str, Any] = {
         "image_size": config.imgsz, "batch_size": config.bs, "workers": workers, "rank": ranks.rank,

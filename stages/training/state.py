@@ -21,6 +21,7 @@ from sia.io.weights import check_weights
 from sia.model import PoseModel
 from stages.training.optimizer_state import alike, optimizer_state, scheduler_state
 from utils.distributed.context import DistributedContext
+from utils.distributed.sharding import ShardedAverage, part_like, share_out, whole
 from utils.ema import ExponentialMovingAverage
 
 _ANEW = "Start anew from its weights: --RESUME .../best.pt."
@@ -39,7 +40,7 @@ class Cursor:
         step: steps of the optimiser since the start.
         seconds: of training and evaluation since the start.
         best: highest AP so far, -2 before the first.
-        stale: evaluations since then.
+        stale: epochs since then, as of the latest evaluation.
         sums: of each loss over the steps of this epoch, on this rank.
         steps: of this epoch.
         total: steps of the optimiser at which the run ends, whatever the epoch; 0 where epochs alone decide.
@@ -140,10 +141,10 @@ class TrainingState:
         """Tensors and plain types; all ranks must call it, for each has random numbers of its own."""
         return {
             "cursor": {**asdict(self.cursor), "sums": ranks.gather(self.cursor.sums)},
-            "model": self.model.state_dict(),
+            "model": whole(self.model.state_dict()),
             "averaged": self.ema.module.state_dict(),
             "averaged_steps": int(self.ema.n_averaged),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": whole(self.optimizer.state_dict()),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             "world_size": ranks.world_size,
@@ -178,10 +179,14 @@ class TrainingState:
             restore_random_state(saved.random[ranks.rank], ranks.device.torch)
         except (RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
             raise WeightsError(f"{source}: its training can't be continued: {first_line(error)}. {_ANEW}") from error
-        self.model.load_state_dict(model)
+        own = self.model.state_dict()
+        self.model.load_state_dict({name: part_like(value, own[name]) for name, value in model.items()})
         self.ema.module.load_state_dict(averaged)
         self.ema.n_averaged.fill_(saved.averaged_steps)
         self.optimizer.load_state_dict(optimizer)
+        if isinstance(self.ema, ShardedAverage):
+            self.ema.scatter(self.model)
+            share_out(self.optimizer)
         self.scheduler.load_state_dict(scheduler)
         self.scaler.load_state_dict(scaler)
         cursor = to_builtins(saved.cursor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -10,21 +11,19 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
 
 from sia.batch import PoseBatch
 from sia.errors import ConfigError, WeightsError
-from sia.losses.criterion import PoseCriterion
 from sia.model import PoseModel
 from sia.runtimes.torch_runtime import torch_finder
 from stages.evaluation.evaluator import predict_batch
 from stages.training.auto_config import Plan, make_plan
 from stages.training.data import Data
 from stages.training.initialization import Pretrained, Start
-from stages.training.phases import start_phase
 from stages.training.state import SavedTraining
+from stages.training.trial import on_trial, trial_steps
 from utils.config.train_config import TrainConfig
-from utils.distributed.context import DistributedContext, wrap
+from utils.distributed.context import DistributedContext
 
 WARM_UP, LEAST, MOST = 2, 5, 50
 """Steps of the trial: not timed; timed at least; and at most."""
@@ -73,10 +72,12 @@ def fit_to_time(
     per_epoch = math.ceil(batches / config.accum)
     if start.training is not None:
         steps, speed, spent = budget_of(start.training, start.source)
+        compares = False
     else:
         speed = measure_speed(config, plan, model, data, ranks)
         elapsed = ranks.from_main(time.monotonic() - start.began)
-        steps, spent = fit_steps(config, speed, per_epoch, elapsed, evaluations=1 + pretrained.is_whole), 0.0
+        steps, compares = _fit(config, speed, per_epoch, elapsed, pretrained)
+        spent = 0.0
     config = replace(config, epoch=math.ceil(steps / per_epoch))
     plan = make_plan(config, ranks, batches, data.workers, pretrained, steps)
     text = (
@@ -85,7 +86,15 @@ def fit_to_time(
     )
     plan = replace(plan, lines=(("time", text), *plan.lines))
     end = start.began + seconds * (1 - MARGIN) - spent
-    return config, plan, Deadline(end, speed)
+    return config, plan, Deadline(end, speed, compares)
+
+
+def _fit(config: TrainConfig, speed: Speed, per_epoch: int, elapsed: float, pretrained: Pretrained) -> tuple[int, bool]:
+    """The steps that fit, and whether there is time to evaluate the weights that the run starts from, too."""
+    if pretrained.is_whole:
+        with contextlib.suppress(ConfigError):
+            return fit_steps(config, speed, per_epoch, elapsed, evaluations=2), True
+    return fit_steps(config, speed, per_epoch, elapsed, evaluations=1), False
 
 
 def measure_speed(config: TrainConfig, plan: Plan, model: PoseModel, data: Data, ranks: DistributedContext) -> Speed:
@@ -94,25 +103,21 @@ def measure_speed(config: TrainConfig, plan: Plan, model: PoseModel, data: Data,
     Raises:
         SiaError: an image can't be used, or the memory is full.
     """
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     device = ranks.device.torch
     try:
-        step = _seconds_of_step(config, plan, model, data, ranks)
-        evaluation = _seconds_of_evaluation(model, data, device)
+        with on_trial(model):
+            step = _seconds_of_step(config, plan, model, data, ranks)
+            evaluation = _seconds_of_evaluation(model, data, device)
     except torch.OutOfMemoryError as error:
         raise ConfigError(f"The memory of {device} is full. Use a smaller -BS and a larger -ACCUM.") from error
     finally:
         data.training.close()
         data.validation.close()
-    model.load_state_dict(before)
-    model.zero_grad(set_to_none=True)
     return Speed(max(ranks.gather(step)), max(ranks.gather(evaluation)))
 
 
 def _seconds_of_step(config: TrainConfig, plan: Plan, model: PoseModel, data: Data, ranks: DistributedContext) -> float:
-    optimizer, _ = start_phase(model, plan.phases[-1], config.wd)
-    network, device = wrap(model, ranks).train(), ranks.device.torch
-    criterion = PoseCriterion(torch.tensor(data.train.skeleton.sigmas)).to(device)
+    step = trial_steps(config, plan, model, data, ranks)
 
     def epochs() -> Iterator[PoseBatch]:
         while True:  # on little data an epoch is shorter than the trial
@@ -124,15 +129,7 @@ def _seconds_of_step(config: TrainConfig, plan: Plan, model: PoseModel, data: Da
     while True:
         if steps == 0:
             started = time.monotonic()
-        for batch in islice(batches, config.accum):
-            here = batch.to(device)
-            with torch.autocast(device.type, dtype=plan.dtype, enabled=plan.dtype != torch.float32):
-                output = network(here.images, here)
-            losses = criterion(output, here, max(float(here.people.sum()), 1.0))
-            torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0).item()  # waits for a GPU
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        step(list(islice(batches, config.accum)))
         steps += 1
         seconds = time.monotonic() - started
         if steps >= MOST or ranks.sum(steps >= LEAST and seconds >= TRIAL_SECONDS)[0] == ranks.world_size:
@@ -185,10 +182,12 @@ class Deadline:
     Attributes:
         end: when the run must be over, in seconds of `time.monotonic`.
         speed: as measured before the first step.
+        compares: whether the weights that the run starts from are evaluated too.
     """
 
     end: float
     speed: Speed
+    compares: bool = False
     _marks: list[tuple[float, int]] = field(default_factory=list)
 
     def to_dict(self, steps: int) -> dict[str, Any]:

@@ -19,16 +19,19 @@ from stages.training.auto_config import Plan, make_plan
 from stages.training.compilation import check_compiler, compile_blocks
 from stages.training.console import announce, conclude
 from stages.training.context import TrainerContext
-from stages.training.data import Data, load_data
+from stages.training.data import Data, load_data, with_loaders
 from stages.training.initialization import Pretrained, Start, build_model, describe_model, find_start
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import TrainingState, seed_everything
 from stages.training.time_budget import fit_to_time
 from stages.training.trainer import Trainer
+from stages.training.trial import fit_to_memory
 from stages.training.visualizer import TrainingVisualizer
+from utils.config.builder import build_config
 from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed, wrap
 from utils.distributed.launch import Launch
+from utils.distributed.sharding import shard
 from utils.ema import ExponentialMovingAverage
 from utils.logger import Dashboards, Progress, ResultsFile
 from utils.memory import keep_freed_memory
@@ -51,6 +54,8 @@ def run(config: TrainConfig, start: Start) -> int:
         need("peft", "-LORA")
     with init_distributed(config.device) as ranks:
         config, start = go_on(config, start, ranks)
+        is_free = not config.bs  # -BS auto
+        config = replace(config, bs=config.bs or 1)
         seed_everything(config.seed)
         with ranks.shared_errors():
             if config.compile:
@@ -62,15 +67,23 @@ def run(config: TrainConfig, start: Start) -> int:
             pretrained = replace(pretrained, weights=None)  # the model has its own copy
             plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
         prepare(model, config, plan, ranks)
+        notes: tuple[tuple[str, str], ...] = ()
+        if is_free:
+            images, text = fit_to_memory(config, plan, ranks, data, model)
+            config, notes = replace(config, bs=images), (("batch size", text),)
+            with ranks.shared_errors():
+                data = with_loaders(data.train, data.val, config, ranks)
+                plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
         config, plan, deadline = fit_to_time(config, plan, ranks, data, model, pretrained, start)
         seed_everything(config.seed + ranks.rank)
+        plan = replace(plan, lines=(*notes, *plan.lines))
         parts = assemble(config, plan, ranks, data, model, model_config, pretrained, start)
         parts.deadline = deadline
         if ranks.is_main:
             announce(parts, data, pretrained, start)
         trainer = Trainer(parts)
         try:
-            if deadline is not None and pretrained.is_whole and start.training is None:
+            if deadline is not None and deadline.compares:
                 trainer.measure_start()
             with SignalHandler() as interruption:
                 number = trainer.run(interruption)
@@ -121,9 +134,13 @@ def assemble(
         ConfigError: the run to continue was trained on other data.
     """
     epoch = 0 if start.training is None else start.training.cursor.epoch
+    average: ExponentialMovingAverage | None = None
+    if config.parallel == "fsdp" and ranks.world_size > 1:
+        average = shard(model, model.backbone.vit.blocks, plan.ema, ranks)
     optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
     scaler = torch.amp.GradScaler(ranks.device.torch.type, enabled=plan.dtype == torch.float16)
-    state = TrainingState(model, ExponentialMovingAverage(model, plan.ema), optimizer, scheduler, scaler)
+    average = average or ExponentialMovingAverage(model, plan.ema)
+    state = TrainingState(model, average, optimizer, scheduler, scaler)
     if start.training is not None:
         for name, value in data.identity().items():
             saved = start.training.identity.get(name)
@@ -139,8 +156,8 @@ def assemble(
         flags, processes = config.to_dict(), {"processes": ranks.world_size, "device": str(ranks.device)}
         write_description(folder, flags, start.argv, processes)
         dashboards = Dashboards(
-            folder.path, tensorboard=config.tensorboard, wandb=config.wandb, name=folder.path.name, config=flags,
-            step=state.cursor.step,
+            folder.path, (*config.logger, *(name for name in ("wandb", "tensorboard") if getattr(config, name))),
+            name=folder.path.name, config=flags, step=state.cursor.step,
         )  # fmt: skip
         visualizer = TrainingVisualizer(folder, data.val, config.imgsz, ranks.device.torch)
         results = ResultsFile(folder.results, state.cursor.epoch)
@@ -173,7 +190,10 @@ def go_on(config: TrainConfig, start: Start, ranks: DistributedContext) -> tuple
     last = ranks.from_main(begun.last if begun is not None and begun.last.is_file() else None)
     if last is not None:
         with ranks.shared_errors():
-            config, start = replace(config, resume=last), Start(load_checkpoint(last), (), start.argv)
+            start = Start(load_checkpoint(last), (), start.argv)
+            assert start.training is not None
+            saved = build_config({}, start.training.config)[0]
+            config = replace(config, resume=last, bs=config.bs or saved.bs)
     return config, start
 
 

@@ -24,6 +24,7 @@ from stages.training.context import StepFacts, TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import plain
 from utils.distributed.context import keep_statistics, running_statistics, wrap
+from utils.distributed.sharding import whole
 from utils.optimizer import end_schedule_at, learning_rates
 
 SMALLEST_SCALE = 1e-3
@@ -56,8 +57,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite.
         """
-        patience = self.parts.patience
-        while not self.finished and (patience is None or self.cursor.stale < patience):
+        while not self.finished:
             try:
                 number = self._train_epoch(interruption) or self._agreed_signal(interruption)
                 if not number:
@@ -79,10 +79,15 @@ class Trainer:
         return self.cursor.total or self.parts.plan.total_steps
 
     @property
+    def out_of_patience(self) -> bool:
+        """Whether AP has not risen for so long that the run ends (-PATIENCE)."""
+        return 0 < self.config.patience <= self.cursor.stale
+
+    @property
     def finished(self) -> bool:
         """Whether the last epoch is over, its evaluation included; the last epoch of a run with -TIME is cut short."""
         cut = self.cursor.step >= self.total and self.cursor.batch == 0
-        return cut or self.cursor.epoch >= self.config.epoch
+        return cut or self.cursor.epoch >= self.config.epoch or self.out_of_patience
 
     def measure_start(self) -> None:
         """Lets the weights that the run starts from take part in the choice of the best; all ranks must call it."""
@@ -204,7 +209,7 @@ class Trainer:
         state = self.state
         state.scaler.unscale_(state.optimizer)
         limit = self.config.clip or float("inf")
-        norms = [nn.utils.clip_grad_norm_(part, limit).to(self._device) for part in self._parameters]
+        norms = [whole(nn.utils.clip_grad_norm_(part, limit)).to(self._device) for part in self._parameters]
         numbers = torch.stack([*losses.values(), torch.stack(norms).amax()]).tolist()
         values = dict(zip(losses, numbers, strict=False))
         self._check_finite(values, numbers[-1], batches)
@@ -257,8 +262,9 @@ class Trainer:
             self.save()  # an evaluation takes long: nothing is lost if the run is killed in it
             self.metrics = metrics = self._evaluate(interruption)
             self._measured = {"epoch": number, "step": cursor.step, **plain(metrics.to_dict())}
-            improved = cursor.best < metrics.AP or self.config.certainty_only
-            cursor.best, cursor.stale = max(cursor.best, metrics.AP), 0 if improved else cursor.stale + 1
+            improved = cursor.best < metrics.AP or config.certainty_only
+            cursor.best = max(cursor.best, metrics.AP)
+            cursor.stale = 0 if improved else cursor.stale + config.eval_every
         row = self._row(number, rates, metrics)
         cursor.epoch, cursor.batch, cursor.sums, cursor.steps = number, 0, {}, 0
         with self.ranks.shared_errors():
@@ -293,6 +299,7 @@ class Trainer:
             parts.visualizer.epoch(self.state.ema.module, evaluated, last)
 
     def _evaluate(self, interruption: SignalHandler | None = None) -> Metrics:
+        self.state.ema.gather()
         return evaluate_model(
             self.state.ema.module, self.parts.data.validation, self.config.val_ann, self.parts.skeleton, self._device,
             interruption=interruption,
@@ -318,6 +325,7 @@ class Trainer:
     def save(self) -> None:
         """last.pt; all ranks must call it."""
         self._tick()
+        self.state.ema.gather()
         pretrained = self.parts.pretrained
         training = {
             "config": self.config.to_dict(),

@@ -31,7 +31,7 @@ COPIES = ("dataclasses", "copy", "utils.config.train_config")
 ELSEWHERE = frozenset({"output", "exp", "time", "certainty_only", "pipeline", "stage"})
 """Of plain trainings, or of the runner."""
 
-UNUSED = {"ssl": {"backbone", "plain_epochs", "model", "size", "imgsz", "square", "init", "epoch"}}
+UNUSED = {"ssl": {"backbone", "plain_epochs", "model", "size", "imgsz", "square", "init", "epoch", "patience"}}
 """Fields that `ssl` overrides, or takes from the weights that it starts from."""
 
 read: set[str] = set()

@@ -89,22 +89,50 @@ def test_clock() -> None:
 
 def test_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    dashboards = Dashboards(tmp_path, tensorboard=True, wandb=False, name="x", config={})
+    dashboards = Dashboards(tmp_path, ["tensorboard"], name="x", config={})
     dashboards.log({"loss": 1.0, "AP": None}, 1)
     dashboards.close()
     assert list((tmp_path / "tensorboard").glob("events.*"))
     assert not dashboards.warnings
 
 
-@pytest.mark.parametrize("package", ["wandb", "torch.utils.tensorboard"])
+@pytest.mark.parametrize("package", ["wandb", "torch.utils.tensorboard", "trackio", "mlflow"])
 def test_missing_packages_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    dashboards = Dashboards(tmp_path, tensorboard=True, wandb=True, name="x", config={}) if package == "wandb" else (
-        Dashboards(tmp_path, tensorboard=True, wandb=False, name="x", config={})
-    )  # fmt: skip
+    dashboards = Dashboards(tmp_path, [package.rpartition(".")[2]], name="x", config={})
     dashboards.log({"loss": 1.0}, 1)
     dashboards.close()
     assert "pip install" in dashboards.warnings[0]
+
+
+def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two starts of one run are one curve."""
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "kept"))
+    trackio = pytest.importorskip("trackio")
+    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "kept")
+    for step in (1, 2):
+        dashboards = Dashboards(tmp_path, ["trackio"], name="run", config={"bs": 4})
+        dashboards.log({"loss": 1.0 / step, "AP": None}, step)
+        dashboards.close()
+        assert not dashboards.warnings
+    (run,) = trackio.Api().runs("sia_pose")
+    assert run.name.startswith("run-") and run.config["bs"] == 4
+
+
+def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    mlflow = pytest.importorskip("mlflow")
+    for step in (1, 2):
+        dashboards = Dashboards(tmp_path, ["mlflow"], name="run", config={"bs": 4})
+        dashboards.log({"loss": 1.0 / step, "AP": None}, step)
+        dashboards.close()
+        assert not dashboards.warnings
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("sia_pose").experiment_id])
+    assert (run.info.run_name, run.data.params, run.info.status) == ("run", {"bs": "4"}, "FINISHED")
+    assert [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "loss")] == [
+        (1, 1.0), (2, 0.5),
+    ]  # fmt: skip
 
 
 def fake_wandb(calls: list[object]) -> ModuleType:
@@ -130,7 +158,7 @@ def test_wandb_is_offline_without_an_account(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(calls))
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    dashboards = Dashboards(tmp_path, tensorboard=False, wandb=True, name="run", config={"a": 1})
+    dashboards = Dashboards(tmp_path, ["wandb"], name="run", config={"a": 1})
     dashboards.log({"loss": 1.0, "AP": None}, 7)
     dashboards.close()
     options, logged, finished = calls
@@ -146,6 +174,6 @@ def test_a_run_keeps_its_wandb_id_and_shares_it_with_no_other(tmp_path: Path, mo
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(calls))
     for folder in ("a/base", "a/base", "b/base"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        Dashboards(tmp_path / folder, tensorboard=False, wandb=True, name="base", config={})
+        Dashboards(tmp_path / folder, ["wandb"], name="base", config={})
     first, again, other = (options["id"] for options in calls if isinstance(options, dict))
     assert first == again != other

@@ -32,6 +32,7 @@ def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = Non
     if saved is None:
         return _complete(given), []
     base = _restored(saved)
+    given = {name: value for name, value in given.items() if (name, value) != ("bs", 0)}  # auto: what was found
     changed = [f for f in flag_fields() if f.name in given and f.name in base and given[f.name] != base[f.name]]
     changed = [f for f in changed if f.name != "resume"]
     lines = [f"{f.metadata['flag']} {format_value(base[f.name])} -> {format_value(given[f.name])}" for f in changed]

@@ -12,7 +12,7 @@ from sia.commands.parser import Parser
 from sia.commands.values import image_size
 from sia.errors import ConfigError, unknown
 from sia.io.first_edition import rename_flags
-from utils.config.train_config import flag_fields, format_value, name_list
+from utils.config.train_config import batch_size, flag_fields, format_value, name_list
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
@@ -63,7 +63,14 @@ def _declare(group: Any, entry: Field[Any]) -> None:
     )
 
 
-_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", image_size: "SIZE", name_list: "NAMES"}
+_METAVARS: dict[Any, str] = {
+    int: "N",
+    batch_size: "N",
+    float: "X",
+    Path: "PATH",
+    image_size: "SIZE",
+    name_list: "NAMES",
+}
 
 
 _NONE = ("backbone", "teacher", "members", "llm", "llm_url")
@@ -90,7 +97,11 @@ def _reader(entry: Field[Any]) -> Callable[[str], Any]:
     return read
 
 
-_NUMBERS: dict[Any, str] = {int: "give a whole number", float: "give a number"}
+_NUMBERS: dict[Any, str] = {
+    int: "give a whole number",
+    batch_size: "give a whole number from 1 on, or auto",
+    float: "give a number",
+}
 
 
 class _Parser(Parser):

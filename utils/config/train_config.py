@@ -20,8 +20,18 @@ STAGES = ("baseline", "ssl", "ensemble", "prior", "postprocess")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
+LOGGERS = ("trackio", "mlflow")
+"""Dashboards beside those that have flags of their own."""
+
 AUGMENTATIONS = ("geometry", "appearance", "occlusion")
 """Ways to change an unlabelled image (`datasets.unlabelled.strong_view`)."""
+
+
+def batch_size(text: str) -> int:
+    """``8`` -> 8; ``auto`` -> 0."""
+    if text == "0":
+        raise ValueError("0 images")
+    return 0 if text == "auto" else int(text)
 
 
 def name_list(text: str) -> tuple[str, ...]:
@@ -122,7 +132,13 @@ class TrainConfig:
         "--CERTAINTY_ONLY", _LENGTH, "Train nothing but what tells the visibility and the standard deviation of each "
         "keypoint; all else stays as --RESUME or -INIT brought it.", kind=bool, default=False,
     )  # fmt: skip
-    bs: int = _flag("-BS", _LENGTH, "Batch: images per process and forward pass.", kind=int, default=16)
+    patience: int = _flag(
+        "-PATIENCE", _LENGTH, "Stop after so many epochs without a better AP; 0 never does.", kind=int, default=0,
+    )  # fmt: skip
+    bs: int = _flag(
+        "-BS", _LENGTH, "Batch: images per process and forward pass. auto: as many as fit into the memory, with at "
+        "least 10 steps an epoch.", kind=batch_size, default=16,
+    )  # fmt: skip
     accum: int = _flag(
         "-ACCUM", _LENGTH, "Forward passes per step of the optimiser. Effective batch = BS x ACCUM x processes.",
         kind=int, default=1,
@@ -206,6 +222,11 @@ class TrainConfig:
         "-PRECISION", _MACHINE, "Arithmetic of the model in training. auto: bf16 on a GPU or CPU that has instructions "
         "for it, else fp32.", default="auto", choices=PRECISIONS,
     )  # fmt: skip
+    parallel: str = _flag(
+        "-PARALLEL", _MACHINE, "How several processes share the work. ddp: each holds the whole model. fsdp: the parts "
+        "of weights, gradients and optimiser are shared out, for backbones that outgrow a GPU.", default="ddp",
+        choices=("ddp", "fsdp"), free=True,
+    )  # fmt: skip
     recompute: bool = _flag(
         "--RECOMPUTE", _MACHINE, "Compute the backbone's blocks again for the gradient instead of keeping what they "
         "computed: a third slower, far less memory.", kind=bool, default=False,
@@ -236,6 +257,8 @@ class TrainConfig:
     )  # fmt: skip
     wandb: bool = _flag("--WANDB", _RUN, "Log to Weights & Biases; offline, in the run folder, unless WANDB_API_KEY or "
                         "WANDB_MODE say otherwise.", kind=bool, default=False, free=True)  # fmt: skip
+    logger: tuple[str, ...] = _flag("-LOGGER", _RUN, "Log to trackio and MLflow, on this machine: trackio,mlflow.",
+                                    kind=name_list, default=(), free=True)  # fmt: skip
     tensorboard: bool = _flag("--TENSORBOARD", _RUN, "Log to TensorBoard, in the run folder.", kind=bool, default=False,
                               free=True)  # fmt: skip
 
@@ -291,7 +314,7 @@ class TrainConfig:
     )
     members: str | None = _flag(
         "-MEMBERS", _ENSEMBLE, "Models beside the pipeline's own, as KIND:PATH,KIND:PATH with the kinds own, vitpose, "
-        "sapiens, sapiens2, dwpose, rtmpose.", default=None,
+        "sapiens, sapiens2, sdpose, dwpose, rtmpose.", default=None,
     )  # fmt: skip
     tta: str = _flag(
         "-TTA", _ENSEMBLE, "Views of the pipeline's own model that join the ensemble.", default="flip,scale",
@@ -327,6 +350,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
+            if name == "bs" and self.bs == 0:  # auto
+                continue
             self._check_range(name, low, high)
         self._check_pipeline()
         self._check_augmentations()
@@ -346,6 +371,9 @@ class TrainConfig:
             )
         if self.exp is not None and (self.exp in ("", ".", "..") or Path(self.exp).name != self.exp):
             raise ConfigError(f"-EXP '{self.exp}' must be a plain name; -OUTPUT sets the folder it lies in.")
+        for name in self.logger:
+            if name not in LOGGERS:
+                raise ConfigError(unknown("-LOGGER", name, LOGGERS))
         check_llm(self.llm, self.llm_url)
         for entry in flag_fields():
             choices = entry.metadata["choices"]
@@ -358,16 +386,27 @@ class TrainConfig:
                 raise ConfigError(unknown("--FORCE_STAGE", name, STAGES))
         if (self.results_calibrate is None) != (self.results_test is None):
             raise ConfigError("-RESULTS_CALIBRATE and -RESULTS_TEST go together. Give both.")
-        if self.stage != "baseline" or self.pipeline is not None:
-            if self.time is not None:
-                raise ConfigError(
-                    "-TIME is for a training, not for a pipeline, whose stages have lengths of their own."
-                )
-            if self.certainty_only:
-                raise ConfigError("--CERTAINTY_ONLY is for a training, not for a pipeline. Leave one of them out.")
+        if self.time is not None and (self.stage != "baseline" or self.pipeline is not None):
+            raise ConfigError("-TIME is for a training, not for a pipeline, whose stages have lengths of their own.")
+        if self.certainty_only and (self.stage != "baseline" or self.pipeline is not None):
+            raise ConfigError("--CERTAINTY_ONLY is for a training, not for a pipeline. Leave one of them out.")
+        if not self.bs and (self.stage != "baseline" or self.pipeline is not None):
+            raise ConfigError("-BS auto is for a training, not for a pipeline, whose stages share one. Give a number.")
+        if self.parallel == "fsdp":
+            self._check_fsdp()
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
+
+    def _check_fsdp(self) -> None:
+        others = {
+            "-TIME": self.time, "-BS auto": not self.bs, "-LORA": self.lora, "--COMPILE": self.compile,
+            "-PRECISION fp16": self.precision == "fp16", "-STAGE": self.stage != "baseline",
+            "-PIPELINE": self.pipeline is not None,
+        }  # fmt: skip
+        named = [flag for flag, is_given in others.items() if is_given]
+        if named:
+            raise ConfigError(f"-PARALLEL fsdp does not go with {', '.join(named)}. Leave one of them out.")
 
     def _check_augmentations(self) -> None:
         for name in self.ssl_augmentations:
@@ -397,6 +436,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("rotate", 0, 180), ("scale_min", 0.05, 20), ("scale_max", 0.05, 20), ("shift", 0, 1), ("flip", 0, 1),
     ("colour", 0, 1), ("plain_epochs", 0, math.inf), ("workers", 0, 256), ("seed", 0, 2**32 - 1),
     ("eval_every", 1, math.inf), ("save_minutes", 0, math.inf), ("freeze_epochs", 0, math.inf), ("lora", 0, 1024),
+    ("patience", 0, math.inf),
     ("calibrate", 0.01, 0.45), ("ssl_epoch", 1, math.inf), ("pseudo_precision", 0.05, 0.99),
     ("ssl_weight", 0.001, 100), ("ssl_ramp", 0, 1), ("refinement_steps", 0, math.inf), ("prior_steps", 1, math.inf),
     ("llm_people", 0, math.inf), ("max_pixels", 1, math.inf),

@@ -134,7 +134,7 @@ def wrap(model: nn.Module, ranks: DistributedContext) -> nn.Module:
 
     Parameters without gradient take no part in the exchange, so none is ever waited for in vain.
     """
-    if ranks.world_size == 1:
+    if ranks.world_size == 1 or hasattr(model, "unshard"):  # FSDP2 has changed the model itself
         return model
     gc.collect()  # an earlier wrap takes its hooks off the parameters when it goes
     # Said of kernels of 1x1, whose last strides mean nothing.

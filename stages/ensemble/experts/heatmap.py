@@ -1,4 +1,4 @@
-"""Top-down models in PyTorch that draw a heatmap a keypoint: ViTPose, Sapiens, Sapiens2."""
+"""Top-down models in PyTorch that draw a heatmap a keypoint: ViTPose, Sapiens, Sapiens2, SDPose."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from stages.ensemble.experts.crops import CropStyle, cut, windows_of
 from stages.ensemble.experts.decode import decode_heatmaps
 from stages.ensemble.experts.expert import Floats, Poses
 
-BATCH = 16
-"""Crops a forward pass."""
-
 
 class HeatmapPartner:
     """Runs a network on crops and on their mirror images, and decodes the mean of both heatmaps.
@@ -28,6 +25,7 @@ class HeatmapPartner:
         joints: which 17 of the C channels are COCO's keypoints.
         device: where the network is.
         source: the file it came from, for messages.
+        batch: crops a forward pass.
     """
 
     def __init__(
@@ -37,9 +35,10 @@ class HeatmapPartner:
         joints: Sequence[int],
         device: torch.device,
         source: object,
+        batch: int = 16,
     ) -> None:
         self.network, self.style, self.joints = network, style, list(joints)
-        self.device, self.source = device, source
+        self.device, self.source, self.batch = device, source, batch
 
     def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
         """See `Expert`.
@@ -52,7 +51,7 @@ class HeatmapPartner:
         crops = torch.from_numpy(cut(image, windows, self.style))
         if not len(crops):
             return Poses(np.zeros((0, len(self.joints), 2)), np.zeros((0, len(self.joints))))
-        heatmaps = torch.cat([self._heatmaps(part) for part in torch.split(crops, BATCH)]).numpy()
+        heatmaps = torch.cat([self._heatmaps(part) for part in torch.split(crops, self.batch)]).numpy()
         places, peaks = decode_heatmaps(heatmaps)
         return Poses(windows.to_image(places), peaks.clip(0, 1))
 

@@ -12,6 +12,7 @@ from stages.ensemble.experts.expert import Expert
 from stages.ensemble.experts.own import OwnExpert
 from stages.ensemble.experts.sapiens import load_sapiens
 from stages.ensemble.experts.sapiens2 import load_sapiens2
+from stages.ensemble.experts.sdpose import load_sdpose
 from stages.ensemble.experts.simcc import load_simcc
 from stages.ensemble.experts.vitpose import load_vitpose
 from utils.model_files import check_unchanged
@@ -21,6 +22,7 @@ LOADERS: dict[str, Callable[[Path, str], Expert]] = {
     "vitpose": load_vitpose,
     "sapiens": load_sapiens,
     "sapiens2": load_sapiens2,
+    "sdpose": load_sdpose,
     "dwpose": load_simcc,
     "rtmpose": load_simcc,
 }

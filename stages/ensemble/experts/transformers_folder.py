@@ -50,17 +50,24 @@ def fill(model_class: Any, config: Any, weights: Mapping[str, Tensor], source: P
         held = sum(tensor.numel() for tensor in weights.values())
         if size > 2 * held:  # before it is allocated
             raise ValueError(f"the model described has {size:,} parameters, but the file holds {held:,}")
-        with _quiet():
+        from transformers.utils import logging
+
+        with quiet(logging):
             model, report = model_class.from_pretrained(
                 None, config=config, state_dict=dict(weights), output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as error:  # likewise
         raise WeightsError(f"The weights in {source} don't fit this model: {first_line(error)}") from error
-    _check(report, source)
+    refuse_report(report, source)
     return model
 
 
-def _check(report: Mapping[str, Any], source: Path) -> None:
+def refuse_report(report: Mapping[str, Any], source: Path) -> None:
+    """What `from_pretrained` said of the weights.
+
+    Raises:
+        WeightsError: keys are missing, unknown or of another shape.
+    """
     problems = {
         "missing": sorted(report["missing_keys"]),
         "not in the model": sorted(report["unexpected_keys"]),
@@ -74,10 +81,8 @@ def _check(report: Mapping[str, Any], source: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the package's progress bars and reports; what they say is in the error."""
-    from transformers.utils import logging
-
+def quiet(logging: Any) -> Iterator[None]:
+    """Without a package's progress bars and reports, by its module `utils.logging`; what they say is in the error."""
     level = logging.get_verbosity()
     logging.set_verbosity(CRITICAL)
     try:

@@ -176,12 +176,3 @@ def test_broken_weights_and_mode_afterwards(data):
     with pytest.raises(WeightsError, match="NaN or infinity"):
         run(*data, evaluate_model, model=model)
     assert model.training
-
-
-def test_progress_counts_images(data):
-    seen = []
-    folder, file = data
-    loader = validation_loader(CocoPose(folder, file), image_size=SIZE, batch_size=3, workers=0)
-    find = torch_finder(make_model().eval(), torch.device("cpu"))
-    predict_results(find, loader, file, SKELETON, progress=seen.append)
-    assert seen == [3, 3, 1]

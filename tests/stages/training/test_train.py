@@ -28,8 +28,8 @@ from sia.runtimes import device
 from sia.runtimes.torch_runtime import TorchRuntime
 from stages.evaluation import evaluator
 from stages.training import auto_config as plan
-from stages.training import time_budget, trainer, visualizer
-from stages.training import train as baseline
+from stages.training import time_budget, trainer, trial, visualizer
+from stages.training import train as train_module
 from stages.training.auto_config import choose_precision, choose_workers
 from stages.training.trainer import Trainer
 
@@ -239,6 +239,74 @@ def test_the_trial_leaves_the_weights_as_they_were(train: Callable[..., int], mo
     assert seen == [True]
 
 
+def test_patience_ends_a_flat_run_and_resumes_exactly(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first epoch sets the best AP, two bring no better; stopped in the third, the run ends where it would have."""
+    flags = "-EPOCH 9 -PATIENCE 2 -LR 1e-12"  # weights that do not move have one AP
+    assert train(f"-EXP whole {flags}") == 0
+    assert [row["epoch"] for row in rows_of(tmp_path / "whole")] == ["1", "2", "3"]
+    assert "AP had not risen for 2 epochs (-PATIENCE)" in capsys.readouterr().out
+    with monkeypatch.context() as context:
+        stop_after(context, 10)
+        assert train(f"-EXP parts {flags}") == 143
+    last = tmp_path / "parts" / "weights" / "last.pt"
+    assert load_checkpoint(last)["training"]["cursor"]["stale"] == 1
+    assert train(f"--RESUME {last}") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+    capsys.readouterr()
+    assert train(f"--RESUME {last}") == 0
+    assert "This run is finished: its 3 epochs are done" in (shown := capsys.readouterr().out)
+    assert "AP had not risen for 2 epochs (-PATIENCE). To train longer" in shown
+
+
+def test_patience_counts_epochs_between_evaluations(train: Callable[..., int], tmp_path: Path) -> None:
+    assert train("-EXP run -EPOCH 20 -PATIENCE 3 -EVAL_EVERY 2 -LR 1e-12") == 0
+    assert rows_of(tmp_path / "run")[-1]["epoch"] == "6"
+
+
+def test_a_batch_that_fits_is_chosen_once(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """16 images in at least STEPS steps; the run is that of the same number given, and resumes with it."""
+    monkeypatch.setattr(trial, "STEPS", 4)
+    assert train("-EXP whole -BS 4") == 0
+    capsys.readouterr()
+    with monkeypatch.context() as context:
+        stop_after(context, 3)
+        assert train("-EXP parts -BS auto") == 143
+    shown = capsys.readouterr().out
+    assert re.search(r"batch size +4 \(-BS auto\): the most that is sensible for 16 images on cpu; [\d.]+ GB", shown)
+    assert "4 = 4 (-BS) x 1 (-ACCUM)" in shown
+    monkeypatch.setattr(train_module, "fit_to_memory", None)  # what was found stands in the checkpoint
+    assert train(f"--RESUME {tmp_path}/parts/weights/last.pt -BS auto") == 0
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_batch_that_does_not_fit_is_not_chosen(
+    train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trial, "STEPS", 1)
+    monkeypatch.setattr(trial, "memory", lambda: (0, 0))
+    assert train("-EXP run -BS auto -EPOCH 1") == 0
+    assert "1 (-BS auto): what fits; 0.0 GB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("room", "most", "expected"), [(100, 256, 90), (100, 64, 64), (37, 256, 27), (12, 256, 2), (5, 256, 1)]
+)
+def test_the_search_for_a_batch(room: int, most: int, expected: int) -> None:
+    """10 bytes, and one more an image."""
+    tried: list[int] = []
+
+    def peak(images: int) -> int | None:
+        tried.append(images)
+        return 10 + images if 10 + images <= room else None
+
+    assert trial.search(peak, room, most) == expected
+    assert max(tried) <= most and len(tried) < 12
+
+
 def test_ctrl_c_leaves_with_130(
     train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -397,13 +465,13 @@ def test_what_tells_certainty_costs_nothing(
 ) -> None:
     """All else is trained as without it, to the bit, also where gradients are clipped."""
     assert train("-EXP with -CLIP 1") == 0
-    describe = baseline.describe_model
+    describe = train_module.describe_model
 
     def without(*arguments: Any) -> Any:
         config, pretrained = describe(*arguments)
         return replace(config, certainty=False), pretrained
 
-    monkeypatch.setattr(baseline, "describe_model", without)
+    monkeypatch.setattr(train_module, "describe_model", without)
     assert train("-EXP without -CLIP 1") == 0
     more, plain = (load_checkpoint(tmp_path / run / "weights" / "last.pt") for run in ("with", "without"))
     told = more["weights"].keys() - plain["weights"].keys()

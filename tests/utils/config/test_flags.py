@@ -16,14 +16,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 FLAGS = (
     "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT", "-IMGSZ",
-    "-ROI_SIZE", "-STAGE", "--RESUME", "-EPOCH", "-TIME", "-BS", "-ACCUM",
-    "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD",
-    "-CLIP", "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR",
-    "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION", "--RECOMPUTE", "--COMPILE", "-SEED", "-OUTPUT", "-EXP",
-    "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE",
-    "-RESULTS_CALIBRATE", "-RESULTS_TEST", "--FORCE_STAGE", "-UNLABELLED", "-SSL_EPOCH", "-SSL_AUGMENTATIONS",
-    "-PSEUDO_PRECISION", "-SSL_WEIGHT", "-SSL_RAMP", "-MEMBERS", "-TTA", "-REFINEMENT_STEPS", "-PRIOR_POSES",
-    "-PRIOR_STEPS", "-LLM", "-LLM_URL", "-LLM_PEOPLE",
+    "-ROI_SIZE", "-STAGE", "--RESUME", "-EPOCH", "-TIME", "-PATIENCE", "-BS", "-ACCUM", "-FREEZE_EPOCHS", "-LR",
+    "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE", "-SCALE_MIN",
+    "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION", "-PARALLEL",
+    "--RECOMPUTE", "--COMPILE", "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE", "--WANDB",
+    "-LOGGER", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE", "-RESULTS_CALIBRATE", "-RESULTS_TEST",
+    "--FORCE_STAGE", "-UNLABELLED", "-SSL_EPOCH", "-SSL_AUGMENTATIONS", "-PSEUDO_PRECISION", "-SSL_WEIGHT",
+    "-SSL_RAMP", "-MEMBERS", "-TTA", "-REFINEMENT_STEPS", "-PRIOR_POSES", "-PRIOR_STEPS", "-LLM", "-LLM_URL",
+    "-LLM_PEOPLE",
 )  # fmt: skip
 
 
@@ -66,6 +66,8 @@ def test_close_matches_are_suggested(argv: list[str], hint: str) -> None:
         (["-EPOCH", "many"], "-EPOCH 'many': give a whole number"),
         (["-LR", "fast"], "-LR 'fast': give a number"),
         (["-IMGSZ", "big"], "-IMGSZ 'big': give N or HxW"),
+        (["-BS", "0"], "-BS '0': give a whole number from 1 on, or auto"),
+        (["-BS", "many"], "from 1 on, or auto"),
         (["-EPOCH"], "expected one argument"),
         (["-EPOCH", "auto"], "give a whole number"),
         (["stray"], "unrecognized arguments: stray"),

@@ -1,0 +1,104 @@
+"""Cross-validation: groups stay together, every image is evaluated once, stops are gone on from."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+
+from datasets.synthetic import write_dataset
+from scripts import cross_validate
+from stages.pipeline import splits
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    write_dataset(folder, 8, 1, 64, 0, 0)
+    return folder
+
+
+def ids_of(path: Path) -> list[int]:
+    content = json.loads(path.read_text())
+    ids = [image["id"] for image in content["images"]]
+    assert {row["image_id"] for row in content["annotations"]} <= set(ids)
+    return ids
+
+
+def test_folds_are_disjoint_whole_and_of_groups(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first three images are of one video."""
+    monkeypatch.setattr(splits, "video_name", lambda name: "video" if int(Path(name).stem) < 3 else None)
+    splits.make_folds(tmp_path, people / "images", people / "train.json", 3, 0)
+    every = sorted(ids_of(people / "train.json"))
+    folds = [ids_of(tmp_path / f"val-{number}.json") for number in (1, 2, 3)]
+    assert sorted(image for fold in folds for image in fold) == every
+    assert sorted(map(len, folds)) == [2, 3, 3]
+    for number, fold in enumerate(folds, 1):
+        assert sorted(ids_of(tmp_path / f"train-{number}.json") + fold) == every
+    first = {image["id"] for image in json.loads((people / "train.json").read_text())["images"]
+             if int(Path(image["file_name"]).stem) < 3}  # fmt: skip
+    assert sum(bool(first & set(fold)) for fold in folds) == 1
+
+
+def command(people: Path, output: Path, *more: str) -> list[str]:
+    flags = (
+        f"-MODEL sia_pose_simple -SIZE test -IMGSZ 64 -BS 2 -WORKERS 0 -DEVICE cpu -EPOCH 1 -COCO_ROOT {people}/images"
+    )
+    return ["--folds", "2", "--output", str(output), "--", *flags.split(), "-TRAIN_ANN", f"{people}/train.json", *more]
+
+
+def test_two_folds_are_trained_and_told(people: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """For real; then again, where nothing is left to do."""
+    assert cross_validate.main(command(people, tmp_path / "cv")) == 0
+    shown = capfd.readouterr().out
+    state = json.loads((tmp_path / "cv" / "cross_validation.json").read_text())
+    values = [fold["AP"] for fold in state["folds"]]
+    assert len(values) == 2 and state["mean"]["AP"] == mean(values) and state["sd"]["AP"] == stdev(values)
+    assert f"mean    {100 * mean(values):>8.2f}" in shown and "Fold 2 of 2" in shown
+    assert (tmp_path / "cv" / "fold-2" / "weights" / "best.pt").is_file()
+    assert cross_validate.main(command(people, tmp_path / "cv")) == 0
+    assert "Fold 1 of 2" not in capfd.readouterr().out
+
+
+def test_a_stopped_fold_is_gone_on_with(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    class Training:
+        def __init__(self, words: list[str]) -> None:
+            commands.append(words)
+
+        def wait(self) -> int:
+            weights = tmp_path / "cv" / f"fold-{1 if len(commands) < 3 else 2}" / "weights"
+            weights.mkdir(parents=True, exist_ok=True)
+            (weights / "last.pt").touch()
+            (weights.parent / "results.csv").write_text(f"epoch,AP\n1,0.5\n2,\n3,{0.1 * len(commands)}\n")
+            return 143 if len(commands) == 1 else 0
+
+    monkeypatch.setattr(cross_validate.subprocess, "Popen", Training)
+    handler: Any = signal.getsignal(signal.SIGINT)
+    assert cross_validate.main(command(people, tmp_path / "cv")) == 143
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert cross_validate.main(command(people, tmp_path / "cv")) == 0
+    assert [words[3:5] for words in commands] == [
+        ["-MODEL", "sia_pose_simple"], ["--RESUME", f"{tmp_path}/cv/fold-1/weights/last.pt"],
+        ["-MODEL", "sia_pose_simple"],
+    ]  # fmt: skip
+    state = json.loads((tmp_path / "cv" / "cross_validation.json").read_text())
+    assert state["folds"] == [{"AP": 0.2, "best AP": 0.5}, {"AP": pytest.approx(0.3), "best AP": 0.5}]
+
+
+def test_what_does_not_go_together(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cv").mkdir()
+    (tmp_path / "cv" / "cross_validation.json").write_text('{"count": 3, "flags": ["-A"], "folds": []}')
+    for words, message in (
+        (command(people, tmp_path / "cv"), "was begun with other flags: -A"),
+        (command(people, tmp_path / "new", "-VAL_ANN", "x.json"), "-VAL_ANN can't be given here"),
+        (["--folds", "1", *command(people, tmp_path / "new")[2:]], "--folds 1 must be at least 2"),
+    ):
+        assert cross_validate.main(words) == 1
+        assert message in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
