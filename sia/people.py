@@ -81,11 +81,11 @@ class People:
         source: the image; None in training and evaluation, which need no more than the numbers.
         agreement: (N,) OKS between two looks at the same person: at the image and its mirror image, or before and after
             the stages of a pipeline; None where nobody looked twice.
-        repetitions: (N,) int64, how often each has done what is counted in a video; None where nothing is.
         visibilities: (N, K) float32 in [0, 1], how likely each keypoint is visible rather than hidden by something, if
             it is in the image at all; None where the weights don't tell.
         sigmas: (N, K) float32, standard deviation of x, and of y, in pixels: 68 % of the errors are smaller. None
             where the weights don't tell.
+        repetitions: (N,) int64, how often each has done what is counted in a video; None where nothing is.
     """
 
     boxes: NDArray[np.float32]
@@ -95,9 +95,9 @@ class People:
     ids: NDArray[np.int64] | None = None
     source: Source | None = None
     agreement: NDArray[np.float64] | None = None
-    repetitions: NDArray[np.int64] | None = None
     visibilities: NDArray[np.float32] | None = None
     sigmas: NDArray[np.float32] | None = None
+    repetitions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -117,7 +117,7 @@ class People:
         rows = which if isinstance(which, slice) else np.asarray(which, None if len(which) else np.intp)
         numbers = (self.boxes[rows], self.scores[rows], self.keypoints[rows], self.confidences[rows])
         each: tuple[NDArray[Any] | None, ...] = (
-            self.ids, self.agreement, self.repetitions, self.visibilities, self.sigmas
+            self.ids, self.agreement, self.visibilities, self.sigmas, self.repetitions,
         )  # fmt: skip
         ids, *rest = (None if part is None else part[rows] for part in each)
         return People(*numbers, ids, self.source, *rest)

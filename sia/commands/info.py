@@ -84,8 +84,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         "precision": description.precision,
         "keypoints": f"{skeleton.num_keypoints}: {', '.join(skeleton.names)}",
         "category": skeleton.category,
-        "certainty": "visibility and sigma of each keypoint" if config.certainty else "none",
         "limbs": ", ".join(f"{skeleton.names[a]}-{skeleton.names[b]}" for a, b in skeleton.edges) or "none",
+        "certainty": "visibility and sigma of each keypoint" if config.certainty else "none",
     }
     record = {**_training_record(content), **_run_record(path, content)}
     return {**facts, "training": record or "not noted in the file"}

@@ -101,8 +101,8 @@ def _cell(data: CocoPose, moved: Moved, row: int) -> Image:
 def _tile(annotator: PoseAnnotator, image: Image, boxes: Array, points: Array, labelled: Mask) -> Image:
     """(TILE, TILE, 3) of the part of the image around (B, 4) boxes, with one person (1, K, 2) drawn on it."""
     crop = crop_around(image, boxes, TILE)
-    arrays = (boxes[:1], np.ones(1), points, labelled)
-    person = crop.people(People(*(array.astype(np.float32) for array in arrays)))
+    box, score, points, seen = (part.astype(np.float32) for part in (boxes[:1], np.ones(1), points, labelled))
+    person = crop.people(People(box, score, points, seen))
     height, width = crop.pixels.shape[:2]
     tile: Image = np.full((TILE, TILE, 3), 255, np.uint8)
     left, top = (TILE - width) // 2, (TILE - height) // 2

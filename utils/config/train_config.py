@@ -128,16 +128,16 @@ class TrainConfig:
         "-TIME", _LENGTH, "Minutes that the whole command may take, instead of -EPOCH: the speed of this machine is "
         "measured first, and the schedule, its evaluations included, is fitted to it.", kind=float, default=None,
     )  # fmt: skip
-    certainty_only: bool = _flag(
-        "--CERTAINTY_ONLY", _LENGTH, "Train nothing but what tells the visibility and the standard deviation of each "
-        "keypoint; all else stays as --RESUME or -INIT brought it.", kind=bool, default=False,
-    )  # fmt: skip
     patience: int = _flag(
         "-PATIENCE", _LENGTH, "Stop after so many epochs without a better AP; 0 never does.", kind=int, default=0,
     )  # fmt: skip
     bs: int = _flag(
         "-BS", _LENGTH, "Batch: images per process and forward pass. auto: as many as fit into the memory, with at "
         "least 10 steps an epoch.", kind=batch_size, default=16,
+    )  # fmt: skip
+    certainty_only: bool = _flag(
+        "--CERTAINTY_ONLY", _LENGTH, "Train nothing but what tells the visibility and the standard deviation of each "
+        "keypoint; all else stays as --RESUME or -INIT brought it.", kind=bool, default=False,
     )  # fmt: skip
     accum: int = _flag(
         "-ACCUM", _LENGTH, "Forward passes per step of the optimiser. Effective batch = BS x ACCUM x processes.",
@@ -386,17 +386,23 @@ class TrainConfig:
                 raise ConfigError(unknown("--FORCE_STAGE", name, STAGES))
         if (self.results_calibrate is None) != (self.results_test is None):
             raise ConfigError("-RESULTS_CALIBRATE and -RESULTS_TEST go together. Give both.")
-        if self.time is not None and (self.stage != "baseline" or self.pipeline is not None):
-            raise ConfigError("-TIME is for a training, not for a pipeline, whose stages have lengths of their own.")
-        if self.certainty_only and (self.stage != "baseline" or self.pipeline is not None):
-            raise ConfigError("--CERTAINTY_ONLY is for a training, not for a pipeline. Leave one of them out.")
-        if not self.bs and (self.stage != "baseline" or self.pipeline is not None):
-            raise ConfigError("-BS auto is for a training, not for a pipeline, whose stages share one. Give a number.")
+        if self.stage != "baseline" or self.pipeline is not None:
+            self._check_alone()
         if self.parallel == "fsdp":
             self._check_fsdp()
         given = (self.results_test, self.force_stage) if self.stage == "baseline" and self.pipeline is None else ()
         if any(given):
             raise ConfigError("--FORCE_STAGE and -RESULTS_TEST are for a pipeline. Name its folder with -PIPELINE.")
+
+    def _check_alone(self) -> None:
+        """Flags of a training by itself."""
+        for given, flag, reason in (
+            (self.time is not None, "-TIME", "whose stages have lengths of their own"),
+            (not self.bs, "-BS auto", "whose stages share one batch size"),
+            (self.certainty_only, "--CERTAINTY_ONLY", "whose stages train all of a model"),
+        ):
+            if given:
+                raise ConfigError(f"{flag} is for a training, not for a pipeline, {reason}. Leave it out.")
 
     def _check_fsdp(self) -> None:
         others = {

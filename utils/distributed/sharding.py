@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from utils.distributed.context import DistributedContext
 from utils.ema import ExponentialMovingAverage
 
 
-def shard(model: nn.Module, blocks: nn.ModuleList, decay: float, ranks: DistributedContext) -> ShardedAverage:
+def shard(model: nn.Module, blocks: Iterable[nn.Module], decay: float, ranks: DistributedContext) -> ShardedAverage:
     """Leaves each process its part of every parameter; those of a block are together only while it computes.
 
     Args:
