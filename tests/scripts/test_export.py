@@ -154,7 +154,7 @@ def test_an_export_of_weights_that_do_not_tell(tmp_path: Path) -> None:
 def test_a_single_patch_gives_a_file_of_one_size(tmp_path: Path, capsys) -> None:
     for package in PACKAGES["onnx"]:
         pytest.importorskip(package)
-    weights, path = save_weights(tmp_path / "p32.pt", size="p32"), tmp_path / "small.onnx"
+    weights, path = save_weights(tmp_path / "p32.pt", size="p32", certainty=True), tmp_path / "small.onnx"
     assert export(weights, "onnx", "--imgsz", "32", "--output_path", path) == 0
     assert "Size:     32x32 only, because of its few patches" in capsys.readouterr().out
     small, whole = load_exactly(path), TorchRuntime.load(weights, "cpu")
