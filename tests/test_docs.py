@@ -24,8 +24,8 @@ LOADED = re.compile(r"<(?:script|img|iframe)[^>]+src=\"?(https?:[^\s\">]+)|<link
 EARLIER = re.compile(r"\bat a61b267\b|git show \w{7}")
 FLAG = re.compile(r"(?<![\w/-])(-[A-Z][A-Z_]+|--[A-Z_]+|--[a-z]+(?:[_-][a-z]+)*)(?![\w-])")
 OTHERS = {
-    "--extra", "--max-restarts", "--nnodes", "--nodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint", "--rdzv_id",
-    "--shm-size", "--strict", "--no-deps", "--rm", "--user",
+    "--extra", "--max-restarts", "--nnodes", "--nodes", "--nproc_per_node", "--rdzv_backend", "--rdzv_endpoint",
+    "--rdzv_id", "--shm-size", "--strict", "--no-deps", "--rm", "--user",
 }  # fmt: skip
 """Flags of other programs that the documents name."""
 
