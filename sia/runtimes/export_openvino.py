@@ -19,7 +19,7 @@ from sia.runtimes.metadata import METADATA, ModelMetadata
 from sia.runtimes.openvino_runtime import new_core
 from sia.runtimes.runtime import INPUT
 
-QUANTISED = "(backbone[.]vit[.]blocks|RoI keypoint head[.]body)[.]"
+QUANTISED = "(backbone[.]vit[.]blocks|roi_head[.]body)[.]"
 """Start of the names of the nodes that int8 is for: most of the work. Stem and what computes places have to be finer
 than a 255th of their range. docs/export.md has what it costs and saves.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,9 @@ def test_int8_is_near_and_smaller(folder: Path, quick: None) -> None:
     assert found.missed == 0 and found.matched >= found.people / 2 and 0 < found.median < 0.5
     sizes = [file.with_suffix(".bin").stat().st_size for file in files]
     assert sizes[1] < 0.8 * sizes[0]
+    names = re.findall(r'name="([^"]*)/fq_', files[1].read_text())  # of what is rounded
+    for part in ("backbone.vit.blocks", "roi_head.body"):
+        assert any(name.startswith(part) for name in names), part
 
 
 def test_it_describes_itself(folder: Path, exported: Path) -> None:
