@@ -52,7 +52,7 @@ def _head_box(box: Points, face: Points, shoulders: Points, hips: Points) -> Poi
         centre, reach = face.mean(0), max(reach, 0.06 * longer)
     elif len(shoulders) and reach > 0:
         reach = max(reach, 0.1 * longer)
-        centre, reach = shoulders.mean(0) + 1.2 * reach / max(length, 1e-6) * trunk, 1.4 * reach
+        centre, reach = shoulders.mean(0) + 1.2 * reach / max(length, 1e-6) * trunk, 2.0 * reach
     else:
         width, height = box[2:] - box[:2]
         margin = 0.05 * height

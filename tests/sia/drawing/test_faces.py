@@ -45,7 +45,7 @@ def test_no_pixel_of_a_head_stays(hide: str) -> None:
             total += 1
         area.append(changed.mean())
     assert total > 50
-    assert inside >= (0.9 if hide else 0.97) * total
+    assert inside == total
     assert np.mean(area) < 0.35
 
 
