@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import MODELS, launch, machine, peak_memory, table, take_turns
 from sia.commands.values import image_size
-from utils.memory import keep_freed_memory
 
 WARM_UP = 2
 HEAD = ("input", "batch", "people", "arithmetic", "img/s", "relative", "TFLOP/s")
@@ -89,6 +88,8 @@ def run(args: argparse.Namespace) -> None:
     fast = multiplies_bf16(choose_device(args.device).torch)
     args.dtypes = args.dtypes or ["float32", *(["bfloat16"] if fast else [])]
     torch.set_num_threads(args.threads or torch.get_num_threads())
+    from utils.memory import keep_freed_memory
+
     kept = not args.give_back and keep_freed_memory()
     rows: list[list[str]] = []
     for imgsz, count, people in itertools.product(args.sides, args.batches, args.people):

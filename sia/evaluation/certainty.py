@@ -6,12 +6,11 @@ from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sia.boxes import iou
 from sia.coco.coco_files import GroundTruth, Row, is_labelled
 from sia.evaluation.keypoint_scores import match_people
+from sia.evaluation.labels import box_overlaps
 
 MATCH_IOU = 0.5
 """Least IoU of the boxes of a match. OKS would leave out whoever has large errors."""
@@ -51,12 +50,12 @@ def score_certainty(truth: GroundTruth, rows: list[Row]) -> CertaintyScore:
 def _matched(rows: list[Row], people: list[Row]) -> list[tuple[Row, Row]]:
     """rows: the best first."""
     first, second = (_corners(group) for group in (rows, people))
-    return [(rows[i], people[j]) for i, j in match_people(iou(first[:, None], second[None]).numpy(), MATCH_IOU)]
+    return [(rows[i], people[j]) for i, j in match_people(box_overlaps(first, second), MATCH_IOU)]
 
 
-def _corners(rows: list[Row]) -> torch.Tensor:
-    boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64).reshape(-1, 4)
-    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=-1)
+def _corners(rows: list[Row]) -> Array:
+    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 def _compared(row: Row, person: Row) -> Array:

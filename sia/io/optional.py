@@ -39,6 +39,7 @@ EXTRAS = {
     "lift": ("scipy", "matplotlib"),
     "llm": ("transformers",),
     "logging": ("wandb", "tensorboard"),
+    "sdpose": ("diffusers", "transformers"),
     "train": ("pycocotools", "safetensors", "matplotlib", "yaml", "peft"),
 }
 """Of pyproject.toml: what is imported where the extra is needed."""

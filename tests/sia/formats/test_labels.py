@@ -25,7 +25,7 @@ def test_coco_annotations(images: list[Record], tmp_path: Path) -> None:
     assert_labels(content, images)
     assert [image["id"] for image in content["images"]] == [41, 42, 43]
     assert {row["category_id"] for row in content["annotations"]} == {5} == {c["id"] for c in content["categories"]}
-    assert content["annotations"][0]["confidences"] == pytest.approx(images[0].people.confidences[0], abs=1e-3)
+    assert content["annotations"][0]["keypoint_confidences"] == pytest.approx(images[0].people.confidences[0], abs=1e-3)
     assert content["info"]["tool"].startswith("sia-pose ")
     assert FRAME in content["info"]["coordinates"]
 

@@ -72,7 +72,7 @@ def test_no_key_is_shown(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=failing_wandb, Settings=lambda **_: None))
     exit_status(ask_server)
     assert scripts.download_models.main(["--model", "vitpose", "--output_dir", str(tmp_path / "weights")]) == 1
-    for line in Dashboards(tmp_path, tensorboard=False, wandb=True, name="run", config={}).warnings:
+    for line in Dashboards(tmp_path, ["wandb"], name="run", config={}).warnings:
         print(line)
     complain(f"Invalid header value {('Bearer ' + value).encode()!r}; Invalid header value: {'Bearer ' + value!r}")
     complain(f"Invalid header value Bearer {value}")
