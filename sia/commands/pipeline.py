@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from sia.drawing.annotator import Image
-from sia.errors import ConfigError
+from sia.io.optional import need_stages
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 
 LOADER = "stages.pipeline.fitted"
-"""Has the class that implements `Pipeline`. Named, not imported: nothing here depends on what is above."""
+"""Has the class that implements `Pipeline`."""
 
 
 class Thresholds(Protocol):
@@ -52,13 +51,5 @@ def open_pipeline(folder: Path, device: str, batch_size: int) -> Pipeline:
         ConfigError: the training code is not installed, or the folder is no finished pipeline's.
         DataError: a file of it is broken or gone.
     """
-    try:
-        module = importlib.import_module(LOADER)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != LOADER.split(".")[0]:
-            raise
-        raise ConfigError(
-            f"--pipeline {folder} needs the stages, which are not part of the installed package. Run this "
-            "in a clone of the repository."
-        ) from error
+    module = need_stages(LOADER, f"--pipeline {folder}")
     return cast(Pipeline, module.FittedPipeline.open(folder, device, batch_size))

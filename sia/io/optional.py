@@ -54,3 +54,20 @@ def need_extra(extra: str, purpose: str) -> None:
     missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f'{purpose} needs {", ".join(missing)}: pip install "sia-pose[{extra}]"')
+
+
+def need_stages(module: str, purpose: str) -> Any:
+    """A module of the stages, which live above the library: named, not imported, so that nothing here depends on them.
+
+    Raises:
+        ConfigError: they are not there, as in the installed package.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise ConfigError(
+            f"{purpose} needs the stages, which are not part of the installed package. Run this in a clone of the "
+            "repository."
+        ) from error

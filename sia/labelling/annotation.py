@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,12 +17,13 @@ from sia.drawing.annotator import Image
 from sia.errors import ConfigError
 from sia.formats.door import Results, Target
 from sia.formats.writer import About, Record
+from sia.io.optional import need_stages
 from sia.labelling.batches import read_batches
 from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
 
 OPENER = "stages.ensemble.teacher"
-"""Has the function that opens a teacher. Named, not imported: nothing here depends on what is above."""
+"""Has the function that opens a teacher."""
 
 
 class Teacher(Protocol):
@@ -76,14 +76,5 @@ def _posed(people: People, teacher: Teacher, image: Image) -> People:
 
 
 def _open_teacher(name: str, device: str) -> Teacher:
-    try:
-        module = importlib.import_module(OPENER)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != OPENER.split(".")[0]:
-            raise
-        raise ConfigError(
-            f"--teacher {name} needs the stages, which are not part of the installed package. Run this in a clone of "
-            "the repository."
-        ) from error
-    teacher: Teacher = module.open_teacher(name, device)
+    teacher: Teacher = need_stages(OPENER, f"--teacher {name}").open_teacher(name, device)
     return teacher
