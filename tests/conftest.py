@@ -22,6 +22,12 @@ def photographs() -> Path:
     return folder
 
 
+LONGEST = ("test_train_pose.py", "test_train.py", "test_cross_validate.py", "test_compilation.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that load ONNX Runtime or OpenVINO come last: a process forked beside their threads can hang."""
-    items.sort(key=lambda item: item.path.name == "test_export.py")
+    """Tests that load ONNX Runtime or OpenVINO come last: a process forked beside their threads can hang.
+
+    The longest files come first, so that no core waits for one of them at the end.
+    """
+    items.sort(key=lambda item: (item.path.name == "test_export.py", item.path.name not in LONGEST))
