@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sia.commands.parser import add_batch_flags
 from sia.commands.predict import check_images
-from sia.commands.values import fraction, input_size, positive
+from sia.commands.values import fraction, input_size
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.bundled_weights import DEFAULT, find_weights
-from sia.io.input_file import add_max_pixels, check_input_file, set_pixel_limit
+from sia.io.input_file import check_input_file, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 
 FORMATS = {"cvat": "cvat", "labelstudio": "labelstudio", "coco": "coco-annotations", "labelme": "labelme"}
@@ -47,15 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
-    parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR",
-        help="a number is added to the name of a folder that has files in it (default: runs/annotate-1, then -2, ...)",
-    )  # fmt: skip
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--batch_size", type=positive, default=4, metavar="N", help="images at a time (default: %(default)s)"
-    )
-    add_max_pixels(parser)
+    add_batch_flags(parser, "annotate")
 
 
 def run(args: argparse.Namespace) -> int:

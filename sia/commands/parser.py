@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
+from sia.commands.values import positive
 from sia.errors import show_every_name
 from sia.io.first_edition import rename_flags
+from sia.io.input_file import add_max_pixels
 from sia.io.secrets import mask
 
 
@@ -25,3 +28,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends with the usage and the message."""
         super().error(mask(message))
+
+
+def add_batch_flags(parser: argparse.ArgumentParser, name: str) -> None:
+    """Those of a command that goes through many images: where to write, device, images at a time, size limit.
+
+    Args:
+        parser: of the command.
+        name: of its default output folder.
+    """
+    parser.add_argument(
+        "--output_dir", type=Path, metavar="DIR",
+        help="where to write; a number is added to the name of a folder that has files in it "
+        f"(default: runs/{name}-1, then -2, ...)",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--batch_size", type=positive, default=4, metavar="N", help="images at a time (default: %(default)s)"
+    )
+    add_max_pixels(parser)

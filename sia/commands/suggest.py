@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sia.commands.parser import add_batch_flags
 from sia.commands.predict import check_images
 from sia.commands.values import positive
 from sia.errors import WeightsError
 from sia.io.bundled_weights import DEFAULT, find_weights
-from sia.io.input_file import add_max_pixels, check_input_file, set_pixel_limit
+from sia.io.input_file import check_input_file, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 
 
@@ -29,17 +30,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="best.pt of a training run, the name of bundled weights such as sia_pose-n16, or hf:owner/name; best the "
         "model that the labels shall improve (default: the small model that comes with the project)",
     )  # fmt: skip
-    parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR",
-        help="where to write suggested.txt and suggested.json; a number is added to the name of a folder that has "
-        "files in it (default: runs/suggest-1, then -2, ...)",
-    )  # fmt: skip
     parser.add_argument("--copy", action="store_true", help="copy the images there, too, to upload them from one place")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--batch_size", type=positive, default=4, metavar="N", help="images at a time (default: %(default)s)"
-    )
-    add_max_pixels(parser)
+    add_batch_flags(parser, "suggest")
 
 
 def run(args: argparse.Namespace) -> int:
