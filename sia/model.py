@@ -16,6 +16,7 @@ from sia.batch import PoseBatch
 from sia.boxes import iou, to_centres, to_corners
 from sia.losses.matcher import UNMATCHED, PatchMatch, Targets, match_patches, match_tokens, matched_person, targets_from
 from sia.modules.certainty_head import CertaintyHead
+from sia.modules.conv_pyramid import ConvPyramid
 from sia.modules.detection_tokens import DetectionTokens, DuplicateSuppression
 from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_from
 from sia.modules.roi_keypoint_head import Found, RoIKeypointHead, RoIs, rois_around
@@ -107,7 +108,11 @@ class PoseModel(nn.Module, ABC):
         self.tokens = DetectionTokens(dim, len(mean_pose), head_config.tokens, head_config.groups)
         self.norm_patches = nn.LayerNorm(dim)
         self.duplicate_suppression = DuplicateSuppression(dim)
-        self.roi_head = RoIKeypointHead(dim, len(mean_pose), head_config.roi_channels, head_config.roi_size)
+        self.roi_head = RoIKeypointHead(
+            dim, len(mean_pose), head_config.roi_channels, head_config.roi_size, head_config.roi_trunk
+        )
+        if isinstance(self.roi_head.body, ConvPyramid):
+            self.roi_head.body.trunk.set_input(backbone.mean, backbone.std)
         self.register_buffer("sigmas", sigmas.float())
         self.certainty: CertaintyHead | None = None
         self.certainty_only = False

@@ -45,6 +45,7 @@ class HeadConfig:
         people: R, the most people that can be found: the best tokens, each of which gets a crop.
         roi_channels: channels of the RoI keypoint head at the resolution of its heatmaps.
         roi_size: pixels along the crop of each person that the RoI keypoint head reads.
+        roi_trunk: timm's name of the convolutional network that reads the crops, "" for an hourglass of our own.
     """
 
     tokens: int = 100
@@ -55,11 +56,16 @@ class HeadConfig:
     people: int = 40
     roi_channels: int = 64
     roi_size: int = 96
+    roi_trunk: str = ""
 
+
+LITE0 = "tf_efficientnet_lite0"
+"""EfficientNet-Lite0: no squeeze-and-excitation and ReLU6, so that it is fast on every CPU (Apache-2.0)."""
 
 HEAD_CONFIGS: dict[str, HeadConfig] = {
     "p32": HeadConfig(groups=1, token_blocks=2, hidden_dim=64, layers=2, roi_channels=32, roi_size=64),
     "n16": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2),
+    "h16": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=128, roi_trunk=LITE0),
     "n32": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=64),
     "ti16": HeadConfig(hidden_dim=128, layers=2),
     "s16": HeadConfig(),
@@ -99,6 +105,7 @@ class ModelConfig:
         sigmas: K OKS constants.
         backbone: a timm name, or None for the size's own.
         roi_size: pixels along the crops of the RoI keypoint head, or None for the size's own.
+        roi_trunk: timm's name of the network that reads them, "" for an hourglass, or None for the size's own.
         certainty: whether it tells visibility and standard deviation of each keypoint; older weights don't.
     """
 
@@ -110,6 +117,7 @@ class ModelConfig:
     sigmas: tuple[Finite, ...]
     backbone: Annotated[str, Meta(max_length=200)] | None = None
     roi_size: int | None = None
+    roi_trunk: Annotated[str, Meta(max_length=200)] | None = None
     certainty: bool = False
 
     def __post_init__(self) -> None:
@@ -127,8 +135,8 @@ class ModelConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types only; the RoI size is written out, so that it stays when that of the size changes."""
-        return {**asdict(self), "roi_size": self.head_config.roi_size}
+        """Plain types only; what a size has of its own is written out, so that it stays when the size changes."""
+        return {**asdict(self), "roi_size": self.head_config.roi_size, "roi_trunk": self.head_config.roi_trunk}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -138,13 +146,14 @@ class ModelConfig:
             ValueError: a value of another type, or beyond all bounds; the message says where it is.
             ConfigError: values that don't go together.
         """
-        return msgspec.convert({"roi_size": FIRST_ROI_SIZE, **rename_fields(values)}, cls)
+        return msgspec.convert({"roi_size": FIRST_ROI_SIZE, "roi_trunk": "", **rename_fields(values)}, cls)
 
     @property
     def head_config(self) -> HeadConfig:
-        """The numbers of the size, with this RoI size."""
-        head_config = HEAD_CONFIGS[self.size]
-        return head_config if self.roi_size is None else replace(head_config, roi_size=self.roi_size)
+        """The numbers of the size, with this RoI size and trunk."""
+        size = HEAD_CONFIGS[self.size]
+        roi_size = size.roi_size if self.roi_size is None else self.roi_size
+        return replace(size, roi_size=roi_size, roi_trunk=size.roi_trunk if self.roi_trunk is None else self.roi_trunk)
 
 
 def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelConfig, Skeleton]:

@@ -182,9 +182,10 @@ def _files(config: TrainConfig) -> Sequence[Path]:
 STAGE = Stage(
     fit, load,
     fields=(
-        "model", "size", "backbone", "init", "imgsz", "roi_size", "epoch", "patience", "bs", "accum", "freeze_epochs",
-        "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora", "mosaic", "rotate", "scale_min", "scale_max",
-        "shift", "flip", "colour", "plain_epochs", "precision", "recompute", "compile", "seed",
+        "model", "size", "backbone", "init", "imgsz", "roi_size", "roi_trunk", "epoch", "patience", "bs", "accum",
+        "freeze_epochs", "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora", "mosaic", "rotate",
+        "scale_min", "scale_max", "shift", "flip", "colour", "plain_epochs", "precision", "recompute", "compile",
+        "seed",
     ),
     files=_files,
 )  # fmt: skip

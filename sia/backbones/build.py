@@ -23,6 +23,7 @@ OWN: dict[str, dict[str, int]] = {
 SIZES: dict[str, str] = {
     "p32": "sia_vit_pico_patch32",
     "n16": "sia_vit_nano_patch16",
+    "h16": "sia_vit_nano_patch16",
     "n32": "sia_vit_nano_patch32",
     "ti16": "vit_tiny_patch16_224",
     "s16": "vit_small_patch16_224",

@@ -24,7 +24,7 @@ from sia.losses.matcher import (
     matched_person,
     targets_from,
 )
-from sia.modules.roi_keypoint_head import Heatmaps, heatmap_target
+from sia.modules.roi_keypoint_head import Heatmaps, cross_entropy
 from sia.outputs import PoseOutput, Prediction, gather_rows
 
 QUALITY_POWER = 1.5
@@ -212,7 +212,7 @@ def heatmap_loss(heatmaps: Heatmaps, person: Tensor, targets: Targets) -> Tensor
     at = (rois.image, owner.clamp(min=0))
     points = rois.inside(targets.poses[at])
     known = targets.labelled[at] & (owner != UNMATCHED)[:, None] & ((points > 0) & (points < 1)).all(-1)
-    entropy = -(heatmap_target(points * heatmaps.cells, heatmaps.cells) * heatmaps.log_probabilities).sum(-1)
+    entropy = cross_entropy(heatmaps, points)
     trust = targets.trust[at] * known
     return (masked_mean(entropy, trust) * masked_mean(trust, known)).sum()
 
@@ -232,10 +232,10 @@ def _one_padded_person(targets: Targets) -> Targets:
 def _unsure(boxes: Tensor, targets: Targets) -> Tensor:
     """boxes (B, Q, 4) centres and sizes -> (B, Q) bool, in an ignored region and nobody's double: may be a person."""
     overlap = iou(to_corners(boxes)[:, :, None], targets.corners[:, None]) * targets.people[:, None]
-    return _centred_in(boxes, targets.ignored) & (overlap.amax(-1) < DOUBLE)
+    return centred_in(boxes, targets.ignored) & (overlap.amax(-1) < DOUBLE)
 
 
-def _centred_in(boxes: Tensor, regions: Tensor) -> Tensor:
+def centred_in(boxes: Tensor, regions: Tensor) -> Tensor:
     """boxes (B, Q, 4) centres and sizes, regions (B, R, 4) corners -> (B, Q) bool."""
     point = boxes[:, :, None, :2]
     inside = (point > regions[:, None, :, :2]) & (point < regions[:, None, :, 2:])

@@ -13,6 +13,21 @@ def downsample(width_in: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(width_out), nn.SiLU())
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions added to their input; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2))
+        self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, C, h, w) to the same shape."""
+        inner = F.silu(self.norm1(self.first(x)))
+        return F.silu(x + self.norm2(self.second(inner)))
+
+
 class MLP(nn.Sequential):
     """Two linear layers with GELU between them; the last one starts near zero."""
 

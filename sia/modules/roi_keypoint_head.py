@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.modules.layers import MLP, downsample
+from sia.modules.conv_pyramid import ConvPyramid
+from sia.modules.layers import MLP, Residual, downsample
 
 STRIDE = 4
-"""Pixels of the square along a cell of the heatmaps."""
+"""Pixels of the square along a cell of the hourglass's heatmaps."""
 
 MARGIN = 1.25
 """Side of the square over the longer side of the person's box (Xiao et al., Simple Baselines, section 3)."""
@@ -24,8 +25,8 @@ OVERSAMPLING = 2
 SMALLEST_SIDE = 0.01
 """Floor of a square's side, in units of the longer input side."""
 
-TARGET_SPREAD = 0.7
-"""Standard deviation of the heatmap to be learned, in cells."""
+TARGET_SPREAD = {4: 0.7, 2: 1.0}
+"""Standard deviation of the heatmap to be learned, in cells of so many pixels."""
 
 WINDOW = 2
 """Cells around the highest one, on each side, whose mean is the keypoint: a far second peak doesn't move it."""
@@ -61,10 +62,12 @@ class Heatmaps(NamedTuple):
     Attributes:
         log_probabilities: (n, K, cells^2) float32, logarithms of shares that sum to 1 over the cells, row by row.
         rois: n of them.
+        stride: pixels of the square along a cell.
     """
 
     log_probabilities: Tensor
     rois: RoIs
+    stride: int = STRIDE
 
     @property
     def cells(self) -> int:
@@ -79,27 +82,14 @@ def rois_around(boxes: Tensor, image: Tensor, row: Tensor) -> RoIs:
     return RoIs(image, row, boxes[:, :2], side)
 
 
-class Residual(nn.Module):
-    """Two 3x3 convolutions added to their input; starts as the identity."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second = _conv(width), _conv(width)
-        self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
-        nn.init.zeros_(self.norm2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, C, h, w) to the same shape."""
-        inner = F.silu(self.norm1(self.first(x)))
-        return F.silu(x + self.norm2(self.second(inner)))
-
-
-def _conv(width: int) -> nn.Conv2d:
-    return nn.Conv2d(width, width, 3, padding=1, bias=False)
-
-
 class Hourglass(nn.Module):
-    """Strides 4, 8 and 16, and back to 4 (after Newell et al., Stacked Hourglass Networks, section 3)."""
+    """Strides 4, 8 and 16, and back to 4 (after Newell et al., Stacked Hourglass Networks, section 3).
+
+    Attributes:
+        stride: pixels of the crop along a cell of the heatmaps.
+    """
+
+    stride = STRIDE
 
     def __init__(self, width: int, person: int, side: int) -> None:
         """Builds it.
@@ -160,19 +150,21 @@ class RoIKeypointHead(nn.Module):
     In a square of their own all people look alike. The token says which of two people in one square is meant.
     """
 
-    def __init__(self, token_dim: int, num_keypoints: int, width: int, side: int) -> None:
+    def __init__(self, token_dim: int, num_keypoints: int, width: int, side: int, trunk: str = "") -> None:
         """Builds the RoI keypoint head.
 
         Args:
             token_dim: width of the detection tokens.
             num_keypoints: K.
-            width: channels at the heatmaps' resolution.
+            width: channels at stride 4.
             side: pixels along a square, whatever the person's size; a multiple of 16.
+            trunk: timm's name of the convolutional network that reads the squares; "" for an hourglass.
         """
         super().__init__()
         self.side = side
-        self.body = Hourglass(width, token_dim, side)
-        self.heat = nn.Conv2d(width, num_keypoints, 1)
+        self.body = ConvPyramid(width, token_dim, trunk) if trunk else Hourglass(width, token_dim, side)
+        self.finer = STRIDE // self.body.stride
+        self.heat = nn.Conv2d(width, num_keypoints * self.finer**2, 1)
         self.sure = nn.Parameter(torch.ones(num_keypoints))
         self.prior = nn.Parameter(torch.ones(num_keypoints))
         self.score = MLP(3 * width + num_keypoints + 1, 2 * width, 1)
@@ -189,8 +181,13 @@ class RoIKeypointHead(nn.Module):
             rois: where to look.
         """
         pixels = sample(images, extent, rois, self.side).contiguous(memory_format=torch.channels_last)
+        return self.read(pixels, tokens, scores, rois)
+
+    def read(self, pixels: Tensor, tokens: Tensor, scores: Tensor, rois: RoIs) -> Found:
+        """The same from the pixels (n, 3, side, side) of the squares."""
         fine, deep = self.body(pixels, tokens)
-        heatmaps = Heatmaps(self.heat(fine).float().flatten(2).log_softmax(-1), rois)
+        heat = F.pixel_shuffle(self.heat(fine).float(), self.finer)
+        heatmaps = Heatmaps(heat.flatten(2).log_softmax(-1), rois, self.body.stride)
         points, mass = peaks(heatmaps.log_probabilities)
         confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
         context = torch.cat([fine.mean((2, 3)), deep.mean((2, 3))], -1)
@@ -237,16 +234,34 @@ def cell_centres(cells: int, device: torch.device) -> Tensor:
 
 def peaks(log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
     """(n, K, cells^2) -> (n, K, 2), the mean place around the highest cell, in cells, and the share (n, K) there."""
-    x, y = cell_centres(math.isqrt(log_probabilities.shape[-1]), log_probabilities.device).unbind(-1)
-    highest = log_probabilities.argmax(-1, keepdim=True)
-    close = ((x - x[highest]).abs() <= WINDOW) & ((y - y[highest]).abs() <= WINDOW)
-    near = log_probabilities.exp() * close
-    mass = near.sum(-1)
-    return torch.stack([(near * x).sum(-1), (near * y).sum(-1)], dim=-1) / mass[..., None], mass
+    cells = math.isqrt(log_probabilities.shape[-1])
+    highest = log_probabilities.argmax(-1)
+    around = torch.arange(-WINDOW, WINDOW + 1, device=highest.device)
+    x, y = (highest % cells)[..., None] + around, highest.div(cells, rounding_mode="floor")[..., None] + around
+    inside = ((y >= 0) & (y < cells))[..., :, None] & ((x >= 0) & (x < cells))[..., None, :]
+    index = y.clamp(0, cells - 1)[..., :, None] * cells + x.clamp(0, cells - 1)[..., None, :]
+    near = log_probabilities.gather(-1, index.flatten(-2)).exp().reshape(index.shape) * inside
+    mass = near.sum((-2, -1))
+    place = torch.stack([(near.sum(-2) * (x + 0.5)).sum(-1), (near.sum(-1) * (y + 0.5)).sum(-1)], dim=-1)
+    return place / mass[..., None], mass
 
 
-def heatmap_target(points: Tensor, cells: int) -> Tensor:
-    """points (..., 2) in cells -> (..., cells^2): fractions of the cells around each, which sum to 1."""
-    centres = cell_centres(cells, points.device)
-    squared = rearrange(points, "... c -> ... 1 c").sub(centres).square().sum(-1)
-    return (-squared / (2 * TARGET_SPREAD**2)).softmax(-1)
+def heatmap_target(points: Tensor, cells: int, stride: int = STRIDE) -> Tensor:
+    """points (..., 2) in cells of `stride` pixels -> (..., cells^2): fractions of the cells around, which sum to 1."""
+    along_x, along_y = _target_axes(points, cells, stride)
+    return (along_y[..., :, None] * along_x[..., None, :]).flatten(-2)
+
+
+def _target_axes(points: Tensor, cells: int, stride: int) -> tuple[Tensor, Tensor]:
+    """The fractions (..., cells) of the columns and of the rows, whose product is the target."""
+    centres = torch.arange(cells, device=points.device, dtype=torch.float32) + 0.5
+    spread = 2 * TARGET_SPREAD[stride] ** 2
+    along_x, along_y = (-(points[..., None] - centres).square() / spread).softmax(-1).unbind(-2)
+    return along_x, along_y
+
+
+def cross_entropy(heatmaps: Heatmaps, points: Tensor) -> Tensor:
+    """(n, K) between the heatmaps and the targets of points (n, K, 2), in fractions of the square's side."""
+    along_x, along_y = _target_axes(points * heatmaps.cells, heatmaps.cells, heatmaps.stride)
+    grid = rearrange(heatmaps.log_probabilities, "n k (h w) -> n k h w", h=heatmaps.cells)
+    return -((grid @ along_x[..., None])[..., 0] * along_y).sum(-1)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.modules.layers import downsample
-from sia.modules.roi_keypoint_head import MARGIN, STRIDE, Residual, heatmap_target
+from sia.modules.layers import Residual, downsample
+from sia.modules.roi_keypoint_head import MARGIN, STRIDE, heatmap_target
 from stages.error_model.fitting import ALONE, BatchShare
 
 SIDE = 64

@@ -261,8 +261,9 @@ def _conclude(work: StageInput, material: Material, trainer: Trainer, found: _Fo
 STAGE = Stage(
     fit, load,
     fields=(
-        "unlabelled", "ssl_epoch", "ssl_augmentations", "pseudo_precision", "ssl_weight", "ssl_ramp", "roi_size", "bs",
-        "accum", "freeze_epochs", "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora", "mosaic", "rotate",
-        "scale_min", "scale_max", "shift", "flip", "colour", "precision", "recompute", "compile", "seed",
+        "unlabelled", "ssl_epoch", "ssl_augmentations", "pseudo_precision", "ssl_weight", "ssl_ramp", "roi_size",
+        "roi_trunk", "bs", "accum", "freeze_epochs", "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora",
+        "mosaic", "rotate", "scale_min", "scale_max", "shift", "flip", "colour", "precision", "recompute", "compile",
+        "seed",
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 
 from datasets.coco.coco_pose import CocoPose, mean_pose
 from sia.backbones.pretrained_weights import architecture_of, resize_positions
@@ -18,6 +19,7 @@ from sia.io.bundled_weights import bundled_start
 from sia.io.checkpoint import load_checkpoint, read_state_dict
 from sia.io.weights import check_described, load_weights, resize_squares, shared_weights, with_certainty
 from sia.model import PoseModel
+from sia.modules.conv_pyramid import ConvPyramid, ConvTrunk, load_trunk_weights
 from sia.registry import ModelConfig, create_model, model_class, read_description
 from stages.training.state import SavedTraining, read_training
 from utils.config.train_config import TrainConfig
@@ -64,7 +66,9 @@ class Pretrained:
         source: what it is, for the start block.
         is_trained: whether a training stands behind the weights.
         is_whole: whether they are those of a whole model with the same head, not of its backbone alone.
-        is_complete: whether every weight has to fit: that model is of the same variant and the same keypoints.
+        is_complete: whether every weight has to fit: that model is of the same variant, the same keypoints and the same
+            network in its RoI keypoint head.
+        trunk: the pretrained weights of that network, or None where the others hold it.
     """
 
     architecture: str | None = None
@@ -73,6 +77,33 @@ class Pretrained:
     is_trained: bool = False
     is_whole: bool = False
     is_complete: bool = True
+    trunk: Mapping[str, Any] | None = None
+
+
+def load_roi_trunk(trunk: str) -> tuple[str, Mapping[str, Any]]:
+    """What -ROI_TRUNK asks for: the name of a network of timm, and its weights.
+
+    Raises:
+        ConfigError: no such network, or one without the maps that are needed.
+        WeightsError: a file that can't be used, or weights that can't be downloaded.
+    """
+    name, _, file = trunk.partition(":")
+    with torch.device("meta"):
+        ConvTrunk(name)
+    if not file:
+        return name, _from_timm(name, "-ROI_TRUNK")
+    check_unchanged(Path(file))
+    return name, read_state_dict(Path(file))
+
+
+def _from_timm(name: str, flag: str) -> dict[str, Any]:
+    try:
+        return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+    except Exception as error:  # the download passes through three libraries, each with errors of its own
+        raise WeightsError(
+            f"The weights of {flag} {name} can't be had: {first_line(error)}. Check the network and the name's tag "
+            "(timm.list_pretrained()), or give a file of weights."
+        ) from error
 
 
 def load_pretrained(backbone: str) -> Pretrained:
@@ -89,13 +120,7 @@ def load_pretrained(backbone: str) -> Pretrained:
         return Pretrained(architecture, weights, f"backbone from {path} ({architecture})", True)
     if not timm.is_model(backbone):
         return Pretrained(backbone)  # the registry answers with close names
-    try:
-        weights = timm.create_model(backbone, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # the download passes through three libraries, each with errors of its own
-        raise WeightsError(
-            f"The weights of -BACKBONE {backbone} can't be had: {first_line(error)}. Check the network and the "
-            "name's tag (timm.list_pretrained()), or give a file of weights."
-        ) from error
+    weights = _from_timm(backbone, "-BACKBONE")
     return Pretrained(backbone, weights, f"backbone {backbone}, pretrained, from timm", True)
 
 
@@ -112,7 +137,9 @@ def find_start(config: TrainConfig, start: Start, train: CocoPose) -> Start:
 
 
 def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[ModelConfig, Pretrained]:
-    """What to build and with which weights; a checkpoint brings what its weights expect: mean pose and squares."""
+    """What to build and with which weights; a checkpoint brings what its weights expect: mean pose and crops."""
+    new_trunk = config.roi_trunk is not None and start.training is None
+    trunk_name, trunk = load_roi_trunk(str(config.roi_trunk)) if new_trunk else (None, None)
     model = ModelConfig(
         name=config.model,
         size=config.size,
@@ -121,22 +148,26 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
         mean_pose=tuple((float(x), float(y)) for x, y in mean_pose(train)),
         sigmas=train.skeleton.sigmas,
         roi_size=config.roi_size,
+        roi_trunk=trunk_name,
         certainty=True,
     )
     if start.checkpoint is None:
         pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
-        return replace(model, backbone=pretrained.architecture), pretrained
+        return replace(model, backbone=pretrained.architecture), replace(pretrained, trunk=trunk)
     saved, skeleton = read_description(start.checkpoint, start.source)
     check_described(saved, start.checkpoint["weights"], start.source)
     model = replace(model, backbone=saved.backbone)
     same_keypoints = skeleton.names == train.skeleton.names
     if same_keypoints:
         model = replace(model, mean_pose=saved.mean_pose)
-    if config.roi_size is None and config.size == saved.size:
-        model = replace(model, roi_size=saved.roi_size)
+    if config.size == saved.size:
+        model = replace(model, roi_size=config.roi_size or saved.roi_size)
+        model = replace(model, roi_trunk=trunk_name if new_trunk else saved.roi_trunk)
     source = [start.source]
     partly = [] if saved.name == config.model else [f"of {saved.name}"]
     partly += [] if same_keypoints else [f"of other keypoints ({saved.num_keypoints})"]
+    same_trunk = saved.head_config.roi_trunk == model.head_config.roi_trunk
+    partly += [] if same_trunk else [f"with another reader of crops ({saved.head_config.roi_trunk or 'hourglass'})"]
     if partly:
         source.append(f"{' and '.join(partly)}: what fits is taken over")
     before, now = saved.head_config.roi_size, model.head_config.roi_size
@@ -149,7 +180,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     else:  # one variant is the other, or the other with more behind it
         trained, classes = True, (model_class(saved.name), model_class(config.model))
         whole = issubclass(*classes) or issubclass(*reversed(classes))
-    return model, Pretrained(saved.backbone, None, "; ".join(source), trained, whole, not partly)
+    return model, Pretrained(saved.backbone, None, "; ".join(source), trained, whole, not partly, trunk)
 
 
 def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:
@@ -159,8 +190,16 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
         WeightsError: weights that don't fit; the message names the keys.
     """
     model = create_model(model_config, pretrained.weights)
-    if start.checkpoint is None:
-        return model
+    if start.checkpoint is not None:
+        _load_start(model, model_config, pretrained, start)
+    if pretrained.trunk is not None:
+        assert isinstance(model.roi_head.body, ConvPyramid)
+        load_trunk_weights(model.roi_head.body.trunk, pretrained.trunk)
+    return model
+
+
+def _load_start(model: PoseModel, model_config: ModelConfig, pretrained: Pretrained, start: Start) -> None:
+    assert start.checkpoint is not None
     weights = start.checkpoint.get("weights")
     if isinstance(weights, Mapping):
         saved, _ = read_description(start.checkpoint, start.source)
@@ -172,4 +211,3 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     if not pretrained.is_complete:
         weights = shared_weights(model, weights)
     load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")
-    return model

@@ -15,7 +15,7 @@ from sia.registry import HEAD_CONFIGS, MODELS, ModelConfig, create_model, list_m
 
 def test_the_models_and_sizes():
     assert list_models() == ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"]
-    assert list(SIZES) == ["p32", "n16", "n32", "ti16", "s16", "b16", "l14", "test"]
+    assert list(SIZES) == ["p32", "n16", "h16", "n32", "ti16", "s16", "b16", "l14", "test"]
     assert set(HEAD_CONFIGS) == set(SIZES)
 
 
@@ -34,7 +34,8 @@ def test_led_is_the_smallest_and_pose_the_largest(make_config, size):
 def test_a_config_survives_json_and_builds_the_same_model(make_config, name):
     config = make_config(name, keypoints=5, image_size=(48, 80))
     again = ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
-    assert again == replace(config, roi_size=HEAD_CONFIGS[config.size].roi_size)
+    size = HEAD_CONFIGS[config.size]
+    assert again == replace(config, roi_size=size.roi_size, roi_trunk=size.roi_trunk)
     torch.manual_seed(0)
     model = create_model(config).eval()
     twin = create_model(again).eval()

@@ -93,7 +93,10 @@ class TrainConfig:
     )  # fmt: skip
 
     size: str = _flag(
-        "-SIZE", _WHAT, "Size of the model: p32, n16, n32, ti16, s16, b16, l14; test is a miniature.", default="n16"
+        "-SIZE",
+        _WHAT,
+        "Size of the model: p32, n16, h16, n32, ti16, s16, b16, l14; test is a miniature.",
+        default="n16",
     )
     backbone: str | None = _flag(
         "-BACKBONE", _WHAT, "Pretrained ViT: a timm name (weights are downloaded), or a file of weights. "
@@ -113,6 +116,12 @@ class TrainConfig:
         "-ROI_SIZE", _WHAT, "Pixels along the crop of each person that the RoI keypoint head reads, a multiple of 16: "
         "more place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this "
         "-SIZE, else 96 (p32 and n32: 64).", kind=int, default=None,
+    )  # fmt: skip
+    roi_trunk: str | None = _flag(
+        "-ROI_TRUNK", _WHAT, "Convolutional network of timm that reads these crops, with what it learned on ImageNet: "
+        "NAME (weights are downloaded) or NAME:FILE. It needs maps at strides 4, 8 and 16. auto: as in the weights it "
+        "starts from, else that of -SIZE (h16: tf_efficientnet_lite0; others: an hourglass without pretraining).",
+        default=None,
     )  # fmt: skip
     stage: str = _flag(
         "-STAGE", _WHAT, "Stage of the pipeline, or all of them; baseline without -PIPELINE is a plain training.",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 import train_pose
@@ -162,3 +163,36 @@ def test_other_keypoints_have_a_mean_pose_of_their_own(first: Path) -> None:
     saved = load_checkpoint(first / "limbs" / "weights" / "best.pt")
     assert saved["model_config"]["num_keypoints"] == 12
     assert len(saved["model_config"]["mean_pose"]) == 12
+
+
+def test_a_pretrained_network_reads_the_crops(first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """-ROI_TRUNK takes the place of the hourglass; a run from such weights keeps it without the flag."""
+    file = tmp_path / "trunk.pth"
+    torch.save(timm.create_model("test_efficientnet").state_dict(), file)
+    start = f"--RESUME {first}/first/weights/best.pt -LR 1e-9"
+    assert train(first, f"-EXP trunk -ROI_TRUNK test_efficientnet:{file} {start}") == 0
+    assert "with another reader of crops (hourglass): what fits is taken over" in capsys.readouterr().out
+    made, published = weights(first, "trunk"), torch.load(file)
+    key = "roi_head.body.trunk.net.conv_stem.weight"
+    torch.testing.assert_close(made[key], published["conv_stem.weight"], atol=1e-6, rtol=1e-5)
+    block = "backbone.vit.blocks.0.attn.qkv.weight"
+    torch.testing.assert_close(made[block], weights(first, "first")[block], atol=1e-6, rtol=1e-5)
+    assert train(first, f"-EXP more --RESUME {first}/trunk/weights/best.pt -LR 1e-9") == 0
+    torch.testing.assert_close(weights(first, "more")[key], made[key], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "message"),
+    [
+        ("test_efficientnet:nowhere.pth", "nowhere.pth"),
+        ("test_efficientnet", "-ROI_TRUNK test_efficientnet can't be had"),
+        ("resnet81", "timm has no network 'resnet81'"),
+    ],
+)
+def test_a_network_that_cannot_be_had_is_one_line(
+    first: Path, trunk: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert train(first, f"-EXP none -ROI_TRUNK {trunk}") == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error

@@ -1,0 +1,89 @@
+"""Trains the RoI keypoint head of a model alone, quickly: on crops that are cut and encoded once.
+
+python scripts/train_roi_head.py --weight_path weights/sia_pose_simple-n16.pt --trunk tf_efficientnet_lite0:lite0.pth \
+    --roi_size 128 --data COCO/images:train.json --val COCO/images:val.json --crops crops --output head.pt
+
+The model finds the people of all images and says with its tokens who is meant; nothing but its RoI keypoint head is
+changed. Stopped, the same command goes on; the crops are made once. Then train_pose.py --RESUME trains all together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sia.commands.parser import Parser
+from sia.errors import ConfigError, WeightsError, exit_status
+from sia.io.bundled_weights import find_weights
+from sia.io.input_file import check_input_file
+from sia.io.output_file import check_new
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, from the command line by default."""
+    parser = Parser(description="Trains the RoI keypoint head of a model alone, on crops that are encoded once.")
+    add = parser.add_argument
+    add("--weight_path", type=Path, required=True, metavar="FILE", help="the model, best.pt or a bundled file")
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".pt file to write, with the new head; must not exist",
+    )
+    add("--crops", type=Path, required=True, metavar="DIR", help="where the crops are kept, about 0.2 MB a person")
+    add(
+        "--data", required=True, nargs="+", metavar="ROOT:ANN[:PX]",
+        help="images and their COCO annotations, and the input size at which people are found (default: the model's)",
+    )  # fmt: skip
+    add("--val", required=True, metavar="ROOT:ANN[:PX]", help="images to measure on")
+    add(
+        "--trunk", metavar="NAME[:FILE]",
+        help="a new head around this network of timm, with weights from the file or by download (default: go on with "
+        "the head of the model)",
+    )  # fmt: skip
+    add("--roi_size", type=int, metavar="N", help="pixels along a crop (default: the model's)")
+    add("--epochs", type=float, default=16.0, help="passes over the people (default: %(default)s)")
+    add("--batch", type=int, default=32, help="crops a step (default: %(default)s)")
+    add("--lr", type=float, default=1e-3, help="peak rate of AdamW; the network's is half of it (default: %(default)s)")
+    add("--every", type=int, default=500, help="steps between two measurements and saves (default: %(default)s)")
+    add("--seed", type=int, default=0, help="0 or more (default: 0)")
+    return parser.parse_args(argv)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """What can be known before any work is done.
+
+    Raises:
+        ConfigError: an output that is there, or a value that makes no sense.
+        WeightsError: no such weights.
+    """
+    if args.output.suffix != ".pt":
+        raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
+    check_new(args.output)
+    if args.epochs <= 0 or args.batch < 2 or args.lr <= 0 or args.every < 1 or args.seed < 0:
+        raise ConfigError("--epochs, --lr and --every must be positive, --batch at least 2, --seed 0 or more.")
+    args.weight_path = find_weights(args.weight_path)
+    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+
+
+def run(args: argparse.Namespace) -> None:
+    """The whole job; imported after the flags are checked, so that a wrong one is answered at once."""
+    check_args(args)
+    from stages.roi_head import job
+
+    job.run(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; bad input ends in one line and status 1."""
+    args = parse_args(argv)
+    return exit_status(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

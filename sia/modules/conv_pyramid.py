@@ -1,0 +1,145 @@
+"""A convolutional network of timm that reads crops, with a light decoder: what ImageNet taught it is taken along."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sia.errors import ConfigError, WeightsError
+from sia.modules.layers import Residual
+
+STRIDES = (4, 8, 16)
+"""Of the maps that a network must have; one of stride 32 is used where there is one."""
+
+
+class ConvTrunk(nn.Module):
+    """Maps of a timm network at strides 4, 8, 16, and 32 where it has one.
+
+    Attributes:
+        name: of timm.
+        channels: of each map.
+        scale, shift: buffers (3, 1, 1), from the normalisation of the model's input to the one the network learned by.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, name: str) -> None:
+        """Builds it with random weights.
+
+        Raises:
+            ConfigError: timm has no such network, or it has no maps at these strides.
+        """
+        super().__init__()
+        self.name = name
+        self.net, strides = _build(name)
+        self.wanted = [index for index, stride in enumerate(strides) if stride in (*STRIDES, 32)]
+        self.channels = [self.net.feature_info.channels()[index] for index in self.wanted]
+        self.register_buffer("scale", torch.ones(3, 1, 1))
+        self.register_buffer("shift", torch.zeros(3, 1, 1))
+
+    def set_input(self, mean: Tensor, std: Tensor) -> None:
+        """Says by which mean and standard deviation (3, 1, 1), of colours in [0, 1], the input is normalised."""
+        config = timm.get_pretrained_cfg(self.name) or timm.models.PretrainedCfg()
+        own_mean, own_std = (torch.tensor(value)[:, None, None] for value in (config.mean, config.std))
+        self.scale.copy_(std / own_std)
+        self.shift.copy_((mean - own_mean) / own_std)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """pixels (n, 3, h, w), normalised for the model -> the maps, finest first."""
+        maps = self.net(pixels * self.scale + self.shift)
+        return [maps[index] for index in self.wanted]
+
+
+def _build(name: str) -> tuple[Any, list[int]]:
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
+        raise ConfigError(f"timm has no network '{name}'" + (f"; close names: {', '.join(close)}." if close else "."))
+    try:
+        net: Any = timm.create_model(name, pretrained=False, features_only=True)
+        strides = list(net.feature_info.reduction())
+    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
+        raise ConfigError(f"{name} gives no maps of features ({error}): {_ADVICE}") from error
+    if not set(STRIDES) <= set(strides):
+        raise ConfigError(f"{name} has maps at strides {', '.join(map(str, strides))}: {_ADVICE}")
+    return net, strides
+
+
+_ADVICE = "choose a convolutional network with maps at strides 4, 8 and 16, such as resnet18 or mobilenetv4_conv_small."
+
+
+def load_trunk_weights(trunk: ConvTrunk, state: Mapping[str, Tensor]) -> None:
+    """Fills a trunk with the weights of its network, by name or, where all names differ, by order.
+
+    Args:
+        trunk: filled in place.
+        state: of timm's network, or of another implementation that lists the same layers in the same order; what
+            comes behind the last map (a classifier) is left out.
+
+    Raises:
+        WeightsError: they don't fit.
+    """
+    target = trunk.net.state_dict()
+    if set(target) <= set(state):
+        fitted = {key: state[key] for key in target}
+    else:
+        fitted = dict(zip(target, state.values(), strict=False))
+    wrong = [key for key in target if key not in fitted or fitted[key].shape != target[key].shape]
+    if wrong:
+        raise WeightsError(
+            f"The weights don't fit {trunk.name}: {len(wrong)} of its {len(target)} tensors are missing or of another "
+            f"shape, the first is {wrong[0]}. Give the weights of that network."
+        )
+    trunk.net.load_state_dict(fitted)
+
+
+class ConvPyramid(nn.Module):
+    """A trunk, and a decoder from its coarsest map up to stride 4 (Lin et al., Feature Pyramid Networks, section 3).
+
+    Attributes:
+        stride: pixels of the crop along a cell of the heatmaps: each place of the stride-4 map gives four.
+    """
+
+    stride = 2
+
+    def __init__(self, width: int, person: int, trunk: str) -> None:
+        """Builds it.
+
+        Args:
+            width: channels at strides 4 and 8, twice as many below.
+            person: width of the token that says who is meant.
+            trunk: timm's name of the network.
+        """
+        super().__init__()
+        self.trunk = ConvTrunk(trunk)
+        wide = 2 * width
+        fine, middle, *coarse = self.trunk.channels
+        self.from4, self.from8 = nn.Conv2d(fine, width, 1), nn.Conv2d(middle, width, 1)
+        self.from16, self.from32 = (
+            nn.Conv2d(coarse[0], wide, 1),
+            nn.ModuleList(nn.Conv2d(coarse[1], wide, 1) for _ in coarse[1:]),
+        )
+        self.person = nn.Linear(person, wide)
+        self.at16 = nn.Sequential(Residual(wide), Residual(wide))
+        self.to8, self.at8 = nn.Conv2d(wide, width, 1), Residual(width)
+        self.to4, self.at4 = nn.Conv2d(width, width, 1), Residual(width)
+
+    def forward(self, pixels: Tensor, person: Tensor) -> tuple[Tensor, Tensor]:
+        """pixels (n, 3, h, w), person (n, D) -> features at stride 4 (n, width, h / 4, w / 4), and at 16."""
+        fine, middle, coarse, *coarsest = self.trunk(pixels)
+        at16 = self.from16(coarse) + self.person(person)[..., None, None]
+        for project, features in zip(self.from32, coarsest, strict=True):
+            at16 = at16 + _resized(project(features), at16)
+        at16 = self.at16(at16)
+        at8 = self.at8(self.from8(middle) + _resized(self.to8(at16), middle))
+        return self.at4(self.from4(fine) + _resized(self.to4(at8), fine)), at16
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="nearest")

@@ -1,0 +1,137 @@
+"""Training of the RoI keypoint head alone, through the command: crops, exact resume, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from datasets.synthetic import write_dataset
+from scripts.train_roi_head import main
+from sia.io.checkpoint import load_checkpoint
+from sia.modules.roi_keypoint_head import MARGIN
+from stages.roi_head import crops as crops_module
+from stages.roi_head.crops import EXTENT, SIDE, Crops
+from stages.roi_head.sampling import CropAugmentation, augmented, plain
+from stages.roi_head.train import HeadTraining
+
+BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "sia_pose_simple-n16.pt"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic people, and a network to take the place of the hourglass."""
+    folder = tmp_path_factory.mktemp("roi_head")
+    write_dataset(folder, 10, 5, 192, 0, 0)
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_efficientnet").state_dict(), folder / "trunk.pth")
+    return folder
+
+
+def flags(folder: Path, to: Path, **changes: str) -> list[str]:
+    """Of a short training around the new network."""
+    values = {
+        "weight_path": BUNDLED, "output": to, "crops": folder / "crops",
+        "data": f"{folder}/images:{folder}/train.json:192", "val": f"{folder}/images:{folder}/val.json:192",
+        "trunk": f"test_efficientnet:{folder}/trunk.pth", "roi_size": 64, "epochs": 2, "batch": 8, "every": 2,
+    }  # fmt: skip
+    return [word for name, value in (values | changes).items() for word in (f"--{name}", str(value))]
+
+
+def test_only_the_head_is_trained_and_a_stopped_run_goes_on_exactly(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert main(flags(folder, tmp_path / "whole.pt")) == 0
+    assert "above 0.50" in capsys.readouterr().out
+    step = HeadTraining.train_on
+
+    def stopping(self: HeadTraining, *arguments: object) -> object:
+        if self.step == 3:
+            raise KeyboardInterrupt
+        return step(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HeadTraining, "train_on", stopping)
+    assert main(flags(folder, tmp_path / "broken.pt")) != 0
+    monkeypatch.undo()
+    assert main(flags(folder, tmp_path / "broken.pt", epochs="3")) == 1
+    assert "is of a run with epochs 2.0, not 3.0" in capsys.readouterr().err
+    assert main(flags(folder, tmp_path / "broken.pt")) == 0
+    whole, broken, first = (load_checkpoint(p) for p in (tmp_path / "whole.pt", tmp_path / "broken.pt", BUNDLED))
+    assert whole["model_config"]["roi_trunk"] == "test_efficientnet"
+    moved = [key for key, value in whole["weights"].items() if not torch.equal(value, broken["weights"][key])]
+    assert not moved, "a run that was stopped and went on ends with other weights"
+    kept = [key for key in first["weights"] if not key.startswith(("roi_head.", "certainty."))]
+    assert all(torch.equal(first["weights"][key].float(), whole["weights"][key].float()) for key in kept)
+    start = torch.load(folder / "trunk.pth")
+    trunk = {key.removeprefix("roi_head.body.trunk.net."): value for key, value in whole["weights"].items()}
+    assert torch.equal(trunk["conv_stem.weight"], start["conv_stem.weight"]), "the first stages are frozen"
+    assert not torch.equal(trunk["blocks.3.0.conv_pw.weight"], start["blocks.3.0.conv_pw.weight"])
+
+
+def test_labels_move_with_the_pixels(folder: Path, tmp_path: Path):
+    """A bright dot drawn at a keypoint of a cached crop is where the augmented label says."""
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    place = np.array([0.35, 0.6])
+    x, y = ((place - 0.5) * MARGIN / EXTENT + 0.5) * SIDE
+    pixels[0, int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3] = 255
+    keypoints = np.array([[[*place, 2.0], [0.9, 0.1, 2.0]]], np.float32)
+    crops = Crops(pixels, np.zeros((1, 2, 4), np.float16), np.zeros(1, np.float32), keypoints, np.ones(1, np.float32))
+    rows = [plain(crops, 0, 96)]
+    rows += [augmented(crops, 0, 96, (1, 0), CropAugmentation(colour=0, erase=0), rng) for _ in range(20)]
+    mirrored = 0
+    for row in rows:
+        bright = np.argwhere(row.image[..., 0] > 128)
+        shown = bright.mean(0)[::-1] + 0.5
+        near = np.abs(row.keypoints[:, :2] * 96 - shown).max(1)
+        assert near.min() < 1.0
+        mirrored += int(near.argmin() == 1)
+    assert 3 < mirrored < 17, "left and right change places in a mirror image"
+
+
+def test_a_crop_shows_the_person_of_its_label(folder: Path):
+    """Cached crops: the labels of a person lie around the middle, those of background are empty."""
+    (cached,) = (folder / "crops").glob(f"{folder.name}-train-192-*")
+    crops = Crops.load(cached)
+    people = crops.areas > 0
+    assert people.any()
+    seen = crops.keypoints[people]
+    middle = np.array([row[row[:, 2] > 0, :2].mean(0) for row in seen])
+    assert np.abs(np.median(middle, 0) - 0.5).max() < 0.4
+    assert not crops.keypoints[~people].any()
+
+
+def test_an_unfinished_cache_is_made_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cut = crops_module._cut
+
+    def failing(*arguments: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crops_module, "_cut", failing)
+    assert main(flags(folder, tmp_path / "a.pt", crops=str(tmp_path / "crops"))) != 0
+    monkeypatch.setattr(crops_module, "_cut", cut)
+    assert [path.suffix for path in (tmp_path / "crops").iterdir()] == [".unfinished"]
+    assert main(flags(folder, tmp_path / "a.pt", crops=str(tmp_path / "crops"), epochs="0.5")) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"output": "head.pth"}, "weights are .pt files"),
+        ({"data": "nowhere"}, "'nowhere' is not ROOT:ANN"),
+        ({"epochs": "0"}, "must be positive"),
+        ({"trunk": "resnet18:{folder}/trunk.pth"}, "don't fit resnet18"),
+        ({"trunk": "vit_tiny_patch16_224:{folder}/trunk.pth"}, "maps at strides"),
+        ({"roi_size": "50"}, "multiple of 16"),
+    ],
+)
+def test_bad_input_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
+):
+    filled = {name: value.format(folder=folder) for name, value in changes.items()}
+    assert main(flags(folder, tmp_path / "head.pt", **filled)) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
