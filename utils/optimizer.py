@@ -24,6 +24,44 @@ _HIDDEN = re.compile(r"\.(attn|mlp|attend_\w+|feed)\.")
 _NOT_HIDDEN = re.compile(r"(offsets|weights)\.")
 
 
+class Float32Muon(Muon):
+    """torch's Muon with its products in float32, for CPUs; the state is the same.
+
+    torch's are in bfloat16, which a CPU without instructions for it emulates: for the matrices of `n16` 2.0 seconds a
+    step instead of 0.1. With them float32 takes 1.3 times as long, still a tenth of a second.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step."""
+        loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+                update = parameter.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+                update = orthogonalised(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(parameter.shape)))
+        return loss
+
+
+def orthogonalised(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """(m, n) -> about the nearest matrix with orthogonal rows or columns, by Newton-Schulz (Jordan et al., 2024)."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / x.norm().clamp(min=eps)
+    a, b, c = coefficients
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
+
+
 class MuonWithAdamW(Optimizer):
     """Muon for the matrices inside the transformer layers, AdamW for all else, as one optimiser.
 
@@ -34,7 +72,9 @@ class MuonWithAdamW(Optimizer):
     def __init__(self, matrices: list[dict[str, Any]], rest: list[dict[str, Any]], fused: bool) -> None:
         """Groups as for any optimiser, each with its ``lr`` and ``weight_decay``."""
         super().__init__([p for group in (*matrices, *rest) for p in group["params"]], {})
-        self.parts = (Muon(matrices, adjust_lr_fn="match_rms_adamw"), AdamW(rest, fused=fused))
+        on_cpu = all(parameter.device.type == "cpu" for group in matrices for parameter in group["params"])
+        muon = (Float32Muon if on_cpu else Muon)(matrices, adjust_lr_fn="match_rms_adamw")
+        self.parts = (muon, AdamW(rest, fused=fused))
         self._share_groups()
 
     def _share_groups(self) -> None:

@@ -5,6 +5,8 @@ import itertools
 
 import pytest
 import torch
+from torch.optim import Muon
+from torch.optim._muon import _zeropower_via_newtonschulz
 from torch.optim.lr_scheduler import LambdaLR
 
 from sia.backbones.build import build_backbone
@@ -12,12 +14,14 @@ from sia.registry import ModelConfig, create_model
 from utils.optimizer import (
     FINAL,
     MUON_RATE,
+    Float32Muon,
     Schedule,
     end_schedule_at,
     is_decayed,
     is_hidden_matrix,
     learning_rates,
     make_optimizer,
+    orthogonalised,
 )
 
 
@@ -53,6 +57,40 @@ def test_muon_moves_the_matrices_inside_the_layers_only() -> None:
     hidden = {key for key, parameter in model.named_parameters() if is_hidden_matrix(key, parameter)}
     assert {"backbone.vit.blocks.0.attn.qkv.weight", "refiner.layers.0.attend_cross.out.weight"} <= hidden
     assert not any(part in key for key in hidden for part in ("head.", "stem", "offsets", "pos_embed", "move", "bias"))
+
+
+def test_muon_on_a_cpu_takes_the_steps_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the products in bfloat16, which are replaced; and a run of one goes on with the state of the other."""
+    monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", orthogonalised)
+    torch.manual_seed(0)
+    start = [torch.randn(24, 8), torch.randn(8, 24), torch.randn(16, 16)]
+    ours, theirs = ([torch.nn.Parameter(matrix.clone()) for matrix in start] for _ in range(2))
+    options = {"lr": 0.1, "weight_decay": 0.05, "adjust_lr_fn": "match_rms_adamw"}
+    first, second = Float32Muon(ours, **options), Muon(theirs, **options)
+    for step in range(4):
+        for own, other in zip(ours, theirs, strict=True):
+            own.grad = torch.randn(own.shape, generator=torch.manual_seed(step))
+            other.grad = own.grad.clone()
+        first.step()
+        second.step()
+        if step == 1:
+            first.load_state_dict(copy.deepcopy(second.state_dict()))
+        for own, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-4)
+
+
+def test_an_orthogonalised_matrix_has_singular_values_near_one() -> None:
+    for shape in ((40, 10), (10, 40), (16, 16)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape), (3.4445, -4.775, 2.0315), 5, 1e-7))
+        assert values.max() < 1.3 and values.median() > 0.6
+
+
+def test_float32_and_bfloat16_point_the_same_way() -> None:
+    options = ((3.4445, -4.775, 2.0315), 5, 1e-7)
+    for shape in ((384, 128), (128, 512)):
+        matrix = torch.randn(shape, generator=torch.manual_seed(0))
+        ours, theirs = orthogonalised(matrix, *options), _zeropower_via_newtonschulz(matrix, *options).float()
+        assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.99
 
 
 @pytest.mark.parametrize("muon", [True, False])
