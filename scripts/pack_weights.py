@@ -18,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
 from sia.commands.values import input_size
-from sia.errors import ConfigError, WeightsError, exit_status
-from sia.io.bundled_weights import find_weights
-from sia.io.input_file import check_input_file
+from sia.errors import ConfigError, exit_status
+from sia.io.bundled_weights import readable_weights
 from sia.io.output_file import check_new
 
 
@@ -60,9 +59,7 @@ def check_args(args: argparse.Namespace) -> None:
     if args.output.suffix != ".pt":
         raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
     check_new(args.output)
-    args.weight_path = [find_weights(file) for file in args.weight_path]
-    for file in args.weight_path:
-        check_input_file(file, "Check --weight_path.", WeightsError)
+    args.weight_path = [readable_weights(file) for file in args.weight_path]
 
 
 def run(args: argparse.Namespace) -> None:

@@ -17,9 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
-from sia.errors import ConfigError, WeightsError, exit_status
-from sia.io.bundled_weights import find_weights
-from sia.io.input_file import check_input_file
+from sia.errors import ConfigError, exit_status
+from sia.io.bundled_weights import readable_weights
 from sia.io.output_file import check_new
 
 
@@ -67,8 +66,7 @@ def check_args(args: argparse.Namespace) -> None:
     check_new(args.output)
     if args.epochs <= 0 or args.batch < 2 or args.lr <= 0 or args.every < 1 or args.seed < 0:
         raise ConfigError("--epochs, --lr and --every must be positive, --batch at least 2, --seed 0 or more.")
-    args.weight_path = find_weights(args.weight_path)
-    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+    args.weight_path = readable_weights(args.weight_path)
 
 
 def run(args: argparse.Namespace) -> None:

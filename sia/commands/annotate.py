@@ -8,8 +8,8 @@ from pathlib import Path
 from sia.commands.parser import add_batch_flags
 from sia.commands.predict import check_images
 from sia.commands.values import fraction, input_size
-from sia.errors import ConfigError, DataError, WeightsError
-from sia.io.bundled_weights import DEFAULT, find_weights
+from sia.errors import ConfigError, DataError
+from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import check_input_file, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 
@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """
     set_pixel_limit(args.max_pixels)
     check_images(args.images)
-    args.weight_path = find_weights(args.weight_path)
-    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+    args.weight_path = readable_weights(args.weight_path)
     if args.teacher is not None and ":" not in args.teacher:
         raise ConfigError(f"--teacher {args.teacher} names no file. Write it as KIND:PATH.")
     wait_passively()

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from sia.commands.values import fraction, input_size
-from sia.errors import ConfigError, DataError, WeightsError
-from sia.io.bundled_weights import find_weights
+from sia.errors import ConfigError, DataError
+from sia.io.bundled_weights import find_weights, readable_weights
 from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
 from sia.io.optional import need_extra
 from sia.runtimes.threads import wait_passively
@@ -72,8 +72,7 @@ def check_args(args: argparse.Namespace) -> None:
     if args.samples < 0:
         raise ConfigError(f"--samples must be at least 0, but is {args.samples}.")
     if args.weight_path is not None:
-        args.weight_path = find_weights(args.weight_path)
-        check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+        args.weight_path = readable_weights(args.weight_path)
     if args.compare is not None:
         args.compare = Path(args.compare) if of_results else find_weights(args.compare)
         check_input_file(args.compare, "Check --compare.", DataError)

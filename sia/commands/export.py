@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 
 from sia.commands.values import fraction, input_size
-from sia.errors import ConfigError, OutputError, WeightsError
-from sia.io.bundled_weights import find_weights
-from sia.io.input_file import check_input_file
+from sia.errors import ConfigError, OutputError
+from sia.io.bundled_weights import readable_weights
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "openvino-int8": "-int8.xml"}
 
@@ -60,9 +59,8 @@ def check_args(args: argparse.Namespace) -> list[Path]:
         OutputError: something is there already.
         SiaError: a file that can't be read.
     """
-    given, args.weight_path = args.weight_path, find_weights(args.weight_path)
+    given, args.weight_path = args.weight_path, readable_weights(args.weight_path)
     folder = args.weight_path.parent if Path(given) == args.weight_path else Path()
-    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
     path: Path = args.output_path or folder / (args.weight_path.stem + ENDINGS[args.format])
     suffix = ".onnx" if args.format == "onnx" else ".xml"
     if path.suffix != suffix:

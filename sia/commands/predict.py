@@ -14,9 +14,9 @@ from pathlib import Path
 from sia.commands.values import fraction, input_size, positive, seconds
 from sia.description.doubt import AGREE, BELOW
 from sia.description.llm_flags import KEY, check_llm
-from sia.errors import ConfigError, DataError, WeightsError
+from sia.errors import ConfigError, DataError
 from sia.formats.door import FORMATS, clear_stdout, parse_targets
-from sia.io.bundled_weights import DEFAULT, find_weights
+from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder
 from sia.io.optional import need, need_extra
 from sia.io.remote import is_one_image
@@ -248,8 +248,7 @@ def run_video(args: argparse.Namespace) -> int:
     if args.video_path != "-" and kind in ("images", "video"):
         check_input_file(Path(args.video_path), "Check the path.")
     check_show(args)
-    args.weight_path = find_weights(args.weight_path)
-    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+    args.weight_path = readable_weights(args.weight_path)
     need_extra("video", "Reading videos")
     targets = parse_targets(args.save or "jsonl")
     args.conf_thresh = SCORE if args.conf_thresh is None else args.conf_thresh
@@ -291,8 +290,7 @@ def check_image_args(args: argparse.Namespace) -> None:
     if args.pipeline is not None:
         check_input_folder(args.pipeline, "Check --pipeline.")
     else:
-        args.weight_path = find_weights(args.weight_path)
-        check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+        args.weight_path = readable_weights(args.weight_path)
 
 
 def check_show(args: argparse.Namespace) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from sia.commands.parser import add_batch_flags
 from sia.commands.predict import check_images
 from sia.commands.values import positive
-from sia.errors import WeightsError
-from sia.io.bundled_weights import DEFAULT, find_weights
+from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import check_input_file, set_pixel_limit
 from sia.runtimes.threads import wait_passively
 
@@ -44,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
     check_images(args.images)
     if args.ann_file is not None:
         check_input_file(args.ann_file, "Check --ann_file.")
-    args.weight_path = find_weights(args.weight_path)
-    check_input_file(args.weight_path, "Check --weight_path.", WeightsError)
+    args.weight_path = readable_weights(args.weight_path)
     wait_passively()
     from sia.io.image_folder import find_images
     from sia.labelling import suggestion

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sia.errors import WeightsError, unknown
+from sia.io.input_file import check_input_file
 from sia.sharing.hub import HUB, hub_weights
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -45,6 +46,17 @@ def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
     if found is None:
         raise WeightsError(f"{unknown('The name', name, list(bundled))} Or give the path of a file.")
     return found
+
+
+def readable_weights(source: str | os.PathLike[str] | None) -> Path:
+    """What --weight_path names: the file of `find_weights`, which is there and can be read.
+
+    Raises:
+        WeightsError: it isn't, or as in `find_weights`.
+    """
+    path = find_weights(source)
+    check_input_file(path, "Check --weight_path.", WeightsError)
+    return path
 
 
 def bundled_start(model: str, size: str, images: int) -> tuple[Path | None, str]:

@@ -6,9 +6,8 @@ import argparse
 import os
 import tempfile
 
-from sia.errors import ConfigError, WeightsError
-from sia.io.bundled_weights import DEFAULT, find_weights
-from sia.io.input_file import check_input_file
+from sia.errors import ConfigError
+from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.optional import need_extra
 
 
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
         ConfigError: gradio is missing, or the port is taken.
         WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
     """
-    check_input_file(find_weights(args.weight_path), "Check --weight_path.", WeightsError)
+    readable_weights(args.weight_path)
     need_extra("demo", "The demo")
     with tempfile.TemporaryDirectory(prefix="sia-demo-") as folder:
         os.environ |= {
