@@ -10,6 +10,8 @@ source "$ROOT/scripts/environment.sh"
 use_environment "$ROOT/extras/requirements.txt" "$ROOT/extras/requirements-dev.txt"
 
 cd -- "$ROOT"
+# Many tests start processes of their own: without its bytecode, each would take seconds to compile torch's Python.
+unset PYTHONDONTWRITEBYTECODE
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy

@@ -22,12 +22,22 @@ def photographs() -> Path:
     return folder
 
 
-LONGEST = ("test_train_pose.py", "test_train.py", "test_cross_validate.py", "test_compilation.py")
+LONGEST = (
+    "test_train_pose.py", "test_train.py", "test_compilation.py", "test_runner.py", "test_cross_validate.py",
+    "test_graph.py", "test_checkpoint_formats.py", "test_pretrained_weights.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that load ONNX Runtime or OpenVINO come last: a process forked beside their threads can hang.
+    """Tests that load ONNX Runtime or OpenVINO come late: a process forked beside their threads can hang.
 
-    The longest files come first, so that no core waits for one of them at the end.
+    After them come those of sia/ alone, which never fork, and which another core has for as long. Of each part the
+    longest files come first, so that no core waits for one of them at the end.
     """
-    items.sort(key=lambda item: (item.path.name == "test_export.py", item.path.name not in LONGEST))
+    items.sort(key=lambda item: (_part(item.path), item.path.name not in LONGEST))
+
+
+def _part(path: Path) -> int:
+    if path.is_relative_to(ROOT / "tests" / "sia"):
+        return 2
+    return int(path.name == "test_export.py")

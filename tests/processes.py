@@ -30,6 +30,7 @@ CONTEXT.set_forkserver_preload(
         "stages.evaluation.evaluator",
         "torch.nn.parallel",
         "torch.distributed.fsdp",
+        "scipy.optimize",
     ]
 )
 

@@ -44,8 +44,35 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def flags(people: Path, tmp_path: Path) -> str:
+    return flags_for(people, tmp_path)
+
+
+def flags_for(people: Path, output: Path) -> str:
     data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
-    return f"-MODEL sia_pose_simple -SIZE test -IMGSZ 64 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path} {data}"
+    return f"-MODEL sia_pose_simple -SIZE test -IMGSZ 64 -WORKERS 0 -DEVICE cpu -OUTPUT {output} {data}"
+
+
+TWO_EPOCHS = "-BS 1 -EPOCH 2"
+"""Of 2 steps on two ranks."""
+
+PHASES = "-BS 1 -EPOCH 2 -FREEZE_EPOCHS 1 -BACKBONE test_vit -PRECISION fp32"
+"""First the heads alone, then the backbone too."""
+
+
+@pytest.fixture(scope="module")
+def unbroken(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two ranks that nothing stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert finish(start(2, f"{flags_for(people, folder)} {TWO_EPOCHS} -EXP whole")) == [0, 0]
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def phases(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, in two phases."""
+    folder = tmp_path_factory.mktemp("phases")
+    assert finish(start(2, f"{flags_for(people, folder)} {PHASES} -EXP whole", with_vit)) == [0, 0]
+    return folder / "whole"
 
 
 def train(rank: int, argv: str, before: Callable[[int], None] | None) -> int:
@@ -101,22 +128,21 @@ def interrupted(rank: int) -> None:
     Trainer._count = counted  # type: ignore[method-assign]
 
 
-def test_two_ranks_resume_exactly(flags: str, tmp_path: Path) -> None:
+def test_two_ranks_resume_exactly(flags: str, unbroken: Path, tmp_path: Path) -> None:
     """2 ranks, 2 steps an epoch; one rank gets a signal in step 3, and both stop."""
-    assert finish(start(2, f"{flags} -BS 1 -EPOCH 3 -EXP whole")) == [0, 0]
-    assert finish(start(2, f"{flags} -BS 1 -EPOCH 3 -EXP parts", interrupted)) == [143, 143]
+    assert finish(start(2, f"{flags} {TWO_EPOCHS} -EXP parts", interrupted)) == [143, 143]
     assert state_of(tmp_path / "parts")["cursor"]["step"] == 3
     assert finish(start(2, f"--RESUME {tmp_path}/parts/weights/last.pt")) == [0, 0]
-    assert_same(tmp_path / "whole", tmp_path / "parts")
-    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
-    ranks = state_of(tmp_path / "whole")["random"]
+    assert_same(unbroken, tmp_path / "parts")
+    assert rows_of(unbroken) == rows_of(tmp_path / "parts")
+    ranks = state_of(unbroken)["random"]
     assert len(ranks) == 2
     assert not torch.equal(ranks[0]["torch"], ranks[1]["torch"])
 
 
 def test_shared_out_weights_learn_like_whole_ones(flags: str, tmp_path: Path) -> None:
     """-PARALLEL fsdp on two ranks: losses and weights of DDP, exact resume, and a checkpoint like any other."""
-    schedule = f"{flags} -BS 1 -EPOCH 2 -PRECISION fp32"
+    schedule = f"{flags} {TWO_EPOCHS} -PRECISION fp32"
     both = [start(2, f"{schedule} -EXP whole"), start(2, f"{schedule} -EXP parts -PARALLEL fsdp")]
     assert [finish(each) for each in both] == [[0, 0], [0, 0]]
     for left, right in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "parts"), strict=True):
@@ -135,12 +161,9 @@ def test_shared_out_weights_learn_like_whole_ones(flags: str, tmp_path: Path) ->
     TorchRuntime.load(tmp_path / "parts" / "weights" / "best.pt", "cpu")
 
 
-def test_shared_out_weights_across_phases(flags: str, tmp_path: Path) -> None:
-    """First the heads alone, then the backbone too."""
-    phases = f"{flags} -BS 1 -EPOCH 2 -FREEZE_EPOCHS 1 -BACKBONE test_vit -PRECISION fp32"
-    both = [start(2, f"{phases} -EXP whole", with_vit), start(2, f"{phases} -EXP parts -PARALLEL fsdp", with_vit)]
-    assert [finish(each) for each in both] == [[0, 0], [0, 0]]
-    left, right = (rows_of(tmp_path / name) for name in ("whole", "parts"))
+def test_shared_out_weights_across_phases(flags: str, phases: Path, tmp_path: Path) -> None:
+    assert finish(start(2, f"{flags} {PHASES} -EXP parts -PARALLEL fsdp", with_vit)) == [0, 0]
+    left, right = rows_of(phases), rows_of(tmp_path / "parts")
     assert [float(row["loss"]) for row in right] == pytest.approx([float(row["loss"]) for row in left], rel=1e-3)
 
 
@@ -165,14 +188,12 @@ def interrupted_vit(rank: int) -> None:
     interrupted(rank)
 
 
-def test_two_ranks_resume_exactly_across_phases(flags: str, tmp_path: Path) -> None:
+def test_two_ranks_resume_exactly_across_phases(flags: str, phases: Path, tmp_path: Path) -> None:
     """2 steps with the backbone frozen and one with it, then a signal; no rank waits for a gradient in vain."""
-    phases = f"{flags} -BS 1 -EPOCH 2 -FREEZE_EPOCHS 1 -BACKBONE test_vit"
-    assert finish(start(2, f"{phases} -EXP whole", with_vit)) == [0, 0]
-    assert finish(start(2, f"{phases} -EXP parts", interrupted_vit)) == [143, 143]
+    assert finish(start(2, f"{flags} {PHASES} -EXP parts", interrupted_vit)) == [143, 143]
     assert state_of(tmp_path / "parts")["cursor"]["step"] == 3
     assert finish(start(2, f"--RESUME {tmp_path}/parts/weights/last.pt", with_vit)) == [0, 0]
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(phases, tmp_path / "parts")
 
 
 def test_a_step_is_the_same_however_it_is_divided(flags: str, tmp_path: Path) -> None:
@@ -242,7 +263,7 @@ def test_a_kill_at_any_moment_leaves_a_run_to_continue(flags: str, tmp_path: Pat
         deadline = time.monotonic() + 60
         while not _saved_after(tmp_path / "run", before):
             assert time.monotonic() < deadline
-            time.sleep(0.01)
+            time.sleep(0.1)
         os.kill(process.pid or 0, signal.SIGKILL)
         assert finish([process]) == [-signal.SIGKILL]
     assert not (tmp_path / "run-2").exists()
@@ -289,7 +310,7 @@ count = Trainer._count
 
 def counted(self, *arguments):
     count(self, *arguments)
-    if (os.environ["TORCHELASTIC_RESTART_COUNT"], os.environ["RANK"], self.cursor.step) == ("0", "1", 5):
+    if (os.environ["TORCHELASTIC_RESTART_COUNT"], os.environ["RANK"], self.cursor.step) == ("0", "1", 3):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Trainer._count = counted
@@ -297,23 +318,21 @@ sys.exit(train_pose.main())
 """
 
 
-def test_torchrun_goes_on_after_a_process_was_killed(flags: str, tmp_path: Path) -> None:
-    """SIGKILL of one of two processes in the third epoch; torchrun's one restart ends like an unbroken run."""
+def test_torchrun_goes_on_after_a_process_was_killed(flags: str, unbroken: Path, tmp_path: Path) -> None:
+    """SIGKILL of one of two processes in the second epoch; torchrun's one restart ends like an unbroken run."""
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    schedule = f"{flags} -BS 1 -EPOCH 3"
-    unbroken = start(2, f"{schedule} -EXP whole")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1"]
     done = subprocess.run(
-        [*command, str(script), *schedule.split(), "-EXP", "killed"], cwd=ROOT, capture_output=True, text=True,
+        [*command, str(script), *flags.split(), *TWO_EPOCHS.split(), "-EXP", "killed"], cwd=ROOT, text=True,
+        capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "exitcode: -9" in done.stderr and "resumed       at epoch 3" in done.stdout
-    assert finish(unbroken) == [0, 0]
-    assert_same(tmp_path / "whole", tmp_path / "killed")
-    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "killed")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "killed.py", "whole"]
+    assert "exitcode: -9" in done.stderr and "resumed       at epoch 2" in done.stdout
+    assert_same(unbroken, tmp_path / "killed")
+    assert rows_of(unbroken) == rows_of(tmp_path / "killed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "killed.py"]
 
 
 def test_flags_are_checked_before_anything_is_loaded() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from statistics import mean, stdev
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import train_pose
 from datasets.synthetic import write_dataset
 from scripts import cross_validate
 from stages.pipeline import splits
@@ -51,8 +55,23 @@ def command(people: Path, output: Path, *more: str) -> list[str]:
     return ["--folds", "2", "--output", str(output), "--", *flags.split(), "-TRAIN_ANN", f"{people}/train.json", *more]
 
 
-def test_two_folds_are_trained_and_told(people: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """For real; then again, where nothing is left to do."""
+class InThisProcess:
+    """What `Popen` would do with scripts/launch.py and train_pose.py."""
+
+    def __init__(self, words: list[str]) -> None:
+        assert words[:3] == [sys.executable, str(cross_validate.LAUNCH), train_pose.__file__]
+        self.flags = words[3:]
+
+    def wait(self) -> int:
+        return train_pose.main(self.flags)
+
+
+def test_two_folds_are_trained_and_told(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """For real, the first in a process of its own; then again, where nothing is left to do."""
+    start = SimpleNamespace(Popen=lambda words: (subprocess.Popen if "fold-1" in words else InThisProcess)(words))
+    monkeypatch.setattr(cross_validate, "subprocess", start)
     assert cross_validate.main(command(people, tmp_path / "cv")) == 0
     shown = capfd.readouterr().out
     state = json.loads((tmp_path / "cv" / "cross_validation.json").read_text())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -11,6 +12,18 @@ from torch import Tensor
 from sia.batch import PoseBatch
 from sia.outputs import Prediction
 from sia.registry import ModelConfig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forkless() -> Iterator[None]:
+    """No test forks: scripts/test_export.py may have run in this process (see tests/conftest.py)."""
+
+    def refuse() -> int:
+        raise AssertionError("Tests in tests/sia must not fork: the process can hang beside the threads of runtimes.")
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(os, "fork", refuse)
+        yield
 
 
 def build_batch(

@@ -6,6 +6,7 @@ import csv
 import itertools
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -41,14 +42,40 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> Iterator[None]:
+    """The images are drawn in a test of their own; here they would take most of the time."""
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(visualizer.TrainingVisualizer, "epoch", lambda *_: None)
+        context.setattr(visualizer.TrainingVisualizer, "training_batch", lambda *_: None)
+        yield
+
+
 @pytest.fixture
-def train(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def train(people: Path, tmp_path: Path) -> Callable[..., int]:
+    return training(people, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def unbroken(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 2 epochs that nothing stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert training(people, folder)("-EXP whole") == 0
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def short(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 1 epoch."""
+    folder = tmp_path_factory.mktemp("short")
+    assert training(people, folder)("-EXP first -EPOCH 1") == 0
+    return folder / "first"
+
+
+def training(people: Path, output: Path) -> Callable[..., int]:
     """Runs train_pose.py in this process with the miniature model, 4 steps an epoch."""
-    # The images are drawn in a test of their own; here they would take most of the time.
-    monkeypatch.setattr(visualizer.TrainingVisualizer, "epoch", lambda *_: None)
-    monkeypatch.setattr(visualizer.TrainingVisualizer, "training_batch", lambda *_: None)
     data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json"
-    fixed = f"{data} -SIZE test -IMGSZ 64 -BS 4 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path}"
+    fixed = f"{data} -SIZE test -IMGSZ 64 -BS 4 -WORKERS 0 -DEVICE cpu -OUTPUT {output}"
 
     def run(flags: str) -> int:
         base = "" if "last.pt" in flags else f"-MODEL sia_pose_simple {fixed}"
@@ -81,7 +108,7 @@ def assert_same(a: Any, b: Any, path: str = "") -> None:
         assert torch.equal(a, b), path
     elif isinstance(a, dict):
         assert a.keys() == b.keys(), path
-        for key in a.keys() - {"seconds", "exp", "resume"}:
+        for key in a.keys() - {"seconds", "exp", "resume", "output"}:
             assert_same(a[key], b[key], f"{path}/{key}")
     elif isinstance(a, (list, tuple)):
         assert len(a) == len(b), path
@@ -96,11 +123,10 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
 
 
-def test_n_and_n_steps_are_2n(train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_n_and_n_steps_are_2n(
+    train: Callable[..., int], unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped in the middle of the first epoch, at its end before the evaluation, and in the second."""
-    assert train("-EXP whole") == 0
-    assert train("-EXP parts -EPOCH 2") == 0
-    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
     for step in (3, 4, 7):
         with monkeypatch.context() as context:
             stop_after(context, step)
@@ -110,8 +136,8 @@ def test_n_and_n_steps_are_2n(train: Callable[..., int], tmp_path: Path, monkeyp
         assert (saved["step"], saved["epoch"], saved["batch"]) == (step, (step - 1) // 4, (step - 1) % 4 + 1)
         torch.rand(5)  # whatever this process does meanwhile must not matter
         assert train(f"--RESUME {last}") == 0
-        assert_same_runs(tmp_path / "whole", tmp_path / f"at-{step}")
-    assert len(list(tmp_path.iterdir())) == 5  # resumed in their own folders
+        assert_same_runs(unbroken, tmp_path / f"at-{step}")
+    assert len(list(tmp_path.iterdir())) == 3  # resumed in their own folders
 
 
 def assert_same_runs(a: Path, b: Path) -> None:
@@ -144,10 +170,9 @@ def test_a_signal_in_the_evaluation_does_not_wait_for_it(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_does_not_wait_for_a_batch(
-    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    train: Callable[..., int], unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """The batch that never comes is the first of the continued run."""
-    assert train("-EXP whole") == 0
     fetched = BatchWorkers.__iter__
 
     def stuck(self: BatchWorkers[Any]) -> Iterator[Any]:
@@ -165,14 +190,13 @@ def test_a_signal_does_not_wait_for_a_batch(
     last = tmp_path / "parts" / "weights" / "last.pt"
     assert load_checkpoint(last)["training"]["cursor"]["step"] == 2
     assert train(f"--RESUME {last}") == 0
-    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+    assert_same_runs(unbroken, tmp_path / "parts")
 
 
 def test_a_restart_of_torchrun_goes_on_in_the_folder_of_its_run(
-    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., int], unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ended before the first save, and in the second epoch; another launch begins a run of its own."""
-    assert train("-EXP whole") == 0
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
     with monkeypatch.context() as context:
         context.setattr(Trainer, "run", lambda *_: 9)
@@ -182,10 +206,10 @@ def test_a_restart_of_torchrun_goes_on_in_the_folder_of_its_run(
         stop_after(context, 7)
         assert train("-EXP run") == 143
     assert train("-EXP run") == 0
-    assert_same_runs(tmp_path / "whole", tmp_path / "run")
+    assert_same_runs(unbroken, tmp_path / "run")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "b")
     assert train("-EXP run -EPOCH 1") == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
 
 
 def test_a_time_budget_cuts_the_last_epoch_and_resumes_exactly(
@@ -243,12 +267,12 @@ def test_patience_ends_a_flat_run_and_resumes_exactly(
     train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first epoch sets the best AP, two bring no better; stopped in the third, the run ends where it would have."""
-    flags = "-EPOCH 9 -PATIENCE 2 -LR 1e-12"  # weights that do not move have one AP
+    flags = "-BS 8 -EPOCH 9 -PATIENCE 2 -LR 1e-12"  # weights that do not move have one AP
     assert train(f"-EXP whole {flags}") == 0
     assert [row["epoch"] for row in rows_of(tmp_path / "whole")] == ["1", "2", "3"]
     assert "AP had not risen for 2 epochs (-PATIENCE)" in capsys.readouterr().out
     with monkeypatch.context() as context:
-        stop_after(context, 10)
+        stop_after(context, 5)
         assert train(f"-EXP parts {flags}") == 143
     last = tmp_path / "parts" / "weights" / "last.pt"
     assert load_checkpoint(last)["training"]["cursor"]["stale"] == 1
@@ -261,17 +285,19 @@ def test_patience_ends_a_flat_run_and_resumes_exactly(
 
 
 def test_patience_counts_epochs_between_evaluations(train: Callable[..., int], tmp_path: Path) -> None:
-    assert train("-EXP run -EPOCH 20 -PATIENCE 3 -EVAL_EVERY 2 -LR 1e-12") == 0
+    assert train("-EXP run -BS 16 -EPOCH 20 -PATIENCE 3 -EVAL_EVERY 2 -LR 1e-12") == 0
     assert rows_of(tmp_path / "run")[-1]["epoch"] == "6"
 
 
 def test_a_batch_that_fits_is_chosen_once(
-    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train: Callable[..., int],
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """16 images in at least STEPS steps; the run is that of the same number given, and resumes with it."""
     monkeypatch.setattr(trial, "STEPS", 4)
-    assert train("-EXP whole -BS 4") == 0
-    capsys.readouterr()
     with monkeypatch.context() as context:
         stop_after(context, 3)
         assert train("-EXP parts -BS auto") == 143
@@ -280,7 +306,7 @@ def test_a_batch_that_fits_is_chosen_once(
     assert "4 = 4 (-BS) x 1 (-ACCUM)" in shown
     monkeypatch.setattr(train_module, "fit_to_memory", None)  # what was found stands in the checkpoint
     assert train(f"--RESUME {tmp_path}/parts/weights/last.pt -BS auto") == 0
-    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+    assert_same_runs(unbroken, tmp_path / "parts")
 
 
 def test_a_batch_that_does_not_fit_is_not_chosen(
@@ -364,9 +390,9 @@ def test_a_full_disk_stops_with_one_line(
 
 
 @pytest.fixture
-def finished(train: Callable[..., int], tmp_path: Path) -> Path:
-    assert train("-EXP first -EPOCH 1") == 0
-    return tmp_path / "first" / "weights"
+def finished(short: Path, tmp_path: Path) -> Path:
+    """The weights of a finished run of 1 epoch: a copy, which a test may change."""
+    return shutil.copytree(short, tmp_path / "first") / "weights"
 
 
 def test_what_a_resumed_run_refuses(
@@ -424,18 +450,18 @@ def test_phases_resume_exactly(
     train: Callable[..., int], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in each phase, and just after the second began: that is saved with the second's fresh optimiser."""
-    flags = f"--RESUME {finished}/best.pt -EPOCH 3 -FREEZE_EPOCHS 2 --SAVE"
+    flags = f"--RESUME {finished}/best.pt -EPOCH 2 -FREEZE_EPOCHS 1 --SAVE"
     assert train(f"-EXP whole {flags}") == 0
     change = Trainer._change_phase
 
     def signalled(self: Trainer) -> None:
         change(self)
-        if self.cursor.epoch == 2:
+        if self.cursor.epoch == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    for step in (3, 8, 9):
+    for step in (3, 4, 5):
         with monkeypatch.context() as context:
-            if step == 8:
+            if step == 4:
                 context.setattr(Trainer, "_change_phase", signalled)
             else:
                 stop_after(context, step)
@@ -635,10 +661,10 @@ def test_bf16_trains_on_a_cpu(train: Callable[..., int]) -> None:
 def test_fp16_keeps_its_loss_scale(train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """-PRECISION fp16 needs a GPU; its arithmetic and its loss scaling run on a CPU as well, slowly."""
     monkeypatch.setattr(plan, "choose_precision", lambda *_: (torch.float16, "a test"))
-    assert train("-EXP whole") == 0
+    assert train("-EXP whole -EPOCH 1 -IMGSZ 32") == 0
     with monkeypatch.context() as context:
-        stop_after(context, 5)
-        assert train("-EXP parts") == 143
+        stop_after(context, 2)
+        assert train("-EXP parts -EPOCH 1 -IMGSZ 32") == 143
     last = tmp_path / "parts" / "weights" / "last.pt"
     assert load_checkpoint(last)["training"]["scaler"]["scale"] > 0
     assert train(f"--RESUME {last}") == 0
