@@ -156,7 +156,10 @@ def read_skeleton(content: Any, name: str) -> Skeleton:
         DataError: it declares none.
     """
     if isinstance(content, dict) and isinstance(content.get("categories"), list):
-        rows = [{**row, "id": i} if isinstance(row, dict) else row for i, row in enumerate(content["categories"])]
+        rows = content["categories"]
+        ids = [row.get("id") for row in rows if isinstance(row, dict)]
+        if not all(type(key) is int for key in ids) or len(set(ids)) < len(ids):  # no annotation needs them here
+            rows = [{**row, "id": i} if isinstance(row, dict) else row for i, row in enumerate(rows)]
         content = {"images": [{}], "annotations": [], "categories": rows}
     file = parse(content)
     file.refuse_faults(name, ("image-name", "image-size-missing", "id", "nobody"))

@@ -69,11 +69,14 @@ class Metrics:
         """Of several categories, each with sigmas of its own. One without labelled people (-1) counts for nothing."""
         parts = categories.values()
 
-        def average(name: str) -> float | None:
-            known = [value for part in parts if (value := getattr(part, name)) is not None and value >= 0]
-            return sum(known) / len(known) if known else getattr(next(iter(parts)), name)
+        def average(values: list[float | None]) -> float | None:
+            known = [value for value in values if value is not None and value >= 0]
+            return sum(known) / len(known) if known else values[0]
 
-        means = {name: average(name) for name in (*FIGURES, "box_AP", "box_AP50", "visibility_auc", "sigma_coverage")}
+        means = {
+            name: average([getattr(part, name) for part in parts])
+            for name in (*FIGURES, "box_AP", "box_AP50", "visibility_auc", "sigma_coverage")
+        }
         sums = {name: sum(getattr(part, name) for part in parts) for name in ("people", "found", "detections")}
         keypoints = tuple(
             replace(row, name=f"{name}.{row.name}") for name, part in categories.items() for row in part.keypoints
@@ -151,7 +154,7 @@ def score(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> Metrics:
     if all("bbox" in row for row in rows):
         boxes = run_coco("bbox", truth, rows, skeleton).stats
     return Metrics(
-        **dict(zip(FIGURES, map(float, scored.stats), strict=True)),
+        **dict(zip(FIGURES, map(float, scored.stats), strict=True)),  # type: ignore[arg-type]
         box_AP=None if boxes is None else float(boxes[0]),
         box_AP50=None if boxes is None else float(boxes[1]),
         images=len(truth.images),

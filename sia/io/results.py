@@ -69,8 +69,9 @@ def category_ids(skeleton: Skeleton, given: Ids) -> dict[str, int]:
         skeleton: with one or several categories.
         given: the id of one, or of each.
     """
-    own = [category.id for category in skeleton.categories] or [given]
-    return dict(zip(skeleton.class_names, own if isinstance(given, int) else given, strict=True))
+    if isinstance(given, int):
+        given = [category.id for category in skeleton.categories] or [given]
+    return dict(zip(skeleton.class_names, given, strict=True))
 
 
 def coco_rows(people: People, skeleton: Skeleton, image_id: int, category_id: Ids = 1) -> list[Row]:

@@ -16,7 +16,16 @@ from typing import Any
 from tqdm import tqdm
 
 from sia.coco.annotated_images import AnnotatedImages
-from sia.coco.coco_files import GroundTruth, Row, check_results, load_ground_truth, load_skeleton, read_json, split
+from sia.coco.coco_files import (
+    GroundTruth,
+    Row,
+    check_results,
+    is_labelled,
+    load_ground_truth,
+    load_skeleton,
+    read_json,
+    split,
+)
 from sia.commands.jobs.run import output_folder, remove_if_empty
 from sia.errors import ConfigError, SiaError, complain
 from sia.evaluation.coco_eval import Metrics
@@ -153,8 +162,18 @@ def prepare(
 
 
 def finish(args: argparse.Namespace, labels: Labels, rows: list[Row], other: list[Row], source: Row) -> None:
-    """Scores and writes, on the first rank; of several categories each into a folder of its own, beside their mean."""
-    parts, others = (split(labels.truth, labels.check(given), labels.skeleton) for given in (rows, other))
+    """Scores and writes, on the first rank; of several categories each into a folder of its own, beside their mean.
+
+    A category in which nobody is labelled has no figures.
+    """
+    parts, others = (
+        [
+            part
+            for part in split(labels.truth, labels.check(given), labels.skeleton)
+            if any(map(is_labelled, part[0].people))
+        ]
+        for given in (rows, other)
+    )
     every = [Evaluation.of(*part, source) for part in parts]
     if args.crowdpose:
         every = [replace(done, crowd=crowd_levels(labels.truth, done.errors.matches)) for done in every]
