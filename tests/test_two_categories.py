@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on the images that it is evaluated on."""
     output = tmp_path_factory.mktemp("runs")
-    flags = f"-MODEL sia_pose_simple -SIZE test -IMGSZ 64 -BS 4 -EPOCH 30 -EVAL_EVERY 30 -WORKERS 0 -DEVICE cpu {STILL}"
+    flags = f"-MODEL sia_pose_simple -SIZE test -IMGSZ 64 -BS 4 -EPOCH 8 -EVAL_EVERY 8 -WORKERS 0 -DEVICE cpu {STILL}"
     files = f"-COCO_ROOT {data}/images/train -TRAIN_ANN {data}/train.json -VAL_ANN {data}/train.json"
     assert train_pose.main(f"{flags} {files} -OUTPUT {output} -EXP run".split()) == 0
     return output / "run" / "weights" / "best.pt"
@@ -127,7 +127,7 @@ def test_an_export_finds_the_same(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     path = save_weights(tmp_path / "best.pt", load_skeleton(data / "train.json"), certainty=True)
     image = data / "images" / "train" / "000000.jpg"
-    assert main(f"export --weight_path {path} --format onnx --output {tmp_path}/best.onnx".split()) == 0
+    assert main(f"export --weight_path {path} --format onnx --output_path {tmp_path}/best.onnx".split()) == 0
     first, second = (sia.load(file, device="cpu")(image, conf=0) for file in (path, tmp_path / "best.onnx"))
     assert second.skeleton == first.skeleton
     assert second.class_names == first.class_names
