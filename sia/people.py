@@ -141,7 +141,7 @@ class People:
 
     @property
     def class_ids(self) -> NDArray[np.int64]:
-        """(N,) index in ``skeleton.categories`` of each: that of the highest mean confidence; 0 where there is one."""
+        """(N,) index in ``skeleton.categories`` of each: that of its surest keypoint; 0 where there is one."""
         return self.skeleton.class_ids(self.confidences)
 
     @property

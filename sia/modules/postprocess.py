@@ -21,8 +21,8 @@ def decode(output: PoseOutput, image_size: tuple[int, int], blocks: Sequence[sli
     Args:
         output: of a model.
         image_size: (H, W) of the input.
-        blocks: keypoints of each category, where there are several. An instance is of the category whose keypoints are
-            surest on average: those of the others get confidence 0, and lie in the middle of the box.
+        blocks: keypoints of each category, where there are several. An instance is of the category of its surest
+            keypoint: those of the others get confidence 0, and lie in the middle of the box.
 
     Returns:
         What `sia.runtimes.runtime.Decoded` describes, as tensors; the last two only of models that have them.
@@ -48,7 +48,7 @@ def decode(output: PoseOutput, image_size: tuple[int, int], blocks: Sequence[sli
 
 def _own(confidences: Tensor, blocks: Sequence[slice]) -> Tensor:
     """(B, R, K) -> (B, R, K) bool, the keypoints of the category of each; see `sia.skeletons.skeleton.Skeleton.own`."""
-    best = torch.stack([confidences[..., block].mean(-1) for block in blocks], -1).argmax(-1, keepdim=True)
+    best = torch.stack([confidences[..., block].amax(-1) for block in blocks], -1).argmax(-1, keepdim=True)
     owners = [number for number, block in enumerate(blocks) for _ in range(block.start, block.stop)]
     return best == torch.tensor(owners, device=confidences.device)
 

@@ -149,9 +149,12 @@ class Skeleton:
             raise DataError(f"{what} takes the keypoints of one category, but here are those of {several}.")
 
     def class_ids(self, confidences: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-        """(N, K) in [0, 1] -> (N,) index of the category of each instance: that with the highest mean confidence."""
-        means = [confidences[:, block].mean(axis=1) for block in self.blocks]
-        return np.asarray(np.argmax(means, axis=0), np.int64)
+        """(N, K) in [0, 1] -> (N,) index of the category of each instance: that of its surest keypoint.
+
+        Not of the highest mean: of somebody at the border of the image, most keypoints are unsure.
+        """
+        surest = [confidences[:, block].max(axis=1) for block in self.blocks]
+        return np.asarray(np.argmax(surest, axis=0), np.int64)
 
     def classes(self, confidences: NDArray[np.floating[Any]]) -> list[str]:
         """The names of `class_ids`."""

@@ -40,8 +40,9 @@ def test_nothing_is_mirrored_where_one_category_may_not_be() -> None:
     assert both.parts[0].flip_pairs == BIRD.flip_pairs
 
 
-def test_the_surest_block_is_the_class() -> None:
-    confidences = np.array([[0.9, 0.1, 0.1, 0.4, 0.4, 0.4, 0.4], [0.9, 0.9, 0.1, 0.4, 0.4, 0.4, 0.4]])
+def test_the_surest_keypoint_tells_the_class() -> None:
+    """Of somebody at the border of the image, most keypoints are unsure."""
+    confidences = np.array([[0.3, 0.3, 0.3, 0.4, 0.1, 0.1, 0.1], [0.9, 0.1, 0.1, 0.4, 0.4, 0.4, 0.4]])
     assert BOTH.classes(confidences) == ["dog", "bird"]
     assert BOTH.own(confidences).tolist() == [[False] * 3 + [True] * 4, [True] * 3 + [False] * 4]
     assert BOTH.class_ids(np.zeros((0, 7))).tolist() == []
