@@ -66,6 +66,7 @@ class Merged:
         parsed = parse(read_json(file, "annotation file"))
         parsed.refuse_faults(str(file), ("nobody",))
         assert parsed.skeleton is not None  # or there was a fault
+        parsed.skeleton.refuse_several(f"merge_annotations.py with {file}")
         if self._first is None:
             self._first = file, parsed.skeleton
             self.content["categories"] = [{**parsed.category(), "id": 1}]

@@ -140,6 +140,16 @@ class People:
         return self._source().skeleton
 
     @property
+    def class_ids(self) -> NDArray[np.int64]:
+        """(N,) index in ``skeleton.categories`` of each: that of its surest keypoint; 0 where there is one."""
+        return self.skeleton.class_ids(self.confidences)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the categories of the N."""
+        return self.skeleton.classes(self.confidences)
+
+    @property
     def path(self) -> str | None:
         """File or address of the image or video; None where an image was given itself."""
         return self._source().path
@@ -201,7 +211,7 @@ class People:
         skeleton = self.skeleton
         labels = None
         if self.ids is not None:
-            labels = id_labels(skeleton.category, self.ids.tolist(), self, [False] * len(self))
+            labels = id_labels(self.class_names, self.ids.tolist(), self, [False] * len(self))
         return PoseAnnotator(skeleton, kpt_thresh, boxes).draw(self.image, self, labels)
 
     def save(self, path: str | Path, kpt_thresh: float = 0.3) -> Path:
@@ -217,24 +227,26 @@ class People:
         write_image(path, self.plot(kpt_thresh), spend=True)
         return path
 
-    def to_coco(self, image_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int = 1, category_id: int | Sequence[int] = 1) -> list[dict[str, Any]]:
         """Rows of a COCO keypoint results file: image_id, category_id, score, bbox (x, y, width, height), keypoints.
 
-        COCO's tools read the third number of each keypoint as visibility; here it is its confidence.
+        COCO's tools read the third number of each keypoint as visibility; here it is its confidence. Of several
+        categories ``category_id`` has the id of each; by default they are those of the training's annotations.
         """
         from sia.io.results import coco_rows
 
-        return coco_rows(self, image_id, category_id)
+        return coco_rows(self, self.skeleton, image_id, category_id)
 
     def to_json(self, indent: int | None = None) -> str:
         """One JSON object: path, width, height, frame and time of the image, names and edges of keypoints, people.
 
         Each of ``people`` has score, bbox (x, y, width, height), keypoints (x, y, confidence, ...), where the weights
-        tell them visibilities and sigmas, and, with tracking, id.
+        tell them visibilities and sigmas, and, with tracking, id. Of several categories also ``category``, and only
+        its own keypoints: those of ``names`` that are ``CATEGORY.NAME``.
         """
         from sia.io.results import person_rows
 
-        source, rows = self._source(), person_rows(self)
+        source, rows = self._source(), person_rows(self, self.skeleton)
         if self.ids is not None:
             rows = [{"id": number or None, **row} for number, row in zip(self.ids.tolist(), rows, strict=True)]
         about = {"path": source.path, "height": source.size[0], "width": source.size[1]}
@@ -246,8 +258,8 @@ class People:
         """A `pandas.DataFrame` with a row a person.
 
         Columns: ``score``, ``x1``, ``y1``, ``x2``, ``y2``, for each keypoint ``NAME_x``, ``NAME_y`` and
-        ``NAME_confidence``, where the weights tell them ``NAME_visibility`` and ``NAME_sigma``, and with tracking
-        ``id``.
+        ``NAME_confidence``, where the weights tell them ``NAME_visibility`` and ``NAME_sigma``, with tracking ``id``,
+        and of several categories ``category``.
 
         Raises:
             ConfigError: the package pandas is missing.
@@ -260,6 +272,9 @@ class People:
     def to_supervision(self) -> Any:
         """A `supervision.KeyPoints`; ids are its ``data["tracker_id"]``, sigmas its ``data["covariance"]``, if any.
 
+        ``class_id`` is `class_ids`; of several categories ``data["class_name"]`` names them, and keypoints that aren't
+        their own are at (0, 0), which its annotators leave out.
+
         Raises:
             ConfigError: the package supervision is missing.
         """
@@ -268,9 +283,12 @@ class People:
         data: dict[str, Any] = {} if self.ids is None else {"tracker_id": self.ids}
         if self.sigmas is not None:  # (N, K, 2, 2), as its annotators of ellipses take it
             data["covariance"] = self.sigmas[..., None, None] ** 2 * np.eye(2, dtype=np.float32)
+        skeleton = self.skeleton
+        if skeleton.categories:
+            data["class_name"] = np.array(self.class_names)
         return need("supervision", "to_supervision()").KeyPoints(
-            xy=self.keypoints,
-            class_id=np.zeros(len(self), dtype=int),
+            xy=np.where(skeleton.own(self.confidences)[..., None], self.keypoints, np.float32(0)),
+            class_id=self.class_ids,
             keypoint_confidence=self.confidences,
             detection_confidence=self.scores,
             data=data,

@@ -239,7 +239,8 @@ def find_people(model: Predictor, images: Images, batch_size: int) -> Prediction
         for start in range(0, len(images.ids), batch_size):
             ids = images.ids[start : start + batch_size]
             found = model.predict(list(readers.map(images.read, ids)))
-            rows += [row for image_id, people in zip(ids, found, strict=True) for row in coco_rows(people, image_id)]
+            for image_id, people in zip(ids, found, strict=True):
+                rows += coco_rows(people, model.skeleton, image_id)
     everybody = people_of_rows(rows, model.skeleton.num_keypoints)
     return everybody.select(np.argsort(everybody.image_ids, kind="stable"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +38,14 @@ class CocoFile:
     """N images, M people sorted by image, R ignored areas sorted by image. Arrays, so that workers share memory.
 
     Attributes:
-        skeleton: of the category that has keypoints.
+        skeleton: of the categories that have keypoints.
         image_ids: (N,) int64.
         sizes: (N, 2) int32, height and width.
         names: (N,) str, paths relative to the image root.
         owners: (M,) int64, index of the image of each person.
         boxes: (M, 4) float32, x1 y1 x2 y2, cut at the image border.
-        keypoints: (M, K, 3) float32 x, y, v; v is between 0 and 1 where the label is trusted so far only.
+        keypoints: (M, K, 3) float32 x, y, v; v is between 0 and 1 where the label is trusted so far only, and 0 for
+            keypoints of other categories.
         areas: (M,) float32.
         ignored_owners: (R,) int64.
         ignored: (R, 4) float32, crowd regions, and whole images that are not completely labelled.
@@ -78,14 +78,15 @@ def read_coco_file(file: Path, skeleton: Skeleton | None = None, *, labelled: bo
     Raises:
         DataError: the first fault found.
     """
-    parsed = parse(read_json(file, "annotation file", _without_masks))
+    several = skeleton if skeleton is not None and skeleton.categories else None  # their order is that of the skeleton
+    parsed = parse(read_json(file, "annotation file", _without_masks), several)
     parsed.refuse_faults(str(file), () if labelled else ("nobody",))
     declared = parsed.skeleton
+    if skeleton is not None and (declared is None or (several is None and declared.names != skeleton.names)):
+        names = [name for row in parsed.content["categories"] for name in row.get("keypoints") or []]
+        names = names if declared is None else list(declared.names)
+        raise DataError(f"{file}: declares the keypoints {names}, but {list(skeleton.names)} are needed here.")
     assert declared is not None  # or there was a fault
-    if skeleton is not None and declared.names != skeleton.names:
-        raise DataError(
-            f"{file}: declares the keypoints {list(declared.names)}, but {list(skeleton.names)} are needed here."
-        )
     return _arrays(parsed, skeleton or declared)
 
 
@@ -112,10 +113,12 @@ def _arrays(parsed: AnnotationFile, skeleton: Skeleton) -> CocoFile:
     whole = np.concatenate([np.zeros((len(partial), 2)), sizes[partial, ::-1]], axis=1)
     ignored = np.concatenate([boxes[inside & crowd], whole])
     order = np.argsort(ignored_owners, kind="stable")
-    joints = np.array([person.keypoints for person in people], np.float64).reshape(-1, skeleton.num_keypoints, 3)
-    _trust(joints, people)
+    joints, blocks = np.zeros((len(people), skeleton.num_keypoints, 3)), skeleton.blocks
+    for row, person in enumerate(people):
+        joints[row, blocks[person.block]] = _trusted(person)
     keypoints = joints[used]
     outside = _clear_joints(keypoints, sizes[owners[used]])
+    parts = zip(skeleton.parts, parsed.parts, strict=True)
     report = Counter(TAKEN[issue.check] for issue in parsed.taken)
     report["annotations not used: category without keypoints"] = sum(
         row["category_id"] not in posed for row in parsed.content["annotations"]
@@ -134,17 +137,18 @@ def _arrays(parsed: AnnotationFile, skeleton: Skeleton) -> CocoFile:
         ignored_owners=ignored_owners[order],
         ignored=ignored[order].astype(np.float32),
         report=dict(+report),
-        notes=tuple(filter(None, [skeleton.describe_sigmas(parsed.category())])),
+        notes=tuple(filter(None, (part.describe_sigmas(file.category()) for part, file in parts))),
     )
 
 
-def _trust(joints: NDArray[np.float64], people: Sequence[Person]) -> None:
-    """Puts confidences below 1 in the place of the v of labelled joints, (M, K, 3): one of 0 is unlabelled."""
-    for row, person in enumerate(people):
-        if person.confidences is not None:
-            confidences = np.array(person.confidences)
-            unsure = (confidences < 1) & (joints[row, :, 2] > 0)
-            joints[row, unsure, 2] = confidences[unsure]
+def _trusted(person: Person) -> NDArray[np.float64]:
+    """(K, 3) joints with confidences below 1 in the place of v, where they are labelled: one of 0 is unlabelled."""
+    joints = person.joints
+    if person.confidences is not None:
+        confidences = np.array(person.confidences)
+        unsure = (confidences < 1) & (joints[:, 2] > 0)
+        joints[unsure, 2] = confidences[unsure]
+    return joints
 
 
 def _clear_joints(keypoints: NDArray[np.float64], sizes: NDArray[np.int32]) -> int:

@@ -139,7 +139,7 @@ def read_category(file: Path) -> Skeleton:
     """The keypoints that a user wants, from any COCO keypoint json or from one with the category alone.
 
     Raises:
-        DataError: no JSON, or no category with usable keypoints.
+        DataError: no JSON, or not one category with usable keypoints.
     """
     content = read_json(file, "category file")
     if isinstance(content, dict) and "categories" not in content:
@@ -147,4 +147,6 @@ def read_category(file: Path) -> Skeleton:
     if not isinstance(content, dict):
         raise DataError(f"The category file {file} holds a {type(content).__name__}. Give one JSON object.")
     whole = {"images": [], "annotations": [], **content}
-    return read_skeleton(whole, f"The category file {file}")
+    skeleton = read_skeleton(whole, f"The category file {file}")
+    skeleton.refuse_several(f"--category {file}")
+    return skeleton

@@ -28,7 +28,7 @@ def check_labels(data: AnnotationFile) -> Iterator[Issue]:
             message = f"A crowd region with {labelled} labelled joints."
             yield Issue("crowd-with-keypoints", message, person.image, person.row)
         if data.skeleton is not None:
-            yield from _joints(person, size, data.skeleton)
+            yield from _joints(person, size, data.skeleton.parts[person.block])
 
 
 def _box(person: Person, size: tuple[int, int] | None) -> Iterator[Issue]:

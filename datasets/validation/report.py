@@ -114,7 +114,13 @@ def _draw_image(data: AnnotationFile, info: ImageInfo, folder: Path) -> dict[str
     name = f"{info.image:06d}.jpg"
     if not folder.is_dir():
         first_free_folder([folder])
-    write_image(folder / name, _draw(pixels, people, data.skeleton, scale))
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    drawn = np.asarray(
+        cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA), np.uint8
+    )
+    for block, skeleton in enumerate(data.skeleton.parts if data.skeleton else ()):
+        drawn = _draw(drawn, [person for person in people if person.block == block], skeleton, (width, height))
+    write_image(folder / name, drawn)
     return {
         "image": info.image, "src": f"images/{name}", "file_name": data.file_name(info.image),
         "width": width, "height": height,
@@ -130,16 +136,14 @@ def _person(person: Person, row: Row) -> dict[str, Any]:
 
 
 def _draw(
-    pixels: NDArray[np.uint8], people: list[Person], skeleton: Skeleton | None, scale: float
+    scaled: NDArray[np.uint8], people: list[Person], skeleton: Skeleton, whole: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """The labelled joints and limbs on the scaled image."""
-    size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
-    method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    scaled = np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)
+    """The labelled joints and limbs of a category on the scaled image, which was ``whole`` (width, height) before."""
     joints = np.array([person.joints for person in people if person.labelled.any()], np.float32)
-    if skeleton is None or not len(joints):
+    if not len(joints):
         return scaled
-    keypoints = joints[..., :2] * (np.array(size, np.float32) / (pixels.shape[1], pixels.shape[0])).astype(np.float32)
+    size = np.array(scaled.shape[1::-1], np.float32)
+    keypoints = joints[..., :2] * (size / whole).astype(np.float32)
     labelled = joints[..., 2] > 0
     extents = [  # lines are as thick as the person's joints spread
         np.concatenate([points[seen].min(axis=0), points[seen].max(axis=0)])

@@ -78,7 +78,7 @@ def validate(
     issues += [
         *check_images(data, located, infos),
         *check_labels(data),
-        *check_poses(data, predict(data)),
+        *(issue for part in data.parts for issue in check_poses(part, predict(part))),
         *check_statistics(data, statistics),
     ]
     if other is not None:

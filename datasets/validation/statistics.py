@@ -55,11 +55,14 @@ class Statistics:
 def measure(data: AnnotationFile) -> Statistics:
     """Counts what could be understood."""
     people, images = [person for person in data.people if not person.crowd], len(data.content["images"])
-    values = np.array([person.joints[:, 2] for person in people if person.labelled.any()])
-    rates = [
-        JointRate(name, *(int((values[:, k] == v).sum()) if len(values) else 0 for v in (0, 1, 2)))
-        for k, name in enumerate(data.skeleton.names if data.skeleton else ())
-    ]
+    posed = [person for person in people if person.labelled.any()]
+    rates = list[JointRate]()
+    for block, keypoints in enumerate(data.skeleton.blocks if data.skeleton else ()):
+        values = np.array([person.joints[:, 2] for person in posed if person.block == block])
+        rates += [
+            JointRate(name, *(int((values[:, k] == v).sum()) if len(values) else 0 for v in (0, 1, 2)))
+            for k, name in enumerate(data.skeleton.names[keypoints] if data.skeleton else ())
+        ]
     owners = Counter(person.image for person in people)
     counts = Counter(min(owners[image], MOST_PEOPLE) for image in range(images))
     sides, _ = np.histogram([float(person.box[2:].max()) for person in people], (0, *HEIGHTS, np.inf))
@@ -67,7 +70,7 @@ def measure(data: AnnotationFile) -> Statistics:
     return Statistics(
         images=images,
         people=len(people),
-        posed=len(values),
+        posed=len(posed),
         crowds=len(data.people) - len(people),
         joints=tuple(rates),
         people_per_image={f"{n}{'+' * (n == MOST_PEOPLE)}": counts[n] for n in range(MOST_PEOPLE + 1)},
@@ -79,7 +82,8 @@ def check_statistics(data: AnnotationFile, statistics: Statistics) -> Iterator[I
     """Findings about the file as a whole."""
     if data.skeleton is None:
         return
-    yield from _check_skeleton(data, data.skeleton)
+    for part, skeleton in zip(data.parts, data.skeleton.parts, strict=True):
+        yield from _check_skeleton(part, skeleton)
     names = data.skeleton.names
     never = [k for k, joint in enumerate(statistics.joints) if joint.hidden + joint.seen == 0]
     for k in never if statistics.posed else []:

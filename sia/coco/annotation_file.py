@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,10 +49,12 @@ class Person:
         row: index in ``annotations``.
         image: index in ``images``.
         box: (4,) x y width height in pixels; width and height above 0.
-        keypoints: x, y, v of K keypoints, flat, as the file has them; zeros where it has none. v is 0, 1 or 2.
+        keypoints: x, y, v of the K keypoints of its category, flat, as the file has them; zeros where it has none. v is
+            0, 1 or 2.
         area: in pixels squared, above 0.
         crowd: whether it is a crowd region.
         confidences: K in [0, 1], ``keypoint_confidences``: how far each label is trusted; None for labels by people.
+        block: index of its category in the skeleton.
     """
 
     row: int
@@ -62,6 +64,7 @@ class Person:
     area: float
     crowd: bool
     confidences: list[float] | None = None
+    block: int = 0
 
     @property
     def joints(self) -> Floats:
@@ -87,11 +90,12 @@ class AnnotationFile:
     Attributes:
         content: with the right values where others were written; rows that were right are the same objects.
         path: for messages.
-        skeleton: of its people; None where the categories can't be used.
+        skeleton: of its people; None where the categories can't be used. Categories with the same keypoints are one.
         images: index in ``images`` by id.
         sizes: width and height by index in ``images``; None where they are faulty.
         people: in the order of the file, without those that have faults or nothing to see.
         merged: ids of the categories with the skeleton's keypoints.
+        block_of: index of each of these in the skeleton's categories.
         declared: ids of all categories.
         faults: what nobody can take.
         taken: what was not as COCO has it, but beyond doubt.
@@ -104,6 +108,7 @@ class AnnotationFile:
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
     merged: list[int] = field(default_factory=list)
+    block_of: dict[int, int] = field(default_factory=dict)
     declared: list[int] = field(default_factory=list)
     faults: list[Issue] = field(default_factory=list)
     taken: list[Issue] = field(default_factory=list)
@@ -130,6 +135,19 @@ class AnnotationFile:
     def category(self) -> Row:
         """The first with the skeleton's keypoints."""
         return next(row for row in self.content["categories"] if row.get("id") == self.merged[0])
+
+    @property
+    def parts(self) -> list[AnnotationFile]:
+        """The same file with the people of each of the skeleton's categories only."""
+        if self.skeleton is None or not self.skeleton.categories:
+            return [self]
+        return [
+            replace(
+                self, skeleton=skeleton, people=[person for person in self.people if person.block == block],
+                merged=[key for key in self.merged if self.block_of[key] == block],
+            )
+            for block, skeleton in enumerate(self.skeleton.parts)
+        ]  # fmt: skip
 
     @cached_property
     def by_image(self) -> dict[int, list[Person]]:

@@ -23,7 +23,7 @@ def parse(content: Any, only: Skeleton | None = None) -> AnnotationFile:
 
     Args:
         content: as JSON has it.
-        only: categories with other keypoints are left out of it; without it, they are a fault.
+        only: categories with other keypoints than its own are left out; all of its categories have to be there.
     """
     faults = [Issue("sections", problem) for section in SECTIONS if (problem := _problem(content, section))]
     if faults:
@@ -33,7 +33,7 @@ def parse(content: Any, only: Skeleton | None = None) -> AnnotationFile:
     for index in range(len(file.content["images"])):
         _read_image(Entry(file, "images", index))
     if file.skeleton is not None:
-        PeopleReader(file, file.skeleton).read()
+        PeopleReader(file).read()
     file.faults, file.taken = ([_located(file, issue) for issue in issues] for issues in (file.faults, file.taken))
     return file
 
@@ -77,18 +77,22 @@ def _read_categories(file: AnnotationFile, only: Skeleton | None) -> None:
     file.declared = list(unique)
     posed = [entry for entry in unique.values() if entry["keypoints"] not in (None, [], "", {})]
     found = [(entry["id"], skeleton) for entry in posed if (skeleton := _read_skeleton(entry)) is not None]
+    order = list(dict.fromkeys(skeleton.names for _, skeleton in found))
     if only is not None:
-        found = [(key, skeleton) for key, skeleton in found if skeleton.names == only.names]
-    elif len({skeleton.names for _, skeleton in found}) > 1:
-        several = ", ".join(f"'{skeleton.category}' ({len(skeleton.names)})" for _, skeleton in found)
-        remedy = "Keep the category to train in a file of its own."
-        file.faults.append(Issue("skeleton", f"its categories have different keypoints: {several}. {remedy}"))
-        return
+        order = [part.names for part in only.parts]
+        found = [(key, skeleton) for key, skeleton in found if skeleton.names in order]
+        found = found if {skeleton.names for _, skeleton in found} == set(order) else []
     if not posed:
         remedy = "Add the list of keypoint names as 'keypoints' to the category."
         file.faults.append(Issue("skeleton", f"no category declares keypoints. {remedy}"))
     if found:
-        file.skeleton, file.merged = found[0][1], [key for key, _ in found]
+        file.merged = [key for key, _ in found]
+        file.block_of = {key: order.index(skeleton.names) for key, skeleton in found}
+        firsts = [next((key, skeleton) for key, skeleton in found if skeleton.names == names) for names in order]
+        try:
+            file.skeleton = firsts[0][1] if len(firsts) == 1 else Skeleton.join(firsts)
+        except DataError as error:
+            file.faults.append(Issue("skeleton", first_line(error)))
 
 
 def _read_skeleton(entry: Entry) -> Skeleton | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,11 @@ SAMPLE = 10_000
 class PeopleReader:
     """Reads ``annotations``, when images and categories are known: each as it was meant, or what is wrong with it."""
 
-    def __init__(self, file: AnnotationFile, skeleton: Skeleton) -> None:
-        self.file, self.skeleton = file, skeleton
-        self.posed, self.declared = frozenset(file.merged), frozenset(file.declared)
-        self.unlabelled = [0.0] * (3 * skeleton.num_keypoints)
+    def __init__(self, file: AnnotationFile) -> None:
+        assert file.skeleton is not None
+        self.file, self.declared = file, frozenset(file.declared)
+        self.parts, self.several = file.skeleton.parts, len(file.skeleton.parts) > 1
+        self.unlabelled = [[0.0] * (3 * part.num_keypoints) for part in self.parts]
         self.stated: list[Box] = []
         """Boxes that the file gives, for the check of units."""
 
@@ -47,7 +49,8 @@ class PeopleReader:
         if category not in self.declared:
             message = f"has category_id {given!r:.40}, which is not in section 'categories'."
             entry.fault("dangling-category", message)
-        if category not in self.posed:
+        block = self.file.block_of.get(category)  # type: ignore[arg-type]
+        if block is None:
             return None
         given = entry["image_id"]
         entry.image = image = self.file.images.get(entry.whole("image_id"))  # type: ignore[arg-type]
@@ -55,8 +58,8 @@ class PeopleReader:
             entry.fault("dangling-image", f"has image_id {given!r:.40}, which is not in section 'images'.")
             return None
         crowd = entry.flag("iscrowd", "Use 0 (a person) or 1 (a crowd region).")
-        keypoints = self._keypoints(entry) or self.unlabelled
-        confidences = self._confidences(entry)
+        keypoints = self._keypoints(entry, self.parts[block]) or self.unlabelled[block]
+        confidences = self._confidences(entry, self.parts[block].num_keypoints)
         box = self._box(entry, keypoints, self.file.sizes[image])
         if len(self.file.faults) > faults:
             return None
@@ -66,21 +69,22 @@ class PeopleReader:
         area = _area(entry, box)
         if area is None:
             return None
-        person = Person(entry.index, image, np.array(box, np.float64), keypoints, area, crowd, confidences)
+        person = Person(entry.index, image, np.array(box, np.float64), keypoints, area, crowd, confidences, block)
         _count_joints(entry, sum(v > 0 for v in keypoints[2::3]))
         if entry["iscrowd"] is None:
             entry.put(iscrowd=int(crowd))
         return person
 
-    def _keypoints(self, entry: Entry) -> list[float]:
+    def _keypoints(self, entry: Entry, skeleton: Skeleton) -> list[float]:
         """x, y, v of K keypoints, flat; empty where there are none, or where they are faulty."""
-        given, names = entry["keypoints"], self.skeleton.names
+        given, names = entry["keypoints"], skeleton.names
         count = 3 * len(names)
         if given is None or given == []:
             return []
         if not isinstance(given, list) or len(given) != count:
             got = f"of {len(given)}" if isinstance(given, list) else repr(given)[:40]
-            remedy = f"Give a list of {count} numbers, x y v for each of {len(names)} keypoints."
+            whose = f" of '{skeleton.category}'" if self.several else ""
+            remedy = f"Give a list of {count} numbers, x y v for each of {len(names)} keypoints{whose}."
             entry.fault("keypoints-length", f"has keypoints {got}. {remedy}")
             return []
         values = read_numbers(given, count)
@@ -99,9 +103,9 @@ class PeopleReader:
             entry.take("written-otherwise", message, keypoints=values)
         return values
 
-    def _confidences(self, entry: Entry) -> list[float] | None:
+    def _confidences(self, entry: Entry, count: int) -> list[float] | None:
         """K numbers in [0, 1]; None where the file has none, or faulty ones."""
-        given, count = entry["keypoint_confidences"], self.skeleton.num_keypoints
+        given = entry["keypoint_confidences"]
         values = None if given is None else read_numbers(given, count)
         if given is not None and (values is None or not all(0 <= value <= 1 for value in values)):
             entry.fault("confidences", f"has keypoint_confidences {given!r:.60}. Give {count} numbers from 0 to 1.")
@@ -219,7 +223,7 @@ def check_units(
     if not people or not sides or min(sides) < LEAST_SIDE:
         return []
     corners = np.array(boxes[:SAMPLE], np.float64).reshape(-1, 4)
-    joints = np.array([person.keypoints for person in people], np.float64).reshape(-1, 3)
+    joints = np.array([*chain.from_iterable(person.keypoints for person in people)], np.float64).reshape(-1, 3)
     points = joints[joints[:, 2] > 0, :2]
     for what, values in {"boxes": corners, "labelled joints": points}.items():
         inside: NDArray[np.bool_] = np.asarray(((values >= 0) & (values <= 1)).all(axis=1))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sia.coco.annotation_file import OF_IMAGES
+from sia.coco.annotation_file import OF_IMAGES, AnnotationFile
 from sia.coco.annotation_file import Row as Row
 from sia.coco.annotation_parser import parse
 from sia.coco.annotation_values import LARGEST
@@ -30,6 +30,7 @@ class GroundTruth:
         merged: ids of all categories with the skeleton's keypoints; they count as one, as in training.
         declared: ids of all categories.
         rows: the images as the file has them.
+        parts: of several categories, each by itself; `people` are all of them, `category` is the first's.
     """
 
     images: list[int]
@@ -38,6 +39,12 @@ class GroundTruth:
     merged: frozenset[int]
     declared: frozenset[int]
     rows: list[Row] = field(default_factory=list, compare=False, repr=False)
+    parts: tuple[GroundTruth, ...] = ()
+
+    @property
+    def category_ids(self) -> int | tuple[int, ...]:
+        """That of the category, or those of the skeleton's categories, for results."""
+        return tuple(part.category for part in self.parts) or self.category
 
     def coco(self) -> Row:
         """A COCO dict of its own: COCO's tools add keys to the entries, but leave their lists alone."""
@@ -110,6 +117,12 @@ def load_ground_truth(
             f"{name} declares {declared or 'no keypoints'}, but the predictions have the "
             f"{skeleton.num_keypoints} keypoints {list(skeleton.names)}. Use annotations of the same skeleton."
         )
+    truth = _truth(file)
+    parts = tuple(map(_truth, file.parts)) if file.skeleton.categories else ()
+    return replace(truth, parts=parts)
+
+
+def _truth(file: AnnotationFile) -> GroundTruth:
     ids = [row["id"] for row in file.content["images"]]
     people = [
         {
@@ -127,14 +140,26 @@ def load_ground_truth(
     return GroundTruth(ids, people, file.merged[0], *sets, rows=file.content["images"])
 
 
+def split(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> list[tuple[GroundTruth, list[Row], Skeleton]]:
+    """Each category of the skeleton with its annotations and its results, which are from `check_results`."""
+    parts = truth.parts or (truth,)
+    return [
+        (part, [row for row in rows if row["category_id"] == part.category], own)
+        for part, own in zip(parts, skeleton.parts, strict=True)
+    ]
+
+
 def read_skeleton(content: Any, name: str) -> Skeleton:
-    """The one skeleton that an annotation file declares.
+    """The skeleton that an annotation file declares.
 
     Raises:
-        DataError: it declares none, or several.
+        DataError: it declares none.
     """
     if isinstance(content, dict) and isinstance(content.get("categories"), list):
-        rows = [{**row, "id": i} if isinstance(row, dict) else row for i, row in enumerate(content["categories"])]
+        rows = content["categories"]
+        ids = [row.get("id") for row in rows if isinstance(row, dict)]
+        if not all(type(key) is int for key in ids) or len(set(ids)) < len(ids):  # no annotation needs them here
+            rows = [{**row, "id": i} if isinstance(row, dict) else row for i, row in enumerate(rows)]
         content = {"images": [{}], "annotations": [], "categories": rows}
     file = parse(content)
     file.refuse_faults(name, ("image-name", "image-size-missing", "id", "nobody"))
@@ -146,7 +171,7 @@ def load_skeleton(path: Path) -> Skeleton:
     """That of an annotation file.
 
     Raises:
-        DataError: it can't be read, or doesn't declare one skeleton.
+        DataError: it can't be read, or declares no skeleton.
     """
     return read_skeleton(read_json(path, "annotation file"), f"The annotation file {path}")
 
@@ -168,9 +193,10 @@ def check_results(results: Any, truth: GroundTruth, skeleton: Skeleton) -> list[
         category = _whole(row, "category_id", f"Result {i}")
         if category not in truth.declared:
             raise DataError(f"Result {i} has category {category}, but the annotations have {sorted(truth.declared)}.")
-        if category in truth.merged:
-            result = _result(row, f"Result {i}", known, skeleton.num_keypoints)
-            rows.append({**result, "category_id": truth.category})
+        for part, own in zip(truth.parts or (truth,), skeleton.parts, strict=True):
+            if category in part.merged:
+                result = _result(row, f"Result {i}", known, own.num_keypoints)
+                rows.append({**result, "category_id": part.category})
     boxed = sum("bbox" in row for row in rows)
     if boxed not in (0, len(rows)):
         raise DataError(f"{boxed} of {len(rows)} results have a 'bbox'. Give it to all or to none.")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from sia.coco.coco_files import load_ground_truth, read_json
 from sia.errors import DataError
 from sia.io.input_file import check_input_file
-from sia.io.results import number_images
+from sia.io.results import Ids, number_images
 from sia.skeletons.skeleton import Skeleton
 
 Name = tuple[str, ...]
@@ -22,11 +22,11 @@ class ImageIds:
 
     Attributes:
         of: id of each file; those that have none are left out.
-        category: id of the category of people.
+        category: id of the category of people, or of each of the skeleton's.
     """
 
     of: dict[Path, int]
-    category: int = 1
+    category: Ids = 1
 
     @classmethod
     def numbered(cls, files: Sequence[Path]) -> ImageIds:
@@ -62,7 +62,7 @@ class ImageIds:
                 raise DataError(f"Image {image_id} of {ann_file} is {first[image_id]} and {path}. Name one of them.")
         if not of:
             raise DataError(f"{ann_file} has none of the {len(files)} images, such as {files[0].name}.")
-        return cls(of, truth.category)
+        return cls(of, truth.category_ids)
 
 
 def _exact(path: Path, named: Sequence[tuple[Name, int]], ann_file: Path) -> int | None:

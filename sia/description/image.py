@@ -93,8 +93,10 @@ def heading(skeleton: Skeleton, people: People, row: int, threshold: float) -> s
         thirds = (3 * (person.box[:2] + person.box[2:]) / 2 / people.source.size[::-1]).clip(0, 2).astype(int)
         across, down = ("left", "centre", "right")[thirds[0]], ("upper ", "", "lower ")[thirds[1]]
         place = f"{down}{across} of the image, "
-    visible = f"{int((person.confidences >= threshold).sum())}/{skeleton.num_keypoints} keypoints visible"
-    return f"{visible}, {skeleton.category} {row + 1}, {place}confidence {person.score:.2f}"
+    number = int(skeleton.class_ids(people.confidences[row : row + 1])[0])
+    own = person.confidences[skeleton.blocks[number]]
+    visible = f"{int((own >= threshold).sum())}/{len(own)} keypoints visible"
+    return f"{visible}, {skeleton.class_names[number]} {row + 1}, {place}confidence {person.score:.2f}"
 
 
 def write_words(folder: Path, images: Sequence[Row]) -> list[Path]:

@@ -49,7 +49,10 @@ class Palette:
 
     @classmethod
     def of(cls, skeleton: Skeleton) -> Palette:
-        """Cool for left, warm for right, green between; hue runs from the first keypoint to the last."""
+        """Cool for left, warm for right, green between; hue runs from the first keypoint of a category to the last."""
+        if skeleton.categories:
+            palettes = [cls.of(part) for part in skeleton.parts]
+            return cls(sum((one.joints for one in palettes), ()), sum((one.limbs for one in palettes), ()))
         sides = sides_of(skeleton)
         last = max(skeleton.num_keypoints - 1, 1)
         joints = tuple(_colour({side}, index / last) for index, side in enumerate(sides))
@@ -109,7 +112,8 @@ class PoseAnnotator:
         """
         canvas = image if in_place else np.array(image, order="C")
         if labels is None:
-            labels = [Label(f"{self.skeleton.category} {score:.2f}", _PAPER) for score in people.scores]
+            classes = self.skeleton.classes(people.confidences)
+            labels = [Label(f"{name} {score:.2f}", _PAPER) for name, score in zip(classes, people.scores, strict=True)]
         order = range(len(people) - 1, -1, -1)  # the best on top
         if self.boxes and len(people):
             for top in range(0, len(canvas), rows := max(_STRIP // canvas.strides[0], 1)):
@@ -118,9 +122,10 @@ class PoseAnnotator:
                 for i in order:
                     _draw_box(overlay, people.boxes[i] - (0, top, 0, top), labels[i].colour, max(canvas.shape[:2]))
                 cv2.addWeighted(overlay, 0.6, strip, 0.4, 0, dst=strip)
+        points = np.where(self.skeleton.own(people.confidences)[..., None], people.keypoints, np.float32("nan"))
         for i in order:
             hidden = people.confidences[i] < 0 if people.visibilities is None else people.visibilities[i] < 0.5
-            self._draw_person(canvas, people.boxes[i], people.keypoints[i], people.confidences[i], hidden)
+            self._draw_person(canvas, people.boxes[i], points[i], people.confidences[i], hidden)
         if self.boxes:
             for i in order:
                 _draw_tag(canvas, people.boxes[i], labels[i].text)

@@ -23,10 +23,10 @@ def colour_of(number: int) -> Colour:
 
 
 def id_labels(
-    category: str, ids: Sequence[int], people: People, interpolated: Sequence[bool], counted: str = ""
+    classes: Sequence[str], ids: Sequence[int], people: People, interpolated: Sequence[bool], counted: str = ""
 ) -> list[Label]:
-    """What stands at each person, in the colour of its id; with the repetitions of what is counted."""
-    names = [f"{category} {number}" if number else category for number in ids]
+    """What stands at each person, in the colour of its id: its class first; with the repetitions of what is counted."""
+    names = [f"{name} {number}" if number else name for name, number in zip(classes, ids, strict=True)]
     notes = ["interpolated" if gap else f"{score:.2f}" for score, gap in zip(people.scores, interpolated, strict=True)]
     if people.repetitions is not None:
         notes = [f"{note}, {counted} {count}" for note, count in zip(notes, people.repetitions, strict=True)]
@@ -45,7 +45,7 @@ class TrackAnnotator:
     """
 
     def __init__(self, skeleton: Skeleton, kpt_thresh: float, seconds: float = 1.5, counted: str = "") -> None:
-        self.category, self.seconds, self.counted = skeleton.category, seconds, counted
+        self.skeleton, self.seconds, self.counted = skeleton, seconds, counted
         self._artist = PoseAnnotator(skeleton, kpt_thresh, fade=True)
         self._trails: dict[int, deque[tuple[float, float, float]]] = {}
 
@@ -65,7 +65,7 @@ class TrackAnnotator:
         self._follow(people, ids, time)
         for number, trail in self._trails.items():
             _draw_trail(canvas, trail, colour_of(number), time, self.seconds)
-        labels = id_labels(self.category, ids, people, interpolated, self.counted)
+        labels = id_labels(self.skeleton.classes(people.confidences), ids, people, interpolated, self.counted)
         return self._artist.draw(canvas, people, labels)
 
     def _follow(self, people: People, ids: Sequence[int], time: float) -> None:

@@ -8,7 +8,7 @@ count, at most 20 people an image do (COCO's maxDets), and images without people
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from numpy.typing import NDArray
 
-from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth
+from sia.coco.coco_files import GroundTruth, Row, check_results, is_labelled, load_ground_truth, split
 from sia.evaluation.certainty import score_certainty
 from sia.evaluation.keypoint_scores import KeypointScore, format_table, match_people, percent, score_keypoints
 from sia.skeletons.skeleton import Skeleton
@@ -40,6 +40,7 @@ class Metrics:
         detections: how many people were predicted.
         keypoints: one row per keypoint.
         visibility_auc, sigma_coverage: see `score_certainty`; None where the results don't tell.
+        categories: of several categories each by itself, by its name; all else is then their mean or sum, as in COCO.
     """
 
     AP: float
@@ -61,13 +62,34 @@ class Metrics:
     keypoints: tuple[KeypointScore, ...]
     visibility_auc: float | None = None
     sigma_coverage: float | None = None
+    categories: dict[str, Metrics] = field(default_factory=dict)
+
+    @classmethod
+    def mean(cls, categories: dict[str, Metrics]) -> Metrics:
+        """Of several categories, each with sigmas of its own. One without labelled people (-1) counts for nothing."""
+        parts = categories.values()
+
+        def average(values: list[float | None]) -> float | None:
+            known = [value for value in values if value is not None and value >= 0]
+            return sum(known) / len(known) if known else values[0]
+
+        means = {
+            name: average([getattr(part, name) for part in parts])
+            for name in (*FIGURES, "box_AP", "box_AP50", "visibility_auc", "sigma_coverage")
+        }
+        sums = {name: sum(getattr(part, name) for part in parts) for name in ("people", "found", "detections")}
+        keypoints = tuple(
+            replace(row, name=f"{name}.{row.name}") for name, part in categories.items() for row in part.keypoints
+        )
+        images = next(iter(parts)).images
+        return cls(**means, **sums, images=images, keypoints=keypoints, categories=categories)  # type: ignore[arg-type]
 
     def figures(self) -> dict[str, float]:
         """COCO's ten figures by name."""
         return {name: getattr(self, name) for name in FIGURES}
 
     def table(self) -> str:
-        """AP, AR and the keypoints as text for a terminal, in percent."""
+        """AP, AR and the keypoints as text for a terminal, in percent; of several categories AP and AR of each."""
         values = {name: percent(value) for name, value in self.figures().items()}
         precision, recall = (
             "  ".join(f"{name:<4} {values[name]:>5}" for name in names) for names in (FIGURES[:5], FIGURES[5:])
@@ -82,11 +104,26 @@ class Metrics:
             auc = self.visibility_auc
             counts += ", nothing occluded\n" if auc is None else f", visible against occluded: AUC {auc:.3f}\n"
         note = "\nOKS and PCK are of the people found; PCK is relative to the longer side of the labelled box."
-        return f"{precision}\n{recall}\n{boxes}{counts}\n{format_table(self.keypoints)}{note}"
+        head = f"{self.categories_table()}\n\n" if self.categories else ""
+        return f"{head}{precision}\n{recall}\n{boxes}{counts}\n{format_table(self.keypoints)}{note}"
+
+    def categories_table(self) -> str:
+        """A line for each of several categories, and one for their mean."""
+        heading = f"{'category':<20}" + "".join(f"{name:>7}" for name in FIGURES[:3]) + f"{'AR':>7}{'labelled':>10}"
+        rows = [
+            f"{name:<20}"
+            + "".join(f"{percent(getattr(part, figure)):>7}" for figure in (*FIGURES[:3], "AR"))
+            + f"{part.people:>10}"
+            for name, part in (*self.categories.items(), ("mean", self))
+        ]
+        return "\n".join([heading, *rows])
 
     def to_dict(self) -> Row:
         """Plain types only, for JSON."""
-        return {**asdict(self), "keypoints": [score.to_dict() for score in self.keypoints]}
+        rows = {**asdict(self), "keypoints": [score.to_dict() for score in self.keypoints]}
+        if not self.categories:
+            return {name: value for name, value in rows.items() if name != "categories"}
+        return {**rows, "categories": {name: part.to_dict() for name, part in self.categories.items()}}
 
 
 def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -> Metrics:
@@ -97,7 +134,8 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
         results: COCO keypoint results: ``image_id``, ``category_id``, ``keypoints`` (3K), ``score`` and, in all rows
             or in none, ``bbox`` (x, y, width, height); in original pixels. An empty list gives zeros. As in COCO,
             ``bbox`` says how large a wrong detection is, for APM and APL; without it the keypoints' extent does.
-        skeleton: names and sigmas. Categories with exactly these keypoints are evaluated, as one.
+        skeleton: names and sigmas. Categories with exactly these keypoints are evaluated, as one; of a skeleton with
+            several categories each by itself.
 
     Raises:
         DataError: an unreadable annotation file, one without labelled people, or results that don't fit it.
@@ -108,13 +146,15 @@ def evaluate(ground_truth: Path | Row, results: list[Row], skeleton: Skeleton) -
 
 def score(truth: GroundTruth, rows: list[Row], skeleton: Skeleton) -> Metrics:
     """The same of what was read already; `rows` are from `check_results`."""
+    if skeleton.categories:
+        return Metrics.mean({part[2].category: score(*part) for part in split(truth, rows, skeleton)})
     scored = run_coco("keypoints", truth, rows, skeleton)
     matches, labelled = _match(scored, skeleton)
     boxes = None
     if all("bbox" in row for row in rows):
         boxes = run_coco("bbox", truth, rows, skeleton).stats
     return Metrics(
-        **dict(zip(FIGURES, map(float, scored.stats), strict=True)),
+        **dict(zip(FIGURES, map(float, scored.stats), strict=True)),  # type: ignore[arg-type]
         box_AP=None if boxes is None else float(boxes[0]),
         box_AP50=None if boxes is None else float(boxes[1]),
         images=len(truth.images),

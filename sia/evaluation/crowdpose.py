@@ -29,7 +29,7 @@ def as_crowdpose(truth: GroundTruth, skeleton: Skeleton) -> tuple[GroundTruth, S
         DataError: these are not CrowdPose's annotations.
     """
     last = [name for name in skeleton.names if "head" in name.lower() or "neck" in name.lower()]
-    if skeleton.num_keypoints != 14 or len(last) != 2:
+    if skeleton.categories or skeleton.num_keypoints != 14 or len(last) != 2:
         raise DataError(
             f"--crowdpose is for CrowdPose's 14 keypoints, head and neck among them, but the annotations have "
             f"{skeleton.num_keypoints}: {', '.join(skeleton.names)}. Leave it out."

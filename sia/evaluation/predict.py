@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sia.coco.annotated_images import AnnotatedImages
 from sia.coco.coco_files import GroundTruth, Row, load_ground_truth, load_skeleton
 from sia.errors import ConfigError
-from sia.io.results import coco_rows
+from sia.io.results import Ids, coco_rows
 from sia.runtimes.predictor import Predictor
 
 Image = NDArray[np.uint8]
@@ -58,7 +58,7 @@ class Alone:
 
 
 def predict_images(
-    predictor: Predictor, images: AnnotatedImages, category: int, *, batch_size: int = 16, threads: int = 2,
+    predictor: Predictor, images: AnnotatedImages, category: Ids, *, batch_size: int = 16, threads: int = 2,
     ranks: Ranks | None = None, progress: Callable[[int], object] = lambda count: None,
 ) -> list[Row]:  # fmt: skip
     """COCO results of all images, ordered by image id, on every rank; each image counts once.
@@ -66,7 +66,7 @@ def predict_images(
     Args:
         predictor: the model.
         images: of the annotations.
-        category: id for the results.
+        category: id for the results, or that of each of several categories.
         batch_size: images at once.
         threads: that read images while the model works; 0 reads between batches.
         ranks: who shares the work.
@@ -89,7 +89,7 @@ def predict_images(
             if len(batch) == batch_size or place == len(share) - 1:
                 ids = images.ids[share[place + 1 - len(batch) : place + 1]].tolist()
                 for image_id, people in zip(ids, predictor.predict(batch), strict=True):
-                    rows += coco_rows(people, image_id, category)
+                    rows += coco_rows(people, predictor.skeleton, image_id, category)
                 progress(len(batch))
                 batch = []
     shares = ranks.gather(rows)

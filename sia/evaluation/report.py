@@ -41,6 +41,11 @@ class Evaluation:
         """`rows` are from `check_results`."""
         return cls(source, score(truth, rows, skeleton), ErrorAnalysis.of(truth, rows, skeleton), {})
 
+    @property
+    def category(self) -> str:
+        """Whose keypoints these are."""
+        return self.errors.skeleton.category
+
     @cached_property
     def analysis(self) -> dict[str, Any]:
         """Errors and curves, in plain types."""

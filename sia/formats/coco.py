@@ -12,6 +12,7 @@ class CocoResults(GrowingWriter):
     """One row a person. A list has no place for schema and coordinate frame: run.json beside it has them."""
 
     SUFFIX = ".json"
+    CLASSES = True
 
     def start(self, first: Record) -> JsonList:
         """An empty list."""
@@ -19,5 +20,5 @@ class CocoResults(GrowingWriter):
 
     def entries(self, record: Record) -> list[bytes]:
         """The rows."""
-        rows = coco_rows(record.people, record.image_id, self.about.category)
+        rows = coco_rows(record.people, self.about.skeleton, record.image_id, self.about.category)
         return [json.dumps(row, allow_nan=False).encode() for row in rows]

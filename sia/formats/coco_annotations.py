@@ -6,6 +6,7 @@ from typing import Any
 
 from sia.formats.writer import Record, ResultWriter, labelled, rounded
 from sia.io.output_file import write_json
+from sia.io.results import category_ids
 from sia.skeletons.oks import AREA_OF_BOX
 
 
@@ -17,6 +18,7 @@ class CocoAnnotations(ResultWriter):
     """
 
     SUFFIX = "-annotations.json"
+    CLASSES = True
     _images: list[dict[str, Any]]
     _people: list[dict[str, Any]]
 
@@ -27,15 +29,19 @@ class CocoAnnotations(ResultWriter):
         height, width = record.size
         self._images.append({"id": record.image_id, "file_name": record.name, "width": width, "height": height})
         people, seen = labelled(record.people, self.about.kpt_thresh)
-        for person, v in zip(people, seen.tolist(), strict=True):
+        skeleton, ids = self.about.skeleton, [*category_ids(self.about.skeleton, self.about.category).values()]
+        blocks = skeleton.class_ids(people.confidences).tolist()
+        for person, flags, block in zip(people, seen.tolist(), blocks, strict=True):
             x1, y1, x2, y2 = person.box.tolist()
-            points = [(x, y, flag) if flag else (0, 0, 0) for (x, y), flag in zip(person.keypoints, v, strict=True)]
+            own = skeleton.blocks[block]
+            v, placed = flags[own], zip(person.keypoints[own], flags[own], strict=True)
+            points = [(x, y, flag) if flag else (0, 0, 0) for (x, y), flag in placed]
             self._people.append({
-                "id": len(self._people) + 1, "image_id": record.image_id, "category_id": self.about.category,
+                "id": len(self._people) + 1, "image_id": record.image_id, "category_id": ids[block],
                 "iscrowd": 0, "bbox": rounded((x1, y1, x2 - x1, y2 - y1)), "area": AREA_OF_BOX * (x2 - x1) * (y2 - y1),
                 "keypoints": rounded(value for point in points for value in point),
                 "num_keypoints": sum(flag > 0 for flag in v), "score": round(person.score, 6),
-                "keypoint_confidences": rounded(person.confidences),
+                "keypoint_confidences": rounded(person.confidences[own]),
             })  # fmt: skip
 
     def close(self) -> None:
@@ -43,6 +49,8 @@ class CocoAnnotations(ResultWriter):
         if not hasattr(self, "_images"):
             return
         info = {"description": "found by a model, not labelled by people", **self.about.short()}
-        categories = [self.about.skeleton.to_category(self.about.category)]
+        skeleton = self.about.skeleton
+        ids = category_ids(skeleton, self.about.category).values()
+        categories = [part.to_category(number) for part, number in zip(skeleton.parts, ids, strict=True)]
         content = {"info": info, "images": self._images, "annotations": self._people, "categories": categories}
         write_json(self.path, content)

@@ -19,7 +19,7 @@ class CsvWriter(GrowingWriter):
     """
 
     SUFFIX = ".csv"
-    STREAMS = True
+    STREAMS = CLASSES = True
 
     def start(self, first: Record) -> JsonList | StandardOutput:
         """The line with the names."""
@@ -34,6 +34,9 @@ class CsvWriter(GrowingWriter):
 
 
 def _short(value: Any) -> Any:
+    """Without what a category doesn't have."""
+    if value != value:
+        return ""
     return round(value, 6 if abs(value) < 1 else 3) if isinstance(value, float) else value
 
 

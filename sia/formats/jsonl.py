@@ -13,7 +13,7 @@ class JsonlWriter(GrowingWriter):
     """A line an image or frame; the first one also has ``about``, which says how to read all of them."""
 
     SUFFIX = ".jsonl"
-    STREAMS = True
+    STREAMS = CLASSES = True
     _begun = False
 
     def start(self, first: Record) -> JsonList | StandardOutput:
@@ -24,7 +24,7 @@ class JsonlWriter(GrowingWriter):
         """One line."""
         row: dict[str, Any] = {} if self._begun else {"about": self.about.to_dict()}
         self._begun = True
-        people, source = person_rows(record.people), record.people.source
+        people, source = person_rows(record.people, self.about.skeleton), record.people.source
         if record.people.ids is not None:
             found = record.interpolated or [False] * len(people)
             ids = record.people.ids.tolist()

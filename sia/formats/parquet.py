@@ -20,6 +20,7 @@ class ParquetWriter(ResultWriter):
     """Columns as `sia.formats.table` names them; the schema's metadata say how to read them."""
 
     SUFFIX = ".parquet"
+    CLASSES = True
 
     def __init__(self, path: Path, about: About) -> None:
         super().__init__(path, about)
@@ -48,7 +49,8 @@ class ParquetWriter(ResultWriter):
 
     def _flush(self) -> None:
         joined = {name: np.concatenate([columns[name] for columns in self._held]) for name in self._held[0]}
-        joined |= {"file_name": self._arrow.array(joined["file_name"], "string")} if "file_name" in joined else {}
+        texts = [name for name in ("file_name", "category") if name in joined]
+        joined |= {name: self._arrow.array(joined[name], "string") for name in texts}
         table = self._arrow.table(joined).replace_schema_metadata(self.about.short())
         with writing(self.path):
             if self._writer is None:

@@ -16,15 +16,18 @@ Columns = dict[str, Any]
 def person_columns(people: People) -> Columns:
     """``id`` with tracking (0: seen once), ``score``, ``x1`` to ``y2``, ``NAME_x``, ``NAME_y``, ``NAME_confidence``.
 
-    And ``NAME_visibility`` and ``NAME_sigma``, where the weights tell them.
+    And ``NAME_visibility`` and ``NAME_sigma``, where the weights tell them. Of several categories also ``category``;
+    keypoints of the others are NaN.
     """
+    skeleton, own = people.skeleton, people.skeleton.own(people.confidences)
     columns: Columns = {} if people.ids is None else {"id": people.ids}
     columns |= {"score": people.scores, **dict(zip(("x1", "y1", "x2", "y2"), people.boxes.T, strict=True))}
-    for k, name in enumerate(people.skeleton.names):
-        columns[f"{name}_x"], columns[f"{name}_y"] = people.keypoints[:, k].T
-        columns[f"{name}_confidence"] = people.confidences[:, k]
+    columns |= {"category": np.array(people.class_names, object)} if skeleton.categories else {}
+    for k, name in enumerate(skeleton.names):
+        told = {"x": people.keypoints[:, k, 0], "y": people.keypoints[:, k, 1], "confidence": people.confidences[:, k]}
         if people.visibilities is not None and people.sigmas is not None:
-            columns |= {f"{name}_visibility": people.visibilities[:, k], f"{name}_sigma": people.sigmas[:, k]}
+            told |= {"visibility": people.visibilities[:, k], "sigma": people.sigmas[:, k]}
+        columns |= {f"{name}_{what}": np.where(own[:, k], values, np.float32("nan")) for what, values in told.items()}
     return columns
 
 

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.errors import OutputError
+from sia.errors import ConfigError, OutputError
 from sia.io.output_file import writing
-from sia.io.results import JsonLines, JsonList, StandardOutput, describe_rows
+from sia.io.results import Ids, JsonLines, JsonList, StandardOutput, describe_rows
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 
@@ -69,12 +69,12 @@ class About:
     Attributes:
         skeleton: names, edges and flip pairs of the keypoints.
         kpt_thresh: keypoints of a lower confidence, in [0, 1], are marked as hidden where a format has marks.
-        category: id of the category of people in COCO's files.
+        category: id of the category of people in COCO's files, or of each of several; see `category_ids`.
     """
 
     skeleton: Skeleton
     kpt_thresh: float = 0.3
-    category: int = 1
+    category: Ids = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Schema with its version, version of the tool, coordinate frame, and what the values mean."""
@@ -102,9 +102,16 @@ class ResultWriter(ABC):
     """Suffix of a second file, in place of the first one's."""
     STREAMS: ClassVar[bool] = False
     """Whether it can go to standard output."""
+    CLASSES: ClassVar[bool] = False
+    """Whether it holds several categories, each with keypoints of its own."""
 
     def __init__(self, path: Path, about: About) -> None:
         self.path, self.about = path, about
+        if about.skeleton.categories and not self.CLASSES:
+            raise ConfigError(
+                f"{type(self).__name__.removesuffix('Writer').lower()} can't hold several categories "
+                f"({about.skeleton.category}). Save coco, coco-annotations, jsonl, csv or parquet."
+            )
 
     @abstractmethod
     def add(self, record: Record) -> None:

@@ -24,14 +24,17 @@ FORMAT = "sia_pose_results/1"
 """Changes when a field changes its meaning."""
 
 Row = dict[str, Any]
+Ids = int | Sequence[int]
+"""Of the category in COCO's files, or of each of several."""
 
 
-def person_rows(people: People) -> list[Row]:
+def person_rows(people: People, skeleton: Skeleton) -> list[Row]:
     """One row a person: score, bbox (x, y, width, height), keypoints (x, y, confidence, x, y, ... K times).
 
     And visibilities and sigmas (K each), where the weights tell them; where something is counted, also repetitions.
+    Of a skeleton with several categories each has its own keypoints, and ``category``, its name.
     """
-    rows = []
+    rows: list[Row] = []
     keypoints = np.concatenate([people.keypoints, people.confidences[..., None]], axis=-1).reshape(
         len(people), 3 * people.confidences.shape[1]
     )
@@ -43,6 +46,12 @@ def person_rows(people: People) -> list[Row]:
     for name, told in (("visibilities", people.visibilities), ("sigmas", people.sigmas)):
         for row, values in zip(rows, [] if told is None else told.tolist(), strict=told is not None):
             row[name] = _rounded(values)
+    if skeleton.categories:
+        for row, block in zip(rows, skeleton.class_ids(people.confidences).tolist(), strict=True):
+            own = skeleton.blocks[block]
+            row["keypoints"] = row["keypoints"][3 * own.start : 3 * own.stop]
+            row |= {name: row[name][own] for name in ("visibilities", "sigmas") if name in row}
+            row["category"] = skeleton.class_names[block]
     if people.repetitions is not None:
         rows = [{**row, "repetitions": count} for row, count in zip(rows, people.repetitions.tolist(), strict=True)]
     return rows
@@ -53,13 +62,27 @@ def _rounded(values: Sequence[float]) -> list[float]:
     return [round(value, 3) for value in values]
 
 
-def coco_rows(people: People, image_id: int, category_id: int = 1) -> list[Row]:
-    """Rows of a COCO keypoint results file (https://cocodataset.org/#format-results)."""
-    return [{"image_id": image_id, "category_id": category_id, **row} for row in person_rows(people)]
+def category_ids(skeleton: Skeleton, given: Ids) -> dict[str, int]:
+    """The id of each category by its name: as given, else those of the skeleton, which has them where it has several.
+
+    Args:
+        skeleton: with one or several categories.
+        given: the id of one, or of each.
+    """
+    if isinstance(given, int):
+        given = [category.id for category in skeleton.categories] or [given]
+    return dict(zip(skeleton.class_names, given, strict=True))
+
+
+def coco_rows(people: People, skeleton: Skeleton, image_id: int, category_id: Ids = 1) -> list[Row]:
+    """Rows of a COCO keypoint results file (https://cocodataset.org/#format-results); ids as in `category_ids`."""
+    ids, rows = category_ids(skeleton, category_id), person_rows(people, skeleton)
+    return [{"image_id": image_id, "category_id": ids[row.pop("category", skeleton.category)], **row} for row in rows]
 
 
 def describe_rows(skeleton: Skeleton) -> Row:
     """What a reader of the rows has to know, for the file beside them."""
+    several = bool(skeleton.categories)
     return {
         "format": FORMAT,
         "tool": f"sia-pose {__version__}",
@@ -72,6 +95,7 @@ def describe_rows(skeleton: Skeleton) -> Row:
         "visibilities": "where the weights tell them: 0 to 1 for each keypoint, how likely it is visible, not occluded",
         "sigmas": "likewise: standard deviation of x, and of y, in pixels; 68 % of the errors are smaller",
         "skeleton": skeleton.to_dict(),
+        **({"category": "whose keypoints these are: those CATEGORY.NAME of skeleton.names"} if several else {}),
     }
 
 

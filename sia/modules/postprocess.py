@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,14 @@ MARGIN = 0.05
 """Of a person beyond the outermost keypoints, in fractions of their longer side: ankles and eyes are not the edge."""
 
 
-def decode(output: PoseOutput, image_size: tuple[int, int]) -> tuple[Tensor, ...]:
+def decode(output: PoseOutput, image_size: tuple[int, int], blocks: Sequence[slice] = ()) -> tuple[Tensor, ...]:
     """The best candidates; runs inside an exported graph as well.
 
     Args:
         output: of a model.
         image_size: (H, W) of the input.
+        blocks: keypoints of each category, where there are several. An instance is of the category of its surest
+            keypoint: those of the others get confidence 0, and lie in the middle of the box.
 
     Returns:
         What `sia.runtimes.runtime.Decoded` describes, as tensors; the last two only of models that have them.
@@ -26,15 +30,27 @@ def decode(output: PoseOutput, image_size: tuple[int, int]) -> tuple[Tensor, ...
     best = output.people.scores.argsort(dim=1, descending=True)
     people: Prediction = output.people.select(best)
     length = longer_side(image_size)
+    poses, confidences = people.poses, people.confidences.sigmoid()
+    if len(blocks) > 1:
+        own = _own(confidences, blocks)
+        poses = torch.where(own[..., None], poses, people.boxes[..., None, :2])
+        confidences = confidences * own
     found = (
         people.scores.sigmoid() ** (1 / QUALITY_POWER),
-        around(to_corners(people.boxes), people.poses) * length,
-        torch.cat([people.poses * length, people.confidences.sigmoid()[..., None]], dim=-1),
+        around(to_corners(people.boxes), poses) * length,
+        torch.cat([poses * length, confidences[..., None]], dim=-1),
     )
     if output.certainty is None:
         return found
     visibilities, log_sigmas = (gather_rows(part, best) for part in output.certainty)
     return (*found, visibilities.sigmoid(), log_sigmas.exp() * length)
+
+
+def _own(confidences: Tensor, blocks: Sequence[slice]) -> Tensor:
+    """(B, R, K) -> (B, R, K) bool, the keypoints of the category of each; see `sia.skeletons.skeleton.Skeleton.own`."""
+    best = torch.stack([confidences[..., block].amax(-1) for block in blocks], -1).argmax(-1, keepdim=True)
+    owners = [number for number, block in enumerate(blocks) for _ in range(block.start, block.stop)]
+    return best == torch.tensor(owners, device=confidences.device)
 
 
 def around(boxes: Tensor, poses: Tensor) -> Tensor:

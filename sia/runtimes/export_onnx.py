@@ -66,11 +66,12 @@ def _trace_any_size(
     runtime: TorchRuntime, image_size: tuple[int, int]
 ) -> tuple[torch.export.ExportedProgram, tuple[int, int] | None]:
     """The graph, and the one size that it takes, if it doesn't take any."""
+    blocks = runtime.description.skeleton.blocks
     with suppress(torch._dynamo.exc.UserError):
         if runtime.description.is_large(image_size):
-            return trace(runtime.model), None
+            return trace(runtime.model, blocks=blocks), None
     try:
-        return trace(runtime.model, image_size), image_size
+        return trace(runtime.model, image_size, blocks), image_size
     except torch._dynamo.exc.UserError as error:
         raise ConfigError(f"{runtime.source} can't be exported: {first_line(error)} Use the .pt file.") from error
 

@@ -31,21 +31,23 @@ SHARPNESS = -0.5
 class PoseGraph(nn.Module):
     """Normalisation, padding, model and decoding."""
 
-    def __init__(self, model: PoseModel) -> None:
+    def __init__(self, model: PoseModel, blocks: Sequence[slice] = ()) -> None:
+        """blocks: see `decode`."""
         super().__init__()
-        self.model = model
+        self.model, self.blocks = model, blocks
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W) uint8 RGB -> what `sia.runtimes.runtime.Decoded` describes."""
-        return decode(self.model(images), (images.shape[-2], images.shape[-1]))
+        return decode(self.model(images), (images.shape[-2], images.shape[-1]), self.blocks)
 
 
-def trace(model: PoseModel, fixed_size: tuple[int, int] | None = None) -> ExportedProgram:
+def trace(model: PoseModel, fixed_size: tuple[int, int] | None = None, blocks: Sequence[slice] = ()) -> ExportedProgram:
     """The graph of any batch, and of any height and width unless they are fixed.
 
     Args:
         model: in inference mode, on the CPU.
         fixed_size: (H, W) where they have to be.
+        blocks: see `decode`.
 
     Raises:
         torch._dynamo.exc.UserError: the backbone can't be traced for any size.
@@ -56,7 +58,7 @@ def trace(model: PoseModel, fixed_size: tuple[int, int] | None = None) -> Export
     example = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     with torch.no_grad(), PortableResize(), quiet():
         return export(
-            PoseGraph(model).eval(),
+            PoseGraph(model, blocks).eval(),
             (example,),
             dynamic_shapes=({0: Dim(AXES[0]), **sides},),
             prefer_deferred_runtime_asserts_over_guards=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class TorchRuntime(Runtime):
 
     def find(self, images: NDArray[np.uint8]) -> Decoded:
         """See `Runtime`."""
-        return torch_finder(self.model, self.device.torch)(images)
+        return torch_finder(self.model, self.device.torch, blocks=self.description.skeleton.blocks)(images)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """PyTorch takes any."""
@@ -66,13 +67,16 @@ class TorchRuntime(Runtime):
         self.description = replace(self.description, roi_score_thresh=score)
 
 
-def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> Find:
+def torch_finder(
+    model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32, blocks: Sequence[slice] = ()
+) -> Find:
     """What a PyTorch model finds; it must be in inference mode.
 
     Args:
         model: on the device.
         device: where to compute.
         dtype: of products of matrices and convolutions; float32 means no autocast.
+        blocks: see `decode`.
     """
 
     @torch.inference_mode()
@@ -84,7 +88,7 @@ def torch_finder(model: nn.Module, device: torch.device, dtype: torch.dtype = to
             raise ConfigError(
                 f"A batch of {len(images)} does not fit into the memory of {device}. Use a smaller batch."
             ) from error
-        decoded = decode(output, (images.shape[-2], images.shape[-1]))
+        decoded = decode(output, (images.shape[-2], images.shape[-1]), blocks)
         return Decoded(*(part.float().cpu().numpy() for part in decoded))
 
     return find

@@ -77,6 +77,7 @@ def teacher_labels(annotations: Path, images: Path, teacher: str, device: str, f
         labels = parse(content)
         labels.refuse_faults(f"The annotation file {annotations}", ("nobody",))
         assert labels.skeleton is not None
+        labels.skeleton.refuse_several("-TEACHER")
         if source is not None:
             ask = ask_results(source, labels)
         else:

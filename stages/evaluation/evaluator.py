@@ -54,7 +54,7 @@ def evaluate_model(
     training = model.training
     model.eval()
     try:
-        find = torch_finder(model, device)
+        find = torch_finder(model, device, blocks=skeleton.blocks)
         results = predict_results(find, loader, ground_truth, skeleton, interruption=interruption)
     finally:
         model.train(training)
@@ -81,7 +81,7 @@ def predict_results(
             for batch in loader:
                 people, image_ids = predict_batch(find, batch), batch.image_ids.tolist()
                 for image_id, found in zip(image_ids, people, strict=True):
-                    share.results += coco_rows(found, image_id, truth.category)
+                    share.results += coco_rows(found, skeleton, image_id, truth.category_ids)
                 share.image_ids += image_ids
     except (SiaError, Interrupted) as error:
         share.error = error

@@ -116,6 +116,7 @@ def make_splits(folder: Path, coco_root: Path, train: Path, test: Path | None, s
     skeletons = [CocoPose(coco_root, file).skeleton for file in (train, test) if file is not None]
     if len({skeleton.names for skeleton in skeletons}) > 1:
         raise DataError(f"-TRAIN_ANN {train} and -VAL_ANN {test} have different keypoints. Use files of one skeleton.")
+    skeletons[0].refuse_several("-PIPELINE")
     images = _assign([*known, *given], len(known), share, seed)
     contents = {"train": (train, images[: len(known)]), "test": (test, images[len(known) :])}
     for part in SPLITS:

@@ -56,7 +56,8 @@ class TrainingVisualizer:
 
     def _predict(self, model: nn.Module) -> list[People]:
         model.eval()
-        return predict_batch(torch_finder(model, self.device), self._shown)
+        find = torch_finder(model, self.device, blocks=self.val.skeleton.blocks)
+        return predict_batch(find, self._shown)
 
     @cached_property
     def _shown(self) -> PoseBatch:

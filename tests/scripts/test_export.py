@@ -32,9 +32,10 @@ from sia.runtimes.parity import Parity, compare
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.runtime import Runtime
 from sia.runtimes.torch_runtime import TorchRuntime
-from sia.skeletons.skeleton import COCO_PERSON
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from tests.conftest import ROOT
 from tests.inference_helpers import quarters, save_video, save_weights
+from tests.two_categories import DOG
 
 FILES = {"onnx": "best.onnx", "openvino": "best.xml", "openvino-int8": "best-int8.xml"}
 PACKAGES = {
@@ -376,3 +377,19 @@ def test_a_gpu_is_not_promised(onnx_file: Path) -> None:
     for device in ("cuda", "mps", "cuda:1"):
         with pytest.raises(ConfigError, match=f"--device {device} can't be used: an exported model"):
             Predictor.load(onnx_file, device)
+
+
+def test_several_categories(tmp_path: Path) -> None:
+    """The class is decided in the graph: boxes go around the keypoints of one category."""
+    for package in PACKAGES["onnx"]:
+        pytest.importorskip(package)
+    both = Skeleton.join([(1, COCO_PERSON), (18, Skeleton.from_category(DOG))])
+    weights = save_weights(tmp_path / "best.pt", both, certainty=True)
+    assert export(weights, "onnx") == 0
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    first, second = (Predictor.load(file, "cpu").predict(image)[0] for file in (weights, tmp_path / "best.onnx"))
+    assert len(first)
+    assert both.classes(second.confidences) == both.classes(first.confidences)
+    np.testing.assert_allclose(second.boxes, first.boxes, atol=0.05)
+    np.testing.assert_allclose(second.keypoints, first.keypoints, atol=0.05)
+    assert Predictor.load(tmp_path / "best.onnx", "cpu").skeleton == both

@@ -7,6 +7,7 @@ import csv
 import importlib
 import io
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,19 @@ from typing import Any
 from tqdm import tqdm
 
 from sia.coco.annotated_images import AnnotatedImages
-from sia.coco.coco_files import GroundTruth, Row, check_results, load_ground_truth, load_skeleton, read_json
+from sia.coco.coco_files import (
+    GroundTruth,
+    Row,
+    check_results,
+    is_labelled,
+    load_ground_truth,
+    load_skeleton,
+    read_json,
+    split,
+)
 from sia.commands.jobs.run import output_folder, remove_if_empty
 from sia.errors import ConfigError, SiaError, complain
+from sia.evaluation.coco_eval import Metrics
 from sia.evaluation.crowdpose import as_crowdpose, crowd_levels
 from sia.evaluation.keypoint_scores import csv_rows
 from sia.evaluation.matches import matches_of
@@ -142,8 +153,8 @@ def prepare(
         hidden = None if ranks.rank == 0 else True
         with tqdm(total=len(images), unit="img", leave=False, disable=hidden) as bar:
             rows = predict_images(
-                predictor, images, labels.truth.category, batch_size=args.batch_size, threads=args.workers, ranks=ranks,
-                progress=lambda count: bar.update(min(count * ranks.world_size, bar.total - bar.n)),
+                predictor, images, labels.truth.category_ids, batch_size=args.batch_size, threads=args.workers,
+                ranks=ranks, progress=lambda count: bar.update(min(count * ranks.world_size, bar.total - bar.n)),
             )  # fmt: skip
         return rows
 
@@ -151,28 +162,58 @@ def prepare(
 
 
 def finish(args: argparse.Namespace, labels: Labels, rows: list[Row], other: list[Row], source: Row) -> None:
-    """Scores and writes, on the first rank."""
-    done = Evaluation.of(labels.truth, labels.check(rows), labels.skeleton, source)
+    """Scores and writes, on the first rank; of several categories each into a folder of its own, beside their mean.
+
+    A category in which nobody is labelled has no figures.
+    """
+    parts, others = (
+        [
+            part
+            for part in split(labels.truth, labels.check(given), labels.skeleton)
+            if any(map(is_labelled, part[0].people))
+        ]
+        for given in (rows, other)
+    )
+    every = [Evaluation.of(*part, source) for part in parts]
     if args.crowdpose:
-        done = replace(done, crowd=crowd_levels(labels.truth, done.errors.matches))
-    print(done.table(), flush=True)  # before the files, which may meet a full disk
+        every = [replace(done, crowd=crowd_levels(labels.truth, done.errors.matches)) for done in every]
+    several, mean = bool(labels.skeleton.categories), Metrics.mean({done.category: done.metrics for done in every})
+    for done in every:  # before the files, which may meet a full disk
+        print(*([f"\n{done.category}"] if several else []), done.table(), sep="\n", flush=True)
+    if several:
+        print(f"\n{mean.categories_table()}", flush=True)
     folder = output_folder(args.output_dir, "evaluate")
     with remove_if_empty(folder):
         if args.results is None:
             write_json(folder / "results.json", rows)
-        if args.compare is not None:
-            compare(args, labels, done, other, folder)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(csv_rows(done.metrics.keypoints))
-        write_text(folder / "keypoints.csv", text.getvalue())
-        write_json(folder / "metrics.json", done.to_dict(), indent=2)
-        write_text(folder / "report.html", done.page(labels.images, args.samples))
+        for number, (done, (_, second, _)) in enumerate(zip(every, others, strict=True), 1):
+            own = folder
+            if several:
+                own = folder / f"{number}-{re.sub(r'[^A-Za-z0-9]+', '-', done.category)}"
+                own.mkdir()
+            write(args, labels.images, done, second, own)
+        if several:
+            write_json(folder / "metrics.json", {**source, **mean.to_dict()}, indent=2)
     print("\nWritten:", *sorted(str(path.resolve()) for path in folder.iterdir()), sep="\n  ")
 
 
-def compare(args: argparse.Namespace, labels: Labels, first: Evaluation, second: list[Row], folder: Path) -> None:
+def write(
+    args: argparse.Namespace, images: AnnotatedImages | None, done: Evaluation, second: list[Row], folder: Path
+) -> None:
+    """The files of one category."""
+    if args.compare is not None:
+        compare(args, done, second, folder)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(csv_rows(done.metrics.keypoints))
+    write_text(folder / "keypoints.csv", text.getvalue())
+    write_json(folder / "metrics.json", done.to_dict(), indent=2)
+    write_text(folder / "report.html", done.page(images, args.samples))
+
+
+def compare(args: argparse.Namespace, first: Evaluation, second: list[Row], folder: Path) -> None:
     """Prints and writes how much better the second results are, on the same resampled images."""
-    proof = prove(first.errors.matches, matches_of(labels.truth, labels.check(second), labels.skeleton), SEED)
+    errors = first.errors
+    proof = prove(errors.matches, matches_of(errors.truth, second, errors.skeleton), SEED)
     word = "better" if proof.difference.low > 0 else "worse" if proof.difference.high < 0 else "no clear difference"
     print(f"\n{args.results or args.weight_path}  AP {proof.before.percent()}")
     print(f"{args.compare}  AP {proof.after.percent()}")

@@ -81,7 +81,7 @@ class Labelled:
         from sia.evaluation.predict import open_annotated, predict_images
 
         truth, images = open_annotated(self.coco_root, self.ann_file, predictor)
-        rows = predict_images(predictor, images, truth.category, batch_size=8, threads=0)
+        rows = predict_images(predictor, images, truth.category_ids, batch_size=8, threads=0)
         return score(truth, check_results(rows, truth, predictor.skeleton), predictor.skeleton)
 
 

@@ -227,6 +227,8 @@ def run(args: argparse.Namespace) -> int:
     pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
     predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh)
+    if args.describe:
+        predictor.skeleton.refuse_several("--describe")
     ids = choose_ids(files, args.ann_file, predictor, warnings)
     announce(predictor)
     if pipeline is not None:

@@ -137,8 +137,10 @@ def set_in(section: str, number: int, **values: Any) -> Callable[[Content], None
     return change
 
 
-def two_skeletons(content: Content) -> None:
-    content["categories"].append({"id": 2, "name": "dog", "keypoints": ["nose", "tail"]})
+def with_dogs(content: Content, name: str = "dog", **of_the_first: Any) -> None:
+    """A second category with keypoints of its own."""
+    content["categories"].append({"id": 2, "name": name, "keypoints": ["nose", "tail"]})
+    content["annotations"][0].update(of_the_first)
 
 
 def shares(content: Content) -> None:
@@ -159,7 +161,11 @@ BAD_FILES: dict[str, tuple[Callable[[Content], Any], str]] = {
     "no keypoints declared": (set_in("categories", 0, keypoints=[]), "no category declares keypoints"),
     "keypoints declared as text": (set_in("categories", 0, keypoints="nose"), "is no list of names"),
     "bad skeleton": (set_in("categories", 0, skeleton=[[1, 9]]), "leave the range of its 3 keypoints"),
-    "different skeletons": (two_skeletons, r"different keypoints: 'person' \(3\), 'dog' \(2\)"),
+    "two categories of a name": (lambda c: with_dogs(c, "person"), "Two categories .* are called 'person'"),
+    "keypoints of another category": (
+        lambda c: with_dogs(c, keypoints=[5, 5, 2, 9, 9, 2]),
+        "annotation 1 has keypoints of 6. Give a list of 9 numbers, x y v for each of 3 keypoints of 'person'",
+    ),
     "too few keypoints": (set_in("annotations", 0, keypoints=[1, 2, 2]), "annotation 1 has keypoints of 3. .* 9 num"),
     "keypoints that are text": (
         set_in("annotations", 0, keypoints=["a"] * 9),

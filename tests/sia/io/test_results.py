@@ -24,7 +24,7 @@ as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="ro
 
 
 def test_rows_are_xywh_with_confidence_third() -> None:
-    first, second = coco_rows(TWO, image_id=42)
+    first, second = coco_rows(TWO, COCO_PERSON, image_id=42)
     assert first["image_id"] == 42
     assert first["category_id"] == 1
     assert first["bbox"] == [10, 20, 40, 80]
@@ -35,7 +35,7 @@ def test_rows_are_xywh_with_confidence_third() -> None:
 
 def test_coco_tools_load_the_file(tmp_path: Path) -> None:
     coco_module = pytest.importorskip("pycocotools.coco")
-    write_json(tmp_path / "results.json", coco_rows(TWO, 7))
+    write_json(tmp_path / "results.json", coco_rows(TWO, COCO_PERSON, 7))
     truth = {"images": [{"id": 7}], "categories": [{"id": 1, "name": "person"}], "annotations": []}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     loaded = coco_module.COCO(str(tmp_path / "truth.json")).loadRes(str(tmp_path / "results.json"))
@@ -43,7 +43,7 @@ def test_coco_tools_load_the_file(tmp_path: Path) -> None:
 
 
 def test_nobody_is_an_empty_list() -> None:
-    assert coco_rows(TWO.above(2), 7) == []
+    assert coco_rows(TWO.above(2), COCO_PERSON, 7) == []
 
 
 def test_description_is_json_and_says_the_frame() -> None:
@@ -70,7 +70,7 @@ def test_image_ids(names: list[str], ids: list[int]) -> None:
 def test_lines_are_there_at_the_end_and_also_after_an_error(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with pytest.raises(RuntimeError), JsonLines(path) as lines:
-        lines.write({"frame": 0, "people": person_rows(TWO)})
+        lines.write({"frame": 0, "people": person_rows(TWO, COCO_PERSON)})
         assert not path.exists()
         raise RuntimeError
     assert json.loads(path.read_text())["people"][0]["bbox"] == [10, 20, 40, 80]

@@ -10,6 +10,7 @@ from sia.boxes import to_corners
 from sia.losses.criterion import QUALITY_POWER
 from sia.modules.postprocess import around, decode
 from sia.outputs import PoseOutput, Prediction
+from tests.sia.skeletons.test_categories import BOTH
 
 
 def output_of(scores: list[list[float]], keypoints: int = 3) -> PoseOutput:
@@ -30,6 +31,19 @@ def test_best_first_and_everything_in_the_same_order():
     torch.testing.assert_close(keypoints[..., :2], people.poses * 96)
     torch.testing.assert_close(keypoints[..., 2], people.confidences.sigmoid())
     torch.testing.assert_close(boxes, around(to_corners(people.boxes), people.poses) * 96)
+
+
+def test_each_has_the_keypoints_of_one_category():
+    output = output_of([[0.0, 2.0, -1.0, 1.0]], keypoints=7)
+    _, plain, raw = decode(output, (96, 96))
+    _, boxes, keypoints = decode(output, (96, 96), [slice(0, 3), slice(3, 7)])
+    own = torch.from_numpy(BOTH.own(raw[0, ..., 2].numpy()))
+    assert own.sum(-1).unique().tolist() == [3, 4]
+    torch.testing.assert_close(keypoints[0][own], raw[0][own])
+    assert not keypoints[0, ..., 2][~own].any()
+    assert (boxes[..., :2] >= plain[..., :2]).all() and (boxes != plain).any()
+    whole = ((keypoints[..., :2] >= boxes[..., None, :2]) & (keypoints[..., :2] <= boxes[..., None, 2:])).all()
+    assert whole
 
 
 def test_boxes_grow_where_keypoints_lie_outside():
