@@ -66,11 +66,10 @@ def run(args: argparse.Namespace) -> None:
             count = save_crops(model, images, (source.side, source.side), folder)
             print(f"{source.annotations}: {len(images)} images, {count} crops in {folder}", flush=True)
     *learned, held_out = (Crops.load(source.folder(args.crops, args.weight_path)) for source in sources)
-    config = replace(saved, roi_size=args.roi_size or saved.roi_size, certainty=False)
-    trunk = None
-    if args.trunk is not None:
+    config, trunk = replace(saved, roi_size=args.roi_size or saved.roi_size), None
+    if args.trunk is not None:  # what told the certainty of the old head's keypoints knows nothing of the new one's
         name, trunk = load_roi_trunk(args.trunk)
-        config = replace(config, roi_trunk=name)
+        config = replace(config, roi_trunk=name, certainty=False)
     whole = create_model(config)
     own = whole.state_dict()
     kept = {key: value for key, value in checkpoint["weights"].items() if trunk is None or not key.startswith(HEAD)}

@@ -71,6 +71,19 @@ def test_only_the_head_is_trained_and_a_stopped_run_goes_on_exactly(
     assert not torch.equal(trunk["blocks.3.0.conv_pw.weight"], start["blocks.3.0.conv_pw.weight"])
 
 
+def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
+    """The bundled hourglass learns on; what it says of visibility stays."""
+    words = flags(folder, tmp_path / "more.pt", epochs="1", roi_size="96")
+    place = words.index("--trunk")
+    assert main(words[:place] + words[place + 2 :]) == 0
+    first, more = load_checkpoint(BUNDLED), load_checkpoint(tmp_path / "more.pt")
+    assert more["model_config"] == first["model_config"] | {"roi_trunk": ""}
+    moved = {
+        key for key, value in first["weights"].items() if not torch.equal(value.float(), more["weights"][key].float())
+    }
+    assert moved and all(key.startswith("roi_head.") for key in moved)
+
+
 def test_labels_move_with_the_pixels(folder: Path, tmp_path: Path):
     """A bright dot drawn at a keypoint of a cached crop is where the augmented label says."""
     rng = np.random.default_rng(0)
