@@ -3,13 +3,15 @@
 python scripts/train_roi_head.py --weight_path weights/sia_pose_simple-n16.pt --trunk tf_efficientnet_lite0:lite0.pth \
     --roi_size 128 --data COCO/images:train.json --val COCO/images:val.json --crops crops --output head.pt
 
-The model finds the people of all images and says with its tokens who is meant; nothing but its RoI keypoint head is
-changed. Stopped, the same command goes on; the crops are made once. Then train_pose.py --RESUME trains all together.
+The model finds the people of all images and says with its tokens who is meant. Its RoI keypoint head is changed; with
+--trunk, what tells visibility and sigma is left out. Stopped, the same command goes on; the crops are made once. Then
+train_pose.py --RESUME trains all together.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     add("--roi_size", type=int, metavar="N", help="pixels along a crop (default: the model's)")
     add("--epochs", type=float, default=16.0, help="passes over the people (default: %(default)s)")
-    add("--batch", type=int, default=32, help="crops a step (default: %(default)s)")
+    add("--batch", type=int, default=64, help="crops a step (default: %(default)s)")
     add("--lr", type=float, default=1e-3, help="peak rate of AdamW; the network's is half of it (default: %(default)s)")
     add("--every", type=int, default=500, help="steps between two measurements and saves (default: %(default)s)")
     add("--seed", type=int, default=0, help="0 or more (default: 0)")
@@ -64,8 +66,13 @@ def check_args(args: argparse.Namespace) -> None:
     if args.output.suffix != ".pt":
         raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
     check_new(args.output)
-    if args.epochs <= 0 or args.batch < 2 or args.lr <= 0 or args.every < 1 or args.seed < 0:
-        raise ConfigError("--epochs, --lr and --every must be positive, --batch at least 2, --seed 0 or more.")
+    positive = all(math.isfinite(value) and value > 0 for value in (args.epochs, args.lr, args.every))
+    if not positive or args.batch < 2 or args.seed < 0:
+        raise ConfigError("--epochs, --lr and --every must be positive numbers, --batch at least 2, --seed 0 or more.")
+    if not args.output.parent.is_dir():
+        raise ConfigError(f"--output {args.output}: there is no folder {args.output.parent}. Make it first.")
+    if args.crops.exists() and not args.crops.is_dir():
+        raise ConfigError(f"--crops {args.crops} is no folder. Name one, or a new one.")
     args.weight_path = readable_weights(args.weight_path)
 
 

@@ -32,7 +32,8 @@ def check_described(config: ModelConfig, weights: object, source: object) -> Non
 
 def build_described(config: ModelConfig, weights: object, source: object) -> PoseModel:
     """The model that a file describes, with its weights. Errors are those of `check_described`."""
-    if config.backbone is not None or config.size not in OWN:  # the own backbones are small: to build one is the check
+    foreign = config.backbone is not None or bool(config.head_config.roi_trunk)
+    if foreign or config.size not in OWN:  # our own networks are small: to build one is the check
         check_described(config, weights, source)
     model = create_model(config)
     load_weights(model, weights, source)

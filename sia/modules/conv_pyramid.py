@@ -11,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sia.errors import ConfigError, WeightsError
+from sia.errors import ConfigError, WeightsError, first_line
 from sia.modules.layers import Residual
+
+TRIED = 128
+"""Pixels along the image that a network is tried with."""
 
 STRIDES = (4, 8, 16)
 """Of the maps that a network must have; one of stride 32 is used where there is one."""
@@ -60,43 +63,60 @@ class ConvTrunk(nn.Module):
 def _build(name: str) -> tuple[Any, list[int]]:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
-        raise ConfigError(f"timm has no network '{name}'" + (f"; close names: {', '.join(close)}." if close else "."))
+        raise ConfigError(f"timm has no network {name!r}" + (f"; close names: {', '.join(close)}." if close else "."))
+    with torch.device("meta"):  # without memory, however large it is
+        strides = _try(name)
+    return timm.create_model(name, pretrained=False, features_only=True), strides
+
+
+def _try(name: str) -> list[int]:
+    """The strides of its maps, after one look at their shapes."""
     try:
-        net: Any = timm.create_model(name, pretrained=False, features_only=True)
+        net: Any = timm.create_model(name, pretrained=False, features_only=True).eval()
         strides = list(net.feature_info.reduction())
-    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
-        raise ConfigError(f"{name} gives no maps of features ({error}): {_ADVICE}") from error
-    if not set(STRIDES) <= set(strides):
-        raise ConfigError(f"{name} has maps at strides {', '.join(map(str, strides))}: {_ADVICE}")
-    return net, strides
+        if not set(STRIDES) <= set(strides):
+            raise ConfigError(f"{name} has maps at strides {', '.join(map(str, strides))}: {_ADVICE}")
+        maps = net(torch.zeros(1, 3, TRIED, TRIED))
+    except ConfigError:
+        raise
+    except Exception as error:  # what networks that are made for another use raise
+        raise ConfigError(f"{name} gives no maps of features ({first_line(error)}): {_ADVICE}") from error
+    shapes = [tuple(part.shape[1:]) for part in maps]
+    if shapes != [
+        (count, TRIED // s, TRIED // s) for count, s in zip(net.feature_info.channels(), strides, strict=True)
+    ]:
+        raise ConfigError(f"{name} gives maps of other shapes than it says: {_ADVICE}")
+    return strides
 
 
 _ADVICE = "choose a convolutional network with maps at strides 4, 8 and 16, such as resnet18 or mobilenetv4_conv_small."
 
 
-def load_trunk_weights(trunk: ConvTrunk, state: Mapping[str, Tensor]) -> None:
+def load_trunk_weights(trunk: ConvTrunk, state: Mapping[str, Any]) -> None:
     """Fills a trunk with the weights of its network, by name or, where all names differ, by order.
 
     Args:
         trunk: filled in place.
-        state: of timm's network, or of another implementation that lists the same layers in the same order; what
-            comes behind the last map (a classifier) is left out.
+        state: of timm's network, or of another implementation that lists the same layers in the same order, also under
+            'model' or 'state_dict'; what comes behind the last map (a classifier) is left out.
 
     Raises:
         WeightsError: they don't fit.
     """
     target = trunk.net.state_dict()
-    if set(target) <= set(state):
-        fitted = {key: state[key] for key in target}
-    else:
-        fitted = dict(zip(target, state.values(), strict=False))
-    wrong = [key for key in target if key not in fitted or fitted[key].shape != target[key].shape]
+    for wrapper in ("model", "state_dict"):
+        inner = state.get(wrapper)
+        state = inner if isinstance(inner, Mapping) else state
+    named = any(key in state for key in target)
+    fitted = dict(state) if named else dict(zip(target, state.values(), strict=False))
+    wrong = [key for key in target if getattr(fitted.get(key), "shape", None) != target[key].shape]
+    wrong += [key for key in target if key not in wrong and not torch.isfinite(fitted[key]).all()]
     if wrong:
         raise WeightsError(
-            f"The weights don't fit {trunk.name}: {len(wrong)} of its {len(target)} tensors are missing or of another "
-            f"shape, the first is {wrong[0]}. Give the weights of that network."
+            f"The weights don't fit {trunk.name}: {len(wrong)} of its {len(target)} tensors are missing, of another "
+            f"shape or not finite, the first is {wrong[0]}. Give the weights of that network."
         )
-    trunk.net.load_state_dict(fitted)
+    trunk.net.load_state_dict({key: fitted[key] for key in target})
 
 
 class ConvPyramid(nn.Module):

@@ -74,7 +74,9 @@ class Crops:
     def load(cls, folder: Path) -> Crops:
         """Those that `save_crops` wrote."""
         arrays = {name: np.load(folder / f"{name}.npy") for name in ("tokens", "scores", "keypoints", "areas")}
-        pixels = np.memmap(folder / "pixels.u8", np.uint8, "r").reshape(-1, SIDE, SIDE, 3)
+        file = folder / "pixels.u8"
+        flat = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.empty(0, np.uint8)
+        pixels = flat.reshape(-1, SIDE, SIDE, 3)
         return cls(pixels, **arrays)
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sia.errors import ConfigError
+from sia.errors import ConfigError, WeightsError
 from sia.io.checkpoint import read_state_dict, save_checkpoint
 from sia.losses.criterion import LossWeights
 from sia.losses.matcher import keypoint_similarity, masked_mean
@@ -40,7 +40,8 @@ class Recipe:
     Attributes:
         epochs: passes over the crops of people.
         batch: crops a step.
-        rate: peak learning rate of what starts at random; the trunk's is `trunk_rate` of it.
+        rate: peak learning rate of what starts at random.
+        trunk_rate: that of the trunk, as a fraction of it.
         weight_decay: of AdamW, for matrices and kernels.
         frozen: the first stages of the trunk, which keep their weights.
         clip: largest norm of the gradient.
@@ -190,14 +191,19 @@ class HeadTraining:
     def _settings(self) -> dict[str, Any]:
         """What a run has to be continued with."""
         crops = {"people": len(self.sampler.people), "background": len(self.sampler.background)}
-        return {**crops, **asdict(self.recipe), "roi_size": self.head.side}
+        body = self.head.body
+        trunk = body.trunk.name if isinstance(body, ConvPyramid) else ""
+        return {**crops, **asdict(self.recipe), "roi_size": self.head.side, "trunk": trunk}
 
     def load_state(self, state: Mapping[str, Any], source: Path) -> None:
         """Goes on from there.
 
         Raises:
             ConfigError: it is of a run with other settings.
+            WeightsError: it is no such state.
         """
+        if not isinstance(state.get("settings"), Mapping) or "optimizer" not in state:
+            raise WeightsError(f"{source} is no state of this training. Move it away, or give another --output.")
         before, now = state["settings"], self._settings()
         changed = [
             f"{name} {before.get(name)}, not {value}" for name, value in now.items() if before.get(name) != value
@@ -216,7 +222,7 @@ class HeadTraining:
 
 
 def _stage(name: str) -> int:
-    """Of a part of a trunk: 0 for the stem, from 1 on for its blocks or layers."""
+    """Of a part of a trunk: 0 for the stem, then its blocks, stages or layers."""
     number = re.match(r"(?:blocks\.|layer|stages[._])(\d+)", name)
     return 0 if number is None else int(number[1]) + 1
 
@@ -225,10 +231,18 @@ def freeze(net: nn.Module, stages: int) -> None:
     """The first stages of a trunk and its depthwise kernels stay, and the statistics of all its batch normalisation.
 
     Of depthwise kernels there are few, and their gradient on a CPU takes as long as that of all else together.
+
+    Raises:
+        ConfigError: nothing would be left to learn.
     """
     for name, parameter in net.named_parameters():
         depthwise = parameter.ndim == 4 and parameter.shape[1] == 1
         parameter.requires_grad_(_stage(name) >= stages and not depthwise)
+    if not any(parameter.requires_grad for parameter in net.parameters()):
+        raise ConfigError(
+            "Nothing of this network would learn: its layers have other names than blocks or stages. "
+            "Choose another --trunk, such as resnet18 or tf_efficientnet_lite0."
+        )
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()

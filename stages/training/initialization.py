@@ -167,6 +167,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     partly = [] if saved.name == config.model else [f"of {saved.name}"]
     partly += [] if same_keypoints else [f"of other keypoints ({saved.num_keypoints})"]
     same_trunk = saved.head_config.roi_trunk == model.head_config.roi_trunk
+    trunk = None if same_trunk else trunk  # a network that has been trained on is not replaced by its first weights
     partly += [] if same_trunk else [f"with another reader of crops ({saved.head_config.roi_trunk or 'hourglass'})"]
     if partly:
         source.append(f"{' and '.join(partly)}: what fits is taken over")
@@ -194,6 +195,7 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
         _load_start(model, model_config, pretrained, start)
     if pretrained.trunk is not None:
         assert isinstance(model.roi_head.body, ConvPyramid)
+        model.roi_head.body.trunk.set_input(model.backbone.mean, model.backbone.std)
         load_trunk_weights(model.roi_head.body.trunk, pretrained.trunk)
     return model
 

@@ -15,6 +15,7 @@ from sia.io.checkpoint import load_checkpoint
 from sia.modules.roi_keypoint_head import MARGIN
 from stages.roi_head import crops as crops_module
 from stages.roi_head.crops import EXTENT, SIDE, Crops
+from stages.roi_head.job import Source
 from stages.roi_head.sampling import CropAugmentation, augmented, plain
 from stages.roi_head.train import HeadTraining
 
@@ -84,6 +85,17 @@ def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
     assert moved and all(key.startswith("roi_head.") for key in moved)
 
 
+def test_other_images_have_crops_of_their_own(folder: Path, tmp_path: Path):
+    """Annotation files of the same name in other places, or edited ones, don't share crops."""
+    first = Source.parse(f"{folder}/images:{folder}/train.json", 192)
+    (tmp_path / folder.name).mkdir()
+    copy = tmp_path / folder.name / "train.json"
+    copy.write_text((folder / "train.json").read_text() + " ")
+    second = Source.parse(f"{folder}/images:{copy}", 192)
+    third = Source.parse(f"{tmp_path}:{folder}/train.json", 192)
+    assert len({source.folder(tmp_path, BUNDLED) for source in (first, second, third)}) == 3
+
+
 def test_labels_move_with_the_pixels(folder: Path, tmp_path: Path):
     """A bright dot drawn at a keypoint of a cached crop is where the augmented label says."""
     rng = np.random.default_rng(0)
@@ -136,6 +148,10 @@ def test_an_unfinished_cache_is_made_again(folder: Path, tmp_path: Path, monkeyp
         ({"output": "head.pth"}, "weights are .pt files"),
         ({"data": "nowhere"}, "'nowhere' is not ROOT:ANN"),
         ({"epochs": "0"}, "must be positive"),
+        ({"epochs": "nan"}, "must be positive"),
+        ({"output": "nowhere/head.pt"}, "there is no folder nowhere"),
+        ({"val": "{folder}/images:{folder}/val.json:0"}, "an input of 0 px can't be"),
+        ({"roi_size": "0"}, "multiple of 16"),
         ({"trunk": "resnet18:{folder}/trunk.pth"}, "don't fit resnet18"),
         ({"trunk": "vit_tiny_patch16_224:{folder}/trunk.pth"}, "maps at strides"),
         ({"roi_size": "50"}, "multiple of 16"),

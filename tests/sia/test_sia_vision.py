@@ -149,7 +149,7 @@ def test_sizes_have_their_shapes():
         "s16": (384, 12, 16),
         "b16": (768, 12, 16),
     }
-    expected |= {"l14": (1024, 24, 14), "test": (48, 4, 16)}
+    expected |= {"h16": (128, 8, 16), "l14": (1024, 24, 14), "test": (48, 4, 16)}
     for size, shape in expected.items():
         with torch.device("meta"):
             backbone = build_backbone(size, None, (256, 192))

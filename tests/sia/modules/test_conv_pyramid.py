@@ -60,6 +60,7 @@ def test_weights_of_another_network_are_refused():
     [
         ("resnet81", "timm has no network 'resnet81'; close names: "),
         ("vit_tiny_patch16_224", "maps at strides 16, 16, 16"),
+        ("swin_tiny_patch4_window7_224", "gives no maps of features"),
     ],
 )
 def test_what_is_no_such_network_is_refused(name: str, message: str):
@@ -90,3 +91,13 @@ def test_gradients_reach_the_network():
     (fine.square().mean() + deep.square().mean()).backward()
     without = [name for name, parameter in pyramid.named_parameters() if parameter.grad is None]
     assert not without
+
+
+@pytest.mark.parametrize("wrapper", ["model", "state_dict"])
+def test_weights_may_be_wrapped_as_trainings_save_them(wrapper: str):
+    published, trunk = timm.create_model("test_efficientnet").state_dict(), ConvTrunk("test_efficientnet")
+    load_trunk_weights(trunk, {"epoch": 1, wrapper: published})
+    assert torch.equal(trunk.net.state_dict()["conv_stem.weight"], published["conv_stem.weight"])
+    published["conv_stem.weight"][0] = torch.nan
+    with pytest.raises(WeightsError, match=r"not finite, the first is conv_stem\.weight"):
+        load_trunk_weights(trunk, published)

@@ -12,7 +12,7 @@ import torch
 
 import train_pose
 from datasets.synthetic import write_dataset
-from sia.io.checkpoint import load_checkpoint
+from sia.io.checkpoint import load_checkpoint, save_checkpoint
 
 
 def limbs_only(path: Path) -> Path:
@@ -177,7 +177,14 @@ def test_a_pretrained_network_reads_the_crops(first: Path, tmp_path: Path, capsy
     torch.testing.assert_close(made[key], published["conv_stem.weight"], atol=1e-6, rtol=1e-5)
     block = "backbone.vit.blocks.0.attn.qkv.weight"
     torch.testing.assert_close(made[block], weights(first, "first")[block], atol=1e-6, rtol=1e-5)
-    assert train(first, f"-EXP more --RESUME {first}/trunk/weights/best.pt -LR 1e-9") == 0
+    trained = load_checkpoint(first / "trunk" / "weights" / "best.pt")
+    trained["weights"][key] += 1
+    save_checkpoint(first / "trunk" / "weights" / "best.pt", trained)
+    made = weights(first, "trunk")  # what was learned is not replaced by the published weights
+    start = f"--RESUME {first}/trunk/weights/best.pt -LR 1e-9"
+    assert train(first, f"-EXP same -ROI_TRUNK test_efficientnet:{file} {start}") == 0
+    torch.testing.assert_close(weights(first, "same")[key], made[key], atol=1e-6, rtol=1e-5)
+    assert train(first, f"-EXP more {start}") == 0
     torch.testing.assert_close(weights(first, "more")[key], made[key], atol=1e-6, rtol=1e-5)
 
 
