@@ -69,7 +69,7 @@ def test_maps_input_pixels_back_through_the_letterbox(weights: Path, monkeypatch
     """An image of 128x32 fills the middle quarter of the 64x64 input at half its size."""
     keypoints = torch.tensor([[[[10.0, 28.0, 1.0]] * 17]])
     decoded = (torch.ones(1, 1), torch.tensor([[[10.0, 28.0, 20.0, 36.0]]]), keypoints)
-    monkeypatch.setattr(torch_runtime, "decode", lambda output, size: decoded)
+    monkeypatch.setattr(torch_runtime, "decode", lambda output, size, blocks: decoded)
     (people,) = Predictor.load(weights, "cpu").predict([np.zeros((32, 128, 3), np.uint8)])
     assert people.boxes[0].tolist() == [20, 8, 40, 24]
     assert people.keypoints[0, 0].tolist() == [20, 8]
