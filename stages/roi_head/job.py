@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> None:
     side = max(saved.image_size)
     sources = [Source.parse(text, side) for text in (*args.data, args.val)]
     sets = [CocoPose(source.root, source.annotations, skeleton=skeleton, labelled=False) for source in sources]
-    for source, images in zip(sources, sets, strict=True):
-        folder = source.folder(args.crops, args.weight_path)
+    folders = [source.folder(args.crops, args.weight_path) for source in sources]
+    for source, images, folder in zip(sources, sets, folders, strict=True):
         if not folder.exists():
             count = save_crops(model, images, (source.side, source.side), folder)
             print(f"{source.annotations}: {len(images)} images, {count} crops in {folder}", flush=True)
-    *learned, held_out = (Crops.load(source.folder(args.crops, args.weight_path)) for source in sources)
+    *learned, held_out = map(Crops.load, folders)
     config, trunk = replace(saved, roi_size=saved.roi_size if args.roi_size is None else args.roi_size), None
     if args.trunk is not None:  # what told the certainty of the old head's keypoints knows nothing of the new one's
         name, trunk = load_roi_trunk(args.trunk)
