@@ -73,8 +73,10 @@ def letterbox_image(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[ND
     return warp_image(image, letterbox_matrix(letterbox), size), letterbox
 
 
-def warp_image(image: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8; grey where the source doesn't reach.
+def warp_image(
+    image: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int], fill: tuple[int, int, int] = (FILL,) * 3
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8; of the colour `fill` where the source doesn't reach.
 
     Strong reductions first average whole blocks, because one bilinear warp would skip pixels (aliasing).
     """
@@ -86,6 +88,6 @@ def warp_image(image: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int]) 
     pixels = matrix[:2].copy()
     pixels[:, 2] += pixels[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from pixel centres
     warped = cv2.warpAffine(
-        image, pixels, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(FILL,) * 3
+        image, pixels, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
     )
     return np.asarray(warped, np.uint8)

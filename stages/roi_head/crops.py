@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from sia.model import PoseModel
 from sia.modules.roi_keypoint_head import MARGIN
 from sia.outputs import Prediction, gather_rows
 from sia.runtimes.device import autocast
-from sia.runtimes.letterbox import fit_letterbox, letterbox_matrix, scale_of, warp_image
+from sia.runtimes.letterbox import affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
 
 CPU = torch.device("cpu")
 SIDE = 256
@@ -174,11 +173,5 @@ def _chosen(people: Prediction, targets: Targets, sigmas: Tensor) -> Iterator[tu
 
 def _cut(image: NDArray[np.uint8], centre: NDArray[np.float64], length: float) -> NDArray[np.uint8]:
     """(SIDE, SIDE, 3) of a square of so many pixels; large ones are reduced without aliasing."""
-    shrink = max(1, int(length / SIDE))
-    if shrink > 1:
-        small = cv2.resize(image, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
-        image, centre, length = np.asarray(small, np.uint8), centre / shrink, length / shrink
     scale = SIDE / length
-    shift = SIDE / 2 - scale * (centre - 0.5) - 0.5  # OpenCV counts from the centre of a pixel
-    matrix = np.column_stack([np.eye(2) * scale, shift])
-    return np.asarray(cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderValue=FILL), np.uint8)
+    return warp_image(image, affine(np.eye(2) * scale, SIDE / 2 - scale * centre), (SIDE, SIDE), FILL)

@@ -117,6 +117,15 @@ def test_labels_move_with_the_pixels(folder: Path, tmp_path: Path):
     assert 3 < mirrored < 17, "left and right change places in a mirror image"
 
 
+def test_a_crop_is_of_the_fill_beyond_the_image():
+    """And a large square is reduced without aliasing."""
+    checks = np.indices((300, 300)).sum(0) % 2 * 200  # their mean is 100 wherever blocks are averaged
+    image = np.repeat(checks.astype(np.uint8)[..., None], 3, 2)
+    crop = crops_module._cut(image, np.array([0.0, 150.0]), 4.0 * SIDE)
+    assert (crop[:, : SIDE // 2 - 1] == crops_module.FILL).all()
+    assert (crop[SIDE // 2, SIDE // 2 + 1 : SIDE // 2 + 70] == 100).all()
+
+
 def test_a_crop_shows_the_person_of_its_label(folder: Path):
     """Cached crops: the labels of a person lie around the middle, those of background are empty."""
     (cached,) = (folder / "crops").glob(f"{folder.name}-train-192-*")
