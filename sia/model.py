@@ -6,6 +6,7 @@ B images, N patches of width D, G groups of M tokens in training (1 otherwise), 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,29 @@ def best_patches(match: PatchMatch, targets: Targets) -> Tensor:
 def _with_first(mask: Tensor) -> Tensor:
     """A mask (B, R) with the first of each image set: an image is read alike alone and among others."""
     return mask | (torch.arange(mask.shape[1], device=mask.device) == 0)
+
+
+class Candidates(NamedTuple):
+    """The people of a batch before the RoI keypoint head, and everything that was predicted on the way.
+
+    Attributes:
+        tokens: (B, R, dim), normalised; they say who is meant.
+        people: (B, R), the best.
+        selected: (B, R) their rows of the last layer.
+        layers: all candidates after each layer.
+        proposals: (B, N), of the patches.
+        features: the patches, as the tokens have read them.
+        matched, patch_match: in training, with whom tokens and patches are matched.
+    """
+
+    tokens: Tensor
+    people: Prediction
+    selected: Tensor
+    layers: list[Prediction]
+    proposals: Prediction
+    features: Features
+    matched: Tensor | None
+    patch_match: PatchMatch | None
 
 
 class PoseModel(nn.Module, ABC):
@@ -160,29 +184,19 @@ class PoseModel(nn.Module, ABC):
         """
         size = (images.shape[-2], images.shape[-1])
         pixels = self.normalise(images)
-        features, patches = self.encode(self.backbone.embed(pixels))
-        reference = self.patch_reference(features.grid, size, images.shape[0])
-        proposals = self.head(patches, reference)
-        targets = patch_match = forced = None
+        targets = None
         if self.training:
             assert batch is not None, "a model in training needs the batch's labels"
             targets = targets_from(batch, float(max(size)))
-            patch_match = match_patches(proposals, reference.boxes[0, :, :2], targets, self.sigmas)
-            forced = best_patches(patch_match, targets)
-            features, patches = features._replace(tokens=scale_gradient(features.tokens)), scale_gradient(patches)
-
-        tokens, reference = self.tokens(patches, self.head, proposals, forced)
-        groups = tokens.shape[1] // min(self.tokens.tokens, patches.shape[1]) if self.training else 1
-        features, states, layers = self.read(features, patches, tokens, reference, groups)
-        matched = None if targets is None else match_tokens(layers[-1], targets, self.sigmas, groups)
-
-        selected = self._select(layers[-1].scores.detach(), matched)
-        tokens, people = gather_rows(states[-1], selected), layers[-1].select(selected)
-        person = None if matched is None else matched_person(matched, layers[-1].scores.shape[1]).gather(1, selected)
-        rois = self._rois(people, person, targets)
-        guessed = None if self.certainty is None else self.certainty.guess(tokens, people)
-        people, found = self._find_keypoints(pixels, self.extent(features.grid, size), tokens, people, rois)
-        refined = [people, *self.refine(people, tokens, features, size)]
+        first = self.find_candidates(pixels, size, targets)
+        person = None
+        if first.matched is not None:
+            person = matched_person(first.matched, first.layers[-1].scores.shape[1]).gather(1, first.selected)
+        rois = self._rois(first.people, person, targets)
+        guessed = None if self.certainty is None else self.certainty.guess(first.tokens, first.people)
+        extent = self.extent(first.features.grid, size)
+        people, found = self._find_keypoints(pixels, extent, first.tokens, first.people, rois)
+        refined = [people, *self.refine(people, first.tokens, first.features, size)]
         certainty = None
         if self.certainty is not None and guessed is not None:
             certainty = self.certainty(guessed, found, refined[-1], longer_side(size))
@@ -190,14 +204,41 @@ class PoseModel(nn.Module, ABC):
             people=refined[-1],
             refined=refined,
             heatmaps=found.heatmaps,
-            selected=selected,
-            layers=layers,
-            proposals=proposals,
+            selected=first.selected,
+            layers=first.layers,
+            proposals=first.proposals,
             certainty=certainty,
             guess=guessed,
-            patch_person=None if patch_match is None else patch_match.person,
-            matched=matched,
+            patch_person=None if first.patch_match is None else first.patch_match.person,
+            matched=first.matched,
         )
+
+    def find_candidates(self, pixels: Tensor, size: tuple[int, int], targets: Targets | None = None) -> Candidates:
+        """The people that the tokens find, before the RoI keypoint head.
+
+        Args:
+            pixels: (B, 3, H, W) from `normalise`.
+            size: H, W of the input, without the padding of `normalise`.
+            targets: in training, the labelled people.
+        """
+        features, patches = self.encode(self.backbone.embed(pixels))
+        reference = self.patch_reference(features.grid, size, pixels.shape[0])
+        proposals = self.head(patches, reference)
+        patch_match = forced = matched = None
+        if targets is not None:
+            patch_match = match_patches(proposals, reference.boxes[0, :, :2], targets, self.sigmas)
+            forced = best_patches(patch_match, targets)
+            features, patches = features._replace(tokens=scale_gradient(features.tokens)), scale_gradient(patches)
+
+        tokens, reference = self.tokens(patches, self.head, proposals, forced)
+        groups = tokens.shape[1] // min(self.tokens.tokens, patches.shape[1]) if self.training else 1
+        features, states, layers = self.read(features, patches, tokens, reference, groups)
+        if targets is not None:
+            matched = match_tokens(layers[-1], targets, self.sigmas, groups)
+
+        selected = self._select(layers[-1].scores.detach(), matched)
+        tokens, people = gather_rows(states[-1], selected), layers[-1].select(selected)
+        return Candidates(tokens, people, selected, layers, proposals, features, matched, patch_match)
 
     def _select(self, scores: Tensor, matched: Tensor | None) -> Tensor:
         """(B, R) rows of the last layer: the best by score; in training those who are matched come first."""

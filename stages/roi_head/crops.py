@@ -21,7 +21,7 @@ from sia.losses.criterion import centred_in
 from sia.losses.matcher import UNMATCHED, Targets, match_tokens
 from sia.model import PoseModel
 from sia.modules.roi_keypoint_head import MARGIN
-from sia.outputs import Prediction, gather_rows
+from sia.outputs import Prediction
 from sia.runtimes.device import autocast
 from sia.runtimes.letterbox import affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
 
@@ -79,17 +79,6 @@ class Crops:
         return cls(pixels, **arrays)
 
 
-def find_candidates(model: PoseModel, images: Tensor) -> tuple[Tensor, Prediction]:
-    """The tokens (B, R, D) and people (B, R) of letterboxed images, before the RoI keypoint head."""
-    size = (images.shape[-2], images.shape[-1])
-    features, patches = model.encode(model.backbone.embed(model.normalise(images)))
-    reference = model.patch_reference(features.grid, size, images.shape[0])
-    tokens, reference = model.tokens(patches, model.head, model.head(patches, reference), None)
-    _, states, layers = model.read(features, patches, tokens, reference, 1)
-    best = layers[-1].scores.topk(min(model.head_config.people, layers[-1].scores.shape[1]), dim=1).indices
-    return gather_rows(states[-1], best), layers[-1].select(best)
-
-
 def save_crops(model: PoseModel, source: CocoPose, size: tuple[int, int], folder: Path) -> int:
     """Writes the crops of all images of a data set; returns how many.
 
@@ -125,8 +114,8 @@ def _candidates(model: PoseModel, source: CocoPose, index: int, size: tuple[int,
     warped = warp_image(image, matrix, size)
     both = torch.from_numpy(np.stack([warped, warped[:, ::-1]])).permute(0, 3, 1, 2)
     with autocast(CPU):
-        tokens, people = find_candidates(model, both)
-    tokens, people = tokens.float(), Prediction(*(part.float() for part in people))
+        candidates = model.find_candidates(model.normalise(both), size)
+    tokens, people = candidates.tokens.float(), Prediction(*(part.float() for part in candidates.people))
     corners, other = to_corners(people.boxes)
     mirrored = torch.stack([size[1] / unit - other[:, 2], other[:, 1], size[1] / unit - other[:, 0], other[:, 3]], -1)
     overlap, twin = iou(corners[:, None], mirrored).max(1)
