@@ -83,19 +83,18 @@ def load_weights(model: nn.Module, weights: object, source: object, hint: str = 
     model.load_state_dict(check_weights(model, weights, source, hint))
 
 
-def resize_squares(weights: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A state dict for a model whose RoI keypoint head looks at squares of another side.
+def fit_parts(weights: Mapping[str, Any], model: nn.Module, *parts: str) -> dict[str, Any]:
+    """A state dict for a model that has more or less of some parts than the weights.
 
-    The larger the square, the more units see across it. Those that only the model has stay as they are, those that
-    only the weights have are left out; all else has to fit as ever.
+    What only the model has of them stays as it is, what only the weights have is left out; all else has to fit as ever.
+
+    Args:
+        weights: a state dict.
+        model: where to.
+        parts: how the keys begin, such as `ACROSS`.
     """
-    own = {key: value for key, value in model.state_dict().items() if key.startswith(ACROSS)}
-    return {**own, **{key: value for key, value in weights.items() if key in own or not key.startswith(ACROSS)}}
-
-
-def with_certainty(weights: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A state dict of before the certainty head for a model that has one, which stays as it is."""
-    return {**{key: value for key, value in model.state_dict().items() if key.startswith(CERTAINTY)}, **weights}
+    own = {key: value for key, value in model.state_dict().items() if key.startswith(parts)}
+    return {**own, **{key: value for key, value in weights.items() if key in own or not key.startswith(parts)}}
 
 
 def shared_weights(model: nn.Module, weights: object) -> object:
@@ -119,7 +118,9 @@ def shared_weights(model: nn.Module, weights: object) -> object:
 
 
 BLOCKS = "backbone.vit.blocks."
+ROI_HEAD = "roi_head."
 ACROSS = "roi_head.body.across."
+"""Units that see across a square: the larger it is, the more there are."""
 CERTAINTY = "certainty."
 """Of the certainty head, which older weights don't have."""
 OF_THE_DATA = ("sigmas", "head.mean_pose")

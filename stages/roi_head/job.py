@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,16 +15,13 @@ from datasets.coco.coco_pose import CocoPose
 from sia.commands.values import SIDES, within_sides
 from sia.errors import ConfigError, DataError
 from sia.io.checkpoint import KEPT, load_checkpoint, save_checkpoint
-from sia.io.weights import build_described, load_weights
-from sia.modules.conv_pyramid import ConvPyramid, load_trunk_weights
-from sia.registry import create_model, read_description
+from sia.io.weights import ACROSS, CERTAINTY, ROI_HEAD, build_described, fit_parts, load_weights
+from sia.model import PoseModel
+from sia.registry import ModelConfig, create_model, read_description
 from stages.roi_head.crops import Crops, save_crops
 from stages.roi_head.sampling import CropSampler
 from stages.roi_head.train import HeadTraining, Recipe
-from stages.training.initialization import load_roi_trunk
-
-HEAD = "roi_head."
-"""What is replaced where a new network is asked for."""
+from stages.training.initialization import fill_roi_trunk, load_roi_trunk
 
 
 class Source(NamedTuple):
@@ -61,38 +59,62 @@ def run(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     checkpoint = load_checkpoint(args.weight_path)
     saved, skeleton = read_description(checkpoint, args.weight_path)
-    model = build_described(saved, checkpoint["weights"], args.weight_path).eval()
-    side = max(saved.image_size)
-    sources = [Source.parse(text, side) for text in (*args.data, args.val)]
+    finder = build_described(saved, checkpoint["weights"], args.weight_path).eval()
+    sources = [Source.parse(text, max(saved.image_size)) for text in (*args.data, args.val)]
     sets = [CocoPose(source.root, source.annotations, skeleton=skeleton, labelled=False) for source in sources]
-    folders = [source.folder(args.crops, args.weight_path) for source in sources]
-    for source, images, folder in zip(sources, sets, folders, strict=True):
-        if not folder.exists():
-            count = save_crops(model, images, (source.side, source.side), folder)
-            print(f"{source.annotations}: {len(images)} images, {count} crops in {folder}", flush=True)
-    *learned, held_out = map(Crops.load, folders)
-    config, trunk = replace(saved, roi_size=saved.roi_size if args.roi_size is None else args.roi_size), None
-    if args.trunk is not None:  # what told the certainty of the old head's keypoints knows nothing of the new one's
+    config, model = model_to_train(args, saved, checkpoint["weights"])  # what can't be is refused before hours of crops
+    *learned, held_out = (make_crops(*pair, finder, args) for pair in zip(sources, sets, strict=True))
+    recipe = Recipe(epochs=args.epochs, batch=args.batch, rate=args.lr, seed=args.seed)
+    training = HeadTraining(model, sampler_of(learned, held_out, recipe), recipe)
+    training.run(held_out, skeleton.flip_order, args.output.with_suffix(".state.pt"), args.every)
+    described = {"metrics": {}, "model_config": config.to_dict(), "weights": model.state_dict()}
+    save_checkpoint(args.output, {**{key: checkpoint[key] for key in KEPT if key in checkpoint}, **described})
+    print(f"Written: {args.output}")
+
+
+def model_to_train(
+    args: argparse.Namespace, saved: ModelConfig, weights: Mapping[str, Any]
+) -> tuple[ModelConfig, PoseModel]:
+    """The model with the head to train: that of its weights, or a new one around --trunk.
+
+    Raises:
+        ConfigError: --roi_size or --trunk can't be.
+        WeightsError: the weights of --trunk can't be had, or don't fit.
+    """
+    config = replace(saved, roi_size=saved.roi_size if args.roi_size is None else args.roi_size)
+    if args.trunk is None:
+        model = create_model(config)
+        load_weights(model, fit_parts(weights, model, ACROSS), args.weight_path)
+    else:  # what told the certainty of the old head's keypoints knows nothing of the new one's
         name, trunk = load_roi_trunk(args.trunk)
         config = replace(config, roi_trunk=name, certainty=False)
+        model = create_model(config)
+        kept = {key: value for key, value in weights.items() if not key.startswith(ROI_HEAD)}
+        load_weights(model, fit_parts(kept, model, ROI_HEAD, CERTAINTY), args.weight_path)
+        fill_roi_trunk(model, trunk)
         if saved.certainty:
             print("Visibility and sigma are left out: train_pose.py --CERTAINTY_ONLY teaches them for the new head.")
-    whole = create_model(config)
-    own = whole.state_dict()
-    kept = {key: value for key, value in checkpoint["weights"].items() if trunk is None or not key.startswith(HEAD)}
-    load_weights(whole, {**own, **{key: kept[key] for key in kept if key in own}}, args.weight_path)
-    if trunk is not None:
-        assert isinstance(whole.roi_head.body, ConvPyramid)
-        whole.roi_head.body.trunk.set_input(whole.backbone.mean, whole.backbone.std)
-        load_trunk_weights(whole.roi_head.body.trunk, trunk)
-    recipe = Recipe(epochs=args.epochs, batch=args.batch, rate=args.lr, seed=args.seed)
+    return config, model.to(memory_format=torch.channels_last)
+
+
+def make_crops(source: Source, images: CocoPose, finder: PoseModel, args: argparse.Namespace) -> Crops:
+    """Those of a data set, in which `finder` finds the people; made now where there are none yet."""
+    folder = source.folder(args.crops, args.weight_path)
+    if not folder.exists():
+        count = save_crops(finder, images, (source.side, source.side), folder)
+        print(f"{source.annotations}: {len(images)} images, {count} crops in {folder}", flush=True)
+    return Crops.load(folder)
+
+
+def sampler_of(learned: Sequence[Crops], held_out: Crops, recipe: Recipe) -> CropSampler:
+    """The order of the crops.
+
+    Raises:
+        DataError: there is nobody to learn from, or to measure on.
+    """
     sampler = CropSampler(learned, recipe.batch, recipe.epochs, recipe.seed)
     if not sampler.people:
         raise DataError("No person of --data was found who has a keypoint: nothing can be learned from them.")
     if not held_out.areas.any():
         raise DataError("No person of --val was found who has a keypoint: nothing can be measured on them.")
-    training = HeadTraining(whole.to(memory_format=torch.channels_last), sampler, recipe)
-    training.run(held_out, skeleton.flip_order, args.output.with_suffix(".state.pt"), args.every)
-    described = {"metrics": {}, "model_config": config.to_dict(), "weights": whole.state_dict()}
-    save_checkpoint(args.output, {**{key: checkpoint[key] for key in KEPT if key in checkpoint}, **described})
-    print(f"Written: {args.output}")
+    return sampler

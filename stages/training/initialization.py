@@ -17,7 +17,7 @@ from sia.backbones.pretrained_weights import architecture_of, resize_positions
 from sia.errors import WeightsError, first_line
 from sia.io.bundled_weights import bundled_start
 from sia.io.checkpoint import load_checkpoint, read_state_dict
-from sia.io.weights import check_described, load_weights, resize_squares, shared_weights, with_certainty
+from sia.io.weights import ACROSS, CERTAINTY, check_described, fit_parts, load_weights, shared_weights
 from sia.model import PoseModel
 from sia.modules.conv_pyramid import ConvPyramid, ConvTrunk, load_trunk_weights
 from sia.registry import ModelConfig, create_model, model_class, read_description
@@ -194,10 +194,20 @@ def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start)
     if start.checkpoint is not None:
         _load_start(model, model_config, pretrained, start)
     if pretrained.trunk is not None:
-        assert isinstance(model.roi_head.body, ConvPyramid)
-        model.roi_head.body.trunk.set_input(model.backbone.mean, model.backbone.std)
-        load_trunk_weights(model.roi_head.body.trunk, pretrained.trunk)
+        fill_roi_trunk(model, pretrained.trunk)
     return model
+
+
+def fill_roi_trunk(model: PoseModel, weights: Mapping[str, Any]) -> None:
+    """Gives the network that reads the crops its published weights, and the input it expects.
+
+    Raises:
+        WeightsError: they don't fit.
+    """
+    assert isinstance(model.roi_head.body, ConvPyramid)
+    trunk = model.roi_head.body.trunk
+    trunk.set_input(model.backbone.mean, model.backbone.std)
+    load_trunk_weights(trunk, weights)
 
 
 def _load_start(model: PoseModel, model_config: ModelConfig, pretrained: Pretrained, start: Start) -> None:
@@ -207,9 +217,9 @@ def _load_start(model: PoseModel, model_config: ModelConfig, pretrained: Pretrai
         saved, _ = read_description(start.checkpoint, start.source)
         weights = resize_positions(weights, model.backbone)
         if saved.head_config.roi_size != model_config.head_config.roi_size:
-            weights = resize_squares(weights, model)
+            weights = fit_parts(weights, model, ACROSS)
         if model_config.certainty and not saved.certainty:
-            weights = with_certainty(weights, model)
+            weights = fit_parts(weights, model, CERTAINTY)
     if not pretrained.is_complete:
         weights = shared_weights(model, weights)
     load_weights(model, weights, start.source, "Use the -SIZE it was trained with.")

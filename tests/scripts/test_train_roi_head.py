@@ -151,6 +151,12 @@ def test_an_unfinished_cache_is_made_again(folder: Path, tmp_path: Path, monkeyp
     assert main(flags(folder, tmp_path / "a.pt", crops=str(tmp_path / "crops"), epochs="0.5")) == 0
 
 
+def test_a_head_that_cannot_be_is_refused_before_any_crop_is_made(folder: Path, tmp_path: Path):
+    for changes in ({"trunk": "resnet81"}, {"roi_size": "50"}, {"trunk": f"resnet18:{folder}/trunk.pth"}):
+        assert main(flags(folder, tmp_path / "head.pt", crops=str(tmp_path / "crops"), **changes)) == 1
+    assert not (tmp_path / "crops").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
