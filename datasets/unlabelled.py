@@ -136,7 +136,7 @@ def strong_view(
 
     Args:
         image: (h, w, 3) uint8, RGB, the whole image.
-        augmentation: of `utils.config.train_config.AUGMENTATIONS`. ``geometry`` turns, scales and crops;
+        augmentation: of `utils.config.declaration.AUGMENTATIONS`. ``geometry`` turns, scales and crops;
             ``appearance`` changes colours, blurs and compresses; ``occlusion`` hides joints, which
             `datasets.augmentation.occlusion` does once the teacher has said where.
         size: H, W of the result.

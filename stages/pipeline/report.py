@@ -17,7 +17,8 @@ from sia.io.output_file import output_error, write_text
 from stages.pipeline.report_images import Bar, Change, draw_changes, plot_stages
 from stages.pipeline.splits import describe, read_splits
 from stages.pipeline.state import Handed, Record, State
-from utils.config.train_config import STAGES, TrainConfig
+from utils.config.declaration import STAGES
+from utils.config.train_config import TrainConfig
 from utils.logger import clock
 
 PAGE = Path(__file__).with_name("report.html")

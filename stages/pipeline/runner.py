@@ -36,7 +36,8 @@ from stages.pipeline.state import Handed, Record, State, plain
 from stages.postprocess.thresholds import choose_display_thresholds
 from stages.stage import Images, Stage, StageFit, StageInput, StageInterrupted, Surroundings, apply_together
 from utils.config.builder import pipeline_config
-from utils.config.train_config import STAGES, TrainConfig
+from utils.config.declaration import STAGES
+from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed
 from utils.distributed.launch import Launch
 from utils.logger import clock

@@ -23,7 +23,8 @@ from sia.io.output_file import first_free_folder, write_json
 from sia.io.stored import Finite, Place, Sha256, read_stored
 from stages.pipeline.fitted import STATES
 from stages.stage import SPLITS, Stage
-from utils.config.train_config import STAGES, TrainConfig, flag_of, format_value
+from utils.config.declaration import STAGES, format_value
+from utils.config.train_config import TrainConfig, flag_of
 
 FILE, FIRST_EDITION = STATES
 FORMAT: Literal["sia_pose_pipeline/2"] = "sia_pose_pipeline/2"

@@ -19,7 +19,7 @@ from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from stages.ssl import pseudo_batches
 from stages.ssl.pseudo_batches import student_batch
-from utils.config.train_config import AUGMENTATIONS
+from utils.config.declaration import AUGMENTATIONS
 
 PAIR = Skeleton(("left_hand", "right_hand"), ((0, 1),), ((0, 1),), (0.06, 0.06))
 SIZE = (96, 128)

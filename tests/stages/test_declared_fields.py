@@ -22,11 +22,12 @@ from stages.stage import Images, StageInput
 from stages.training import visualizer
 from tests.inference_helpers import save_weights
 from tests.stages.pose_helpers import stage_input
-from utils.config.train_config import STAGES, TrainConfig, flag_fields
+from utils.config.declaration import STAGES
+from utils.config.train_config import TrainConfig, flag_fields
 
 NAMES = frozenset(entry.name for entry in fields(TrainConfig))
-COPIES = ("dataclasses", "copy", "utils.config.train_config")
-"""Modules that pass all fields on without a look at them."""
+COPIES = ("dataclasses", "copy", "utils.config.train_config", "utils.config.checks")
+"""Modules that pass all fields on, whatever the stage."""
 
 ELSEWHERE = frozenset({"output", "exp", "time", "certainty_only", "pipeline", "stage"})
 """Of plain trainings, or of the runner."""

@@ -11,7 +11,8 @@ import msgspec
 
 from sia.errors import ConfigError
 from sia.io.first_edition import rename_fields
-from utils.config.train_config import TrainConfig, flag_fields, format_value
+from utils.config.declaration import format_value
+from utils.config.train_config import TrainConfig, flag_fields
 
 
 def build_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None = None) -> tuple[TrainConfig, list[str]]:

@@ -12,7 +12,8 @@ from sia.commands.parser import Parser
 from sia.commands.values import image_size
 from sia.errors import ConfigError, unknown
 from sia.io.first_edition import rename_flags
-from utils.config.train_config import batch_size, flag_fields, format_value, name_list
+from utils.config.declaration import batch_size, format_value, name_list
+from utils.config.train_config import flag_fields
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:

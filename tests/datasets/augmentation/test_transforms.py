@@ -37,7 +37,7 @@ from sia.runtimes.letterbox import (
     warp_image,
 )
 from sia.skeletons.skeleton import Skeleton
-from utils.config.train_config import AUGMENTATIONS
+from utils.config.declaration import AUGMENTATIONS
 
 SKELETON = Skeleton.from_category({"name": "person", "keypoints": ["nose", "left_hand", "right_hand"]})
 FLIP = SKELETON.flip_order

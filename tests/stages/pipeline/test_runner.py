@@ -28,7 +28,7 @@ from stages.pipeline.state import State
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings
 from stages.training import visualizer
 from tests import processes
-from utils.config.train_config import STAGES
+from utils.config.declaration import STAGES
 
 RNG = np.random.default_rng
 

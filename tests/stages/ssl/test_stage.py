@@ -31,7 +31,8 @@ from stages.training.trainer import Trainer
 from tests.processes import together
 from tests.stages.pose_helpers import stage_input
 from tests.stages.training.test_train import assert_same, stop_after
-from utils.config.train_config import AUGMENTATIONS, TrainConfig
+from utils.config.declaration import AUGMENTATIONS
+from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext, init_distributed
 
 OPEN = Gates(ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), ConfidenceThresholds(0.0, 0.0, 1.0, 1, 1), 0.0)

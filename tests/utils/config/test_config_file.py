@@ -10,8 +10,8 @@ import pytest
 from sia.errors import ConfigError
 from tests.conftest import ROOT
 from utils.config.config_file import with_config_files
+from utils.config.declaration import STAGES
 from utils.config.flags import parse_flags
-from utils.config.train_config import STAGES
 
 
 def read(tmp_path: Path, text: str, *argv: str) -> dict[str, object]:
