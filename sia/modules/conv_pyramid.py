@@ -33,15 +33,19 @@ class ConvTrunk(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, side: int = TRIED) -> None:
         """Builds it with random weights.
 
+        Args:
+            name: of timm.
+            side: pixels along a crop.
+
         Raises:
-            ConfigError: timm has no such network, or it has no maps at these strides.
+            ConfigError: timm has no such network, it has no maps at these strides, or crops of this side can't be.
         """
         super().__init__()
         self.name = name
-        self.net, strides = _build(name)
+        self.net, strides = _build(name, side)
         self.wanted = [index for index, stride in enumerate(strides) if stride in (*STRIDES, 32)]
         self.channels = [self.net.feature_info.channels()[index] for index in self.wanted]
         self.register_buffer("scale", torch.ones(3, 1, 1))
@@ -60,17 +64,17 @@ class ConvTrunk(nn.Module):
         return [maps[index] for index in self.wanted]
 
 
-def _build(name: str) -> tuple[Any, list[int]]:
+def _build(name: str, side: int) -> tuple[Any, list[int]]:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
         raise ConfigError(f"timm has no network {name!r}" + (f"; close names: {', '.join(close)}." if close else "."))
     with torch.device("meta"):  # without memory, however large it is
-        strides = _try(name)
+        strides = _try(name, side)
     return timm.create_model(name, pretrained=False, features_only=True), strides
 
 
-def _try(name: str) -> list[int]:
-    """The strides of its maps, after one look at their shapes."""
+def _try(name: str, side: int) -> list[int]:
+    """The strides of its maps, after one look at their shapes, and one crop in training."""
     try:
         net: Any = timm.create_model(name, pretrained=False, features_only=True).eval()
         strides = list(net.feature_info.reduction())
@@ -86,6 +90,13 @@ def _try(name: str) -> list[int]:
         (count, TRIED // s, TRIED // s) for count, s in zip(net.feature_info.channels(), strides, strict=True)
     ]:
         raise ConfigError(f"{name} gives maps of other shapes than it says: {_ADVICE}")
+    try:  # batch normalisation needs more than one value, and some networks halve what has to be even
+        net.train()(torch.zeros(1, 3, side, side))
+    except Exception as error:
+        raise ConfigError(
+            f"{name} can't learn from crops of {side} px ({first_line(error)}): choose a larger multiple of 32 "
+            "(-ROI_SIZE)."
+        ) from error
     return strides
 
 
@@ -128,16 +139,17 @@ class ConvPyramid(nn.Module):
 
     stride = 2
 
-    def __init__(self, width: int, person: int, trunk: str) -> None:
+    def __init__(self, width: int, person: int, trunk: str, side: int) -> None:
         """Builds it.
 
         Args:
             width: channels at strides 4 and 8, twice as many below.
             person: width of the token that says who is meant.
             trunk: timm's name of the network.
+            side: pixels along a crop.
         """
         super().__init__()
-        self.trunk = ConvTrunk(trunk)
+        self.trunk = ConvTrunk(trunk, side)
         wide = 2 * width
         fine, middle, *coarse = self.trunk.channels
         self.from4, self.from8 = nn.Conv2d(fine, width, 1), nn.Conv2d(middle, width, 1)

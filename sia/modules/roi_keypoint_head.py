@@ -162,7 +162,7 @@ class RoIKeypointHead(nn.Module):
         """
         super().__init__()
         self.side = side
-        self.body = ConvPyramid(width, token_dim, trunk) if trunk else Hourglass(width, token_dim, side)
+        self.body = ConvPyramid(width, token_dim, trunk, side) if trunk else Hourglass(width, token_dim, side)
         self.finer = STRIDE // self.body.stride
         self.heat = nn.Conv2d(width, num_keypoints * self.finer**2, 1)
         self.sure = nn.Parameter(torch.ones(num_keypoints))

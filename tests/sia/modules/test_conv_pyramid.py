@@ -68,6 +68,19 @@ def test_what_is_no_such_network_is_refused(name: str, message: str):
         ConvTrunk(name)
 
 
+@pytest.mark.parametrize(("name", "side"), [("resnet18", 32), ("tf_efficientnet_lite0", 32), ("hrnet_w18_small", 48)])
+def test_crops_that_it_cannot_learn_from_are_refused(name: str, side: int):
+    """A last map of one pixel, of one person, has nothing to be normalised by."""
+    with pytest.raises(ConfigError, match=rf"{name} can't learn from crops of {side} px \(.*: choose a larger"):
+        RoIKeypointHead(8, 3, 8, side, name)
+
+
+@pytest.mark.parametrize(("name", "side"), [("tf_efficientnet_lite0", 48), ("test_convnext", 32)])
+def test_small_crops_of_one_person_teach(name: str, side: int):
+    pyramid = ConvPyramid(8, 4, name, side).train()
+    assert pyramid(torch.rand(1, 3, side, side), torch.rand(1, 4))[0].isfinite().all()
+
+
 def test_the_network_sees_colours_as_it_learned_them():
     """Whatever the model normalises by: grey that is 0 to the network is 0 to it here, too."""
     trunk = ConvTrunk("tf_efficientnet_lite0")
@@ -86,7 +99,7 @@ def test_finer_cells_tell_places_as_well():
 
 
 def test_gradients_reach_the_network():
-    pyramid = ConvPyramid(8, 4, "tf_efficientnet_lite0")
+    pyramid = ConvPyramid(8, 4, "tf_efficientnet_lite0", 64)
     fine, deep = pyramid(torch.rand(2, 3, 64, 64), torch.rand(2, 4))
     (fine.square().mean() + deep.square().mean()).backward()
     without = [name for name, parameter in pyramid.named_parameters() if parameter.grad is None]
