@@ -57,6 +57,10 @@ def train(arguments: Sequence[str]) -> int:
     given = check_command(arguments)
     wait_passively()
     # Imported after flags and paths are checked: a wrong one is answered at once, without loading all of torch.
+    if given.get("roi_trunk") is not None:
+        from stages.training.initialization import check_roi_trunk
+
+        check_roi_trunk(given["roi_trunk"], given.get("roi_size"))
     if given.get("teacher") is not None:
         given = with_teacher(given)
     if is_pipeline(given):

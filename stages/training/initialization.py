@@ -17,9 +17,10 @@ from sia.backbones.pretrained_weights import architecture_of, resize_positions
 from sia.errors import WeightsError, first_line
 from sia.io.bundled_weights import bundled_start
 from sia.io.checkpoint import load_checkpoint, read_state_dict
+from sia.io.input_file import check_input_file
 from sia.io.weights import ACROSS, CERTAINTY, check_described, fit_parts, load_weights, shared_weights
 from sia.model import PoseModel
-from sia.modules.conv_pyramid import ConvPyramid, ConvTrunk, load_trunk_weights
+from sia.modules.conv_pyramid import TRIED, ConvPyramid, ConvTrunk, load_trunk_weights
 from sia.registry import ModelConfig, create_model, model_class, read_description
 from stages.training.state import SavedTraining, read_training
 from utils.config.train_config import TrainConfig
@@ -80,6 +81,24 @@ class Pretrained:
     trunk: Mapping[str, Any] | None = None
 
 
+def check_roi_trunk(trunk: str, side: int | None) -> None:
+    """Whether there is such a network, and the file; nothing is loaded.
+
+    Args:
+        trunk: of -ROI_TRUNK.
+        side: of -ROI_SIZE, if it is given.
+
+    Raises:
+        ConfigError: no such network, one without the maps that are needed, or one that can't read crops of this side.
+        WeightsError: no such file.
+    """
+    name, _, file = trunk.partition(":")
+    with torch.device("meta"):
+        ConvTrunk(name, side or TRIED)
+    if file:
+        check_input_file(Path(file), "Check -ROI_TRUNK.", WeightsError)
+
+
 def load_roi_trunk(trunk: str) -> tuple[str, Mapping[str, Any]]:
     """What -ROI_TRUNK asks for: the name of a network of timm, and its weights.
 
@@ -87,9 +106,8 @@ def load_roi_trunk(trunk: str) -> tuple[str, Mapping[str, Any]]:
         ConfigError: no such network, or one without the maps that are needed.
         WeightsError: a file that can't be used, or weights that can't be downloaded.
     """
+    check_roi_trunk(trunk, None)
     name, _, file = trunk.partition(":")
-    with torch.device("meta"):
-        ConvTrunk(name)
     if not file:
         return name, _from_timm(name, "-ROI_TRUNK")
     check_unchanged(Path(file))

@@ -203,3 +203,22 @@ def test_a_network_that_cannot_be_had_is_one_line(
     assert train(first, f"-EXP none -ROI_TRUNK {trunk}") == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("-ROI_TRUNK resnet81", "timm has no network 'resnet81'"),
+        ("-ROI_TRUNK resnet18:nowhere.pth", "nowhere.pth: no such file"),
+        ("-ROI_TRUNK resnet18 -ROI_SIZE 32", "resnet18 can't learn from crops of 32 px"),
+        ("-ROI_TRUNK resnet81 -STAGE all", "timm has no network 'resnet81'"),
+    ],
+)
+def test_such_a_network_is_refused_before_the_data_are_read(
+    first: Path, flags: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        (first / f"broken-{split}.json").write_text("{")
+    assert train(first, f"-EXP none {flags}", "broken-") == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
