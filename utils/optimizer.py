@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 BACKBONE = "backbone."
+TRUNK = "roi_head.body.trunk.net."
 MUON_RATE = 2.5
 """Learning rate of the matrices under Muon, relative to that of AdamW for the rest."""
 FINAL = 0.01
@@ -100,6 +101,22 @@ class MuonWithAdamW(Optimizer):
         self._share_groups()
 
 
+class TrunkRates(NamedTuple):
+    """How a pretrained network that reads the crops learns: as a pretrained backbone.
+
+    Attributes:
+        lr: stage i learns at ``lr * decay ** (depth + 1 - i)``.
+        decay: see there.
+        stage: of a parameter by its name in the network: 0 is the stem.
+        depth: the last stage.
+    """
+
+    lr: float
+    decay: float
+    stage: Callable[[str], int]
+    depth: int
+
+
 def make_optimizer(
     model: nn.Module,
     *,
@@ -109,6 +126,7 @@ def make_optimizer(
     layer_index: Callable[[str], int],
     depth: int,
     muon: bool,
+    trunk: TrunkRates | None = None,
 ) -> Optimizer:
     """Groups parameters by learning rate and decay.
 
@@ -120,6 +138,7 @@ def make_optimizer(
         layer_index: depth of a backbone parameter by its name in the backbone: 0 is the stem, depth + 1 the last norm.
         depth: number of blocks.
         muon: whether Muon moves the matrices inside the transformer layers that learn, at `MUON_RATE` times the rate.
+        trunk: where the parameters that start with `TRUNK` are pretrained; Muon moves none of them.
 
     Returns:
         The optimiser; each group has a ``name`` (``new``, ``layer-00``, ...) for the log.
@@ -133,8 +152,12 @@ def make_optimizer(
         if name.startswith(BACKBONE) and layer_decay < 1:
             layer = layer_index(name.removeprefix(BACKBONE))
             group, rate = f"layer-{layer:02d}", lr * layer_decay ** (depth + 1 - layer)
+        by_muon = muon and is_hidden_matrix(name, parameter)
+        if trunk is not None and name.startswith(TRUNK):
+            stage, by_muon = trunk.stage(name.removeprefix(TRUNK)), False
+            group, rate = f"trunk-{stage:02d}", trunk.lr * trunk.decay ** (trunk.depth + 1 - stage)
         rates[group] = rate
-        kind = (group, muon and is_hidden_matrix(name, parameter), is_decayed(name, parameter))
+        kind = (group, by_muon, is_decayed(name, parameter))
         groups.setdefault(kind, []).append(parameter)
     matrices: list[dict[str, Any]] = []
     rest: list[dict[str, Any]] = []

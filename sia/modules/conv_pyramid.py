@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,10 +59,21 @@ class ConvTrunk(nn.Module):
         self.scale.copy_(std / own_std)
         self.shift.copy_((mean - own_mean) / own_std)
 
+    @property
+    def depth(self) -> int:
+        """The last of its stages."""
+        return max(stage_of(name) for name, _ in self.net.named_parameters())
+
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """pixels (n, 3, h, w), normalised for the model -> the maps, finest first."""
         maps = self.net(pixels * self.scale + self.shift)
         return [maps[index] for index in self.wanted]
+
+
+def stage_of(name: str) -> int:
+    """Of a part of a network by its name: 0 for the stem, then its blocks, stages or layers."""
+    number = re.match(r"(?:blocks\.|layer|stages[._])(\d+)", name)
+    return 0 if number is None else int(number[1]) + 1
 
 
 def _build(name: str, side: int) -> tuple[Any, list[int]]:

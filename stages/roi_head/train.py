@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from sia.io.checkpoint import read_state_dict, save_checkpoint
 from sia.losses.criterion import LossWeights
 from sia.losses.matcher import keypoint_similarity, masked_mean
 from sia.model import PoseModel
-from sia.modules.conv_pyramid import ConvPyramid
+from sia.modules.conv_pyramid import ConvPyramid, stage_of
 from sia.modules.roi_keypoint_head import Found, RoIKeypointHead, RoIs, cross_entropy
 from sia.runtimes.device import autocast
 from stages.roi_head.crops import CPU, Crops
@@ -221,12 +220,6 @@ class HeadTraining:
         return head
 
 
-def _stage(name: str) -> int:
-    """Of a part of a trunk: 0 for the stem, then its blocks, stages or layers."""
-    number = re.match(r"(?:blocks\.|layer|stages[._])(\d+)", name)
-    return 0 if number is None else int(number[1]) + 1
-
-
 def freeze(net: nn.Module, stages: int) -> None:
     """The first stages of a trunk and its depthwise kernels stay, and the statistics of all its batch normalisation.
 
@@ -237,7 +230,7 @@ def freeze(net: nn.Module, stages: int) -> None:
     """
     for name, parameter in net.named_parameters():
         depthwise = parameter.ndim == 4 and parameter.shape[1] == 1
-        parameter.requires_grad_(_stage(name) >= stages and not depthwise)
+        parameter.requires_grad_(stage_of(name) >= stages and not depthwise)
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise ConfigError(
             "Nothing of this network would learn: its layers have other names than blocks or stages. "
@@ -252,7 +245,7 @@ def keep_strided_exact(net: nn.Module, frozen: int) -> None:
     """Depthwise convolutions of stride 2 stay in float32: oneDNN's gradient in bfloat16 takes fifty times as long."""
     for name, module in net.named_modules():
         strided = isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride[0] > 1
-        if strided and _stage(name) >= frozen:
+        if strided and stage_of(name) >= frozen:
             module.forward = partial(_in_float32, module.forward)
 
 

@@ -27,6 +27,8 @@ RATES: dict[str, tuple[float, float, str]] = {
     "nothing": (1e-3, 5e-4, "heads alone, {}"),
 }
 """Peak learning rate for a batch of 16 of the small sizes and of the others, by what starts or is trained."""
+LAYER_DECAY = 0.8
+"""Of pretrained layers."""
 SPANS: dict[TrainableParts, str] = {
     "nothing": "epochs {} to {}, backbone frozen: ",
     "adapters": "epochs {} to {}, adapters: ",
@@ -133,8 +135,9 @@ def plan_phases(
     free = start != "pretrained"
     muon = free if config.optimizer == "auto" else config.optimizer == "muon"
     trainable: TrainableParts = "adapters" if config.lora else "all"
-    llrd = config.llrd if config.llrd is not None else (1.0 if free or config.lora else 0.8)
+    llrd = config.llrd if config.llrd is not None else (1.0 if free or config.lora else LAYER_DECAY)
     spans: list[tuple[TrainableParts, int, int]] = [("nothing", 0, frozen), (trainable, frozen, config.epoch)]
+    trunk, trunk_lines = _trunk_rate(config, batch) if pretrained.has_trunk else (None, ())
     phases, lines = [], []
     for what, first, end in spans:
         if first == end:
@@ -142,7 +145,7 @@ def plan_phases(
         lr, why = _learning_rate(config, batch, start if what == "all" else what)
         count = (total if total and end == config.epoch else end * steps) - first * steps
         warmup = config.warmup if config.warmup is not None else min(1000, max(1, count // 20))
-        phases.append(Phase(what, end, count, warmup, lr, llrd, muon))
+        phases.append(Phase(what, end, count, warmup, lr, llrd, muon, trunk))
         text = f"{SPANS[what].format(first + 1, end)}{lr:.3g} ({why}); warm-up {warmup} steps, then cosine to 1 %"
         lines.append(("learning rate", text))
     kind = "Muon for hidden matrices, AdamW for the rest" if muon else "AdamW"
@@ -151,6 +154,7 @@ def plan_phases(
         *lines,
         ("optimiser", f"{kind} ({reason if config.optimizer == 'auto' else 'as asked by -OPTIMIZER'})"),
         ("layer decay", f"{llrd:g} ({decay if config.llrd is None else 'as asked by -LLRD'})"),
+        *trunk_lines,
     )
 
 
@@ -165,6 +169,13 @@ def _kind_of_start(config: TrainConfig, pretrained: Pretrained) -> tuple[str, st
     if pretrained.is_whole and config.size in SMALL and not config.lora and not config.freeze_epochs:
         return "ours", "the start is a model of ours"
     return "pretrained", "the start is pretrained"
+
+
+def _trunk_rate(config: TrainConfig, batch: int) -> tuple[tuple[float, float], Lines]:
+    """Of a pretrained network that reads the crops: what a pretrained backbone gets, whatever the rest starts from."""
+    lr, why = _learning_rate(config, batch, "pretrained")
+    decay = LAYER_DECAY if config.llrd is None else config.llrd
+    return (lr, decay), (("crop network", f"{lr:.3g} ({why}), {decay:g} times as much each stage down; AdamW"),)
 
 
 def _learning_rate(config: TrainConfig, batch: int, kind: str) -> tuple[float, str]:

@@ -69,7 +69,8 @@ class Pretrained:
         is_whole: whether they are those of a whole model with the same head, not of its backbone alone.
         is_complete: whether every weight has to fit: that model is of the same variant, the same keypoints and the same
             network in its RoI keypoint head.
-        trunk: the pretrained weights of that network, or None where the others hold it.
+        has_trunk: whether the run began with pretrained weights of that network, beside the others.
+        trunk: those weights; None where they are loaded.
     """
 
     architecture: str | None = None
@@ -78,6 +79,7 @@ class Pretrained:
     is_trained: bool = False
     is_whole: bool = False
     is_complete: bool = True
+    has_trunk: bool = False
     trunk: Mapping[str, Any] | None = None
 
 
@@ -171,7 +173,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     )
     if start.checkpoint is None:
         pretrained = Pretrained(source=start.source) if config.backbone is None else load_pretrained(config.backbone)
-        return replace(model, backbone=pretrained.architecture), replace(pretrained, trunk=trunk)
+        return replace(model, backbone=pretrained.architecture), _with_trunk(pretrained, config.roi_trunk, trunk)
     saved, skeleton = read_description(start.checkpoint, start.source)
     check_described(saved, start.checkpoint["weights"], start.source)
     model = replace(model, backbone=saved.backbone)
@@ -195,11 +197,17 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
     if start.training is not None:
         model = replace(model, certainty=saved.certainty)
         first = start.training.pretrained
-        trained, whole = first.is_trained, first.is_whole
+        trained, whole, has_trunk = first.is_trained, first.is_whole, first.has_trunk
     else:  # one variant is the other, or the other with more behind it
-        trained, classes = True, (model_class(saved.name), model_class(config.model))
+        trained, has_trunk, classes = True, False, (model_class(saved.name), model_class(config.model))
         whole = issubclass(*classes) or issubclass(*reversed(classes))
-    return model, Pretrained(saved.backbone, None, "; ".join(source), trained, whole, not partly, trunk)
+    pretrained = Pretrained(saved.backbone, None, "; ".join(source), trained, whole, not partly, has_trunk)
+    return model, _with_trunk(pretrained, config.roi_trunk, trunk)
+
+
+def _with_trunk(pretrained: Pretrained, flag: str | None, weights: Mapping[str, Any] | None) -> Pretrained:
+    """With the weights that -ROI_TRUNK brings, if there are any."""
+    return pretrained if weights is None else replace(pretrained, has_trunk=True, trunk=weights)
 
 
 def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:

@@ -9,8 +9,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sia.model import PoseModel
+from sia.modules.conv_pyramid import ConvPyramid, stage_of
 from sia.sia_vision import TrainableParts
-from utils.optimizer import Schedule, make_optimizer
+from utils.optimizer import Schedule, TrunkRates, make_optimizer
 
 FREEZE_SHARE, FREEZE_STEPS = 0.1, 1000
 """The automatic first phase: this fraction of the run, and at most about so many steps."""
@@ -27,6 +28,7 @@ class Phase:
         lr: peak learning rate of the new parts.
         llrd: decay of the learning rate per backbone layer.
         muon: whether Muon moves the hidden matrices.
+        trunk: peak learning rate and decay per stage of a pretrained network that reads the crops; None: as the rest.
     """
 
     trainable: TrainableParts
@@ -36,6 +38,7 @@ class Phase:
     lr: float
     llrd: float
     muon: bool
+    trunk: tuple[float, float] | None = None
 
 
 def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:
@@ -68,6 +71,13 @@ def start_phase(model: PoseModel, phase: Phase, weight_decay: float) -> tuple[Op
     backbone.set_trainable(phase.trainable)
     optimizer = make_optimizer(
         model, lr=phase.lr, weight_decay=weight_decay, layer_decay=phase.llrd, layer_index=backbone.layer_index,
-        depth=backbone.depth, muon=phase.muon,
+        depth=backbone.depth, muon=phase.muon, trunk=_trunk_rates(model, phase),
     )  # fmt: skip
     return optimizer, LambdaLR(optimizer, Schedule(phase.steps, phase.warmup))
+
+
+def _trunk_rates(model: PoseModel, phase: Phase) -> TrunkRates | None:
+    body = model.roi_head.body
+    if phase.trunk is None or not isinstance(body, ConvPyramid):
+        return None
+    return TrunkRates(*phase.trunk, stage_of, body.trunk.depth)

@@ -94,6 +94,7 @@ class SavedStart(Struct):
 
     is_trained: bool
     is_whole: bool
+    has_trunk: bool = False
 
 
 class SavedTraining(Struct):

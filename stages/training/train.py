@@ -64,7 +64,7 @@ def run(config: TrainConfig, start: Start) -> int:
             start = find_start(config, start, data.train)
             model_config, pretrained = describe_model(config, data.train, start)
             model = build_model(model_config, pretrained, start)
-            pretrained = replace(pretrained, weights=None)  # the model has its own copy
+            pretrained = replace(pretrained, weights=None, trunk=None)  # the model has its own copy
             plan = make_plan(config, ranks, len(data.training), data.workers, pretrained)
         prepare(model, config, plan, ranks)
         notes: tuple[tuple[str, str], ...] = ()

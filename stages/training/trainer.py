@@ -22,7 +22,7 @@ from sia.losses.criterion import PoseCriterion
 from stages.evaluation.evaluator import evaluate_model
 from stages.training.context import StepFacts, TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
-from stages.training.state import plain
+from stages.training.state import SavedStart, plain
 from utils.distributed.context import keep_statistics, running_statistics, wrap
 from utils.distributed.sharding import whole
 from utils.optimizer import end_schedule_at, learning_rates
@@ -326,12 +326,12 @@ class Trainer:
         """last.pt; all ranks must call it."""
         self._tick()
         self.state.ema.gather()
-        pretrained = self.parts.pretrained
+        start = self.parts.pretrained
         training = {
             "config": self.config.to_dict(),
             "identity": self.parts.data.identity(),
             "budget": None if self.parts.deadline is None else self.parts.deadline.to_dict(self.parts.plan.total_steps),
-            "pretrained": {"is_trained": pretrained.is_trained, "is_whole": pretrained.is_whole},
+            "pretrained": {name: getattr(start, name) for name in SavedStart.__struct_fields__},
             **self.state.to_dict(self.ranks),
         }
         with self.ranks.shared_errors():

@@ -10,12 +10,15 @@ from torch.optim._muon import _zeropower_via_newtonschulz
 from torch.optim.lr_scheduler import LambdaLR
 
 from sia.backbones.build import build_backbone
+from sia.modules.conv_pyramid import ConvPyramid, stage_of
 from sia.registry import ModelConfig, create_model
 from utils.optimizer import (
     FINAL,
     MUON_RATE,
+    TRUNK,
     Float32Muon,
     Schedule,
+    TrunkRates,
     end_schedule_at,
     is_decayed,
     is_hidden_matrix,
@@ -50,6 +53,32 @@ def test_every_parameter_is_in_one_group_with_its_rate(name: str, decay: float, 
         if muon and is_hidden_matrix(key, parameter):
             expected *= MUON_RATE
         assert group["lr"] == pytest.approx(expected)
+
+
+def test_a_pretrained_network_for_crops_learns_as_a_pretrained_backbone() -> None:
+    """Its own rate, lower from stage to stage; Muon would take the matrices of a ConvNeXt."""
+    config = ModelConfig(
+        "sia_pose_simple", "test", 3, (64, 64), ((0.0, 0.0),) * 3, (0.1,) * 3, None, 64, "test_convnext"
+    )
+    model = create_model(config)
+    assert isinstance(model.roi_head.body, ConvPyramid)
+    options = {"layer_decay": 1.0, "layer_index": model.backbone.layer_index, "depth": 4, "muon": True}
+    rates = TrunkRates(0.1, 0.5, stage_of, model.roi_head.body.trunk.depth)
+    plain, lowered = (make_optimizer(model, lr=1.0, weight_decay=0.05, trunk=t, **options) for t in (None, rates))
+    found = [
+        {id(p): group for group in optimizer.param_groups for p in group["params"]} for optimizer in (plain, lowered)
+    ]
+    matrices = 0
+    for name, parameter in model.named_parameters():
+        before, after = (groups[id(parameter)] for groups in found)
+        if name.startswith(TRUNK):
+            stage = stage_of(name.removeprefix(TRUNK))
+            assert after["lr"] == pytest.approx(0.1 * 0.5 ** (5 - stage)) and after["name"] == f"trunk-{stage:02d}"
+            matrices += before["name"] == "new-matrices"
+        else:
+            assert (before["lr"], before["name"]) == (after["lr"], after["name"])
+        assert before["weight_decay"] == after["weight_decay"]
+    assert matrices and {group["name"] for group in lowered.param_groups} >= {"trunk-00", "trunk-04"}
 
 
 def test_muon_moves_the_matrices_inside_the_layers_only() -> None:

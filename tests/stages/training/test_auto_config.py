@@ -78,3 +78,15 @@ def test_a_small_model_of_ours_goes_on_as_it_was_trained(config: TrainConfig) ->
 def test_a_small_model_of_ours_with_frozen_parts_is_moved_as_any_other(config: TrainConfig) -> None:
     for flags in ({"lora": 8}, {"freeze_epochs": 3}):
         assert not any(phase.muon for phase in plan_phases(replace(config, **flags), 60, 16, WHOLE)[0])
+
+
+def test_a_pretrained_network_for_crops_has_the_rate_of_a_pretrained_backbone(config: TrainConfig) -> None:
+    """Whatever the rest starts from; a network that started at random, or was trained before, goes with the rest."""
+    for start in (RANDOM, BACKBONE, WHOLE):
+        phases, lines = plan_phases(config, 60, 16, replace(start, has_trunk=True))
+        assert {phase.trunk for phase in phases} == {(1.5e-4, 0.8)}
+        assert dict(lines)["crop network"].startswith("0.00015 (0.00015 for pretrained start")
+        without, silent = plan_phases(config, 60, 16, start)
+        assert [replace(phase, trunk=None) for phase in phases] == list(without) and "crop network" not in dict(silent)
+    (asked,) = plan_phases(replace(config, lr=1e-3, llrd=0.9), 60, 16, replace(WHOLE, has_trunk=True))[0]
+    assert asked.trunk == (1e-3, 0.9)

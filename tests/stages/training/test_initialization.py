@@ -171,7 +171,10 @@ def test_a_pretrained_network_reads_the_crops(first: Path, tmp_path: Path, capsy
     torch.save(timm.create_model("test_efficientnet").state_dict(), file)
     start = f"--RESUME {first}/first/weights/best.pt -LR 1e-9"
     assert train(first, f"-EXP trunk -ROI_TRUNK test_efficientnet:{file} {start}") == 0
-    assert "with another reader of crops (hourglass): what fits is taken over" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "with another reader of crops (hourglass): what fits is taken over" in said and "crop network" in said
+    assert train_pose.main(["--RESUME", f"{first}/trunk/weights/last.pt"]) == 0  # with a rate of its own, as before
+    assert "crop network" in capsys.readouterr().out
     made, published = weights(first, "trunk"), torch.load(file)
     key = "roi_head.body.trunk.net.conv_stem.weight"
     torch.testing.assert_close(made[key], published["conv_stem.weight"], atol=1e-6, rtol=1e-5)
@@ -184,6 +187,7 @@ def test_a_pretrained_network_reads_the_crops(first: Path, tmp_path: Path, capsy
     start = f"--RESUME {first}/trunk/weights/best.pt -LR 1e-9"
     assert train(first, f"-EXP same -ROI_TRUNK test_efficientnet:{file} {start}") == 0
     torch.testing.assert_close(weights(first, "same")[key], made[key], atol=1e-6, rtol=1e-5)
+    assert "crop network" not in capsys.readouterr().out, "what was trained on goes on as all else"
     assert train(first, f"-EXP more {start}") == 0
     torch.testing.assert_close(weights(first, "more")[key], made[key], atol=1e-6, rtol=1e-5)
 
