@@ -24,12 +24,15 @@ def save_weights(
     name="sia_pose_simple",
     size="test",
     certainty=False,
+    roi_trunk=None,
     **changes,
 ) -> Path:
     torch.manual_seed(0)
     k = skeleton.num_keypoints
     mean_pose = tuple((0.0, i / k - 0.5) for i in range(k))
-    config = ModelConfig(name, size, k, image_size, mean_pose, skeleton.sigmas, certainty=certainty)
+    config = ModelConfig(
+        name, size, k, image_size, mean_pose, skeleton.sigmas, roi_trunk=roi_trunk, certainty=certainty
+    )
     payload = {
         "format": "sia_pose/1",
         "model_config": config.to_dict(),

@@ -14,6 +14,7 @@ from PIL import Image
 import sia
 from benchmarks.clips import Stance, person, render
 from sia.cli import main
+from sia.commands.info import read_facts
 from sia.io.optional import EXTRAS
 from tests.inference_helpers import quarters, save_video, save_weights
 
@@ -72,6 +73,11 @@ def test_info_says_what_a_file_is(weights: str, capsys: pytest.CaptureFixture[st
     facts = json.loads(capsys.readouterr().out)
     assert facts["training"] == {"metrics.AP": 0.125} and facts["parameters"] > 1000
     assert facts["bytes"] == Path(weights).stat().st_size and facts["keypoints"].startswith("17: nose, ")
+    assert facts["crops"] == "64 px, read by an hourglass"
+
+
+def test_info_says_who_reads_the_crops(tmp_path: Path) -> None:
+    assert read_facts(save_weights(tmp_path / "a.pt", roi_trunk="test_resnet"))["crops"] == "64 px, read by test_resnet"
 
 
 def test_info_of_the_folder_of_a_run(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         "model": config.name,
         "size": config.size,
         "backbone": config.backbone or "its own",
+        "crops": f"{config.head_config.roi_size} px, read by {config.head_config.roi_trunk or 'an hourglass'}",
         "parameters": description.parameters,
         "input": f"{config.image_size[0]}x{config.image_size[1]} (height x width)",
         "precision": description.precision,

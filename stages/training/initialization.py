@@ -207,7 +207,11 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
 
 def _with_trunk(pretrained: Pretrained, flag: str | None, weights: Mapping[str, Any] | None) -> Pretrained:
     """With the weights that -ROI_TRUNK brings, if there are any."""
-    return pretrained if weights is None else replace(pretrained, has_trunk=True, trunk=weights)
+    if weights is None:
+        return pretrained
+    name, _, file = str(flag).partition(":")
+    source = f"{pretrained.source}; crops are read by {name}, pretrained, from {file or 'timm'}"
+    return replace(pretrained, source=source, has_trunk=True, trunk=weights)
 
 
 def build_model(model_config: ModelConfig, pretrained: Pretrained, start: Start) -> PoseModel:

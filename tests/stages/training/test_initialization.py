@@ -173,6 +173,7 @@ def test_a_pretrained_network_reads_the_crops(first: Path, tmp_path: Path, capsy
     assert train(first, f"-EXP trunk -ROI_TRUNK test_efficientnet:{file} {start}") == 0
     said = capsys.readouterr().out
     assert "with another reader of crops (hourglass): what fits is taken over" in said and "crop network" in said
+    assert f"; crops are read by test_efficientnet, pretrained, from {file}\n" in said
     assert train_pose.main(["--RESUME", f"{first}/trunk/weights/last.pt"]) == 0  # with a rate of its own, as before
     assert "crop network" in capsys.readouterr().out
     made, published = weights(first, "trunk"), torch.load(file)
