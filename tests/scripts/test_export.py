@@ -140,13 +140,17 @@ def test_visibility_and_sigma_are_outputs_of_their_own(folder: Path, exported: P
         assert (people.sigmas > 0).all() and (people.visibilities > 0).all() and (people.visibilities < 1).all()
 
 
-def test_an_export_of_weights_that_do_not_tell(tmp_path: Path) -> None:
-    """Those of before are such, too: their description has no word of it."""
+def test_an_export_of_a_trunk_and_of_weights_that_do_not_tell(tmp_path: Path) -> None:
+    """As train_roi_head.py writes them. Those of before don't tell, either: their description has no word of it."""
     for package in PACKAGES["onnx"]:
         pytest.importorskip(package)
-    description = export_onnx(
-        TorchRuntime.load(save_weights(tmp_path / "old.pt"), "cpu"), tmp_path / "old.onnx", (64, 64)
-    )
+    ours = TorchRuntime.load(save_weights(tmp_path / "old.pt", roi_trunk="test_efficientnet"), "cpu")
+    description = export_onnx(ours, tmp_path / "old.onnx", (64, 64))
+    theirs = load_exactly(tmp_path / "old.onnx")
+    for shape in ((2, 3, 64, 64), (1, 3, 70, 101)):
+        images = np.random.default_rng(5).integers(0, 255, shape, dtype=np.uint8)
+        for part, wanted in zip(theirs.find(images)[:3], ours.find(images)[:3], strict=True):
+            assert part.shape == wanted.shape and np.abs(part - wanted).max() <= 0.01
     config = description.config.to_dict()
     assert config.pop("certainty") is False and ModelConfig.from_dict(config) == description.config
     (people,) = Predictor.load(tmp_path / "old.onnx").predict(np.zeros((64, 64, 3), np.uint8))
