@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sia.modules.roi_keypoint_head import WINDOW, RoIKeypointHead, RoIs, heatmap_target, peaks, rois_around, sample
+from sia.modules.roi_keypoint_head import (
+    WINDOW,
+    RoIKeypointHead,
+    RoIs,
+    closer,
+    heatmap_target,
+    peaks,
+    rois_around,
+    sample,
+)
 
 EXTENT = torch.tensor([1.0, 0.5])
 SIDE, CELLS = 64, 16
@@ -134,7 +143,9 @@ def test_gradients_reach_every_parameter(side: int):
 
 
 def test_the_second_square_lies_halfway_to_the_pose():
-    rois = RoIs(torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([[0.5, 0.5], [0.2, 0.6]]), torch.tensor([0.4, 0.1]))
+    rois = RoIs(
+        torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([[0.5, 0.5], [0.2, 0.6]]), torch.tensor([0.4, 0.1])
+    )
     tall = [[0.3, 0.2], [0.4, 0.4], [0.3, 0.3]]  # 0.1 x 0.2, centre 0.35, 0.3
     moved = closer(rois, torch.tensor([tall, [[0.2, 0.6]] * 3], requires_grad=True))
     assert not moved.centre.requires_grad and not moved.side.requires_grad
