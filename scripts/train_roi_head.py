@@ -47,6 +47,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a new head around this network of timm, with weights from the file or by download (default: go on with "
         "the head of the model)",
     )  # fmt: skip
+    add(
+        "--head", type=Path, metavar="FILE",
+        help="start from the RoI keypoint head of this file, also of another variant: what fits is taken over",
+    )  # fmt: skip
     add("--roi_size", type=int, metavar="N", help="pixels along a crop (default: the model's)")
     add("--epochs", type=float, default=16.0, help="passes over the people (default: %(default)s)")
     add("--batch", type=int, default=64, help="crops a step (default: %(default)s)")
@@ -73,7 +77,10 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError(f"--output {args.output}: there is no folder {args.output.parent}. Make it first.")
     if args.crops.exists() and not args.crops.is_dir():
         raise ConfigError(f"--crops {args.crops} is no folder. Name one, or a new one.")
+    if args.head is not None and args.trunk is not None:
+        raise ConfigError("--head and --trunk: a new network starts with no other head. Leave one of them out.")
     args.weight_path = readable_weights(args.weight_path)
+    args.head = None if args.head is None else readable_weights(args.head)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -84,7 +84,8 @@ def model_to_train(
     config = replace(saved, roi_size=saved.roi_size if args.roi_size is None else args.roi_size)
     if args.trunk is None:
         model = create_model(config)
-        load_weights(model, fit_parts(weights, model, ACROSS), args.weight_path)
+        start = weights if args.head is None else {**weights, **head_of(args.head, weights)}
+        load_weights(model, fit_parts(start, model, ACROSS), args.weight_path)
     else:  # what told the certainty of the old head's keypoints knows nothing of the new one's
         name, trunk = load_roi_trunk(args.trunk)
         config = replace(config, roi_trunk=name, certainty=False)
@@ -95,6 +96,14 @@ def model_to_train(
         if saved.certainty:
             print("Visibility and sigma are left out: train_pose.py --CERTAINTY_ONLY teaches them for the new head.")
     return config, model.to(memory_format=torch.channels_last)
+
+
+def head_of(file: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file's RoI keypoint head has in the shapes of `weights`, or beyond them; says how much that is."""
+    other = {key: value for key, value in load_checkpoint(file)["weights"].items() if key.startswith(ROI_HEAD)}
+    fits = {key: value for key, value in other.items() if key not in weights or weights[key].shape == value.shape}
+    print(f"{file}: {len(fits)} of the {len(other)} tensors of its RoI keypoint head are taken over.")
+    return fits
 
 
 def make_crops(source: Source, images: CocoPose, finder: PoseModel, args: argparse.Namespace) -> Crops:

@@ -85,6 +85,24 @@ def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
     assert moved and all(key.startswith("roi_head.") for key in moved)
 
 
+def test_a_head_starts_from_that_of_another_variant(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Its token is narrower, so the layer that reads it is the model's own; all else is the other file's."""
+    led, other = BUNDLED.with_name("sia_pose_decoder_led-n16.pt"), BUNDLED
+    words = flags(
+        folder, tmp_path / "led.pt", weight_path=str(led), epochs="0.01", roi_size="96", head=str(other), lr="1e-9"
+    )
+    place = words.index("--trunk")
+    assert main(words[:place] + words[place + 2 :]) == 0
+    own, taken, result = (load_checkpoint(file)["weights"] for file in (led, other, tmp_path / "led.pt"))
+    heads = [key for key in own if key.startswith("roi_head.") and own[key].ndim > 1]
+    expected = {**taken, "roi_head.body.person.weight": own["roi_head.body.person.weight"]}
+    wrong = [key for key in heads if not torch.allclose(expected[key].float(), result[key], atol=1e-5)]
+    assert not wrong
+    assert f"{len([k for k in taken if k.startswith('roi_head.')]) - 1} of the" in capsys.readouterr().out
+    assert main([*words, "--output", str(tmp_path / "both.pt")]) == 1
+    assert "Leave one of them out" in capsys.readouterr().err
+
+
 def test_other_images_have_crops_of_their_own(folder: Path, tmp_path: Path):
     """Annotation files of the same name in other places, or edited ones, don't share crops."""
     first = Source.parse(f"{folder}/images:{folder}/train.json", 192)
