@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -204,7 +205,7 @@ def test_a_pretrained_network_reads_the_crops(first: Path, tmp_path: Path, capsy
 def test_a_network_that_cannot_be_had_is_one_line(
     first: Path, trunk: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert train(first, f"-EXP none -ROI_TRUNK {trunk}") == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
