@@ -290,7 +290,8 @@ class PoseModel(nn.Module, ABC):
             poses=first.people.poses.index_put(at, found.poses),
             confidences=first.people.confidences.index_put(at, found.confidences),
         )
-        return self.duplicate_suppression(first.tokens, people, 1)
+        placed: Prediction = self.duplicate_suppression(first.tokens, people, 1)
+        return placed
 
     def refine(
         self, pixels: Tensor, size: tuple[int, int], first: Candidates, people: Prediction, found: Found
