@@ -41,6 +41,7 @@ def load(
     device: str = "auto",
     imgsz: int | tuple[int, int] | None = None,
     roi_score_thresh: float | None = None,
+    tta: bool = False,
 ) -> PoseEstimator:
     """Loads a model.
 
@@ -52,13 +53,15 @@ def load(
         imgsz: side of the model's input in pixels, or its height and width; that of the weights by default.
         roi_score_thresh: people whose first score, in [0, 1], is lower keep the keypoints of their token: higher is
             faster and places keypoints worse; 0.1 by default.
+        tta: flip test: keypoints are from the mean heatmaps of each person's crop and of its mirror image, which is
+            slower and places them better. Exports can't do it.
 
     Raises:
         WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-        ConfigError: the device or the size can't be had, or a package is missing.
+        ConfigError: the device, the size or the flip test can't be had, or a package is missing.
     """
     size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
-    return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh))
+    return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh, tta))
 
 
 class PoseEstimator:

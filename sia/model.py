@@ -108,10 +108,13 @@ class PoseModel(nn.Module, ABC):
         sigmas: (K,) OKS constants.
         roi_score_thresh: score in [0, 1] from which on the RoI keypoint head runs for a person; training goes by
             the labels.
+        roi_flip_order: (K,) int64, which keypoints trade places in a mirror image; the RoI keypoint head then reads
+            each crop and its mirror image, but not in training. None: the crop alone.
     """
 
     sigmas: Tensor
     roi_score_thresh: float = ROI_SCORE_THRESH
+    roi_flip_order: Tensor | None = None
 
     def __init__(
         self, backbone: Backbone, head_config: HeadConfig, dim: int, mean_pose: Tensor, sigmas: Tensor
@@ -279,7 +282,8 @@ class PoseModel(nn.Module, ABC):
         """What the RoI keypoint head finds in n crops; the arguments are those of `refine`."""
         at = (rois.image, rois.row)
         extent = self.extent(first.features.grid, size)
-        found: Found = self.roi_head(pixels, extent, first.tokens[at], first.people.scores[at], rois)
+        flip_order = None if self.training else self.roi_flip_order
+        found: Found = self.roi_head(pixels, extent, first.tokens[at], first.people.scores[at], rois, flip_order)
         return found
 
     def _placed(self, first: Candidates, found: Found) -> Prediction:
@@ -290,7 +294,8 @@ class PoseModel(nn.Module, ABC):
             poses=first.people.poses.index_put(at, found.poses),
             confidences=first.people.confidences.index_put(at, found.confidences),
         )
-        return self.duplicate_suppression(first.tokens, people, 1)
+        placed: Prediction = self.duplicate_suppression(first.tokens, people, 1)
+        return placed
 
     def refine(
         self, pixels: Tensor, size: tuple[int, int], first: Candidates, people: Prediction, found: Found

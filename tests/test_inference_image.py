@@ -65,6 +65,12 @@ def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
     assert "RoI refinement from 0.3" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
 
 
+def test_a_flip_test_is_noted(tmp_path: Path, weights: Path) -> None:
+    assert run(weights, save_image(tmp_path / "a.png"), "--tta", "--output_dir", "out") == 0
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert "flip test" in about["model"] and about["flags"]["tta"] is True
+
+
 def test_one_image(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(weights, save_image(tmp_path / "shot-12.png"), "--conf_thresh", "0") == 0
     folder = tmp_path / "runs" / "inference-image-1"

@@ -47,6 +47,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="first score from which on people get a RoI refinement (default: 0.1, or what an export was made with)",
     )  # fmt: skip
+    model.add_argument(
+        "--tta", action="store_true",
+        help="flip test: mean heatmaps of each person's crop and of its mirror image; not for exports",
+    )  # fmt: skip
     parser.add_argument(
         "--samples", type=int, default=120, metavar="N", help="people that report.html shows (default: 120)"
     )

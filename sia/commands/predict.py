@@ -94,6 +94,11 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "faster and finds fewer; keep it below --conf_thresh (default: 0.1, or what an export was made with)",
     )  # fmt: skip
     parser.add_argument(
+        "--tta", action="store_true",
+        help="flip test: keypoints from the mean heatmaps of each person's crop and of its mirror image, which is "
+        "slower and places them better; not for exports",
+    )  # fmt: skip
+    parser.add_argument(
         "--blur", choices=("faces",),
         help="make the heads of all people unrecognisable, also of people down to a third of --conf_thresh",
     )  # fmt: skip
@@ -274,8 +279,8 @@ def check_image_args(args: argparse.Namespace) -> None:
     if args.pipeline is not None:
         if args.weight_path != DEFAULT:
             raise ConfigError("--pipeline has its own weights: leave --weight_path out.")
-        for flag in ("imgsz", "roi_score_thresh"):
-            if vars(args)[flag] is not None:
+        for flag in ("imgsz", "roi_score_thresh", "tta"):
+            if vars(args)[flag] is not None and vars(args)[flag] is not False:
                 raise ConfigError(
                     f"--{flag} is not for --pipeline: its stages were fitted to what is found without it."
                 )

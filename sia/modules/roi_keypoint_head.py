@@ -186,7 +186,15 @@ class RoIKeypointHead(nn.Module):
         self.score = MLP(3 * width + num_keypoints + 1, 2 * width, 1)
         nn.init.normal_(self.body.person.weight, std=0.01)
 
-    def forward(self, images: Tensor, extent: Tensor, tokens: Tensor, scores: Tensor, rois: RoIs) -> Found:
+    def forward(
+        self,
+        images: Tensor,
+        extent: Tensor,
+        tokens: Tensor,
+        scores: Tensor,
+        rois: RoIs,
+        flip_order: Tensor | None = None,
+    ) -> Found:
         """Places the keypoints of n people.
 
         Args:
@@ -195,21 +203,47 @@ class RoIKeypointHead(nn.Module):
             tokens: (n, token_dim), normalised.
             scores: (n,) logits so far.
             rois: where to look.
+            flip_order: (K,) int64, which keypoints trade places in a mirror image. With it the heatmaps are the mean
+                of those of each square and of its mirror image (flip test).
         """
         pixels = sample(images, extent, rois, self.side).contiguous(memory_format=torch.channels_last)
-        return self.read(pixels, tokens, scores, rois)
+        found = self.read(pixels, tokens, scores, rois)
+        if flip_order is None:
+            return found
+        return self._mean(found, self.read(pixels.flip(-1), tokens, scores, rois), flip_order)
 
     def read(self, pixels: Tensor, tokens: Tensor, scores: Tensor, rois: RoIs) -> Found:
         """The same from the pixels (n, 3, side, side) of the squares."""
         fine, deep = self.body(pixels, tokens)
         heat = F.pixel_shuffle(self.heat(fine).float(), self.finer)
         heatmaps = Heatmaps(heat.flatten(2).log_softmax(-1), rois, self.body.stride)
-        points, mass = peaks(heatmaps.log_probabilities)
-        confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
+        poses, confidences = self._keypoints(heatmaps)
         context = torch.cat([fine.mean((2, 3)), deep.mean((2, 3))], -1)
         seen = [context, confidences.detach(), scores.detach()[:, None]]
         revised = scores.detach() + self.score(torch.cat([part.to(fine.dtype) for part in seen], -1)).float()[:, 0]
-        return Found(rois.outside(points / heatmaps.cells), confidences, revised, heatmaps, fine, context)
+        return Found(poses, confidences, revised, heatmaps, fine, context)
+
+    def _keypoints(self, heatmaps: Heatmaps) -> tuple[Tensor, Tensor]:
+        """Poses (n, K, 2) in units of the longer input side, and the logits (n, K) of their confidences."""
+        points, mass = peaks(heatmaps.log_probabilities)
+        confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
+        return heatmaps.rois.outside(points / heatmaps.cells), confidences
+
+    def _mean(self, found: Found, mirrored: Found, flip_order: Tensor) -> Found:
+        """What was found in squares and in their mirror images; the features stay those of the squares."""
+        heatmaps = found.heatmaps
+        back = unflip(mirrored.heatmaps, flip_order)
+        both = torch.logaddexp(heatmaps.log_probabilities, back) - math.log(2)
+        heatmaps = heatmaps._replace(log_probabilities=both)
+        poses, confidences = self._keypoints(heatmaps)
+        scores = (found.scores + mirrored.scores) / 2
+        return found._replace(poses=poses, confidences=confidences, scores=scores, heatmaps=heatmaps)
+
+
+def unflip(heatmaps: Heatmaps, flip_order: Tensor) -> Tensor:
+    """Heatmaps of mirror images -> log-probabilities (n, K, cells^2) of the squares."""
+    grid = rearrange(heatmaps.log_probabilities, "n k (h w) -> n k h w", h=heatmaps.cells)
+    return grid.flip(-1)[:, flip_order].flatten(2)
 
 
 def sample(images: Tensor, extent: Tensor, rois: RoIs, side: int) -> Tensor:

@@ -88,6 +88,7 @@ class Predictor:
         device: str = "auto",
         image_size: tuple[int, int] | None = None,
         roi_score_thresh: float | None = None,
+        tta: bool = False,
     ) -> Predictor:
         """Builds the model that a weights file describes; nothing else is needed.
 
@@ -96,14 +97,17 @@ class Predictor:
             device: one of `sia.runtimes.device.CHOICES`, or a numbered one such as ``cuda:1``.
             image_size: height, width of the model's input; that of the weights by default.
             roi_score_thresh: score in [0, 1] from which on the RoI keypoint head runs; that of the file by default.
+            tta: flip test: see `Runtime.enable_tta`.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-            ConfigError: the device, this size or these looks can't be had, or a package is missing.
+            ConfigError: the device, this size, these looks or the flip test can't be had, or a package is missing.
         """
         runtime = _runtime_of(weight_path).load(weight_path, device)
         if roi_score_thresh is not None:
             runtime.set_roi_score_thresh(roi_score_thresh)
+        if tta:
+            runtime.enable_tta()
         return cls(runtime, image_size)
 
     @property

@@ -82,7 +82,10 @@ class Runtime(ABC):
         description: what the model is.
         device: where it runs, and why.
         source: the file it came from.
+        tta: whether the crops of people are read in a mirror image, too.
     """
+
+    tta: bool = False
 
     def __init__(self, description: ModelMetadata, device: Device, source: object) -> None:
         self.description, self.device, self.source = description, device, str(source)
@@ -125,14 +128,26 @@ class Runtime(ABC):
                 f"change it. Leave the flag out, or export the weights again with --roi_score_thresh {score:g}."
             )
 
+    def enable_tta(self) -> None:
+        """From now on keypoints are from the mean heatmaps of each person's crop and of its mirror image (flip test).
+
+        Raises:
+            ConfigError: the model can't do it.
+        """
+        raise ConfigError(
+            f"{self.source} was exported without --tta, and can't change it. Leave the flag out, or run the weights "
+            "that it was made from."
+        )
+
     def describe(self, image_size: tuple[int, int] | None = None) -> str:
         """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton
         height, width = image_size or config.image_size
         looks = self.description.roi_score_thresh
-        fewer = "" if looks == ROI_SCORE_THRESH else f", RoI refinement from {looks:g}"
+        head = "" if looks == ROI_SCORE_THRESH else f", RoI refinement from {looks:g}"
+        head += ", flip test" if self.tta else ""
         return (
             f"{config.name} {config.size} ({self.description.parameters / 1e6:.1f} M parameters, "
-            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}{fewer}) "
+            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}{head}) "
             f"from {self.source} on {self.device}"
         )

@@ -66,6 +66,14 @@ class TorchRuntime(Runtime):
         self.model.roi_score_thresh = score
         self.description = replace(self.description, roi_score_thresh=score)
 
+    def enable_tta(self) -> None:
+        """See `Runtime`."""
+        skeleton = self.description.skeleton
+        if not skeleton.mirrors:
+            raise ConfigError(f"Leave --tta out. For {self.source} mirroring is {skeleton.describe_flips()}.")
+        self.model.roi_flip_order = torch.tensor(skeleton.flip_order, device=self.device.torch)
+        self.tta = True
+
 
 def torch_finder(
     model: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32, blocks: Sequence[slice] = ()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scripts.evaluate import main
-from sia.io.checkpoint import FORMAT, save_checkpoint
+from sia.io.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from sia.registry import ModelConfig, create_model
 from sia.skeletons.skeleton import Skeleton
 from tests.conftest import ROOT
@@ -96,12 +96,13 @@ def test_weights_write_results_that_score_the_same(files, tmp_path, capsys):
     assert main(results_flags(files, tmp_path / "b", results=results)) == 0
     first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
     assert first["AR"] > 0
-    same = first.keys() & second.keys() - {"weights", "results", "annotations", "image_size", "roi_score_thresh"}
+    own = {"weights", "results", "annotations", "image_size", "roi_score_thresh", "tta"}
+    same = first.keys() & second.keys() - own
     assert {"AP", "errors", "curves", "keypoints"} <= same
     assert first["speed"]["milliseconds"] > 0 and " on cpu" in first["speed"]["model"] and "ms an image" in printed
     assert (tmp_path / "a" / "report.html").is_file()
     assert {key: first[key] for key in same} == {key: second[key] for key in same}
-    assert first["image_size"] == [64, 96]
+    assert first["image_size"] == [64, 96] and first["tta"] is False
 
 
 def test_nothing_is_overwritten_and_size_can_change(files, tmp_path):
@@ -110,6 +111,17 @@ def test_nothing_is_overwritten_and_size_can_change(files, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
     metrics = json.loads((tmp_path / "out-2" / "metrics.json").read_text())
     assert (metrics["image_size"], metrics["roi_score_thresh"]) == ([96, 64], 0.3)
+
+
+def test_a_flip_test_is_noted_or_refused_where_nobody_knows_left_from_right(files, tmp_path, capsys):
+    assert main(flags(files, tmp_path / "out", tta=True)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Leave --tta out." in error and "no name says left or right" in error
+    payload, declared = load_checkpoint(files / "weights.pt"), tmp_path / "declared.pt"
+    save_checkpoint(declared, {**payload, "skeleton": {**payload["skeleton"], "flips": "declared"}})
+    assert main(flags(files, tmp_path / "out", tta=True, weight_path=declared)) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["tta"] is True and "flip test" in metrics["speed"]["model"]
 
 
 def as_rank(rank, arguments):

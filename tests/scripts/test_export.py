@@ -262,6 +262,13 @@ def test_second_looks_are_fixed_in_the_file(folder: Path, onnx_file: Path, tmp_p
         Predictor.load(path, "cpu", roi_score_thresh=0.1)
 
 
+def test_a_flip_test_is_not_for_exports(onnx_file: Path, folder: Path, capsys) -> None:
+    flags = ["--weight_path", str(onnx_file), "--image_path", str(folder / "images"), "--tta"]
+    assert inference_image_pose.main(flags) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "best.onnx was exported without --tta, and can't change it" in error
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     """OpenVINO says `basic_ios::clear: iostream error`."""
     library = Mock(save_model=Mock(side_effect=RuntimeError("basic_ios::clear: iostream error")))

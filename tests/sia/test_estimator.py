@@ -50,6 +50,13 @@ def assert_same(found: People, expected: People, tolerance: float = 0.0) -> None
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=tolerance)
 
 
+def test_a_flip_test_moves_keypoints(weights: Path, model: sia.PoseEstimator, photo: Path) -> None:
+    mirrored = sia.load(weights, device="cpu", tta=True)
+    first, second = (each(photo, conf=0) for each in (model, mirrored))
+    assert not np.allclose(first[0].keypoints, second[0].keypoints, atol=0.1)
+    assert "flip test" in repr(mirrored) and "flip test" not in repr(model)
+
+
 class Images(BaseHTTPRequestHandler):
     content = b""
 

@@ -130,6 +130,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks, device: str) -> Non
         "annotations": str(args.ann_file),
         "image_size": list(predictor.image_size),
         "roi_score_thresh": predictor.runtime.description.roi_score_thresh,
+        "tta": predictor.runtime.tta,
     }
     with ranks.shared_errors():
         if ranks.rank == 0:
@@ -144,7 +145,8 @@ def prepare(
     """The model, its labels, and what gives its results; an error of one rank is raised on all."""
     exported = weights.suffix.lower() in RUNTIMES  # these choose for themselves
     with ranks.shared_errors():
-        predictor = Predictor.load(weights, args.device if exported else device, args.imgsz, args.roi_score_thresh)
+        chosen = args.device if exported else device
+        predictor = Predictor.load(weights, chosen, args.imgsz, args.roi_score_thresh, args.tta)
         labels = Labels.open(args, predictor.skeleton)
     images = labels.images
     assert images is not None

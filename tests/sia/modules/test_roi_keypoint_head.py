@@ -152,3 +152,55 @@ def test_the_second_square_lies_halfway_to_the_pose():
     torch.testing.assert_close(moved.centre, torch.tensor([[0.425, 0.4], [0.2, 0.6]]))
     torch.testing.assert_close(moved.side, torch.tensor([(0.4 + 0.2 * 1.1 * 1.25) / 2, 0.05]))
     assert torch.equal(moved.image, rois.image) and torch.equal(moved.row, rois.row)
+
+
+ORDER = torch.tensor([0, 2, 1])
+
+
+def sharp_head() -> RoIKeypointHead:
+    """Its heatmaps have clear peaks, so that rounding moves none of them."""
+    torch.manual_seed(0)
+    roi_head = RoIKeypointHead(8, 3, 8, SIDE).eval()
+    for weight in (roi_head.heat.weight, roi_head.score[2].weight):
+        torch.nn.init.normal_(weight)
+    return roi_head
+
+
+@torch.inference_mode()
+def test_a_flip_test_finds_the_same_in_the_mirror_image():
+    """x is the width less x, and left and right keypoints trade places; the crop alone doesn't keep to that."""
+    roi_head, images = sharp_head(), torch.rand(1, 3, 100, 200)
+    rois = squares_at((0, 0.4, 0.25, 0.3), (0, 0.9, 0.1, 0.4), (0, 0.1, 0.3, 0.2))  # some reach beyond the image
+    there = rois._replace(centre=torch.stack([1 - rois.centre[:, 0], rois.centre[:, 1]], -1))
+    tokens, scores = torch.rand(3, 8), torch.rand(3)
+    for order in (ORDER, None):
+        found = roi_head(images, EXTENT, tokens, scores, rois, order)
+        mirrored = roi_head(images.flip(-1), EXTENT, tokens, scores, there, order)
+        back = torch.stack([1 - mirrored.poses[..., 0], mirrored.poses[..., 1]], -1)[:, ORDER]
+        parts = [(back, found.poses), (mirrored.confidences[:, ORDER], found.confidences)]
+        parts.append((mirrored.scores, found.scores))
+        for got, expected in parts:
+            assert torch.allclose(got, expected, rtol=0, atol=1e-4) == (order is not None)
+
+
+@torch.inference_mode()
+def test_a_flip_test_takes_the_mean_of_both_heatmaps():
+    roi_head, images, rois = sharp_head(), torch.rand(1, 3, 100, 200), squares_at((0, 0.4, 0.25, 0.3))
+    given = (images, EXTENT, torch.rand(1, 8), torch.rand(1), rois)
+    pixels = sample(images, EXTENT, rois, SIDE).contiguous(memory_format=torch.channels_last)
+    alone, other = (roi_head.read(view, *given[2:]) for view in (pixels, pixels.flip(-1)))
+    without, found = roi_head(*given), roi_head(*given, ORDER)
+    for name in ("poses", "confidences", "scores", "fine", "context"):  # without it all is as it was
+        assert torch.equal(getattr(without, name), getattr(alone, name))
+    assert torch.equal(without.heatmaps.log_probabilities, alone.heatmaps.log_probabilities)
+    first, second = (view.heatmaps.log_probabilities.exp().view(3, CELLS, CELLS) for view in (alone, other))
+    shares = torch.zeros_like(first)
+    for k, partner in enumerate(ORDER.tolist()):
+        for x in range(CELLS):
+            shares[k, :, x] = (first[k, :, x] + second[partner, :, CELLS - 1 - x]) / 2
+    torch.testing.assert_close(found.heatmaps.log_probabilities[0].exp(), shares.flatten(1))
+    points, mass = peaks(shares.flatten(1).log()[None])
+    torch.testing.assert_close(found.poses, rois.outside(points / CELLS))
+    torch.testing.assert_close(found.confidences, 1 + mass.log())
+    torch.testing.assert_close(found.scores, (alone.scores + other.scores) / 2)
+    assert torch.equal(found.fine, alone.fine) and torch.equal(found.context, alone.context)

@@ -10,11 +10,12 @@ from PIL import Image
 
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
+from sia.registry import create_model
 from sia.runtimes import torch_runtime
 from sia.runtimes.device import choose_device
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
-from sia.skeletons.skeleton import Skeleton
+from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 from tests.inference_helpers import save_weights
 
 PAW = Skeleton(("nose", "left_paw", "right_paw"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.1, 0.1))
@@ -101,6 +102,47 @@ def test_fewer_people_are_looked_at_again(weights: Path) -> None:
     assert looks[0] == 4
     assert looks[2] == 1
     assert ["RoI refinement from" in line for line in lines] == [True, False, True]
+
+
+@pytest.mark.parametrize(("name", "crops"), [("sia_pose_simple", 1), ("sia_pose", 2)])
+def test_a_flip_test_reads_the_crops_twice_and_the_image_once(tmp_path: Path, name: str, crops: int) -> None:
+    path = save_weights(tmp_path / "best.pt", name=name)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    found, passes, lines = [], [], []
+    for tta in (False, True):
+        predictor = Predictor.load(path, "cpu", roi_score_thresh=0.0, tta=tta)
+        assert isinstance(predictor.runtime, TorchRuntime)
+        model = predictor.runtime.model
+        for part in (model.backbone.vit.blocks[0], model.roi_head.body):
+            part.register_forward_hook(lambda module, given, made: passes.append(type(module).__name__))
+        found += predictor.predict([image])
+        lines.append(predictor.describe())
+        assert "roi_flip_order" not in model.state_dict()
+    assert passes == ["Block", *["Hourglass"] * crops, "Block", *["Hourglass"] * 2 * crops]
+    assert not np.allclose(found[0].keypoints, found[1].keypoints, atol=0.1)
+    assert ["flip test" in line for line in lines] == [False, True]
+
+
+def test_a_flip_test_is_not_for_training(make_config, make_batch) -> None:
+    model, batch = create_model(make_config("sia_pose_simple")).train(), make_batch([2, 1])
+    scores = []
+    for order in (None, torch.tensor(COCO_PERSON.flip_order)):
+        model.roi_flip_order = order
+        torch.manual_seed(0)
+        scores.append(model(batch.images, batch).people.scores)
+    assert torch.equal(*scores)
+
+
+def test_a_flip_test_needs_to_know_left_from_right(tmp_path: Path) -> None:
+    for flips, names in (("unknown", ("a", "b")), ("declared", ("a", "b"))):
+        skeleton = Skeleton(names, (), (), (0.1, 0.1), flips=flips)
+        path = save_weights(tmp_path / f"{flips}.pt", skeleton)
+        if skeleton.mirrors:
+            assert Predictor.load(path, "cpu", tta=True).runtime.tta
+            continue
+        with pytest.raises(ConfigError, match=r"Leave --tta out\. For .*unknown\.pt mirroring is off, since") as error:
+            Predictor.load(path, "cpu", tta=True)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])

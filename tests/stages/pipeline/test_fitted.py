@@ -138,6 +138,7 @@ def test_what_can_not_be_used_is_one_line(finished: Path, tmp_path: Path, capsys
     assert "--roi_score_thresh is not for --pipeline" in error_of(
         capsys, finished / "p", *rest, "--roi_score_thresh", 0.2
     )
+    assert "--tta is not for --pipeline" in error_of(capsys, finished / "p", *rest, "--tta")
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     assert "broken.jpg" in error_of(capsys, finished / "p", "--image_path", tmp_path / "broken.jpg")
     copy = shutil.copytree(finished / "p" / "fitted", tmp_path / "altered")
