@@ -197,15 +197,15 @@ class PoseModel(nn.Module, ABC):
             person = matched_person(first.matched, first.layers[-1].scores.shape[1]).gather(1, first.selected)
         rois = self._rois(first.people, person, targets)
         guessed = None if self.certainty is None else self.certainty.guess(first.tokens, first.people)
-        found = self.read_crops(pixels, size, first, rois)
-        refined, looks = self.refine(pixels, size, first, self._placed(first, found), found)
+        people, found = self._find_keypoints(pixels, size, first, rois)
+        refined = [people, *self.refine(people, first.tokens, first.features, size)]
         certainty = None
         if self.certainty is not None and guessed is not None:
-            certainty = self.certainty(guessed, looks[-1], refined[-1], longer_side(size))
+            certainty = self.certainty(guessed, found, refined[-1], longer_side(size))
         return PoseOutput(
             people=refined[-1],
             refined=refined,
-            heatmaps=[look.heatmaps for look in looks],
+            heatmaps=found.heatmaps,
             selected=first.selected,
             layers=first.layers,
             proposals=first.proposals,
@@ -278,38 +278,23 @@ class PoseModel(nn.Module, ABC):
             boxes = torch.where((match != UNMATCHED)[:, None], repaired, boxes)
         return rois_around(boxes, image, row)
 
-    def read_crops(self, pixels: Tensor, size: tuple[int, int], first: Candidates, rois: RoIs) -> Found:
-        """What the RoI keypoint head finds in n crops; the arguments are those of `refine`."""
-        at = (rois.image, rois.row)
-        extent = self.extent(first.features.grid, size)
+    def _find_keypoints(
+        self, pixels: Tensor, size: tuple[int, int], first: Candidates, rois: RoIs
+    ) -> tuple[Prediction, Found]:
+        """Runs the RoI keypoint head; people without a crop keep the keypoints that their token found."""
+        at, extent = (rois.image, rois.row), self.extent(first.features.grid, size)
         flip_order = None if self.training else self.roi_flip_order
-        found: Found = self.roi_head(pixels, extent, first.tokens[at], first.people.scores[at], rois, flip_order)
-        return found
-
-    def _placed(self, first: Candidates, found: Found) -> Prediction:
-        """The people (B, R) with what the RoI keypoint head found; those without a crop keep what their token found."""
-        at = (found.heatmaps.rois.image, found.heatmaps.rois.row)
+        found = self.roi_head(pixels, extent, first.tokens[at], first.people.scores[at], rois, flip_order)
         people = first.people._replace(
             scores=first.people.scores.detach().index_put(at, found.scores),
             poses=first.people.poses.index_put(at, found.poses),
             confidences=first.people.confidences.index_put(at, found.confidences),
         )
-        placed: Prediction = self.duplicate_suppression(first.tokens, people, 1)
-        return placed
+        return self.duplicate_suppression(first.tokens, people, 1), found
 
-    def refine(
-        self, pixels: Tensor, size: tuple[int, int], first: Candidates, people: Prediction, found: Found
-    ) -> tuple[list[Prediction], list[Found]]:
-        """The people, and after them what else a variant makes of them; and all that was found in crops.
-
-        Args:
-            pixels: (B, 3, H, W) from `normalise`.
-            size: H, W of the input, without the padding of `normalise`.
-            first: the people before the RoI keypoint head.
-            people: (B, R) after it.
-            found: its n crops.
-        """
-        return [people], [found]
+    def refine(self, people: Prediction, tokens: Tensor, features: Features, size: tuple[int, int]) -> list[Prediction]:
+        """The people after each layer of the refiner, where there is one."""
+        return []
 
     def fuse_attention(self, fused: bool) -> None:
         """Chooses between PyTorch's fused attention and plain products of matrices: other speed, the same result."""

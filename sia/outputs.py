@@ -77,8 +77,8 @@ class PoseOutput:
 
     Attributes:
         people: the result, (B, R).
-        refined: the people after each crop of the RoI keypoint head and each layer of the refiner, (B, R).
-        heatmaps: of the RoI keypoint head, one for each crop of a person.
+        refined: the people after the RoI keypoint head, and after each refiner layer where there is one, (B, R).
+        heatmaps: of the RoI keypoint head.
         selected: (B, R) which rows of the last of `layers` became `people`.
         layers: the candidates after each layer of tokens, (B, G * M), the groups side by side.
         proposals: what the head reads from every patch, (B, N).
@@ -90,7 +90,7 @@ class PoseOutput:
 
     people: Prediction
     refined: list[Prediction]
-    heatmaps: list[Heatmaps]
+    heatmaps: Heatmaps
     selected: Tensor
     layers: list[Prediction]
     proposals: Prediction

@@ -117,8 +117,7 @@ class PoseCriterion(nn.Module):
         for stage in self._stages(output, person, groups):
             for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
                 total[name] = total.get(name, 0) + value / (num_people * stage.share)
-        heatmaps = torch.stack([heatmap_loss(crops, selected, targets) for crops in output.heatmaps]).mean()
-        total["heatmap"] = self.weights.heatmap * heatmaps / num_people
+        total["heatmap"] = self.weights.heatmap * heatmap_loss(output.heatmaps, selected, targets) / num_people
         total |= {name: value / num_people for name, value in self._certainty(output, selected, targets).items()}
         return total
 

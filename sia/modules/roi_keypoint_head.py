@@ -19,9 +19,6 @@ STRIDE = 4
 MARGIN = 1.25
 """Side of the square over the longer side of the person's box (Xiao et al., Simple Baselines, section 3)."""
 
-EDGE = 0.05
-"""Of a person beyond the outermost keypoints, in fractions of their extent."""
-
 OVERSAMPLING = 2
 """Samples along each pixel of the square, averaged: large people are reduced without aliasing."""
 
@@ -83,19 +80,6 @@ def rois_around(boxes: Tensor, image: Tensor, row: Tensor) -> RoIs:
     boxes = boxes.detach()
     side = (boxes[:, 2:].amax(-1) * MARGIN).clamp(min=SMALLEST_SIDE)
     return RoIs(image, row, boxes[:, :2], side)
-
-
-def closer(rois: RoIs, poses: Tensor) -> RoIs:
-    """The squares halfway to those around what was found in them, which lies better than the box; no gradient.
-
-    Args:
-        rois: n squares.
-        poses: (n, K, 2) in units of the longer input side.
-    """
-    low, high = poses.detach().amin(1), poses.detach().amax(1)
-    length = (high - low).amax(-1) * (1 + 2 * EDGE) * MARGIN
-    side = ((rois.side + length) / 2).clamp(min=SMALLEST_SIDE)
-    return rois._replace(centre=(rois.centre + (low + high) / 2) / 2, side=side)
 
 
 class Hourglass(nn.Module):

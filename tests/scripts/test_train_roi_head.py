@@ -20,6 +20,7 @@ from stages.roi_head.sampling import CropAugmentation, augmented, plain
 from stages.roi_head.train import HeadTraining
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "sia_pose_simple-n16.pt"
+SIDE_OF_BUNDLED = 128
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_only_the_head_is_trained_and_a_stopped_run_goes_on_exactly(
 
 def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
     """The bundled hourglass learns on; what it says of visibility stays."""
-    words = flags(folder, tmp_path / "more.pt", epochs="1", roi_size="96")
+    words = flags(folder, tmp_path / "more.pt", epochs="1", roi_size=str(SIDE_OF_BUNDLED))
     place = words.index("--trunk")
     assert main(words[:place] + words[place + 2 :]) == 0
     first, more = load_checkpoint(BUNDLED), load_checkpoint(tmp_path / "more.pt")
@@ -89,8 +90,9 @@ def test_a_head_starts_from_that_of_another_variant(folder: Path, tmp_path: Path
     """Its token is narrower, so the layer that reads it is the model's own; all else is the other file's."""
     led, other = BUNDLED.with_name("sia_pose_decoder_led-n16.pt"), BUNDLED
     words = flags(
-        folder, tmp_path / "led.pt", weight_path=str(led), epochs="0.01", roi_size="96", head=str(other), lr="1e-9"
-    )
+        folder, tmp_path / "led.pt", weight_path=str(led), crops=str(tmp_path / "crops"), epochs="0.01",
+        roi_size=str(SIDE_OF_BUNDLED), head=str(other), lr="1e-9",
+    )  # fmt: skip
     place = words.index("--trunk")
     assert main(words[:place] + words[place + 2 :]) == 0
     own, taken, result = (load_checkpoint(file)["weights"] for file in (led, other, tmp_path / "led.pt"))

@@ -100,15 +100,13 @@ def test_the_shapes_of_a_training_output(make_batch, make_config):
     output, head_config = model(batch.images, batch), model.head_config
     rows = head_config.groups * head_config.tokens
     assert len(output.layers) == head_config.token_blocks
-    assert len(output.refined) == 2 + head_config.layers
+    assert len(output.refined) == 1 + head_config.layers
     assert all(layer.poses.shape == (2, rows, 17, 2) for layer in output.layers)
     assert all(layer.poses.shape == (2, head_config.people, 17, 2) for layer in output.refined)
     assert output.people is output.refined[-1]
-    assert len(output.heatmaps) == 2
-    for heatmaps in output.heatmaps:
-        count = len(heatmaps.rois.side)
-        assert 4 <= count <= 4 + 2 * OTHERS
-        assert heatmaps.log_probabilities.shape == (count, 17, (head_config.roi_size // STRIDE) ** 2)
+    count = len(output.heatmaps.rois.side)
+    assert 4 <= count <= 4 + 2 * OTHERS
+    assert output.heatmaps.log_probabilities.shape == (count, 17, (head_config.roi_size // STRIDE) ** 2)
     assert output.proposals.scores.shape == output.patch_person.shape == (2, 24)
     assert output.matched.shape == (2, head_config.groups, 3)
     assert output.selected.shape == (2, head_config.people)

@@ -55,7 +55,7 @@ def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, refined=1,
         matched=match_tokens(stages[-1], targets, sigmas, groups),
         selected=torch.stack([torch.randperm(tokens)[:rows] for _ in range(count)]),
         refined=[leaves(rows, 50 + i) for i in range(refined)],
-        heatmaps=[make_heatmaps(count, rows, len(sigmas)) for _ in range(2)],
+        heatmaps=make_heatmaps(count, rows, len(sigmas)),
     )
 
 
@@ -188,13 +188,12 @@ def slow_criterion(output: PoseOutput, batch, num_people: float) -> dict[str, Te
         shares |= {(b, p): 1 / row.count(p) for p in set(row) - {UNMATCHED}}
     dense = slow_losses(output.proposals, output.patch_person, batch, shares)
     dense["score"] = dense["score"] / PATCHES_PER_PERSON
-    crops = sum(slow_heatmap(heatmaps, selected, batch) for heatmaps in output.heatmaps) / len(output.heatmaps)
-    total["heatmap"] = LossWeights().heatmap * crops / num_people
+    total["heatmap"] = LossWeights().heatmap * slow_heatmap(output.heatmaps, selected, batch) / num_people
     return total | {"proposals": LossWeights().proposals * sum(dense.values()) / num_people}
 
 
 def leaves_of(output: PoseOutput) -> list[Tensor]:
-    return [heatmaps.log_probabilities for heatmaps in output.heatmaps] + [
+    return [output.heatmaps.log_probabilities] + [
         part for stage in [*output.layers, *output.refined, output.proposals] for part in stage
     ]
 
@@ -280,7 +279,7 @@ def test_images_of_two_ranks_count_as_in_one_batch(make_batch, make_prediction):
             matched=output.matched[row],
             selected=output.selected[row],
             refined=[cut(layer) for layer in output.refined],
-            heatmaps=[heatmaps_of(heatmaps, b) for heatmaps in output.heatmaps],
+            heatmaps=heatmaps_of(output.heatmaps, b),
         )
         names = ("images", "boxes", "keypoints", "areas", "people", "ignored")
         labels = replace(batch, **{name: getattr(batch, name)[row] for name in names})

@@ -65,7 +65,7 @@ def test_predictions_stay_and_more_is_said(make_config, make_batch, name):
     for part in more.certainty:
         assert part.shape == more.people.confidences.shape and part.dtype == torch.float32
     crops = torch.zeros_like(more.people.scores, dtype=torch.bool)
-    crops[more.heatmaps[-1].rois.image, more.heatmaps[-1].rois.row] = True
+    crops[more.heatmaps.rois.image, more.heatmaps.rois.row] = True
     changed = (more.certainty.log_sigmas != more.guess.log_sigmas).all(-1)
     assert torch.equal(changed, crops) and not crops.all()  # people without a crop keep the guess
 

@@ -12,7 +12,6 @@ from sia.modules.roi_keypoint_head import (
     WINDOW,
     RoIKeypointHead,
     RoIs,
-    closer,
     heatmap_target,
     peaks,
     rois_around,
@@ -140,18 +139,6 @@ def test_gradients_reach_every_parameter(side: int):
         + found.heatmaps.log_probabilities[..., 5].sum()
     ).backward()
     assert all(p.grad is not None and p.grad.any() for p in roi_head.parameters())
-
-
-def test_the_second_square_lies_halfway_to_the_pose():
-    rois = RoIs(
-        torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([[0.5, 0.5], [0.2, 0.6]]), torch.tensor([0.4, 0.1])
-    )
-    tall = [[0.3, 0.2], [0.4, 0.4], [0.3, 0.3]]  # 0.1 x 0.2, centre 0.35, 0.3
-    moved = closer(rois, torch.tensor([tall, [[0.2, 0.6]] * 3], requires_grad=True))
-    assert not moved.centre.requires_grad and not moved.side.requires_grad
-    torch.testing.assert_close(moved.centre, torch.tensor([[0.425, 0.4], [0.2, 0.6]]))
-    torch.testing.assert_close(moved.side, torch.tensor([(0.4 + 0.2 * 1.1 * 1.25) / 2, 0.05]))
-    assert torch.equal(moved.image, rois.image) and torch.equal(moved.row, rois.row)
 
 
 ORDER = torch.tensor([0, 2, 1])
