@@ -104,8 +104,8 @@ def test_fewer_people_are_looked_at_again(weights: Path) -> None:
     assert ["RoI refinement from" in line for line in lines] == [True, False, True]
 
 
-@pytest.mark.parametrize(("name", "crops"), [("sia_pose_simple", 1), ("sia_pose", 2)])
-def test_a_flip_test_reads_the_crops_twice_and_the_image_once(tmp_path: Path, name: str, crops: int) -> None:
+@pytest.mark.parametrize("name", ["sia_pose_simple", "sia_pose"])
+def test_a_flip_test_reads_the_crops_twice_and_the_image_once(tmp_path: Path, name: str) -> None:
     path = save_weights(tmp_path / "best.pt", name=name)
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     found, passes, lines = [], [], []
@@ -118,7 +118,7 @@ def test_a_flip_test_reads_the_crops_twice_and_the_image_once(tmp_path: Path, na
         found += predictor.predict([image])
         lines.append(predictor.describe())
         assert "roi_flip_order" not in model.state_dict()
-    assert passes == ["Block", *["Hourglass"] * crops, "Block", *["Hourglass"] * 2 * crops]
+    assert passes == ["Block", "Hourglass", "Block", "Hourglass", "Hourglass"]
     assert not np.allclose(found[0].keypoints, found[1].keypoints, atol=0.1)
     assert ["flip test" in line for line in lines] == [False, True]
 
