@@ -101,7 +101,7 @@ class Predictor:
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-            ConfigError: the device, this size, these looks or the flip test can't be had, or a package is missing.
+            ConfigError: the device, this size, this threshold or the flip test can't be had, or a package is missing.
         """
         runtime = _runtime_of(weight_path).load(weight_path, device)
         if roi_score_thresh is not None:

@@ -135,8 +135,8 @@ class Runtime(ABC):
             ConfigError: the model can't do it.
         """
         raise ConfigError(
-            f"{self.source} was exported without --tta, and can't change it. Leave the flag out, or run the weights "
-            "that it was made from."
+            f"{self.source} is an export, which reads each crop once. Leave --tta out, or run the weights that it was "
+            "made from."
         )
 
     def describe(self, image_size: tuple[int, int] | None = None) -> str:
