@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sia.io.checkpoint import load_checkpoint
-from sia.io.first_edition import rename_checkpoint, rename_fields, rename_flags, rename_modules
+from sia.io.first_edition import MODULES, rename_checkpoint, rename_fields, rename_flags, rename_modules
 from sia.registry import create_model, read_description
 
 WEIGHTS = sorted((Path(__file__).parents[3] / "weights").glob("*.pt"))
@@ -22,9 +22,22 @@ def test_every_key_of_the_six_files_is_one_of_the_model(path: Path) -> None:
         assert payload["weights"].keys() == create_model(config).state_dict().keys()
 
 
-def test_some_of_them_have_the_names_of_the_first_edition() -> None:
-    stored = [torch.load(path, weights_only=True)["weights"] for path in WEIGHTS]
-    assert any(key.startswith("glimpse.") for weights in stored for key in weights)
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_a_file_with_the_names_of_the_first_edition_is_the_same_model(path: Path, tmp_path: Path) -> None:
+    """All bundled files have been written again since; before, their keys and fields were these."""
+    payload = torch.load(path, weights_only=True)
+    old = {new: name for name, new in MODULES.items()}
+    stored = {key: key.split(".", 1) for key in payload["weights"]}
+    weights = {f"{old.get(first, first)}.{rest[0]}" if rest else key: payload["weights"][key]
+               for key, (first, *rest) in stored.items()}  # fmt: skip
+    config = dict(payload["model_config"])
+    config["square"] = config.pop("roi_size")
+    assert any(key.startswith("glimpse.") for key in weights) and weights.keys() != payload["weights"].keys()
+    torch.save(payload | {"weights": weights, "model_config": config}, tmp_path / "old.pt")
+    now, then = load_checkpoint(path), load_checkpoint(tmp_path / "old.pt")
+    assert read_description(then, path) == read_description(now, path)
+    assert then["weights"].keys() == now["weights"].keys()
+    assert all(torch.equal(then["weights"][key], value) for key, value in now["weights"].items())
 
 
 def test_only_whole_first_words_change() -> None:
