@@ -84,7 +84,7 @@ def model_to_train(
     config = replace(saved, roi_size=saved.roi_size if args.roi_size is None else args.roi_size)
     if args.trunk is None:
         model = create_model(config)
-        start = weights if args.head is None else {**weights, **head_of(args.head, weights)}
+        start = weights if args.head is None else {**weights, **head_of(args.head, model)}
         load_weights(model, fit_parts(start, model, ACROSS), args.weight_path)
     else:  # what told the certainty of the old head's keypoints knows nothing of the new one's
         name, trunk = load_roi_trunk(args.trunk)
@@ -98,10 +98,11 @@ def model_to_train(
     return config, model.to(memory_format=torch.channels_last)
 
 
-def head_of(file: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file's RoI keypoint head has in the shapes of `weights`, or beyond them; says how much that is."""
+def head_of(file: Path, model: PoseModel) -> dict[str, Any]:
+    """What of a file's RoI keypoint head fits a model; says how much that is."""
     other = {key: value for key, value in load_checkpoint(file)["weights"].items() if key.startswith(ROI_HEAD)}
-    fits = {key: value for key, value in other.items() if key not in weights or weights[key].shape == value.shape}
+    own = model.state_dict()
+    fits = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
     print(f"{file}: {len(fits)} of the {len(other)} tensors of its RoI keypoint head are taken over.")
     return fits
 
