@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
+from sia.commands.values import input_size
 from sia.errors import ConfigError, exit_status
 from sia.io.bundled_weights import readable_weights
 from sia.io.output_file import check_new
@@ -51,11 +52,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--head", type=Path, metavar="FILE",
         help="start from the RoI keypoint head of this file, also of another variant: what fits is taken over",
     )  # fmt: skip
-    add("--roi_size", type=int, metavar="N", help="pixels along a crop (default: the model's)")
+    add("--roi_size", type=input_size, metavar="SIZE", help="of a crop in pixels, N or HxW (default: the model's)")
     add("--epochs", type=float, default=16.0, help="passes over the people (default: %(default)s)")
     add("--batch", type=int, default=64, help="crops a step (default: %(default)s)")
     add("--lr", type=float, default=1e-3, help="peak rate of AdamW; the network's is half of it (default: %(default)s)")
     add("--every", type=int, default=500, help="steps between two measurements and saves (default: %(default)s)")
+    add(
+        "--compile",
+        action="store_true",
+        help="compile the head (torch.compile; needs a C++ compiler): the first step "
+        "takes minutes, the others little more than half the time",
+    )
     add("--seed", type=int, default=0, help="0 or more (default: 0)")
     return parser.parse_args(argv)
 

@@ -266,7 +266,7 @@ class PoseModel(nn.Module, ABC):
         if person is None or targets is None:
             image, row = _with_first(people.scores.sigmoid() > self.roi_score_thresh).nonzero(as_tuple=True)
             torch._check(image.shape[0] > 0)  # for the tracer, which knows no data
-            return rois_around(people.boxes[image, row], image, row)
+            return rois_around(people.boxes[image, row], image, row, self.roi_head.size)
         is_matched = person != UNMATCHED
         background = ~is_matched & (people.scores.sigmoid() > POSSIBLE)  # the best come first
         chosen = is_matched | (background & (background.cumsum(1) <= OTHERS))
@@ -276,7 +276,7 @@ class PoseModel(nn.Module, ABC):
             match = person[image, row]
             repaired = replace_poor_boxes(boxes, targets.corners[image, match.clamp(min=0)])
             boxes = torch.where((match != UNMATCHED)[:, None], repaired, boxes)
-        return rois_around(boxes, image, row)
+        return rois_around(boxes, image, row, self.roi_head.size)
 
     def _find_keypoints(
         self, pixels: Tensor, size: tuple[int, int], first: Candidates, rois: RoIs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 from msgspec import Meta
 
-from sia.commands.values import SIDES
+from sia.commands.values import SIDES, format_size
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.first_edition import rename_fields
 from sia.io.stored import Finite
@@ -44,7 +44,7 @@ class HeadConfig:
         layers: layers of the light decoder and of the refiner.
         people: R, the most people that can be found: the best tokens, each of which gets a crop.
         roi_channels: channels of the RoI keypoint head at the resolution of its heatmaps.
-        roi_size: pixels along the crop of each person that the RoI keypoint head reads.
+        roi_size: (height, width) in pixels of the crop of each person that the RoI keypoint head reads.
         roi_trunk: timm's name of the convolutional network that reads the crops, "" for an hourglass of our own.
     """
 
@@ -55,7 +55,7 @@ class HeadConfig:
     layers: int = 3
     people: int = 40
     roi_channels: int = 64
-    roi_size: int = 96
+    roi_size: tuple[int, int] = (96, 96)
     roi_trunk: str = ""
 
 
@@ -63,21 +63,21 @@ LITE0 = "tf_efficientnet_lite0"
 """EfficientNet-Lite0: no squeeze-and-excitation and ReLU6, so that it is fast on every CPU (Apache-2.0)."""
 
 HEAD_CONFIGS: dict[str, HeadConfig] = {
-    "p32": HeadConfig(groups=1, token_blocks=2, hidden_dim=64, layers=2, roi_channels=32, roi_size=64),
+    "p32": HeadConfig(groups=1, token_blocks=2, hidden_dim=64, layers=2, roi_channels=32, roi_size=(64, 64)),
     "n16": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2),
-    "h16": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=128, roi_trunk=LITE0),
-    "n32": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=64),
+    "h16": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=(128, 128), roi_trunk=LITE0),
+    "n32": HeadConfig(groups=1, token_blocks=2, hidden_dim=96, layers=2, roi_size=(64, 64)),
     "ti16": HeadConfig(hidden_dim=128, layers=2),
     "s16": HeadConfig(),
     "b16": HeadConfig(),
     "l14": HeadConfig(hidden_dim=384),
-    "test": HeadConfig(tokens=8, token_blocks=2, hidden_dim=32, layers=1, people=4, roi_channels=8, roi_size=64),
+    "test": HeadConfig(tokens=8, token_blocks=2, hidden_dim=32, layers=1, people=4, roi_channels=8, roi_size=(64, 64)),
 }
 
 ROI_SIZES = 32, 512
-"""Least and most pixels along a crop of the RoI keypoint head."""
+"""Least and most pixels a side of the crops of the RoI keypoint head."""
 
-FIRST_ROI_SIZE = 64
+FIRST_ROI_SIZE = (64, 64)
 """That of weights saved before it could be chosen."""
 
 ROI_SCORE_THRESH = 0.1
@@ -104,7 +104,7 @@ class ModelConfig:
         mean_pose: K rows of x, y relative to the box: (keypoint - centre) / (width, height).
         sigmas: K OKS constants.
         backbone: a timm name, or None for the size's own.
-        roi_size: pixels along the crops of the RoI keypoint head, or None for the size's own.
+        roi_size: (height, width) in pixels of the crops of the RoI keypoint head, or None for the size's own.
         roi_trunk: timm's name of the network that reads them, "" for an hourglass, or None for the size's own.
         certainty: whether it tells visibility and standard deviation of each keypoint; older weights don't.
     """
@@ -116,7 +116,7 @@ class ModelConfig:
     mean_pose: tuple[tuple[Finite, Finite], ...]
     sigmas: tuple[Finite, ...]
     backbone: Annotated[str, Meta(max_length=200)] | None = None
-    roi_size: int | None = None
+    roi_size: tuple[int, int] | None = None
     roi_trunk: Annotated[str, Meta(max_length=200)] | None = None
     certainty: bool = False
 
@@ -128,10 +128,11 @@ class ModelConfig:
             raise ConfigError(
                 f"A model of {self.num_keypoints} keypoints needs as many mean positions and sigmas, got {lengths}."
             )
-        if self.roi_size is not None and (self.roi_size % 16 or not ROI_SIZES[0] <= self.roi_size <= ROI_SIZES[1]):
+        least, most = ROI_SIZES
+        if self.roi_size is not None and any(side % 16 or not least <= side <= most for side in self.roi_size):
             raise ConfigError(
-                f"Crops of {self.roi_size} px can't be had: choose a multiple of 16 between {ROI_SIZES[0]} and "
-                f"{ROI_SIZES[1]} (-ROI_SIZE)."
+                f"Crops of {format_size(self.roi_size)} px can't be had: choose multiples of 16 between {least} and "
+                f"{most} (-ROI_SIZE)."
             )
 
     def to_dict(self) -> dict[str, Any]:

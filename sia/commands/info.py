@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from sia.commands.values import format_size
 from sia.errors import WeightsError
 from sia.io.bundled_weights import FOLDER, find_weights
 from sia.io.input_file import check_input_file, sha256_of
@@ -79,7 +80,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         "model": config.name,
         "size": config.size,
         "backbone": config.backbone or "its own",
-        "crops": f"{config.head_config.roi_size} px, read by {config.head_config.roi_trunk or 'an hourglass'}",
+        "crops": f"{format_size(config.head_config.roi_size)} px, read by {config.head_config.roi_trunk or 'an hourglass'}",
         "parameters": description.parameters,
         "input": f"{config.image_size[0]}x{config.image_size[1]} (height x width)",
         "precision": description.precision,

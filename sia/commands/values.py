@@ -22,6 +22,12 @@ def image_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
+def format_size(size: tuple[int, int]) -> str:
+    """Inverse of `image_size`: (256, 256) -> ``256``, (192, 256) -> ``192x256``."""
+    height, width = size
+    return f"{height}" if height == width else f"{height}x{width}"
+
+
 def input_size(text: str) -> tuple[int, int]:
     """`image_size` for a flag of argparse, within `SIDES`.
 

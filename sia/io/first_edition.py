@@ -78,12 +78,15 @@ def _if_mapping(rename: Callable[[Mapping[str, Any]], Any]) -> Callable[[Any], A
 
 
 def rename_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the present names.
+    """A configuration with the present names; one number for the size of all crops, which were squares, becomes two.
 
     Raises:
         TypeError: it is no mapping.
     """
-    return {FIELDS.get(key, key): value for key, value in {**values}.items()}
+    renamed = {FIELDS.get(key, key): value for key, value in {**values}.items()}
+    if isinstance(renamed.get("roi_size"), int):
+        renamed["roi_size"] = [renamed["roi_size"]] * 2
+    return renamed
 
 
 _RENAME: dict[str, Callable[[Any], Any]] = {

@@ -69,7 +69,7 @@ class CertaintyHead(nn.Module):
             length: the longer side of the input in pixels.
         """
         at = (found.heatmaps.rois.image, found.heatmaps.rois.row)
-        points = found.heatmaps.rois.inside(people.poses[at].detach())  # (n, K, 2) in units of the square
+        points = found.heatmaps.rois.inside(people.poses[at].detach())  # (n, K, 2) in units of the crop's sides
         features = torch.cat([_under(points, found.fine), _for_each(found.context, points.shape[1])], dim=-1).detach()
         facts = facts_of(found, points, people.confidences[at], people.scores[at], length).detach()
         read = self.features(torch.cat([self.norm(features), facts.to(features.dtype)], dim=-1)) + self.kinds
@@ -81,30 +81,30 @@ class CertaintyHead(nn.Module):
 
 
 def facts_of(found: Found, points: Tensor, confidences: Tensor, scores: Tensor, length: float | Tensor) -> Tensor:
-    """(n, K, FACTS) float32: shape of each heatmap, size of the square, place in it, and what the model thinks of it.
+    """(n, K, FACTS) float32: shape of each heatmap, size of the crop, place in it, and what the model thinks of it.
 
     Args:
         found: n crops.
-        points: (n, K, 2) in units of the square.
+        points: (n, K, 2) in units of the crop's sides.
         confidences: (n, K) logits.
         scores: (n,) logits.
         length: the longer side of the input in pixels.
     """
     shares, cells = found.heatmaps.log_probabilities, found.heatmaps.cells
     probabilities = shares.exp()
-    mean = probabilities @ cell_centres(cells, shares.device)  # (n, K, 2)
-    squared = probabilities @ cell_centres(cells, shares.device).square()
-    spread = (squared - mean.square()).sum(-1).clamp(min=1e-4).sqrt()
-    off = (points * cells - mean).square().sum(-1).clamp(min=1e-4).sqrt()
+    centres = cell_centres(cells, shares.device)
+    mean = probabilities @ centres  # (n, K, 2)
+    spread = (probabilities @ centres.square() - mean.square()).sum(-1).clamp(min=1e-4).sqrt()
+    off = (points * points.new_tensor(cells[::-1]) - mean).square().sum(-1).clamp(min=1e-4).sqrt()
     entropy = -(probabilities * shares).sum(-1)
-    pixels = (found.heatmaps.rois.side * length).log() - math.log(100)
+    pixels = (found.heatmaps.rois.extent.amax(-1) * length).log() - math.log(100)
     person = torch.stack([pixels, scores.float()], dim=-1)
     own = torch.stack([shares.amax(-1), entropy, spread.log(), off.log(), confidences.float()], dim=-1)
     return torch.cat([own, points.clamp(-1, 2), _for_each(person, points.shape[1])], dim=-1)
 
 
 def _under(points: Tensor, features: Tensor) -> Tensor:
-    """points (n, K, 2) in units of the square, features (n, C, h, w) of it -> (n, K, C), 0 beyond the square."""
+    """points (n, K, 2) in units of the crop's sides, features (n, C, h, w) of it -> (n, K, C), 0 beyond it."""
     read = F.grid_sample(features.float(), 2 * points[:, :, None] - 1, align_corners=False)
     return rearrange(read, "n c k 1 -> n k c").to(features.dtype)
 

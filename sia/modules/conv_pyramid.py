@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sia.commands.values import format_size
 from sia.errors import ConfigError, WeightsError, first_line
 from sia.modules.layers import Residual
 
@@ -34,19 +35,19 @@ class ConvTrunk(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, name: str, side: int = TRIED) -> None:
+    def __init__(self, name: str, size: tuple[int, int] = (TRIED, TRIED)) -> None:
         """Builds it with random weights.
 
         Args:
             name: of timm.
-            side: pixels along a crop.
+            size: height and width of a crop in pixels.
 
         Raises:
-            ConfigError: timm has no such network, it has no maps at these strides, or crops of this side can't be.
+            ConfigError: timm has no such network, it has no maps at these strides, or crops of this size can't be.
         """
         super().__init__()
         self.name = name
-        self.net, strides = _build(name, side)
+        self.net, strides = _build(name, size)
         self.wanted = [index for index, stride in enumerate(strides) if stride in (*STRIDES, 32)]
         self.channels = [self.net.feature_info.channels()[index] for index in self.wanted]
         self.register_buffer("scale", torch.ones(3, 1, 1))
@@ -76,16 +77,16 @@ def stage_of(name: str) -> int:
     return 0 if number is None else int(number[1]) + 1
 
 
-def _build(name: str, side: int) -> tuple[Any, list[int]]:
+def _build(name: str, size: tuple[int, int]) -> tuple[Any, list[int]]:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
         raise ConfigError(f"timm has no network {name!r}" + (f"; close names: {', '.join(close)}." if close else "."))
     with torch.device("meta"):  # without memory, however large it is
-        strides = _try(name, side)
+        strides = _try(name, size)
     return timm.create_model(name, pretrained=False, features_only=True), strides
 
 
-def _try(name: str, side: int) -> list[int]:
+def _try(name: str, size: tuple[int, int]) -> list[int]:
     """The strides of its maps, after one look at their shapes, and one crop in training."""
     try:
         net: Any = timm.create_model(name, pretrained=False, features_only=True).eval()
@@ -103,11 +104,11 @@ def _try(name: str, side: int) -> list[int]:
     ]:
         raise ConfigError(f"{name} gives maps of other shapes than it says: {_ADVICE}")
     try:  # batch normalisation needs more than one value, and some networks halve what has to be even
-        net.train()(torch.zeros(1, 3, side, side))
+        net.train()(torch.zeros(1, 3, *size))
     except Exception as error:
         raise ConfigError(
-            f"{name} can't learn from crops of {side} px ({first_line(error)}): choose a larger multiple of 32 "
-            "(-ROI_SIZE)."
+            f"{name} can't learn from crops of {format_size(size)} px ({first_line(error)}): choose larger multiples "
+            "of 32 (-ROI_SIZE)."
         ) from error
     return strides
 
@@ -151,17 +152,17 @@ class ConvPyramid(nn.Module):
 
     stride = 2
 
-    def __init__(self, width: int, person: int, trunk: str, side: int) -> None:
+    def __init__(self, width: int, person: int, trunk: str, size: tuple[int, int]) -> None:
         """Builds it.
 
         Args:
             width: channels at strides 4 and 8, twice as many below.
             person: width of the token that says who is meant.
             trunk: timm's name of the network.
-            side: pixels along a crop.
+            size: height and width of a crop in pixels.
         """
         super().__init__()
-        self.trunk = ConvTrunk(trunk, side)
+        self.trunk = ConvTrunk(trunk, size)
         wide = 2 * width
         fine, middle, *coarse = self.trunk.channels
         self.from4, self.from8 = nn.Conv2d(fine, width, 1), nn.Conv2d(middle, width, 1)

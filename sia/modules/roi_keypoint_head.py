@@ -1,4 +1,4 @@
-"""The RoI keypoint head: a RoI refinement at each person, always at the same scale, in a square of the person's own."""
+"""The RoI keypoint head: a RoI refinement at each person, always at the same scale, in a crop of the person's own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sia.modules.conv_pyramid import ConvPyramid
 from sia.modules.layers import MLP, Residual, downsample
 
 STRIDE = 4
-"""Pixels of the square along a cell of the hourglass's heatmaps."""
+"""Pixels of the crop along a cell of the hourglass's heatmaps."""
 
 MARGIN = 1.25
-"""Side of the square over the longer side of the person's box (Xiao et al., Simple Baselines, section 3)."""
+"""A crop over the smallest of its shape around the person's box (Xiao et al., Simple Baselines, section 3)."""
 
 OVERSAMPLING = 2
-"""Samples along each pixel of the square, averaged: large people are reduced without aliasing."""
+"""Samples along each pixel of the crop, averaged: large people are reduced without aliasing."""
 
 SMALLEST_SIDE = 0.01
-"""Floor of a square's side, in units of the longer input side."""
+"""Floor of a crop's longer side, in units of the longer input side."""
 
 TARGET_SPREAD = {4: 0.7, 2: 1.0}
 """Standard deviation of the heatmap to be learned, in cells of so many pixels."""
@@ -33,53 +33,60 @@ WINDOW = 2
 
 
 class RoIs(NamedTuple):
-    """n squares in units of the longer input side.
+    """n regions in units of the longer input side.
 
     Attributes:
         image: (n,) int64, which image of the batch.
         row: (n,) int64, which person of the image.
         centre: (n, 2) x, y.
-        side: (n,).
+        extent: (n, 2) width, height.
     """
 
     image: Tensor
     row: Tensor
     centre: Tensor
-    side: Tensor
+    extent: Tensor
 
     def inside(self, points: Tensor) -> Tensor:
-        """points (n, K, 2) in units of the longer input side -> fractions of the square's side, from its corner."""
-        return (points - self.centre[:, None]) / self.side[:, None, None] + 0.5
+        """points (n, K, 2) in units of the longer input side -> fractions of the region's sides, from its corner."""
+        return (points - self.centre[:, None]) / self.extent[:, None] + 0.5
 
     def outside(self, points: Tensor) -> Tensor:
         """Inverse of `inside`."""
-        return (points - 0.5) * self.side[:, None, None] + self.centre[:, None]
+        return (points - 0.5) * self.extent[:, None] + self.centre[:, None]
 
 
 class Heatmaps(NamedTuple):
     """Where keypoints were looked for.
 
     Attributes:
-        log_probabilities: (n, K, cells^2) float32, logarithms of shares that sum to 1 over the cells, row by row.
+        log_probabilities: (n, K, rows * columns) float32, logarithms of shares of the cells, row by row.
         rois: n of them.
-        stride: pixels of the square along a cell.
+        cells: rows and columns of the grid.
+        stride: pixels of the crop along a cell.
     """
 
     log_probabilities: Tensor
     rois: RoIs
+    cells: tuple[int, int]
     stride: int = STRIDE
 
     @property
-    def cells(self) -> int:
-        """Cells along a square."""
-        return math.isqrt(self.log_probabilities.shape[-1])
+    def grid(self) -> Tensor:
+        """(n, K, rows, columns) the same."""
+        return rearrange(self.log_probabilities, "n k (h w) -> n k h w", h=self.cells[0])
 
 
-def rois_around(boxes: Tensor, image: Tensor, row: Tensor) -> RoIs:
-    """boxes (n, 4) centre x, centre y, width, height -> squares with a margin; no gradient."""
+def crop_extent(extent: Tensor, size: tuple[int, int]) -> Tensor:
+    """Width and height (n, 2) of boxes -> those of the crops of (height, width) pixels that show them with a margin."""
+    shape = torch.tensor(size[::-1], device=extent.device) / max(size)
+    return (extent / shape).amax(-1, keepdim=True) * MARGIN * shape
+
+
+def rois_around(boxes: Tensor, image: Tensor, row: Tensor, size: tuple[int, int]) -> RoIs:
+    """boxes (n, 4) centre x, centre y, width, height -> regions for crops of `size` pixels (H, W); no gradient."""
     boxes = boxes.detach()
-    side = (boxes[:, 2:].amax(-1) * MARGIN).clamp(min=SMALLEST_SIDE)
-    return RoIs(image, row, boxes[:, :2], side)
+    return RoIs(image, row, boxes[:, :2], crop_extent(boxes[:, 2:].clamp(min=SMALLEST_SIDE / MARGIN), size))
 
 
 class Hourglass(nn.Module):
@@ -91,13 +98,14 @@ class Hourglass(nn.Module):
 
     stride = STRIDE
 
-    def __init__(self, width: int, person: int, side: int) -> None:
+    def __init__(self, width: int, person: int, size: tuple[int, int]) -> None:
         """Builds it.
 
         Args:
             width: channels at stride 4, twice as many below.
             person: width of the token that says who is meant.
-            side: pixels along the square; the larger, the more units there are at stride 16, to see across it.
+            size: height and width of a crop in pixels; the larger, the more units there are at stride 16, to see
+                across it.
         """
         super().__init__()
         wide = 2 * width
@@ -106,7 +114,7 @@ class Hourglass(nn.Module):
         self.to16 = downsample(wide, wide)
         self.person = nn.Linear(person, wide)
         self.deep = nn.Sequential(Residual(wide), Residual(wide))
-        self.across = nn.Sequential(*(Residual(wide) for _ in range(side // 16 - 4)))
+        self.across = nn.Sequential(*(Residual(wide) for _ in range(max(size) // 16 - 4)))
         self.up8, self.at8 = nn.Conv2d(wide, wide, 1), Residual(wide)
         self.up4, self.at4 = nn.Conv2d(wide, width, 1), Residual(width)
 
@@ -132,7 +140,7 @@ class Found(NamedTuple):
         scores: (n,) logits of the expected OKS.
         heatmaps: the heatmaps.
         fine: (n, width, h, w) the features that the heatmaps were read from.
-        context: (n, 3 * width) means over the square of these, and of those at stride 16.
+        context: (n, 3 * width) means over the crop of these, and of those at stride 16.
     """
 
     poses: Tensor
@@ -144,25 +152,25 @@ class Found(NamedTuple):
 
 
 class RoIKeypointHead(nn.Module):
-    """Heatmaps of one person's keypoints from the pixels of the person's square.
+    """Heatmaps of one person's keypoints from the pixels of the person's crop.
 
     Why: a map of the whole image shows every person at another scale, and comparing places on it needs many images.
-    In a square of their own all people look alike. The token says which of two people in one square is meant.
+    In a crop of their own all people look alike. The token says which of two people in one crop is meant.
     """
 
-    def __init__(self, token_dim: int, num_keypoints: int, width: int, side: int, trunk: str = "") -> None:
+    def __init__(self, token_dim: int, num_keypoints: int, width: int, size: tuple[int, int], trunk: str = "") -> None:
         """Builds the RoI keypoint head.
 
         Args:
             token_dim: width of the detection tokens.
             num_keypoints: K.
             width: channels at stride 4.
-            side: pixels along a square, whatever the person's size; a multiple of 16.
-            trunk: timm's name of the convolutional network that reads the squares; "" for an hourglass.
+            size: height and width of a crop in pixels, whatever the person's size; multiples of 16.
+            trunk: timm's name of the convolutional network that reads the crops; "" for an hourglass.
         """
         super().__init__()
-        self.side = side
-        self.body = ConvPyramid(width, token_dim, trunk, side) if trunk else Hourglass(width, token_dim, side)
+        self.size = size
+        self.body = ConvPyramid(width, token_dim, trunk, size) if trunk else Hourglass(width, token_dim, size)
         self.finer = STRIDE // self.body.stride
         self.heat = nn.Conv2d(width, num_keypoints * self.finer**2, 1)
         self.sure = nn.Parameter(torch.ones(num_keypoints))
@@ -188,19 +196,19 @@ class RoIKeypointHead(nn.Module):
             scores: (n,) logits so far.
             rois: where to look.
             flip_order: (K,) int64, which keypoints trade places in a mirror image. With it the heatmaps are the mean
-                of those of each square and of its mirror image (flip test).
+                of those of each crop and of its mirror image (flip test).
         """
-        pixels = sample(images, extent, rois, self.side).contiguous(memory_format=torch.channels_last)
+        pixels = sample(images, extent, rois, self.size).contiguous(memory_format=torch.channels_last)
         found = self.read(pixels, tokens, scores, rois)
         if flip_order is None:
             return found
         return self._mean(found, self.read(pixels.flip(-1), tokens, scores, rois), flip_order)
 
     def read(self, pixels: Tensor, tokens: Tensor, scores: Tensor, rois: RoIs) -> Found:
-        """The same from the pixels (n, 3, side, side) of the squares."""
+        """The same from the pixels (n, 3, *size) of the crops."""
         fine, deep = self.body(pixels, tokens)
         heat = F.pixel_shuffle(self.heat(fine).float(), self.finer)
-        heatmaps = Heatmaps(heat.flatten(2).log_softmax(-1), rois, self.body.stride)
+        heatmaps = Heatmaps(heat.flatten(2).log_softmax(-1), rois, (heat.shape[2], heat.shape[3]), self.body.stride)
         poses, confidences = self._keypoints(heatmaps)
         context = torch.cat([fine.mean((2, 3)), deep.mean((2, 3))], -1)
         seen = [context, confidences.detach(), scores.detach()[:, None]]
@@ -209,12 +217,13 @@ class RoIKeypointHead(nn.Module):
 
     def _keypoints(self, heatmaps: Heatmaps) -> tuple[Tensor, Tensor]:
         """Poses (n, K, 2) in units of the longer input side, and the logits (n, K) of their confidences."""
-        points, mass = peaks(heatmaps.log_probabilities)
+        points, mass = peaks(heatmaps.log_probabilities, heatmaps.cells)
         confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
-        return heatmaps.rois.outside(points / heatmaps.cells), confidences
+        rows, columns = heatmaps.cells
+        return heatmaps.rois.outside(points / points.new_tensor([columns, rows])), confidences
 
     def _mean(self, found: Found, mirrored: Found, flip_order: Tensor) -> Found:
-        """What was found in squares and in their mirror images; the features stay those of the squares."""
+        """What was found in crops and in their mirror images; the features stay those of the crops."""
         heatmaps = found.heatmaps
         back = unflip(mirrored.heatmaps, flip_order)
         both = torch.logaddexp(heatmaps.log_probabilities, back) - math.log(2)
@@ -225,77 +234,89 @@ class RoIKeypointHead(nn.Module):
 
 
 def unflip(heatmaps: Heatmaps, flip_order: Tensor) -> Tensor:
-    """Heatmaps of mirror images -> log-probabilities (n, K, cells^2) of the squares."""
-    grid = rearrange(heatmaps.log_probabilities, "n k (h w) -> n k h w", h=heatmaps.cells)
-    return grid.flip(-1)[:, flip_order].flatten(2)
+    """Heatmaps of mirror images -> log-probabilities (n, K, rows * columns) of the crops."""
+    return heatmaps.grid.flip(-1)[:, flip_order].flatten(2)
 
 
-def sample(images: Tensor, extent: Tensor, rois: RoIs, side: int) -> Tensor:
-    """images (B, 3, H, W) -> (n, 3, side, side), the pixels of each square; beyond the image 0.
+def sample(images: Tensor, extent: Tensor, rois: RoIs, size: tuple[int, int]) -> Tensor:
+    """images (B, 3, H, W) -> (n, 3, *size), the pixels of each crop; beyond the image 0.
 
-    The images are laid below one another, an edge of zeros around each, and all squares are read from that one image:
-    no image is copied for each of its squares.
+    The images are laid below one another, an edge of zeros around each, and all crops are read from that one image:
+    no image is copied for each of its crops.
     """
     below = rearrange(F.pad(images.float(), [1, 1, 1, 1]), "b c h w -> 1 c (b h) w")
-    x, y = sample_points(extent, rois, images.shape[-2], images.shape[-1], side)
+    x, y = sample_points(extent, rois, images.shape[-2], images.shape[-1], size)
     x, y = x * (2 / (below.shape[3] - 1)) - 1, y * (2 / (below.shape[2] - 1)) - 1
-    even = torch.arange(2 * side, device=images.device) % 2 == 0
+    height, width = size
+    even = torch.arange(2 * width, device=images.device) % 2 == 0
     pairs = torch.where(even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[:, :, None, :, None])  # x, y, x, ...
-    found = F.grid_sample(below, pairs.reshape(1, -1, side, 2), align_corners=True)
-    return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=side).mean(2)
+    found = F.grid_sample(below, pairs.reshape(1, -1, width, 2), align_corners=True)
+    return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=height).mean(2)
 
 
-def sample_points(extent: Tensor, rois: RoIs, height: int, width: int, side: int) -> tuple[Tensor, Tensor]:
-    """Columns and rows of the samples in the images below one another, (n, OVERSAMPLING, side) each.
+def sample_points(extent: Tensor, rois: RoIs, height: int, width: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Columns (n, OVERSAMPLING, W) and rows (n, OVERSAMPLING, H) of the samples in the images below one another.
 
     In pixels from the centre of the first pixel of the edge; what lies beyond an image is moved to its edge of zeros.
     """
-    count = side * OVERSAMPLING
-    steps = (torch.arange(count, device=extent.device, dtype=torch.float32) + 0.5) / count - 0.5
-    steps = rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
     per_unit = torch.stack([width / extent[0], height / extent[1]])
-    centre, length = rois.centre * per_unit + 0.5, rois.side[:, None] * per_unit
-    x, y = (centre[:, axis, None, None] + steps * length[:, axis, None, None] for axis in (0, 1))
+    centre, length = rois.centre * per_unit + 0.5, rois.extent * per_unit
+    x, y = (
+        centre[:, axis, None, None] + _steps(size[1 - axis], extent.device) * length[:, axis, None, None]
+        for axis in (0, 1)
+    )
     return x.clamp(0, width + 1), y.clamp(0, height + 1) + (rois.image * (height + 2))[:, None, None]
 
 
-def cell_centres(cells: int, device: torch.device) -> Tensor:
-    """(cells^2, 2) x, y in cells, row by row."""
-    steps = torch.arange(cells, device=device, dtype=torch.float32) + 0.5
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
+def _steps(pixels: int, device: torch.device) -> Tensor:
+    """(OVERSAMPLING, pixels) places of the samples along a crop, from -0.5 to 0.5."""
+    count = pixels * OVERSAMPLING
+    steps = (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / count - 0.5
+    return rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
+
+
+def cell_centres(cells: tuple[int, int], device: torch.device) -> Tensor:
+    """(rows * columns, 2) x, y in cells, row by row."""
+    rows, columns = (torch.arange(count, device=device, dtype=torch.float32) + 0.5 for count in cells)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
-def peaks(log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, K, cells^2) -> (n, K, 2), the mean place around the highest cell, in cells, and the share (n, K) there."""
-    cells = math.isqrt(log_probabilities.shape[-1])
+def peaks(log_probabilities: Tensor, cells: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Of heatmaps (n, K, rows * columns): the mean place (n, K, 2) around the highest cell, and the share (n, K) there.
+
+    The place is x, y in cells.
+    """
+    rows, columns = cells
     highest = log_probabilities.argmax(-1)
     around = torch.arange(-WINDOW, WINDOW + 1, device=highest.device)
-    x, y = (highest % cells)[..., None] + around, highest.div(cells, rounding_mode="floor")[..., None] + around
-    inside = ((y >= 0) & (y < cells))[..., :, None] & ((x >= 0) & (x < cells))[..., None, :]
-    index = y.clamp(0, cells - 1)[..., :, None] * cells + x.clamp(0, cells - 1)[..., None, :]
+    x, y = (highest % columns)[..., None] + around, highest.div(columns, rounding_mode="floor")[..., None] + around
+    inside = ((y >= 0) & (y < rows))[..., :, None] & ((x >= 0) & (x < columns))[..., None, :]
+    index = y.clamp(0, rows - 1)[..., :, None] * columns + x.clamp(0, columns - 1)[..., None, :]
     near = log_probabilities.gather(-1, index.flatten(-2)).exp().reshape(index.shape) * inside
     mass = near.sum((-2, -1))
     place = torch.stack([(near.sum(-2) * (x + 0.5)).sum(-1), (near.sum(-1) * (y + 0.5)).sum(-1)], dim=-1)
     return place / mass[..., None], mass
 
 
-def heatmap_target(points: Tensor, cells: int, stride: int = STRIDE) -> Tensor:
-    """points (..., 2) in cells of `stride` pixels -> (..., cells^2): fractions of the cells around, which sum to 1."""
+def heatmap_target(points: Tensor, cells: tuple[int, int], stride: int = STRIDE) -> Tensor:
+    """points (..., 2) in cells of `stride` pixels -> (..., rows * columns): shares of the cells, which sum to 1."""
     along_x, along_y = _target_axes(points, cells, stride)
     return (along_y[..., :, None] * along_x[..., None, :]).flatten(-2)
 
 
-def _target_axes(points: Tensor, cells: int, stride: int) -> tuple[Tensor, Tensor]:
-    """The fractions (..., cells) of the columns and of the rows, whose product is the target."""
-    centres = torch.arange(cells, device=points.device, dtype=torch.float32) + 0.5
+def _target_axes(points: Tensor, cells: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
+    """The shares (..., columns) and (..., rows), whose product is the target."""
     spread = 2 * TARGET_SPREAD[stride] ** 2
-    along_x, along_y = (-(points[..., None] - centres).square() / spread).softmax(-1).unbind(-2)
-    return along_x, along_y
+    along_x, along_y = (
+        (-(points[..., axis, None] - torch.arange(cells[1 - axis], device=points.device) - 0.5).square() / spread)
+        for axis in (0, 1)
+    )
+    return along_x.softmax(-1), along_y.softmax(-1)
 
 
 def cross_entropy(heatmaps: Heatmaps, points: Tensor) -> Tensor:
-    """(n, K) between the heatmaps and the targets of points (n, K, 2), in fractions of the square's side."""
-    along_x, along_y = _target_axes(points * heatmaps.cells, heatmaps.cells, heatmaps.stride)
-    grid = rearrange(heatmaps.log_probabilities, "n k (h w) -> n k h w", h=heatmaps.cells)
-    return -((grid @ along_x[..., None])[..., 0] * along_y).sum(-1)
+    """(n, K) between the heatmaps and the targets of points (n, K, 2), in fractions of the crop's sides."""
+    rows, columns = heatmaps.cells
+    along_x, along_y = _target_axes(points * points.new_tensor([columns, rows]), heatmaps.cells, heatmaps.stride)
+    return -((heatmaps.grid @ along_x[..., None])[..., 0] * along_y).sum(-1)

@@ -174,5 +174,5 @@ def correction_loss(
     distances = (((1 + ways.square().sum(-1)).sqrt() - 1) * labelled).sum() / share.sum(labelled.sum()).clamp(min=1)
     cells = (targets / MARGIN + 0.5) * CELLS
     inside = labelled & ((cells > 0) & (cells < CELLS)).all(-1)
-    surprise = -(heatmap_target(cells, CELLS) * corrected.log_probabilities).sum(-1)
+    surprise = -(heatmap_target(cells, (CELLS, CELLS)) * corrected.log_probabilities).sum(-1)
     return distances + PLACE_WEIGHT * (surprise * inside).sum() / share.sum(inside.sum()).clamp(min=1)

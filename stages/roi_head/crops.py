@@ -20,7 +20,6 @@ from sia.boxes import iou, to_corners
 from sia.losses.criterion import centred_in
 from sia.losses.matcher import UNMATCHED, Targets, match_tokens
 from sia.model import PoseModel
-from sia.modules.roi_keypoint_head import MARGIN
 from sia.outputs import Prediction
 from sia.runtimes.device import autocast
 from sia.runtimes.letterbox import affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
@@ -30,7 +29,7 @@ SIDE = 256
 """Pixels along a cached crop."""
 
 EXTENT = 2.0
-"""Side of a cached crop over the longer side of the box: what `MARGIN` shows, and what turning and scaling bring in."""
+"""Side of a cached crop over the longer side of the box: what heads see, and what turning and scaling bring in."""
 
 FILL = (124, 116, 104)
 """Colour beyond the image: the mean that models subtract, so that it becomes 0."""
@@ -47,22 +46,27 @@ LEAST_IOU, BACKGROUND_IOU = 0.3, 0.2
 BACKGROUND = 2
 """Most crops of background that are kept of an image."""
 
+COLUMNS = ("tokens", "scores", "boxes", "keypoints", "areas")
+"""Of `Crops`, a file each, beside the pixels."""
+
 
 @dataclass(frozen=True)
 class Crops:
-    """N candidates and their crops. Lengths are in units of the square that the head reads, from its corner.
+    """N candidates and their crops. Lengths are in units of the longer side of the box, from its centre.
 
     Attributes:
-        pixels: (N, SIDE, SIDE, 3) uint8 RGB, mapped from disk; the square is its middle.
+        pixels: (N, SIDE, SIDE, 3) uint8 RGB, mapped from disk: `EXTENT` along, the box in the middle.
         tokens: (N, 2, D) float16, of the image and of its mirror image (NaN where it wasn't found there).
         scores: (N,) float32 logits before the head.
+        boxes: (N, 2) float32, width and height; the longer one is 1.
         keypoints: (N, K, 3) float32, x, y and v; 0 for background.
-        areas: (N,) float32 of the person in squares^2; 0 for background.
+        areas: (N,) float32 of the person; 0 for background.
     """
 
     pixels: NDArray[np.uint8]
     tokens: NDArray[np.float16]
     scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
     keypoints: NDArray[np.float32]
     areas: NDArray[np.float32]
 
@@ -72,7 +76,7 @@ class Crops:
     @classmethod
     def load(cls, folder: Path) -> Crops:
         """Those that `save_crops` wrote."""
-        arrays = {name: np.load(folder / f"{name}.npy") for name in ("tokens", "scores", "keypoints", "areas")}
+        arrays = {name: np.load(folder / f"{name}.npy") for name in COLUMNS}
         file = folder / "pixels.u8"
         flat = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.empty(0, np.uint8)
         pixels = flat.reshape(-1, SIDE, SIDE, 3)
@@ -91,7 +95,7 @@ def save_crops(model: PoseModel, source: CocoPose, size: tuple[int, int], folder
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    columns: dict[str, list[Any]] = {name: [] for name in ("tokens", "scores", "keypoints", "areas")}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     with (unfinished / "pixels.u8").open("wb") as pixels:
         for index in range(len(source)):
             for row in _candidates(model, source, index, size):
@@ -121,18 +125,19 @@ def _candidates(model: PoseModel, source: CocoPose, index: int, size: tuple[int,
     overlap, twin = iou(corners[:, None], mirrored).max(1)
     first = Prediction(*(part[:1] for part in people))
     for row, person in _chosen(first, _targets(labels, unit), model.sigmas):
-        length = max(float(people.boxes[0, row, 2:].max()) * unit, LEAST_LENGTH)
-        centre = people.boxes[0, row, :2].numpy() * unit
+        centre, extent = np.split(people.boxes[0, row].numpy() * unit, 2)
+        length = max(float(extent.max()), LEAST_LENGTH)
         keypoints, area = np.zeros((source.skeleton.num_keypoints, 3), np.float32), 0.0
         if person is not None:
             keypoints = labels.keypoints[person].copy()
-            keypoints[:, :2] = (keypoints[:, :2] - centre) / (length * MARGIN) + 0.5
-            area = float(labels.areas[person]) / (length * MARGIN) ** 2
+            keypoints[:, :2] = (keypoints[:, :2] - centre) / length
+            area = float(labels.areas[person]) / length**2
         twins = tokens[1, twin[row]] if overlap[row] > LEAST_IOU else torch.full_like(tokens[1, 0], torch.nan)
         yield {
             "pixels": _cut(image, np.linalg.inv(matrix)[:2] @ (*centre, 1.0), length / scale_of(matrix) * EXTENT),
             "tokens": torch.stack([tokens[0, row], twins]).numpy(),
             "scores": float(people.scores[0, row]),
+            "boxes": extent / max(float(extent.max()), 1e-6),
             "keypoints": keypoints,
             "areas": area,
         }

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
     *learned, held_out = (make_crops(*pair, finder, args) for pair in zip(sources, sets, strict=True))
     recipe = Recipe(epochs=args.epochs, batch=args.batch, rate=args.lr, seed=args.seed)
     training = HeadTraining(model, sampler_of(learned, held_out, recipe), recipe)
+    if args.compile:
+        training.compile()
     training.run(held_out, skeleton.flip_order, args.output.with_suffix(".state.pt"), args.every)
     described = {"metrics": {}, "model_config": config.to_dict(), "weights": model.state_dict()}
     save_checkpoint(args.output, {**{key: checkpoint[key] for key in KEPT if key in checkpoint}, **described})

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.augmentation.transforms import jitter_colour
-from sia.modules.roi_keypoint_head import MARGIN
+from sia.modules.roi_keypoint_head import crop_extent
+from sia.runtimes.letterbox import affine, warp_image
 from stages.roi_head.crops import EXTENT, FILL, SIDE, Crops
 
 
@@ -25,7 +25,7 @@ class CropAugmentation:
     Attributes:
         scale: range of the factor of the person's size.
         rotation: two standard deviations of the angle, in degrees, for six of ten crops.
-        shift: standard deviation in fractions of the square.
+        shift: standard deviation in fractions of the longer side of the crop.
         colour: strength of the colour jitter, 0 to 1.
         erase: chance of a rectangle of one colour (Zhong et al., Random Erasing, 2020).
     """
@@ -38,10 +38,10 @@ class CropAugmentation:
 
 
 class CropBatch(NamedTuple):
-    """n crops. Lengths are in units of the square that the head reads.
+    """n crops. Lengths are in units of the longer side of the crop, from its centre.
 
     Attributes:
-        images: (n, 3, side, side) uint8 RGB.
+        images: (n, 3, height, width) uint8 RGB.
         tokens: (n, D) float32.
         scores: (n,) float32 logits before the head.
         keypoints: (n, K, 3) float32, x, y and v.
@@ -70,8 +70,10 @@ class CropSampler:
         self.people_each = batch - (batch // 8 if self.background else 0)
         self.steps = max(1, int(epochs * len(self.people) / self.people_each))
 
-    def read(self, step: int, side: int, flip_order: Sequence[int], augmentation: CropAugmentation) -> CropBatch:
-        """The crops of one step, `side` pixels large, augmented."""
+    def read(
+        self, step: int, size: tuple[int, int], flip_order: Sequence[int], augmentation: CropAugmentation
+    ) -> CropBatch:
+        """The crops of one step, of `size` pixels (H, W), augmented."""
         rng = np.random.default_rng((self.seed, step))
         places = []
         for number in range(step * self.people_each, (step + 1) * self.people_each):
@@ -80,7 +82,7 @@ class CropSampler:
         if self.background:
             chosen = rng.integers(0, len(self.background), self.batch - self.people_each)
             places += [self.background[row] for row in chosen]
-        rows = [augmented(self.crops[part], row, side, flip_order, augmentation, rng) for part, row in places]
+        rows = [augmented(self.crops[part], row, size, flip_order, augmentation, rng) for part, row in places]
         return collate(rows)
 
 
@@ -99,15 +101,15 @@ class _Row(NamedTuple):
     area: float
 
 
-def plain(crops: Crops, row: int, side: int) -> _Row:
+def plain(crops: Crops, row: int, size: tuple[int, int]) -> _Row:
     """One crop as the head sees it at test time."""
-    return _warped(crops, row, side, np.eye(2), np.zeros(2), mirror=None)
+    return _warped(crops, row, size, np.eye(2), np.zeros(2), mirror=None)
 
 
 def augmented(
     crops: Crops,
     row: int,
-    side: int,
+    size: tuple[int, int],
     flip_order: Sequence[int],
     augmentation: CropAugmentation,
     rng: np.random.Generator,
@@ -119,7 +121,7 @@ def augmented(
     mirror = rng.random() < 0.5 and not np.isnan(crops.tokens[row, 1, 0])
     cosine, sine = factor * np.cos(angle), factor * np.sin(angle)
     linear = np.array([[cosine, -sine], [sine, cosine]])
-    changed = _warped(crops, row, side, linear, shift, flip_order if mirror else None)
+    changed = _warped(crops, row, size, linear, shift, flip_order if mirror else None)
     image = jitter_colour(changed.image, rng, augmentation.colour)
     if rng.random() < augmentation.erase:
         image = _with_a_hole(image, rng)
@@ -129,30 +131,30 @@ def augmented(
 def _warped(
     crops: Crops,
     row: int,
-    side: int,
+    size: tuple[int, int],
     linear: NDArray[np.float64],
     shift: NDArray[np.float64],
     mirror: Sequence[int] | None,
 ) -> _Row:
-    """`linear` (2, 2) is applied about the square's centre; `mirror`, if given, is the order of mirrored keypoints."""
+    """`linear` (2, 2) is applied about the centre; `mirror`, if given, is the order of mirrored keypoints."""
+    linear = linear / float(crop_extent(torch.from_numpy(crops.boxes[row]), size).max())
     keypoints, factor = crops.keypoints[row], float(np.linalg.norm(linear[0]))
     if mirror is not None:
         linear, keypoints = linear @ np.diag([-1.0, 1.0]), keypoints[list(mirror)]
-    offset = 0.5 + shift - linear @ (0.5, 0.5)  # from fractions of the square to those of the result
-    keypoints = np.concatenate([keypoints[:, :2] @ linear.T + offset, keypoints[:, 2:]], axis=1)
-    pixel = linear * (side * EXTENT / MARGIN / SIDE)  # from cached pixels to pixels of the result
-    origin = side * (offset + linear @ np.full(2, 0.5 - 0.5 * EXTENT / MARGIN))
-    matrix = np.column_stack([pixel, origin + pixel @ (0.5, 0.5) - 0.5])  # OpenCV counts from the centre of a pixel
-    image = cv2.warpAffine(crops.pixels[row], matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=FILL)
+    keypoints = np.concatenate([keypoints[:, :2] @ linear.T + shift, keypoints[:, 2:]], axis=1)
+    pixel = linear * (max(size) * EXTENT / SIDE)  # from cached pixels to pixels of the result
+    centre = max(size) * shift + np.array(size[::-1]) / 2
+    matrix = affine(pixel, centre - pixel @ np.full(2, SIDE / 2))
+    image = warp_image(crops.pixels[row], matrix, size, FILL)
     token = crops.tokens[row, int(mirror is not None)]
     area = float(crops.areas[row]) * factor**2
-    return _Row(np.asarray(image, np.uint8), token, float(crops.scores[row]), keypoints.astype(np.float32), area)
+    return _Row(image, token, float(crops.scores[row]), keypoints.astype(np.float32), area)
 
 
 def _with_a_hole(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    side, image = image.shape[0], image.copy()
-    height, width = (rng.uniform(0.1, 0.35, 2) * side).astype(int)
-    top, left = rng.integers(0, side - height), rng.integers(0, side - width)
+    image, size = image.copy(), image.shape[:2]
+    height, width = (rng.uniform(0.1, 0.35, 2) * max(size)).astype(int)
+    top, left = rng.integers(0, size[0] - height), rng.integers(0, size[1] - width)
     image[top : top + height, left : left + width] = rng.integers(0, 256, 3)
     return image
 

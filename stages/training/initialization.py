@@ -14,6 +14,7 @@ import torch
 
 from datasets.coco.coco_pose import CocoPose, mean_pose
 from sia.backbones.pretrained_weights import architecture_of, resize_positions
+from sia.commands.values import format_size
 from sia.errors import WeightsError, first_line
 from sia.io.bundled_weights import bundled_start
 from sia.io.checkpoint import load_checkpoint, read_state_dict
@@ -83,20 +84,20 @@ class Pretrained:
     trunk: Mapping[str, Any] | None = None
 
 
-def check_roi_trunk(trunk: str, side: int | None) -> None:
+def check_roi_trunk(trunk: str, size: tuple[int, int] | None) -> None:
     """Whether there is such a network, and the file; nothing is loaded.
 
     Args:
         trunk: of -ROI_TRUNK.
-        side: of -ROI_SIZE, if it is given.
+        size: of -ROI_SIZE, if it is given.
 
     Raises:
-        ConfigError: no such network, one without the maps that are needed, or one that can't read crops of this side.
+        ConfigError: no such network, one without the maps that are needed, or one that can't read crops of this size.
         WeightsError: no such file.
     """
     name, _, file = trunk.partition(":")
     with torch.device("meta"):
-        ConvTrunk(name, side or TRIED)
+        ConvTrunk(name, size or (TRIED, TRIED))
     if file:
         check_input_file(Path(file), "Check -ROI_TRUNK.", WeightsError)
 
@@ -193,7 +194,7 @@ def describe_model(config: TrainConfig, train: CocoPose, start: Start) -> tuple[
         source.append(f"{' and '.join(partly)}: what fits is taken over")
     before, now = saved.head_config.roi_size, model.head_config.roi_size
     if before != now:
-        source.append(f"looks at people in squares of {now} px, not {before}")
+        source.append(f"reads crops of {format_size(now)} px, not {format_size(before)}")
     if start.training is not None:
         model = replace(model, certainty=saved.certainty)
         first = start.training.pretrained

@@ -81,10 +81,10 @@ class TrainConfig:
         "-IMGSZ", WHAT, "Input size in pixels, N or HxW; images are letterboxed into it.", kind=image_size,
         default=(256, 256),
     )  # fmt: skip
-    roi_size: int | None = flag(
-        "-ROI_SIZE", WHAT, "Pixels along the crop of each person that the RoI keypoint head reads, a multiple of 16: "
-        "more place keypoints better, and cost more. auto: as in the weights it starts from, if they are of this "
-        "-SIZE, else 96 (p32 and n32: 64).", kind=int, default=None,
+    roi_size: tuple[int, int] | None = flag(
+        "-ROI_SIZE", WHAT, "Size in pixels, N or HxW, of the crop of each person that the RoI keypoint head reads, "
+        "multiples of 16: more place keypoints better, and cost more. auto: as in the weights it starts from, if they "
+        "are of this -SIZE, else 96 (p32 and n32: 64).", kind=image_size, default=None,
     )  # fmt: skip
     roi_trunk: str | None = flag(
         "-ROI_TRUNK", WHAT, "Convolutional network of timm that reads these crops, with what it learned on ImageNet: "
