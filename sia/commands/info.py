@@ -66,6 +66,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     runtime = Predictor.load(path, "cpu").runtime
     description = runtime.description
     config, skeleton = description.config, description.skeleton
+    head = config.head_config
     content: Mapping[str, Any] = {"format": f"{EXPORT_FORMAT}, {EXPORTS.get(path.suffix)}"}
     if path.suffix not in EXPORTS:
         from sia.io.checkpoint import load_checkpoint
@@ -80,7 +81,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         "model": config.name,
         "size": config.size,
         "backbone": config.backbone or "its own",
-        "crops": f"{format_size(config.head_config.roi_size)} px, read by {config.head_config.roi_trunk or 'an hourglass'}",
+        "crops": f"{format_size(head.roi_size)} px, read by {head.roi_trunk or 'an hourglass'}",
         "parameters": description.parameters,
         "input": f"{config.image_size[0]}x{config.image_size[1]} (height x width)",
         "precision": description.precision,

@@ -18,7 +18,7 @@ from sia.io.checkpoint import KEPT, load_checkpoint, save_checkpoint
 from sia.io.weights import ACROSS, CERTAINTY, ROI_HEAD, build_described, fit_parts, load_weights
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, read_description
-from stages.roi_head.crops import Crops, save_crops
+from stages.roi_head.crops import COLUMNS, Crops, save_crops
 from stages.roi_head.sampling import CropSampler
 from stages.roi_head.train import HeadTraining, Recipe
 from stages.training.initialization import fill_roi_trunk, load_roi_trunk
@@ -49,7 +49,8 @@ class Source(NamedTuple):
 
     def folder(self, crops: Path, weights: Path) -> Path:
         """Where the crops are that a model of these weights found."""
-        given = hashlib.sha256(weights.read_bytes() + self.annotations.read_bytes() + str(self.root.resolve()).encode())
+        kept = f"{COLUMNS} {self.root.resolve()}"
+        given = hashlib.sha256(weights.read_bytes() + self.annotations.read_bytes() + kept.encode())
         name = f"{self.annotations.parent.name}-{self.annotations.stem}-{self.side}"
         return crops / f"{name}-{given.hexdigest()[:8]}"
 
