@@ -11,8 +11,9 @@ import torch
 
 from datasets.synthetic import write_dataset
 from scripts.train_roi_head import main
+from sia.commands.values import format_size
 from sia.io.checkpoint import load_checkpoint
-from sia.modules.roi_keypoint_head import MARGIN
+from sia.registry import read_description
 from stages.roi_head import crops as crops_module
 from stages.roi_head.crops import EXTENT, SIDE, Crops
 from stages.roi_head.job import Source
@@ -20,7 +21,7 @@ from stages.roi_head.sampling import CropAugmentation, augmented, plain
 from stages.roi_head.train import HeadTraining
 
 BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "sia_pose_simple-n16.pt"
-SIDE_OF_BUNDLED = 128
+ROI_SIZE = format_size(read_description(load_checkpoint(BUNDLED), BUNDLED)[0].head_config.roi_size)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def flags(folder: Path, to: Path, **changes: str) -> list[str]:
     values = {
         "weight_path": BUNDLED, "output": to, "crops": folder / "crops",
         "data": f"{folder}/images:{folder}/train.json:192", "val": f"{folder}/images:{folder}/val.json:192",
-        "trunk": f"test_efficientnet:{folder}/trunk.pth", "roi_size": 64, "epochs": 2, "batch": 8, "every": 2,
+        "trunk": f"test_efficientnet:{folder}/trunk.pth", "roi_size": "96x64", "epochs": 2, "batch": 8, "every": 2,
     }  # fmt: skip
     return [word for name, value in (values | changes).items() for word in (f"--{name}", str(value))]
 
@@ -75,11 +76,11 @@ def test_only_the_head_is_trained_and_a_stopped_run_goes_on_exactly(
 
 def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
     """The bundled hourglass learns on; what it says of visibility stays."""
-    words = flags(folder, tmp_path / "more.pt", epochs="1", roi_size=str(SIDE_OF_BUNDLED))
+    words = flags(folder, tmp_path / "more.pt", epochs="1", roi_size=ROI_SIZE)
     place = words.index("--trunk")
     assert main(words[:place] + words[place + 2 :]) == 0
     first, more = load_checkpoint(BUNDLED), load_checkpoint(tmp_path / "more.pt")
-    assert more["model_config"] == first["model_config"] | {"roi_trunk": ""}
+    assert read_description(more, "more.pt") == read_description(first, BUNDLED)
     moved = {
         key for key, value in first["weights"].items() if not torch.equal(value.float(), more["weights"][key].float())
     }
@@ -91,7 +92,7 @@ def test_a_head_starts_from_that_of_another_variant(folder: Path, tmp_path: Path
     led, other = BUNDLED.with_name("sia_pose_decoder_led-n16.pt"), BUNDLED
     words = flags(
         folder, tmp_path / "led.pt", weight_path=str(led), crops=str(tmp_path / "crops"), epochs="0.01",
-        roi_size=str(SIDE_OF_BUNDLED), head=str(other), lr="1e-9",
+        roi_size=ROI_SIZE, head=str(other), lr="1e-9",
     )  # fmt: skip
     place = words.index("--trunk")
     assert main(words[:place] + words[place + 2 :]) == 0
@@ -120,18 +121,24 @@ def test_labels_move_with_the_pixels(folder: Path, tmp_path: Path):
     """A bright dot drawn at a keypoint of a cached crop is where the augmented label says."""
     rng = np.random.default_rng(0)
     pixels = np.zeros((1, SIDE, SIDE, 3), np.uint8)
-    place = np.array([0.35, 0.6])
-    x, y = ((place - 0.5) * MARGIN / EXTENT + 0.5) * SIDE
-    pixels[0, int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3] = 255
-    keypoints = np.array([[[*place, 2.0], [0.9, 0.1, 2.0]]], np.float32)
-    crops = Crops(pixels, np.zeros((1, 2, 4), np.float16), np.zeros(1, np.float32), keypoints, np.ones(1, np.float32))
-    rows = [plain(crops, 0, 96)]
-    rows += [augmented(crops, 0, 96, (1, 0), CropAugmentation(colour=0, erase=0), rng) for _ in range(20)]
+    place = np.array([-0.12, 0.15])
+    x, y = (place / EXTENT + 0.5) * SIDE
+    pixels[0, int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] = 255
+    keypoints = np.array([[[*place, 2.0], [0.5, -0.6, 2.0]]], np.float32)
+    crops = Crops(
+        pixels, np.zeros((1, 2, 4), np.float16), np.zeros(1, np.float32), np.array([[0.6, 1]], np.float32), keypoints,
+        np.ones(1, np.float32),
+    )  # fmt: skip
+    size = (96, 64)
+    rows = [plain(crops, 0, size)]
+    np.testing.assert_allclose(rows[0].keypoints[0, :2], place / 1.25, atol=1e-6)
+    assert rows[0].area == pytest.approx(1.25**-2)
+    rows += [augmented(crops, 0, size, (1, 0), CropAugmentation(colour=0, erase=0), rng) for _ in range(20)]
     mirrored = 0
     for row in rows:
         bright = np.argwhere(row.image[..., 0] > 128)
         shown = bright.mean(0)[::-1] + 0.5
-        near = np.abs(row.keypoints[:, :2] * 96 - shown).max(1)
+        near = np.abs(row.keypoints[:, :2] * 96 + np.array([32, 48]) - shown).max(1)
         assert near.min() < 1.0
         mirrored += int(near.argmin() == 1)
     assert 3 < mirrored < 17, "left and right change places in a mirror image"
@@ -154,7 +161,8 @@ def test_a_crop_shows_the_person_of_its_label(folder: Path):
     assert people.any()
     seen = crops.keypoints[people]
     middle = np.array([row[row[:, 2] > 0, :2].mean(0) for row in seen])
-    assert np.abs(np.median(middle, 0) - 0.5).max() < 0.4
+    assert np.abs(np.median(middle, 0)).max() < 0.4
+    np.testing.assert_allclose(crops.boxes.max(1), 1, rtol=1e-6)
     assert not crops.keypoints[~people].any()
 
 
@@ -172,7 +180,7 @@ def test_an_unfinished_cache_is_made_again(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_a_head_that_cannot_be_is_refused_before_any_crop_is_made(folder: Path, tmp_path: Path):
-    for changes in ({"trunk": "resnet81"}, {"roi_size": "50"}, {"trunk": f"resnet18:{folder}/trunk.pth"}):
+    for changes in ({"trunk": "resnet81"}, {"roi_size": "64x50"}, {"trunk": f"resnet18:{folder}/trunk.pth"}):
         assert main(flags(folder, tmp_path / "head.pt", crops=str(tmp_path / "crops"), **changes)) == 1
     assert not (tmp_path / "crops").exists()
 
@@ -186,10 +194,10 @@ def test_a_head_that_cannot_be_is_refused_before_any_crop_is_made(folder: Path, 
         ({"epochs": "nan"}, "must be positive"),
         ({"output": "nowhere/head.pt"}, "there is no folder nowhere"),
         ({"val": "{folder}/images:{folder}/val.json:0"}, "an input of 0 px can't be"),
-        ({"roi_size": "0"}, "multiple of 16"),
+        ({"roi_size": "496x520"}, "multiples of 16"),
         ({"trunk": "resnet18:{folder}/trunk.pth"}, "don't fit resnet18"),
         ({"trunk": "vit_tiny_patch16_224:{folder}/trunk.pth"}, "maps at strides"),
-        ({"roi_size": "50"}, "multiple of 16"),
+        ({"roi_size": "50"}, "multiples of 16"),
     ],
 )
 def test_bad_input_is_one_line(

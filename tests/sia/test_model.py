@@ -104,9 +104,9 @@ def test_the_shapes_of_a_training_output(make_batch, make_config):
     assert all(layer.poses.shape == (2, rows, 17, 2) for layer in output.layers)
     assert all(layer.poses.shape == (2, head_config.people, 17, 2) for layer in output.refined)
     assert output.people is output.refined[-1]
-    count = len(output.heatmaps.rois.side)
+    count = len(output.heatmaps.rois.extent)
     assert 4 <= count <= 4 + 2 * OTHERS
-    assert output.heatmaps.log_probabilities.shape == (count, 17, (head_config.roi_size // STRIDE) ** 2)
+    assert output.heatmaps.log_probabilities.shape == (count, 17, (head_config.roi_size[0] // STRIDE) ** 2)
     assert output.proposals.scores.shape == output.patch_person.shape == (2, 24)
     assert output.matched.shape == (2, head_config.groups, 3)
     assert output.selected.shape == (2, head_config.people)

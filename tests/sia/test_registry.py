@@ -79,8 +79,9 @@ def test_the_seed_decides_the_weights(make_config, name):
         ({"size": "s14"}, ["size 's14'", "Did you mean"]),
         ({"num_keypoints": 4}, ["4 keypoints", "(3, 3)"]),
         ({"sigmas": (0.1,)}, ["3 keypoints", "(3, 1)"]),
-        ({"roi_size": 70}, ["Crops of 70 px", "multiple of 16"]),
-        ({"roi_size": 16}, ["Crops of 16 px", "between 32 and 512"]),
+        ({"roi_size": (70, 70)}, ["Crops of 70 px", "multiples of 16"]),
+        ({"roi_size": (192, 70)}, ["Crops of 192x70 px", "multiples of 16"]),
+        ({"roi_size": (64, 16)}, ["Crops of 64x16 px", "between 32 and 512"]),
     ],
 )
 def test_what_cannot_be_built_is_named(make_config, change, parts):
@@ -91,13 +92,15 @@ def test_what_cannot_be_built_is_named(make_config, change, parts):
         assert part in str(error.value)
 
 
-def test_weights_keep_the_square_that_they_were_made_with(make_config):
-    """Those saved before it could be chosen looked at 64 pixels, whatever the size has now."""
+def test_weights_keep_the_crops_that_they_were_made_with(make_config):
+    """Those saved before it could be chosen read 64 pixels, whatever the size has now; one number is a square."""
     config = make_config(keypoints=3)
     old = {key: value for key, value in config.to_dict().items() if key != "roi_size"}
-    assert create_model(ModelConfig.from_dict(old)).roi_head.side == 64
-    assert create_model(replace(config, roi_size=96)).roi_head.side == 96
-    assert ModelConfig.from_dict(replace(config, size="n16").to_dict()).roi_size == HEAD_CONFIGS["n16"].roi_size == 96
+    assert create_model(ModelConfig.from_dict(old)).roi_head.size == (64, 64)
+    assert ModelConfig.from_dict(old | {"roi_size": 128}).roi_size == (128, 128)
+    assert create_model(replace(config, roi_size=(96, 64))).roi_head.size == (96, 64)
+    again = ModelConfig.from_dict(replace(config, size="n16").to_dict())
+    assert again.roi_size == HEAD_CONFIGS["n16"].roi_size == (96, 96)
 
 
 def test_an_unknown_backbone_is_named_with_close_ones(make_config):

@@ -66,7 +66,7 @@ def test_a_training_goes_on_under_the_present_names() -> None:
     assert renamed["training"] == {
         "model": {"duplicate_suppression.penalty.bias": 0},
         "averaged": {"roi_head.sure": 0},
-        "config": {"roi_size": 96, "refinement_steps": 5, "bs": 4},
+        "config": {"roi_size": [96, 96], "refinement_steps": 5, "bs": 4},
         "cursor": {"epoch": 1, "sums": [{"heatmap": 1.0, "box": 2.0}]},
         "identity": {"images": 3, "image ids (checksum)": 7, "keypoints": ["nose"]},
         "scaler": {},

@@ -39,6 +39,7 @@ def changed(good: Path, path: Path, part: str, changes: dict[Any, Any]) -> Path:
         ("model_config", {"sigmas": ["a"] * 17}, "$.sigmas[0]"),
         ("model_config", {"name": ["sia_pose"]}, "$.name"),
         ("model_config", {"roi_size": 10**30}, "Crops of"),
+        ("model_config", {"roi_size": [64]}, "$.roi_size"),
         ("model_config", {"backbone": "x" * 10_000}, "$.backbone"),
         ("model_config", {"backbone": "resnet18"}, "describes a model that can't be built"),
         ("model_config", {"size": "n16"}, "don't fit this model. missing: "),

@@ -17,7 +17,7 @@ from sia.modules.roi_keypoint_head import Heatmaps, RoIs
 from sia.outputs import PoseOutput, Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])
-CELLS = 16
+ROWS, COLUMNS = 16, 12
 TERMS = ("score", "box", "giou", "oks", "pose", "confidence")
 
 scenes = st.fixed_dictionaries(
@@ -60,10 +60,10 @@ def make_output(make_prediction, batch, tokens=3, groups=2, layers=2, refined=1,
 
 
 def make_heatmaps(count: int, rows: int, keypoints: int) -> Heatmaps:
-    """A square around the middle for every person but the first of the first image."""
+    """A crop around the middle for every person but the first of the first image."""
     image, row = (part[1:] for part in torch.ones(count, rows).nonzero(as_tuple=True))
-    rois = RoIs(image, row, 0.3 + 0.4 * torch.rand(len(image), 2), 0.5 + 0.5 * torch.rand(len(image)))
-    return Heatmaps((-5 * torch.rand(len(image), keypoints, CELLS**2)).requires_grad_(), rois)
+    rois = RoIs(image, row, 0.3 + 0.4 * torch.rand(len(image), 2), 0.5 + 0.5 * torch.rand(len(image), 2))
+    return Heatmaps((-5 * torch.rand(len(image), keypoints, ROWS * COLUMNS)).requires_grad_(), rois, (ROWS, COLUMNS))
 
 
 def bce(logit: Tensor, target: float) -> Tensor:
@@ -147,20 +147,23 @@ def slow_losses(
 
 
 def slow_heatmap(heatmaps: Heatmaps, selected: Tensor, batch) -> Tensor:
-    """Cross-entropy from a Gaussian of 0.7 cells around the label, over the labelled keypoints inside each square."""
+    """Cross-entropy from a Gaussian of 0.7 cells around the label, over the labelled keypoints inside each crop."""
     length, total = float(max(batch.images.shape[-2:])), torch.zeros(()).double()
     for n, (b, r) in enumerate(zip(heatmaps.rois.image.tolist(), heatmaps.rois.row.tolist(), strict=True)):
         if selected[b, r] == UNMATCHED:
             continue
-        (x0, y0), side = heatmaps.rois.centre[n].tolist(), float(heatmaps.rois.side[n])
+        centre, extent = heatmaps.rois.centre[n].tolist(), heatmaps.rois.extent[n].tolist()
         terms = []
         for k, (x, y, v) in enumerate(batch.keypoints[b, selected[b, r]].double().tolist()):
-            u, w = ((p / length - p0) / side * CELLS + CELLS / 2 for p, p0 in ((x, x0), (y, y0)))
-            if v > 0 and 0 < u < CELLS and 0 < w < CELLS:
+            u, w = (
+                (p / length - middle) / side * count + count / 2
+                for p, middle, side, count in zip((x, y), centre, extent, (COLUMNS, ROWS), strict=True)
+            )
+            if v > 0 and 0 < u < COLUMNS and 0 < w < ROWS:
                 near = [
                     math.exp(-((u - i - 0.5) ** 2 + (w - j - 0.5) ** 2) / 0.98)
-                    for j in range(CELLS)
-                    for i in range(CELLS)
+                    for j in range(ROWS)
+                    for i in range(COLUMNS)
                 ]
                 shares = zip(near, heatmaps.log_probabilities[n, k].double(), strict=True)
                 terms.append(-sum(share / sum(near) * found for share, found in shares))
@@ -291,7 +294,8 @@ def heatmaps_of(heatmaps: Heatmaps, image: int) -> Heatmaps:
     """Those of one image, alone in its batch."""
     own = heatmaps.rois.image == image
     rois = RoIs(*(part[own] for part in heatmaps.rois))
-    return Heatmaps(heatmaps.log_probabilities[own], rois._replace(image=torch.zeros_like(rois.image)))
+    rois = rois._replace(image=torch.zeros_like(rois.image))
+    return heatmaps._replace(log_probabilities=heatmaps.log_probabilities[own], rois=rois)
 
 
 def test_equal_groups_count_as_one(make_batch, make_prediction):

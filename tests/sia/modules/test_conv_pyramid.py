@@ -13,20 +13,20 @@ from sia.modules.roi_keypoint_head import RoIKeypointHead, RoIs, heatmap_target,
 NETWORKS = ("tf_efficientnet_lite0", "mobilenetv4_conv_small_050", "resnet18")
 
 
-def one_square() -> RoIs:
+def one_crop() -> RoIs:
     zero = torch.zeros(1, dtype=torch.int64)
-    return RoIs(zero, zero, torch.tensor([[0.4, 0.2]]), torch.tensor([0.3]))
+    return RoIs(zero, zero, torch.tensor([[0.4, 0.2]]), torch.tensor([[0.2, 0.3]]))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_several_families_read_crops(name: str):
-    head = RoIKeypointHead(8, 3, 8, 64, name).eval()
-    found = head(torch.rand(1, 3, 100, 200), torch.tensor([1.0, 0.5]), torch.rand(1, 8), torch.zeros(1), one_square())
-    assert found.heatmaps.cells == 32, "cells of two pixels"
-    assert found.fine.shape == (1, 8, 16, 16)
+    head = RoIKeypointHead(8, 3, 8, (96, 64), name).eval()
+    found = head(torch.rand(1, 3, 100, 200), torch.tensor([1.0, 0.5]), torch.rand(1, 8), torch.zeros(1), one_crop())
+    assert found.heatmaps.cells == (48, 32), "cells of two pixels"
+    assert found.fine.shape == (1, 8, 24, 16)
     highest = found.heatmaps.log_probabilities.argmax(-1)
     cells = torch.stack([highest % 32, highest.div(32, rounding_mode="floor")], -1) + 0.5
-    assert ((found.heatmaps.rois.inside(found.poses) * 32 - cells).abs() <= 2).all()
+    assert ((found.heatmaps.rois.inside(found.poses) * torch.tensor([32, 48]) - cells).abs() <= 2).all()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -72,12 +72,12 @@ def test_what_is_no_such_network_is_refused(name: str, message: str):
 def test_crops_that_it_cannot_learn_from_are_refused(name: str, side: int):
     """A last map of one pixel, of one person, has nothing to be normalised by."""
     with pytest.raises(ConfigError, match=rf"{name} can't learn from crops of {side} px \(.*: choose a larger"):
-        RoIKeypointHead(8, 3, 8, side, name)
+        RoIKeypointHead(8, 3, 8, (side, side), name)
 
 
 @pytest.mark.parametrize(("name", "side"), [("tf_efficientnet_lite0", 48), ("test_convnext", 32)])
 def test_small_crops_of_one_person_teach(name: str, side: int):
-    pyramid = ConvPyramid(8, 4, name, side).train()
+    pyramid = ConvPyramid(8, 4, name, (side, side)).train()
     assert pyramid(torch.rand(1, 3, side, side), torch.rand(1, 4))[0].isfinite().all()
 
 
@@ -93,13 +93,13 @@ def test_the_network_sees_colours_as_it_learned_them():
 def test_finer_cells_tell_places_as_well():
     """A target between two cells is read back, and so is one in the middle of a cell."""
     points = torch.tensor([[[20.5, 11.0], [7.25, 30.5]]])
-    read, mass = peaks(heatmap_target(points, 48, stride=2).clamp(min=1e-9).log())
+    read, mass = peaks(heatmap_target(points, (48, 40), stride=2).clamp(min=1e-9).log(), (48, 40))
     torch.testing.assert_close(read, points, atol=0.06, rtol=0)
     assert (mass > 0.9).all()
 
 
 def test_gradients_reach_the_network():
-    pyramid = ConvPyramid(8, 4, "tf_efficientnet_lite0", 64)
+    pyramid = ConvPyramid(8, 4, "tf_efficientnet_lite0", (64, 64))
     fine, deep = pyramid(torch.rand(2, 3, 64, 64), torch.rand(2, 4))
     (fine.square().mean() + deep.square().mean()).backward()
     without = [name for name, parameter in pyramid.named_parameters() if parameter.grad is None]

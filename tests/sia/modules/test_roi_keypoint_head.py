@@ -19,13 +19,14 @@ from sia.modules.roi_keypoint_head import (
 )
 
 EXTENT = torch.tensor([1.0, 0.5])
-SIDE, CELLS = 64, 16
+SIZE, CELLS = (64, 48), (16, 12)
+"""Height and width of crops, and rows and columns of their heatmaps."""
 
 
-def squares_at(*rows: tuple[int, float, float, float]) -> RoIs:
-    """Rows of image, centre x, centre y, side."""
-    image, x, y, side = (torch.tensor(column) for column in zip(*rows, strict=True))
-    return RoIs(image, torch.zeros_like(image), torch.stack([x, y], -1), side)
+def crops_at(*rows: tuple[int, float, float, float]) -> RoIs:
+    """Rows of image, centre x, centre y, height; three quarters of it wide, as `SIZE` is."""
+    image, x, y, height = (torch.tensor(column) for column in zip(*rows, strict=True))
+    return RoIs(image, torch.zeros_like(image), torch.stack([x, y], -1), torch.stack([0.75 * height, height], -1))
 
 
 def ramps(height: int = 100, width: int = 200) -> Tensor:
@@ -34,103 +35,113 @@ def ramps(height: int = 100, width: int = 200) -> Tensor:
     return torch.stack([x, y, torch.ones_like(x)])[None]
 
 
-def test_a_square_surrounds_its_box():
-    rois = rois_around(torch.tensor([[0.4, 0.3, 0.1, 0.2]]), torch.tensor([0]), torch.tensor([3]))
-    torch.testing.assert_close(rois.side, torch.tensor([0.25]))
+@pytest.mark.parametrize(
+    ("box", "size", "extent"),
+    [
+        ((0.1, 0.2), (96, 96), (0.25, 0.25)),
+        ((0.1, 0.2), (96, 64), (0.25 * 2 / 3, 0.25)),  # its height fills the crop
+        ((0.2, 0.2), (96, 64), (0.25, 0.375)),  # its width does
+        ((0.1, 0.2), (64, 128), (0.5, 0.25)),
+        ((0.0, 0.0), (64, 32), (0.01, 0.02)),  # at least a hundredth of the input
+    ],
+)
+def test_a_crop_surrounds_its_box(box: tuple[float, float], size: tuple[int, int], extent: tuple[float, float]):
+    rois = rois_around(torch.tensor([[0.4, 0.3, *box]]), torch.tensor([0]), torch.tensor([3]), size)
+    torch.testing.assert_close(rois.extent, torch.tensor([extent]))
     torch.testing.assert_close(rois.centre, torch.tensor([[0.4, 0.3]]))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.0, 1.0), st.floats(0.0, 0.5), st.floats(0.02, 1.5))
 def test_inside_and_outside_are_inverse(x: float, y: float, side: float):
-    rois, points = squares_at((0, x, y, side)), torch.rand(1, 5, 2) * 3 - 1
+    rois, points = crops_at((0, x, y, side)), torch.rand(1, 5, 2) * 3 - 1
     torch.testing.assert_close(rois.outside(rois.inside(points)), points, rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.3, 0.7), st.floats(0.2, 0.3), st.floats(0.05, 0.35), st.sampled_from((32, 64, 96)))
-def test_samples_are_the_pixels_of_the_square(x: float, y: float, side: float, pixels: int):
+def test_samples_are_the_pixels_of_the_crop(x: float, y: float, height: float, rows: int):
     """The image holds its own coordinates, so each sample tells where it was taken."""
-    rois = squares_at((0, x, y, side))
-    found = sample(ramps(), EXTENT, rois, pixels)[0]
-    assert found.shape == (3, pixels, pixels)
-    at = (torch.arange(pixels) + 0.5) / pixels - 0.5
-    torch.testing.assert_close(found[0], (x + at * side).expand(pixels, pixels), atol=2e-4, rtol=0)
-    torch.testing.assert_close(found[1], (y + at * side)[:, None].expand(pixels, pixels), atol=2e-4, rtol=0)
+    size = (rows, 3 * rows // 4)
+    found = sample(ramps(), EXTENT, crops_at((0, x, y, height)), size)[0]
+    assert found.shape == (3, *size)
+    down, across = ((torch.arange(count) + 0.5) / count - 0.5 for count in size)
+    torch.testing.assert_close(found[0], (x + across * 0.75 * height).expand(size), atol=2e-4, rtol=0)
+    torch.testing.assert_close(found[1], (y + down * height)[:, None].expand(size), atol=2e-4, rtol=0)
 
 
-def test_each_square_is_of_its_own_image_and_nothing_lies_beyond():
+def test_each_crop_is_of_its_own_image_and_nothing_lies_beyond():
     images = torch.cat([ramps(), 5 * ramps()])
-    found = sample(images, EXTENT, squares_at((1, 0.5, 0.25, 0.1), (0, 0.5, 0.25, 0.1), (0, 2.0, 2.0, 0.1)), SIDE)
+    found = sample(images, EXTENT, crops_at((1, 0.5, 0.25, 0.1), (0, 0.5, 0.25, 0.1), (0, 2.0, 2.0, 0.1)), SIZE)
     torch.testing.assert_close(found[0], 5 * found[1])
     assert not found[2].any()
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-0.2, 1.2), st.floats(-0.2, 0.7), st.floats(0.02, 1.5))
-def test_a_square_over_the_edge_sees_nothing_of_the_image_below(x: float, y: float, side: float):
+def test_a_crop_over_the_edge_sees_nothing_of_the_image_below(x: float, y: float, side: float):
     images = torch.cat([torch.zeros_like(ramps()), ramps(), torch.full_like(ramps(), 1e6)])
     among, alone = (
-        sample(images, EXTENT, squares_at((1, x, y, side)), SIDE),
-        sample(ramps(), EXTENT, squares_at((0, x, y, side)), SIDE),
+        sample(images, EXTENT, crops_at((1, x, y, side)), SIZE),
+        sample(ramps(), EXTENT, crops_at((0, x, y, side)), SIZE),
     )
     torch.testing.assert_close(among, alone, atol=1e-4, rtol=0)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(2.5, CELLS - 2.5), st.floats(2.5, CELLS - 2.5))
+@given(st.floats(2.5, CELLS[1] - 2.5), st.floats(2.5, CELLS[0] - 2.5))
 def test_a_peak_is_found_to_a_fraction_of_a_cell(x: float, y: float):
-    points, mass = peaks(heatmap_target(torch.tensor([[[x, y]]]), CELLS).log())
+    points, mass = peaks(heatmap_target(torch.tensor([[[x, y]]]), CELLS).log(), CELLS)
     torch.testing.assert_close(points[0, 0], torch.tensor([x, y]), atol=0.05, rtol=0)
     assert float(mass[0, 0]) > 0.99
 
 
 def test_a_second_peak_far_away_does_not_move_the_keypoint():
-    near, far = heatmap_target(torch.tensor([[[4.5, 4.5]], [[12.5, 9.5]]]), CELLS)
-    points, mass = peaks((0.7 * near + 0.3 * far).log()[None])
+    near, far = heatmap_target(torch.tensor([[[4.5, 4.5]], [[9.5, 12.5]]]), CELLS)
+    points, mass = peaks((0.7 * near + 0.3 * far).log()[None], CELLS)
     torch.testing.assert_close(points[0, 0], torch.tensor([4.5, 4.5]), atol=0.01, rtol=0)
     assert float(mass[0, 0]) == pytest.approx(0.7, abs=0.01)
 
 
-@pytest.mark.parametrize("side", [SIDE, 96])
-def test_people_of_one_look_and_different_sizes_are_read_alike(side: int):
-    """The same image at twice the size, in a square of twice the size: the same heatmap."""
+@pytest.mark.parametrize("size", [SIZE, (128, 96)])
+def test_people_of_one_look_and_different_sizes_are_read_alike(size: tuple[int, int]):
+    """The same image at twice the size, in a crop of twice the size: the same heatmap."""
     torch.manual_seed(0)
-    roi_head = RoIKeypointHead(8, 3, 8, side).eval()
+    roi_head = RoIKeypointHead(8, 3, 8, size).eval()
     small = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 32), scale_factor=4, mode="bicubic")
     large = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
     canvas = torch.zeros(2, 3, 128, 256)
     canvas[0, :, :64, :128], canvas[1] = small[0], large[0]
-    rois = squares_at((0, 0.25, 0.125, 0.25), (1, 0.5, 0.25, 0.5))
+    rois = crops_at((0, 0.25, 0.125, 0.25), (1, 0.5, 0.25, 0.5))
     found = roi_head(canvas, EXTENT, torch.zeros(2, 8), torch.zeros(2), rois)
     shares = found.heatmaps.log_probabilities.exp()
     torch.testing.assert_close(shares[0], shares[1], atol=2e-3, rtol=0.1)
-    middle, side = rois.centre[:, None], rois.side[:, None, None]
-    relative = (found.poses - middle) / side
+    relative = rois.inside(found.poses)
     torch.testing.assert_close(relative[0], relative[1], atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("side", [32, SIDE, 96])
-def test_a_keypoint_is_where_its_heat_map_is_highest(side: int):
+@pytest.mark.parametrize("size", [(32, 32), SIZE, (128, 96)])
+def test_a_keypoint_is_where_its_heat_map_is_highest(size: tuple[int, int]):
     """Whatever the number of cells: the poses agree with the heatmaps they were read from."""
-    roi_head = RoIKeypointHead(8, 3, 8, side).eval()
-    rois = squares_at((0, 0.4, 0.2, 0.3))
+    roi_head = RoIKeypointHead(8, 3, 8, size).eval()
+    rois = crops_at((0, 0.4, 0.2, 0.3))
     found = roi_head(ramps(), EXTENT, torch.rand(1, 8), torch.zeros(1), rois)
-    cells = side // 4
-    assert found.heatmaps.cells == cells
+    rows, columns = size[0] // 4, size[1] // 4
+    assert found.heatmaps.cells == (rows, columns)
+    assert found.heatmaps.grid.shape == (1, 3, rows, columns)
     highest = found.heatmaps.log_probabilities.argmax(-1)
-    heatmaps = torch.stack([highest % cells, highest.div(cells, rounding_mode="floor")], -1) + 0.5
-    assert ((rois.inside(found.poses) * cells - heatmaps).abs() <= WINDOW).all()
+    heatmaps = torch.stack([highest % columns, highest.div(columns, rounding_mode="floor")], -1) + 0.5
+    assert ((rois.inside(found.poses) * torch.tensor([columns, rows]) - heatmaps).abs() <= WINDOW).all()
 
 
-@pytest.mark.parametrize("side", [SIDE, 96])
-def test_gradients_reach_every_parameter(side: int):
-    roi_head = RoIKeypointHead(8, 3, 8, side)
+@pytest.mark.parametrize("size", [SIZE, (96, 64)])
+def test_gradients_reach_every_parameter(size: tuple[int, int]):
+    roi_head = RoIKeypointHead(8, 3, 8, size)
     torch.nn.init.normal_(roi_head.score[2].weight)
     for residual in (module for module in roi_head.modules() if hasattr(module, "norm2")):
         torch.nn.init.ones_(residual.norm2.weight)
     found = roi_head(
-        ramps(), EXTENT, torch.rand(2, 8), torch.zeros(2), squares_at((0, 0.3, 0.2, 0.2), (0, 0.6, 0.3, 0.3))
+        ramps(), EXTENT, torch.rand(2, 8), torch.zeros(2), crops_at((0, 0.3, 0.2, 0.2), (0, 0.6, 0.3, 0.3))
     )
     (
         found.scores.sum()
@@ -147,7 +158,7 @@ ORDER = torch.tensor([0, 2, 1])
 def sharp_head() -> RoIKeypointHead:
     """Its heatmaps have clear peaks, so that rounding moves none of them."""
     torch.manual_seed(0)
-    roi_head = RoIKeypointHead(8, 3, 8, SIDE).eval()
+    roi_head = RoIKeypointHead(8, 3, 8, SIZE).eval()
     for weight in (roi_head.heat.weight, roi_head.score[2].weight):
         torch.nn.init.normal_(weight)
     return roi_head
@@ -157,7 +168,7 @@ def sharp_head() -> RoIKeypointHead:
 def test_a_flip_test_finds_the_same_in_the_mirror_image():
     """x is the width less x, and left and right keypoints trade places; the crop alone doesn't keep to that."""
     roi_head, images = sharp_head(), torch.rand(1, 3, 100, 200)
-    rois = squares_at((0, 0.4, 0.25, 0.3), (0, 0.9, 0.1, 0.4), (0, 0.1, 0.3, 0.2))  # some reach beyond the image
+    rois = crops_at((0, 0.4, 0.25, 0.3), (0, 0.9, 0.1, 0.4), (0, 0.1, 0.3, 0.2))  # some reach beyond the image
     there = rois._replace(centre=torch.stack([1 - rois.centre[:, 0], rois.centre[:, 1]], -1))
     tokens, scores = torch.rand(3, 8), torch.rand(3)
     for order in (ORDER, None):
@@ -172,22 +183,22 @@ def test_a_flip_test_finds_the_same_in_the_mirror_image():
 
 @torch.inference_mode()
 def test_a_flip_test_takes_the_mean_of_both_heatmaps():
-    roi_head, images, rois = sharp_head(), torch.rand(1, 3, 100, 200), squares_at((0, 0.4, 0.25, 0.3))
+    roi_head, images, rois = sharp_head(), torch.rand(1, 3, 100, 200), crops_at((0, 0.4, 0.25, 0.3))
     given = (images, EXTENT, torch.rand(1, 8), torch.rand(1), rois)
-    pixels = sample(images, EXTENT, rois, SIDE).contiguous(memory_format=torch.channels_last)
+    pixels = sample(images, EXTENT, rois, SIZE).contiguous(memory_format=torch.channels_last)
     alone, other = (roi_head.read(view, *given[2:]) for view in (pixels, pixels.flip(-1)))
     without, found = roi_head(*given), roi_head(*given, ORDER)
     for name in ("poses", "confidences", "scores", "fine", "context"):  # without it all is as it was
         assert torch.equal(getattr(without, name), getattr(alone, name))
     assert torch.equal(without.heatmaps.log_probabilities, alone.heatmaps.log_probabilities)
-    first, second = (view.heatmaps.log_probabilities.exp().view(3, CELLS, CELLS) for view in (alone, other))
+    first, second = (view.heatmaps.log_probabilities.exp().view(3, *CELLS) for view in (alone, other))
     shares = torch.zeros_like(first)
     for k, partner in enumerate(ORDER.tolist()):
-        for x in range(CELLS):
-            shares[k, :, x] = (first[k, :, x] + second[partner, :, CELLS - 1 - x]) / 2
+        for x in range(CELLS[1]):
+            shares[k, :, x] = (first[k, :, x] + second[partner, :, CELLS[1] - 1 - x]) / 2
     torch.testing.assert_close(found.heatmaps.log_probabilities[0].exp(), shares.flatten(1))
-    points, mass = peaks(shares.flatten(1).log()[None])
-    torch.testing.assert_close(found.poses, rois.outside(points / CELLS))
+    points, mass = peaks(shares.flatten(1).log()[None], CELLS)
+    torch.testing.assert_close(found.poses, rois.outside(points / torch.tensor(CELLS[::-1])))
     torch.testing.assert_close(found.confidences, 1 + mass.log())
     torch.testing.assert_close(found.scores, (alone.scores + other.scores) / 2)
     assert torch.equal(found.fine, alone.fine) and torch.equal(found.context, alone.context)

@@ -13,7 +13,9 @@ import torch
 
 import train_pose
 from datasets.synthetic import write_dataset
+from sia.commands.values import image_size
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
+from sia.registry import read_description
 
 
 def limbs_only(path: Path) -> Path:
@@ -79,45 +81,45 @@ def test_what_fits_is_taken_over(
 
 @pytest.fixture(scope="module")
 def wide(first: Path) -> Path:
-    """Weights of the same model with squares of 96 px, and units that see across them."""
+    """Weights of the same model with crops of 96 px, and units that see across them."""
     assert train(first, "-EXP wide -ROI_SIZE 96") == 0
     return first / "wide" / "weights" / "best.pt"
 
 
-def square_of(folder: Path, name: str) -> int:
-    roi_size = load_checkpoint(folder / name / "weights" / "best.pt")["model_config"]["roi_size"]
-    assert isinstance(roi_size, int)
-    return roi_size
+def roi_size_of(folder: Path, name: str) -> tuple[int, int]:
+    return read_description(load_checkpoint(folder / name / "weights" / "best.pt"), name)[0].head_config.roi_size
 
 
-def test_weights_keep_their_squares(first: Path, wide: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_keep_the_size_of_their_crops(first: Path, wide: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a new run of their size, and in one that goes on; the size's own is 64."""
     assert train(first, f"-EXP again -LR 1e-12 --RESUME {wide}") == 0
     assert "rois" not in capsys.readouterr().out
-    assert square_of(first, "again") == 96
+    assert roi_size_of(first, "again") == (96, 96)
     key = "roi_head.body.across.1.norm1.weight"
     assert torch.equal(weights(first, "again")[key], weights(first, "wide")[key])
     assert train_pose.main(["--RESUME", str(wide.with_name("last.pt"))]) == 0
-    assert square_of(first, "wide") == 96
+    assert roi_size_of(first, "wide") == (96, 96)
 
 
-@pytest.mark.parametrize(("source", "roi_size", "units"), [("first", 96, 2), ("wide", 64, 0), ("wide", 128, 4)])
-def test_other_squares_take_all_that_fits_and_say_so(
-    first: Path, wide: Path, capsys: pytest.CaptureFixture[str], source: str, roi_size: int, units: int
+@pytest.mark.parametrize(
+    ("source", "roi_size", "units"), [("first", "96x64", 2), ("wide", "64", 0), ("wide", "128", 4)]
+)
+def test_other_crops_take_all_that_fits_and_say_so(
+    first: Path, wide: Path, capsys: pytest.CaptureFixture[str], source: str, roi_size: str, units: int
 ) -> None:
-    """But for the units that see across the square, every weight has to fit."""
+    """But for the units that see across the crop, every weight has to fit."""
     name = f"{source}-{roi_size}"
     flags = f"-EXP {name} -LR 1e-12 -ROI_SIZE {roi_size} --RESUME {first}/{source}/weights/best.pt"
     assert train(first, flags) == 0
-    assert f"looks at people in squares of {roi_size} px, not" in capsys.readouterr().out
-    assert square_of(first, name) == roi_size
+    assert f"reads crops of {roi_size} px, not" in capsys.readouterr().out
+    assert roi_size_of(first, name) == image_size(roi_size)
     old, found = weights(first, source), weights(first, name)
     assert len({key.split(".")[3] for key in found if key.startswith("roi_head.body.across")}) == units
     for key in ("roi_head.heat.weight", "head.box.2.weight", "roi_head.body.deep.0.first.weight"):
         torch.testing.assert_close(found[key], old[key], atol=1e-6, rtol=0)
 
 
-def test_other_squares_are_no_excuse_for_missing_weights(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_crops_are_no_excuse_for_missing_weights(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = torch.load(first / "first" / "weights" / "best.pt", weights_only=True)
     del content["weights"]["head.box.2.weight"]
     torch.save(content, first / "holes.pt")
@@ -125,7 +127,7 @@ def test_other_squares_are_no_excuse_for_missing_weights(first: Path, capsys: py
     assert "missing: head.box.2.weight" in capsys.readouterr().err
 
 
-def test_a_square_that_cannot_be_is_refused(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_crop_that_cannot_be_is_refused(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(first, "-EXP odd -ROI_SIZE 70") == 1
     assert "Crops of 70 px" in capsys.readouterr().err
 
