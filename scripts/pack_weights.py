@@ -1,9 +1,9 @@
 """Makes a small file of weights to pass on: half precision, without the state of the training.
 
-python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output weights/sia_pose-n32.pt
-python scripts/pack_weights.py --weight_path weights/sia_pose-n32.pt --model sia_pose_simple --output simple.pt
+python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --output mine.safetensors
+python scripts/pack_weights.py --weight_path sia_pose-n32 --model sia_pose_simple --output simple.safetensors
 python scripts/pack_weights.py --weight_path runs/NAME/weights/best.pt --imgsz 448 --output larger.pt
-python scripts/pack_weights.py --weight_path weights/sia_pose-n16.pt --size n32 --imgsz 512 --output faster.pt
+python scripts/pack_weights.py --weight_path sia_pose-n16 --size n32 --imgsz 512 --output faster.pt
 python scripts/pack_weights.py --weight_path runs/FIRST/weights/best.pt runs/MORE/weights/best.pt --output mean.pt
 """
 
@@ -33,7 +33,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="best.pt or last.pt of a run, or hf:owner/name; of several, one of which went on from the other, the "
         "mean is taken",
     )  # fmt: skip
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".pt file to write; must not exist")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help=".safetensors or .pt file to write; must not exist"
+    )
     parser.add_argument(
         "--model", metavar="NAME",
         help="another variant, of which the file has every weight: sia_pose is sia_pose_simple and a refiner",
@@ -53,11 +55,11 @@ def check_args(args: argparse.Namespace) -> None:
     """What can be known before any work is done.
 
     Raises:
-        ConfigError: an output that is no .pt file, or is there already.
+        ConfigError: an output of another suffix, or is there already.
         WeightsError: a file that can't be read.
     """
-    if args.output.suffix != ".pt":
-        raise ConfigError(f"--output {args.output}: weights are .pt files. Name it so.")
+    if args.output.suffix not in (".safetensors", ".pt"):
+        raise ConfigError(f"--output {args.output}: weights are .safetensors or .pt files. Name it so.")
     check_new(args.output)
     args.weight_path = [readable_weights(file) for file in args.weight_path]
 

@@ -1,6 +1,6 @@
 """Trains the RoI keypoint head of a model alone, quickly: on crops that are cut and encoded once.
 
-python scripts/train_roi_head.py --weight_path weights/sia_pose_simple-n16.pt --trunk tf_efficientnet_lite0:lite0.pth \
+python scripts/train_roi_head.py --weight_path sia_pose_simple-n16 --trunk tf_efficientnet_lite0:lite0.pth \
     --roi_size 128 --data COCO/images:train.json --val COCO/images:val.json --crops crops --output head.pt
 
 The model finds the people of all images and says with its tokens who is meant. Its RoI keypoint head is changed; with

@@ -45,7 +45,7 @@ def test_the_package_is_built_from_what_is_copied_and_nothing_is_left_out(tmp_pa
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=200)
     (wheel,) = (tmp_path / "out").iterdir()
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"sia/weights/{DEFAULT.name}", "sia/cli.py", "sia/py.typed", "sia/sharing/demo_page.py"} <= names
+    assert {f"sia/weights/pose_coco/{DEFAULT.name}", "sia/cli.py", "sia/py.typed", "sia/sharing/demo_page.py"} <= names
 
 
 def test_it_lints() -> None:

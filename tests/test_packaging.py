@@ -85,13 +85,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     shutil.copytree(ROOT / "sia", folder / "sia", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "extras", folder / "extras")
-    (folder / "weights").mkdir()
+    (folder / "weights" / "pose_coco").mkdir(parents=True)
     for name in (
         "pyproject.toml",
         "README.md",
         "weights/README.md",
         "weights/check_images.jpg",
-        f"weights/{DEFAULT.name}",
+        f"weights/pose_coco/{DEFAULT.name}",
     ):
         shutil.copy(ROOT / name, folder / name)
     code = "import setuptools.build_meta as build; build.build_wheel('out')"
@@ -107,7 +107,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
         assert archive.read(entry_points).decode().split() == ["[console_scripts]", "sia", "=", "sia.cli:main"]
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sia", "sia_pose"}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sia").rglob("*.py")}
-    data = {"sia/py.typed", "sia/weights/check_images.jpg", f"sia/weights/{DEFAULT.name}"}
+    data = {"sia/py.typed", "sia/weights/check_images.jpg", f"sia/weights/pose_coco/{DEFAULT.name}"}
     data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "sia").rglob("*") if path.suffix in (".html", ".js")}
     assert {name for name in names if name.startswith("sia/")} == modules | data
 
@@ -124,7 +124,7 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None
         )
 
     code = "import sia.io.bundled_weights as bundled; print(bundled.DEFAULT, bundled.DEFAULT.is_file())"
-    assert run("-c", code).stdout == f"{site / 'sia/weights' / DEFAULT.name} True\n"
+    assert run("-c", code).stdout == f"{site / 'sia/weights/pose_coco' / DEFAULT.name} True\n"
     assert run("-m", "sia", "version").stdout == f"{sia.__version__}\n"
     assert (
         run("-m", "sia", "predict", "none.jpg").stderr == "error: Can't read none.jpg: no such file. Check the path.\n"

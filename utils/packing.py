@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sia.backbones.pretrained_weights import resize_positions
 from sia.errors import WeightsError
-from sia.io.checkpoint import KEPT, load_checkpoint, save_checkpoint
+from sia.io.checkpoint import KEPT, load_checkpoint, save_weights
 from sia.io.weights import check_described, load_weights
 from sia.registry import ModelConfig, create_model, read_description
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     wanted = replace(saved, name=args.model or saved.name, size=size, image_size=imgsz)
     if wanted != saved:
         payload = as_other(payload, wanted, first)
-    save_checkpoint(args.output, pack(payload, first))
+    save_weights(args.output, pack(payload, first))
     before, after = (path.stat().st_size / 1e6 for path in (first, args.output))
     print(f"{before:.1f} MB -> {after:.1f} MB. Written: {args.output}")
 

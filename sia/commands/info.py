@@ -13,7 +13,7 @@ import msgspec
 
 from sia.commands.values import format_size
 from sia.errors import WeightsError
-from sia.io.bundled_weights import FOLDER, find_weights
+from sia.io.bundled_weights import POSE_COCO, find_weights
 from sia.io.input_file import check_input_file, sha256_of
 
 EXPORTS = {".onnx": "ONNX", ".xml": "OpenVINO"}
@@ -77,7 +77,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         "format": content["format"],
         "bytes": path.stat().st_size,
         "sha256": sha256_of(path),
-        "licence": "Apache-2.0" if path.resolve().parent == FOLDER.resolve() else "not noted in the file",
+        "licence": "Apache-2.0" if path.resolve().parent == POSE_COCO.resolve() else "not noted in the file",
         "model": config.name,
         "size": config.size,
         "backbone": config.backbone or "its own",

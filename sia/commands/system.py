@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import sia
-from sia.io.bundled_weights import FOLDER
+from sia.io.bundled_weights import bundled_models
 from sia.io.optional import EXTRAS
 from sia.runtimes.device import memory, multiplies_bf16, usable_cores
 
@@ -51,7 +51,7 @@ def read_facts() -> dict[str, Any]:
         "memory": "{:.1f} GiB, {:.1f} free".format(*(part / GIB for part in memory())),
         "codecs": _codecs(),
         "extras": {name: _extra(name) for name in EXTRAS},
-        "weights": [file.stem for file in sorted(FOLDER.glob("*.pt"))],
+        "weights": list(bundled_models()),
     }
 
 

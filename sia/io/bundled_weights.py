@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from sia.errors import WeightsError, unknown
@@ -14,11 +15,19 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = next((folder for folder in (_PACKAGE / "weights", _PACKAGE.parent / "weights") if folder.is_dir()), _PACKAGE)
 """Inside the installed package; in a clone beside it."""
 
-DEFAULT = FOLDER / "sia_pose_simple-n16.pt"
+POSE_COCO = FOLDER / "pose_coco"
+"""Models for COCO's keypoints."""
+
+DEFAULT = POSE_COCO / "sia_pose_simple-n16.safetensors"
 """What inference takes where no weights are named; weights/README.md says what they were trained on."""
 
 FEW = 10_000
 """Images from which on a training starts from random weights: there is enough to learn from."""
+
+
+def bundled_models() -> dict[str, Path]:
+    """The files of `POSE_COCO` by name."""
+    return {file.stem: file for file in sorted(POSE_COCO.glob("*.safetensors"))}
 
 
 def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
@@ -38,10 +47,12 @@ def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
     name = os.fspath(source)
     if name.startswith(HUB):
         return hub_weights(name.removeprefix(HUB))
-    path = Path(name).expanduser()
+    path, bundled = Path(name).expanduser(), bundled_models()
+    if path.suffix == ".pt" and path.parent.name == FOLDER.name and path.stem in bundled and not path.exists():
+        print(f"WARNING: {path} is now {bundled[path.stem]}; the old name goes in the next version.", file=sys.stderr)
+        return bundled[path.stem]
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path
-    bundled = {file.stem: file for file in sorted(FOLDER.glob("*.pt"))}
     found = bundled.get(name) or bundled.get(f"{DEFAULT.stem.rpartition('-')[0]}-{name}")
     if found is None:
         raise WeightsError(f"{unknown('The name', name, list(bundled))} Or give the path of a file.")
@@ -72,7 +83,7 @@ def bundled_start(model: str, size: str, images: int) -> tuple[Path | None, str]
     """
     if images >= FEW:
         return None, f"random ({images} images; the bundled weights are for less than {FEW})"
-    path = FOLDER / f"{model}-{size}.pt"
-    if not path.is_file():
+    path = bundled_models().get(f"{model}-{size}")
+    if path is None:
         return None, f"random (no weights of {model} {size} are bundled)"
     return path, f"{path.name}, which is bundled and has seen a part of COCO val2017 (-INIT scratch starts anew)"

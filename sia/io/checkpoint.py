@@ -11,7 +11,7 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +44,23 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     Raises:
         OutputError: no permission, a full disk; no temporary file stays behind.
     """
+    with _written_whole(path) as partial, partial.open("wb") as stream:
+        torch.save(dict(payload), stream)
+
+
+@contextlib.contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A file to write to, which takes the name of `path` when that has gone well."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
             leftover.unlink(missing_ok=True)
-        with partial.open("wb") as stream:
-            torch.save(dict(payload), stream)
-            stream.flush()
+        yield partial
+        with partial.open("rb") as stream:
             os.fsync(stream.fileno())
         partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports some failed writes as RuntimeError
         reason = getattr(error, "strerror", None) or first_line(error)
         raise OutputError(
             f"Can't write the checkpoint {path}: {reason}. Free space there, or choose another output folder."
@@ -84,14 +90,18 @@ def save_safetensors(path: Path, payload: Mapping[str, Any]) -> None:
     """Writes the weights of a checkpoint, number by number, with `KEPT`, for `load_checkpoint` to read.
 
     Raises:
-        OutputError: no permission, a full disk.
+        OutputError: as in `save_checkpoint`.
     """
     header = {HEADER: json.dumps({key: payload[key] for key in KEPT if key in payload})}
     weights = {key: value.contiguous().clone() for key, value in payload["weights"].items()}
-    try:
-        save_file(weights, path, header)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"Can't write {path}: {first_line(error)}. Free space there, or choose another.") from error
+    with _written_whole(path) as partial:
+        save_file(weights, partial, header)
+
+
+def save_weights(path: Path, payload: Mapping[str, Any]) -> None:
+    """Writes a .safetensors file or, by any other suffix, a checkpoint; errors as in `save_checkpoint`."""
+    save = save_safetensors if path.suffix == ".safetensors" else save_checkpoint
+    save(path, payload)
 
 
 def _read_header(path: Path) -> dict[str, Any]:

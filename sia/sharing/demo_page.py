@@ -15,7 +15,7 @@ import gradio
 from sia.commands.predict import KEYPOINT, SCORE
 from sia.errors import SiaError
 from sia.estimator import load
-from sia.io.bundled_weights import FOLDER
+from sia.io.bundled_weights import FOLDER, bundled_models
 from sia.io.output_file import write_text
 
 EXAMPLE = FOLDER / "check_images.jpg"
@@ -36,7 +36,7 @@ def build_page(weights: str, device: str, folder: str) -> gradio.Blocks:
     """
     get = lru_cache(2)(lambda name: load(name, device=device))
     get(weights)
-    names = list(dict.fromkeys([weights, *(file.stem for file in sorted(FOLDER.glob("*.pt")))]))
+    names = list(dict.fromkeys([weights, *bundled_models()]))
 
     def find(path: str | None, name: str, score: float, confidence: float) -> tuple[Any, Any, Any]:
         if path is None:

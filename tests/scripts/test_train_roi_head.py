@@ -12,6 +12,7 @@ import torch
 from datasets.synthetic import write_dataset
 from scripts.train_roi_head import main
 from sia.commands.values import format_size
+from sia.io.bundled_weights import DEFAULT
 from sia.io.checkpoint import load_checkpoint
 from sia.registry import read_description
 from stages.roi_head import crops as crops_module
@@ -20,8 +21,7 @@ from stages.roi_head.job import Source
 from stages.roi_head.sampling import CropAugmentation, augmented, plain
 from stages.roi_head.train import HeadTraining
 
-BUNDLED = Path(__file__).resolve().parents[2] / "weights" / "sia_pose_simple-n16.pt"
-ROI_SIZE = format_size(read_description(load_checkpoint(BUNDLED), BUNDLED)[0].head_config.roi_size)
+ROI_SIZE = format_size(read_description(load_checkpoint(DEFAULT), DEFAULT)[0].head_config.roi_size)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags(folder: Path, to: Path, **changes: str) -> list[str]:
     """Of a short training around the new network."""
     values = {
-        "weight_path": BUNDLED, "output": to, "crops": folder / "crops",
+        "weight_path": DEFAULT, "output": to, "crops": folder / "crops",
         "data": f"{folder}/images:{folder}/train.json:192", "val": f"{folder}/images:{folder}/val.json:192",
         "trunk": f"test_efficientnet:{folder}/trunk.pth", "roi_size": "96x64", "epochs": 2, "batch": 8, "every": 2,
     }  # fmt: skip
@@ -62,7 +62,7 @@ def test_only_the_head_is_trained_and_a_stopped_run_goes_on_exactly(
     assert main(flags(folder, tmp_path / "broken.pt", epochs="3")) == 1
     assert "is of a run with epochs 2.0, not 3.0" in capsys.readouterr().err
     assert main(flags(folder, tmp_path / "broken.pt")) == 0
-    whole, broken, first = (load_checkpoint(p) for p in (tmp_path / "whole.pt", tmp_path / "broken.pt", BUNDLED))
+    whole, broken, first = (load_checkpoint(p) for p in (tmp_path / "whole.pt", tmp_path / "broken.pt", DEFAULT))
     assert whole["model_config"]["roi_trunk"] == "test_efficientnet"
     moved = [key for key, value in whole["weights"].items() if not torch.equal(value, broken["weights"][key])]
     assert not moved, "a run that was stopped and went on ends with other weights"
@@ -79,8 +79,8 @@ def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
     words = flags(folder, tmp_path / "more.pt", epochs="1", roi_size=ROI_SIZE)
     place = words.index("--trunk")
     assert main(words[:place] + words[place + 2 :]) == 0
-    first, more = load_checkpoint(BUNDLED), load_checkpoint(tmp_path / "more.pt")
-    assert read_description(more, "more.pt") == read_description(first, BUNDLED)
+    first, more = load_checkpoint(DEFAULT), load_checkpoint(tmp_path / "more.pt")
+    assert read_description(more, "more.pt") == read_description(first, DEFAULT)
     moved = {
         key for key, value in first["weights"].items() if not torch.equal(value.float(), more["weights"][key].float())
     }
@@ -89,7 +89,7 @@ def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
 
 def test_a_head_starts_from_that_of_another_variant(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Its token is narrower, so the layer that reads it is the model's own; all else is the other file's."""
-    led, other = BUNDLED.with_name("sia_pose_decoder_led-n16.pt"), BUNDLED
+    led, other = DEFAULT.with_name("sia_pose_decoder_led-n16.safetensors"), DEFAULT
     words = flags(
         folder, tmp_path / "led.pt", weight_path=str(led), crops=str(tmp_path / "crops"), epochs="0.01",
         roi_size=ROI_SIZE, head=str(other), lr="1e-9",
@@ -114,7 +114,7 @@ def test_other_images_have_crops_of_their_own(folder: Path, tmp_path: Path):
     copy.write_text((folder / "train.json").read_text() + " ")
     second = Source.parse(f"{folder}/images:{copy}", 192)
     third = Source.parse(f"{tmp_path}:{folder}/train.json", 192)
-    assert len({source.folder(tmp_path, BUNDLED) for source in (first, second, third)}) == 3
+    assert len({source.folder(tmp_path, DEFAULT) for source in (first, second, third)}) == 3
 
 
 def test_labels_move_with_the_pixels(folder: Path, tmp_path: Path):

@@ -16,7 +16,7 @@ import torch
 
 import sia
 from sia.io import remote
-from sia.io.bundled_weights import FOLDER, find_weights
+from sia.io.bundled_weights import POSE_COCO, find_weights
 from sia.io.images import read_image
 from sia.people import People
 from tests.conftest import ROOT
@@ -188,10 +188,24 @@ def test_stdin_and_watched_folders(
 
 def test_names_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_weights() == find_weights("n16") == FOLDER / "sia_pose_simple-n16.pt"
-    assert find_weights("sia_pose-n32") == FOLDER / "sia_pose-n32.pt"
+    assert find_weights() == find_weights("n16") == POSE_COCO / "sia_pose_simple-n16.safetensors"
+    assert find_weights("sia_pose-n32") == POSE_COCO / "sia_pose-n32.safetensors"
     assert find_weights("runs/best") == Path("runs/best")
     (tmp_path / "n16").touch()
     assert find_weights("n16") == Path("n16")
+
+
+def test_the_place_of_the_first_edition_is_still_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    old = Path("weights/sia_pose-n32.pt")
+    assert find_weights(old) == POSE_COCO / "sia_pose-n32.safetensors"
+    assert capsys.readouterr().err.startswith(f"WARNING: {old} is now {POSE_COCO}")
+    for other in ("weights/best.pt", "runs/sia_pose-n32.pt"):
+        assert find_weights(other) == Path(other)
+    old.parent.mkdir()
+    old.touch()
+    assert find_weights(old) == old
     with pytest.raises(sia.WeightsError, match=r"sia_pose-n61 is unknown\. Did you mean sia_pose-n16"):
         sia.load("sia_pose-n61")

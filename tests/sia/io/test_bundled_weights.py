@@ -16,15 +16,15 @@ from sia.io.checkpoint import load_checkpoint
 @pytest.mark.parametrize(
     ("model", "size", "file"),
     [
-        ("sia_pose_simple", "n16", "sia_pose_simple-n16.pt"),
-        ("sia_pose_simple", "n32", "sia_pose_simple-n32.pt"),
-        ("sia_pose", "n16", "sia_pose-n16.pt"),
-        ("sia_pose_decoder_led", "n16", "sia_pose_decoder_led-n16.pt"),
+        ("sia_pose_simple", "n16", "sia_pose_simple-n16.safetensors"),
+        ("sia_pose_simple", "n32", "sia_pose_simple-n32.safetensors"),
+        ("sia_pose", "n16", "sia_pose-n16.safetensors"),
+        ("sia_pose_decoder_led", "n16", "sia_pose_decoder_led-n16.safetensors"),
     ],
 )
 def test_the_files_that_come_along(model: str, size: str, file: str) -> None:
     path, reason = shipped.bundled_start(model, size, 1000)
-    assert path == shipped.FOLDER / file
+    assert path == shipped.POSE_COCO / file
     assert "COCO val2017" in reason
 
 
@@ -40,11 +40,11 @@ def test_random_weights_and_why(size: str, images: int, reason: str) -> None:
 
 
 def test_the_weights_of_the_very_size_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(shipped, "POSE_COCO", tmp_path)
     for size in ("n16", "n32"):
-        (tmp_path / f"sia_pose_simple-{size}.pt").write_bytes(shipped.DEFAULT.read_bytes())
+        (tmp_path / f"sia_pose_simple-{size}.safetensors").write_bytes(shipped.DEFAULT.read_bytes())
     path, _ = shipped.bundled_start("sia_pose_simple", "n16", 5)
-    assert path == tmp_path / "sia_pose_simple-n16.pt"
+    assert path == tmp_path / "sia_pose_simple-n16.safetensors"
 
 
 def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for name, more in (("shipped", ""), ("scratch", "-INIT scratch")):
         assert train_pose.main(f"{flags} -EXP {name} {more}".split()) == 0
     said = capsys.readouterr().out
-    assert "sia_pose_simple-n16.pt, which is bundled" in said
+    assert "sia_pose_simple-n16.safetensors, which is bundled" in said
     assert "random (-INIT scratch)" in said
     key = "roi_head.heat.weight"
     known = load_checkpoint(shipped.DEFAULT)["weights"][key].float()

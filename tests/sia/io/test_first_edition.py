@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from sia.io.bundled_weights import bundled_models
 from sia.io.checkpoint import load_checkpoint
 from sia.io.first_edition import MODULES, rename_checkpoint, rename_fields, rename_flags, rename_modules
 from sia.registry import create_model, read_description
 
-WEIGHTS = sorted((Path(__file__).parents[3] / "weights").glob("*.pt"))
+WEIGHTS = list(bundled_models().values())
 
 
 @pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
@@ -25,7 +26,7 @@ def test_every_key_of_the_six_files_is_one_of_the_model(path: Path) -> None:
 @pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
 def test_a_file_with_the_names_of_the_first_edition_is_the_same_model(path: Path, tmp_path: Path) -> None:
     """All bundled files have been written again since; before, their keys and fields were these."""
-    payload = torch.load(path, weights_only=True)
+    payload = load_checkpoint(path)
     old = {new: name for name, new in MODULES.items()}
     stored = {key: key.split(".", 1) for key in payload["weights"]}
     weights = {f"{old.get(first, first)}.{rest[0]}" if rest else key: payload["weights"][key]

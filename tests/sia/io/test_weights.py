@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sia.errors import WeightsError
+from sia.io.bundled_weights import bundled_models
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
 from sia.registry import read_description
 from sia.runtimes.torch_runtime import TorchRuntime
@@ -70,7 +71,8 @@ def test_a_giant_is_refused_before_it_is_allocated(good: Path, tmp_path: Path, c
 
 
 def test_the_weights_that_come_along_are_described() -> None:
-    for path in (Path(__file__).parents[3] / "weights").glob("*.pt"):
+    assert len(bundled_models()) == 6
+    for path in bundled_models().values():
         config, skeleton = read_description(load_checkpoint(path), path)
         assert config.num_keypoints == skeleton.num_keypoints == 17
 

@@ -102,7 +102,7 @@ def test_sigmas_are_in_pixels_of_the_image(tmp_path: Path):
 @pytest.mark.parametrize("size", ["n16", "n32"])
 def test_the_bundled_weights_tell(tmp_path: Path, size: str):
     """And what else they say is what they say without it."""
-    weights = DEFAULT.with_name(f"sia_pose_simple-{size}.pt")
+    weights = DEFAULT.with_name(f"sia_pose_simple-{size}.safetensors")
     payload = load_checkpoint(weights)
     assert read_description(payload, weights)[0].certainty
     payload["model_config"]["certainty"] = False

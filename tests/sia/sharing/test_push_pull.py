@@ -12,7 +12,7 @@ import pytest
 
 import sia
 from sia.cli import main
-from sia.io.bundled_weights import FOLDER, find_weights
+from sia.io.bundled_weights import DEFAULT, FOLDER, find_weights
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
 from tests.fake_hub import TOKEN, FakeHub, point_at
 from tests.serving import serving
@@ -32,7 +32,7 @@ def hub(tmp_path, monkeypatch):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled weights as a training leaves them: with figures, and with a state that is nobody's business."""
     path = tmp_path_factory.mktemp("run") / "best.pt"
-    payload = load_checkpoint(FOLDER / "sia_pose_simple-n16.pt")
+    payload = load_checkpoint(DEFAULT)
     save_checkpoint(path, {**payload, "metrics": {"epoch": 4, "AP": 0.304, "AP50": 0.618}, "secret": "argv"})
     return path
 
@@ -88,7 +88,7 @@ def test_a_public_repository_is_open_and_a_private_one_is_not(hub, monkeypatch, 
 
 
 def test_what_was_fetched_before_works_without_a_connection(hub, monkeypatch):
-    hub.publish("me/poses", model__pt=(FOLDER / "sia_pose_simple-n32.pt").read_bytes())
+    hub.publish("me/poses", model__safetensors=DEFAULT.read_bytes())
     first = find_weights("hf:me/poses")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert find_weights("hf:me/poses") == first
