@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 
 from sia.errors import ConfigError
+from sia.registry import ModelConfig
 from tests.conftest import ROOT
+from utils.config.builder import build_config
 from utils.config.config_file import with_config_files
 from utils.config.declaration import STAGES
 from utils.config.flags import parse_flags
@@ -80,3 +83,12 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_ready_made_files_are_read(stage: str) -> None:
     given = parse_flags(with_config_files(["-CONFIG", str(ROOT / "extras" / "configs" / f"{stage}.yaml")]))
     assert given["stage"] == stage
+
+
+def test_the_recipe_for_coco_is_read_and_can_be() -> None:
+    given = parse_flags(with_config_files(["-CONFIG", str(ROOT / "extras" / "configs" / "coco-s16.yaml")]))
+    assert given["roi_size"] == (192, 128) and given["epoch"] == 36
+    assert timm.is_model(given["backbone"])
+    flags = {**given, **dict.fromkeys(("coco_root", "train_ann", "val_ann"), ROOT)}
+    config, _ = build_config(flags)
+    ModelConfig(config.model, config.size, 0, config.imgsz, (), (), roi_size=config.roi_size)

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 21
+# hours on one CPU core. Stopped, the same command goes on.
+#
+#   bash scripts/train_bundled_weights.sh DATA OUTPUT
+#   EPOCHS=1 bash scripts/train_bundled_weights.sh DATA OUTPUT        a trial: no training is longer than that
+#
+# DATA holds coco_person/ (images/, train.json, val.json), and coco_extra/, coco_train_true/, coco_train_restored416/ and
+# coco_train_no_person/ (images/, annotations.json each): COCO keypoints, photographs of up to 512 px.
+set -euo pipefail
+ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+if (($# != 2)); then
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+mkdir -p "$2"
+DATA=$(cd "$1" && pwd) OUTPUT=$(cd "$2" && pwd)
+# shellcheck source=scripts/environment.sh
+source "$ROOT/scripts/environment.sh"
+use_environment "$ROOT/extras/requirements.txt"
+cd "$OUTPUT"
+
+# NAME EPOCHS FLAGS...: a training in runs/NAME, with the flags of the step before in COMMON
+train() {
+    local last=runs/$1/weights/last.pt name=$1 epochs=${EPOCHS:-$2}
+    shift 2
+    if [[ -e $last ]]; then
+        set -- --RESUME "$last"
+    else
+        rm -rf "runs/$name"
+        set -- "${COMMON[@]}" -EPOCH "$epochs" -EXP "$name" "$@"
+    fi
+    "$PYTHON" "$ROOT/scripts/launch.py" "$ROOT/train_pose.py" "$@"
+}
+
+# FILE SCRIPT FLAGS...: a file that a script writes, unless it is there
+make() {
+    local file=$1 script=$2
+    shift 2
+    if [[ ! -e $file ]]; then "$PYTHON" "$ROOT/scripts/$script" --output "$file" "$@"; fi
+}
+
+pack() { # FILE WEIGHTS... FLAGS
+    local file=$1
+    shift
+    make "$file" pack_weights.py --weight_path "$@"
+}
+
+best() { echo "runs/$1/weights/best.pt"; }
+
+# ---- 1: synthetic people ----
+make synthetic make_synthetic.py --train 5000 --val 500 --size 192 --seed 0
+COMMON=(-SIZE n16 -ROI_SIZE 64 -IMGSZ 192 -COCO_ROOT synthetic/images -TRAIN_ANN synthetic/train.json
+    -VAL_ANN synthetic/val.json -BS 8 -MOSAIC 0 -ROTATE 0 -SHIFT 0 -COLOUR 0 -SCALE_MIN 1 -SCALE_MAX 1)
+train synthetic 5 -MODEL sia_pose_simple -LR 2e-3 -INIT scratch
+
+# ---- 2 to 6: photographs, at half the resolution ----
+PEOPLE=("$DATA/coco_person/train.json" "$DATA/coco_extra/annotations.json")
+FOLDERS=("$DATA/coco_person/images" "$DATA/coco_extra/images")
+make complete.json merge_annotations.py --img_root "$DATA" --ann_file "${PEOPLE[@]}" --img_dir "${FOLDERS[@]}" --complete_only
+make all.json merge_annotations.py --img_root "$DATA" --ann_file "${PEOPLE[@]}" --img_dir "${FOLDERS[@]}"
+make val.json merge_annotations.py --img_root "$DATA" --ann_file "$DATA/coco_person/val.json" --img_dir "${FOLDERS[0]}"
+PHOTOGRAPHS=(-COCO_ROOT "$DATA" -VAL_ANN val.json -BS 8 -LLRD 1 -OPTIMIZER muon -EVAL_EVERY 6)
+COMMON=("${PHOTOGRAPHS[@]}" -SIZE n32 -IMGSZ 384 -TRAIN_ANN complete.json -MOSAIC 0)
+train n32 14 -MODEL sia_pose_simple -LR 1.4e-3 -ROTATE 10 -SCALE_MIN 0.8 -SCALE_MAX 1.6 --RESUME "$(best synthetic)"
+COMMON+=(-MODEL sia_pose -LR 1.2e-3 -ROTATE 15 -SCALE_MIN 0.7 -SCALE_MAX 1.7)
+train n32-pose-1 18 --RESUME "$(best n32)"
+train n32-pose-2 18 --RESUME "$(best n32-pose-1)"
+train n32-pose-3 20 --RESUME "$(best n32-pose-2)"
+train n32-pose-4 18 --RESUME "$(best n32-pose-3)"
+pack n32-simple.pt "$(best n32-pose-4)" --model sia_pose_simple
+
+# ---- 7 to 11: n16, then crops of 96 px, larger inputs, crowds ----
+COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN complete.json -ROTATE 25 -SCALE_MIN 0.6 -SCALE_MAX 1.7)
+train n16 18 -MODEL sia_pose_simple -ROI_SIZE 64 -IMGSZ 320 -LR 1.4e-3 -MOSAIC 0.25 --RESUME n32-simple.pt
+COMMON+=(-MODEL sia_pose -ROI_SIZE 96 -PLAIN_EPOCHS 1)
+train pose-1 8 -IMGSZ 384 -LR 1.2e-3 -MOSAIC 0.2 --RESUME "$(best n16)"
+train pose-2 6 -IMGSZ 448 -LR 1e-3 -MOSAIC 0.2 --RESUME "$(best pose-1)"
+pack mean.pt "$(best pose-2)" "$(best pose-1)"
+COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -SCALE_MIN 0.5 -SCALE_MAX 1.7 -PLAIN_EPOCHS 1)
+train pose-3 6 -MODEL sia_pose -IMGSZ 448 -LR 1e-3 -MOSAIC 0.25 -ROTATE 25 --RESUME mean.pt
+train pose-4 4 -MODEL sia_pose -IMGSZ 448 -LR 9e-4 -MOSAIC 0.25 -ROTATE 30 --RESUME "$(best pose-3)"
+pack pose.pt "$(best pose-4)" --imgsz 512
+
+# ---- 12: sia_pose_decoder_led ----
+COMMON+=(-MODEL sia_pose_decoder_led -MOSAIC 0.2 -ROTATE 20)
+train led-1 4 -TRAIN_ANN complete.json -IMGSZ 320 -LR 1.4e-3 --RESUME "$(best pose-1)"
+train led-2 2 -IMGSZ 384 -LR 1.2e-3 --RESUME "$(best led-1)"
+train led-3 1 -IMGSZ 384 -LR 1e-3 --RESUME "$(best led-2)"
+pack led.pt "$(best led-3)" --imgsz 448
+
+# ---- 13 to 17: the RoI keypoint head alone, on larger and larger crops ----
+crops() { # FOLDER FILE PIXELS, as --data takes it
+    echo "$DATA/$1/images:$DATA/$1/$2.json:$3"
+}
+SHARP=("$(crops coco_person train 512)" "$(crops coco_train_true annotations 512)"
+    "$(crops coco_train_restored416 annotations 512)")
+EVERYONE=("${SHARP[@]}" "$(crops coco_extra annotations 384)" "$(crops coco_train_no_person annotations 384)")
+head_of() { # FILE EPOCHS WEIGHTS FLAGS...
+    local file=$1 epochs=${EPOCHS:-$2} weights=$3
+    shift 3
+    make "$file" train_roi_head.py --weight_path "$weights" --crops crops --epochs "$epochs" --lr 6e-4 "$@"
+}
+head_of pose-96.pt 5 pose.pt --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
+head_of pose-128.pt 12 pose.pt --head pose-96.pt --roi_size 128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
+head_of pose-192.pt 12 pose.pt --head pose-128.pt --roi_size 192x128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
+head_of led-192.pt 5 led.pt --head pose-192.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
+
+# ---- Visibility and sigma, and the six files ----
+mkdir -p pose_coco
+pack simple-192.pt pose-192.pt --model sia_pose_simple
+COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS 3 -LR 2e-3 --CERTAINTY_ONLY)
+while read -r model start imgsz; do
+    train "$model" 3 -MODEL "$model" -IMGSZ "$imgsz" --RESUME "$start"
+    pack "pose_coco/$model-n16.safetensors" "$(best "$model")"
+    pack "pose_coco/$model-n32.safetensors" "pose_coco/$model-n16.safetensors" --size n32 --imgsz 640
+done <<END
+sia_pose_simple simple-192.pt 512
+sia_pose pose-192.pt 512
+sia_pose_decoder_led led-192.pt 448
+END
+echo "Done: $OUTPUT/pose_coco"
