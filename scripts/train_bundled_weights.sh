@@ -20,9 +20,14 @@ source "$ROOT/scripts/environment.sh"
 use_environment "$ROOT/extras/requirements.txt"
 cd "$OUTPUT"
 
+at_most() { # EPOCHS that are asked for, or fewer in a trial
+    echo $((${EPOCHS:-$1} < $1 ? EPOCHS : $1))
+}
+
 # NAME EPOCHS FLAGS...: a training in runs/NAME, with the flags of the step before in COMMON
 train() {
-    local last=runs/$1/weights/last.pt name=$1 epochs=${EPOCHS:-$2}
+    local last=runs/$1/weights/last.pt name=$1 epochs
+    epochs=$(at_most "$2")
     shift 2
     if [[ -e $last ]]; then
         set -- --RESUME "$last"
@@ -97,9 +102,10 @@ SHARP=("$(crops coco_person train 512)" "$(crops coco_train_true annotations 512
     "$(crops coco_train_restored416 annotations 512)")
 EVERYONE=("${SHARP[@]}" "$(crops coco_extra annotations 384)" "$(crops coco_train_no_person annotations 384)")
 head_of() { # FILE EPOCHS WEIGHTS FLAGS...
-    local file=$1 epochs=${EPOCHS:-$2} weights=$3
+    local file=$1 epochs weights=$3
+    epochs=$(at_most "$2")
     shift 3
-    make "$file" train_roi_head.py --weight_path "$weights" --crops crops --epochs "$epochs" --lr 6e-4 "$@"
+    make "$file" train_roi_head.py --weight_path "$weights" --crops crops --epochs "$epochs" --lr 6e-4 --compile "$@"
 }
 head_of pose-96.pt 5 pose.pt --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
 head_of pose-128.pt 12 pose.pt --head pose-96.pt --roi_size 128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
@@ -109,7 +115,7 @@ head_of led-192.pt 5 led.pt --head pose-192.pt --roi_size 192x128 --data "${SHAR
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco
 pack simple-192.pt pose-192.pt --model sia_pose_simple
-COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS 3 -LR 2e-3 --CERTAINTY_ONLY)
+COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS "$(at_most 3)" -LR 2e-3 --CERTAINTY_ONLY)
 while read -r model start imgsz; do
     train "$model" 3 -MODEL "$model" -IMGSZ "$imgsz" --RESUME "$start"
     pack "pose_coco/$model-n16.safetensors" "$(best "$model")"

@@ -222,9 +222,9 @@ def run(args: argparse.Namespace) -> None:
     check_new(args.output)
     import numpy as np
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from sia.io.output_file import complete_file
+    from sia.io.output_file import write_bytes
     from sia.lifting.network import LiftingNetwork
 
     own, unseen = [read_motion(path) for path in args.data], [read_motion(path) for path in args.test]
@@ -235,9 +235,8 @@ def run(args: argparse.Namespace) -> None:
     generator = torch.manual_seed(args.seed)
     network = LiftingNetwork()
     train(network, [*made[len(held) :], *own], args.steps, generator)
-    with complete_file(args.output) as partial:
-        state = network.state_dict()
-        save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, partial)
+    state = network.state_dict()
+    write_bytes(args.output, save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}))
     print(f"Written: {args.output.resolve()}")
     measured = {"synthetic, held out": torch.stack(held)} if held else {}
     measured |= {str(path): motion.expand(16, -1, -1, -1) for path, motion in zip(args.test, unseen, strict=True)}

@@ -11,18 +11,19 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sia.errors import OutputError, WeightsError, first_line
 from sia.io.first_edition import rename_checkpoint
 from sia.io.input_file import broken_weights, check_weights_file
+from sia.io.output_file import write_bytes
 
 FORMAT = "sia_pose/1"
 KEPT = ("format", "model_config", "skeleton", "metrics")
@@ -44,23 +45,17 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     Raises:
         OutputError: no permission, a full disk; no temporary file stays behind.
     """
-    with _written_whole(path) as partial, partial.open("wb") as stream:
-        torch.save(dict(payload), stream)
-
-
-@contextlib.contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
-    """A file to write to, which takes the name of `path` when that has gone well."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
             leftover.unlink(missing_ok=True)
-        yield partial
-        with partial.open("rb") as stream:
+        with partial.open("wb") as stream:
+            torch.save(dict(payload), stream)
+            stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports some failed writes as RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
         reason = getattr(error, "strerror", None) or first_line(error)
         raise OutputError(
             f"Can't write the checkpoint {path}: {reason}. Free space there, or choose another output folder."
@@ -90,18 +85,17 @@ def save_safetensors(path: Path, payload: Mapping[str, Any]) -> None:
     """Writes the weights of a checkpoint, number by number, with `KEPT`, for `load_checkpoint` to read.
 
     Raises:
-        OutputError: as in `save_checkpoint`.
+        OutputError: no permission, a full disk.
     """
     header = {HEADER: json.dumps({key: payload[key] for key in KEPT if key in payload})}
     weights = {key: value.contiguous().clone() for key, value in payload["weights"].items()}
-    with _written_whole(path) as partial:
-        save_file(weights, partial, header)
+    write_bytes(path, save(weights, header))
 
 
 def save_weights(path: Path, payload: Mapping[str, Any]) -> None:
     """Writes a .safetensors file or, by any other suffix, a checkpoint; errors as in `save_checkpoint`."""
-    save = save_safetensors if path.suffix == ".safetensors" else save_checkpoint
-    save(path, payload)
+    write = save_safetensors if path.suffix == ".safetensors" else save_checkpoint
+    write(path, payload)
 
 
 def _read_header(path: Path) -> dict[str, Any]:

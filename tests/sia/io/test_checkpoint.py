@@ -171,6 +171,8 @@ def test_safetensors_hold_what_is_passed_on(tmp_path: Path) -> None:
         "format": FORMAT, "model_config": {}, "skeleton": {}, "metrics": {"AP": 0.5},
     }  # fmt: skip
     assert torch.equal(loaded["weights"]["b"], shared.reshape(2, 3).T)
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode, "others may read it as any new file"
     with pytest.raises(OutputError, match="Can't write"):
         save_safetensors(tmp_path / "none" / "w.safetensors", content)
 
