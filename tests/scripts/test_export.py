@@ -246,22 +246,6 @@ def test_a_video(onnx_file: Path, tmp_path: Path) -> None:
     assert inference_video_pose.main(flags) == 0
 
 
-def test_second_looks_are_fixed_in_the_file(folder: Path, onnx_file: Path, tmp_path: Path, capsys) -> None:
-    """Untrained weights are sure of nobody: only the best is looked at again, unless all are."""
-    path, image = tmp_path / "all.onnx", np.full((64, 64, 3), 90, np.uint8)
-    assert export(folder / "best.pt", "onnx", "--roi_score_thresh", 0, "--output_path", path) == 0
-    assert "RoI refinement from 0)" in capsys.readouterr().out
-    every, best = (
-        Predictor.load(file, "cpu", roi_score_thresh=look) for file, look in ((path, 0.0), (onnx_file, None))
-    )
-    here, there = (predictor.predict([image])[0] for predictor in (every, best))
-    assert "RoI refinement from 0)" in every.describe()
-    assert "RoI refinement" not in best.describe()
-    assert not np.allclose(here.keypoints, there.keypoints, atol=1)
-    with pytest.raises(ConfigError, match="exported with --roi_score_thresh 0, and can't change it"):
-        Predictor.load(path, "cpu", roi_score_thresh=0.1)
-
-
 def test_a_flip_test_is_not_for_exports(onnx_file: Path, folder: Path, capsys) -> None:
     flags = ["--weight_path", str(onnx_file), "--image_path", str(folder / "images"), "--tta"]
     assert inference_image_pose.main(flags) == 1
@@ -390,17 +374,23 @@ def test_a_gpu_is_not_promised(onnx_file: Path) -> None:
             Predictor.load(onnx_file, device)
 
 
-def test_several_categories(tmp_path: Path) -> None:
-    """The class is decided in the graph: boxes go around the keypoints of one category."""
-    for package in PACKAGES["onnx"]:
-        pytest.importorskip(package)
+def test_several_categories_and_a_threshold_of_its_own(tmp_path: Path, onnx_file: Path, capsys) -> None:
+    """The class is decided in the graph: boxes go around the keypoints of one category. So is who gets a crop: of
+    untrained weights, which are sure of nobody, only the best unless all do."""
     both = Skeleton.join([(1, COCO_PERSON), (18, Skeleton.from_category(DOG))])
-    weights = save_weights(tmp_path / "best.pt", both, certainty=True)
-    assert export(weights, "onnx") == 0
+    weights, file = save_weights(tmp_path / "best.pt", both, certainty=True), tmp_path / "best.onnx"
+    assert export(weights, "onnx", "--roi_score_thresh", 0) == 0
+    assert "RoI refinement from 0)" in capsys.readouterr().out
     image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
-    first, second = (Predictor.load(file, "cpu").predict(image)[0] for file in (weights, tmp_path / "best.onnx"))
+    exported, ours = (Predictor.load(path, "cpu", roi_score_thresh=0.0) for path in (file, weights))
+    first, second, best = (model.predict(image)[0] for model in (ours, exported, Predictor.load(weights, "cpu")))
     assert len(first)
     assert both.classes(second.confidences) == both.classes(first.confidences)
     np.testing.assert_allclose(second.boxes, first.boxes, atol=0.05)
     np.testing.assert_allclose(second.keypoints, first.keypoints, atol=0.05)
-    assert Predictor.load(tmp_path / "best.onnx", "cpu").skeleton == both
+    assert exported.skeleton == both
+    assert not np.allclose(best.keypoints, first.keypoints, atol=1)
+    assert "RoI refinement from 0)" in exported.describe()
+    assert "RoI refinement" not in Predictor.load(onnx_file, "cpu").describe()
+    with pytest.raises(ConfigError, match="exported with --roi_score_thresh 0, and can't change it"):
+        Predictor.load(file, "cpu", roi_score_thresh=0.1)

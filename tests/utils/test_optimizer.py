@@ -58,7 +58,7 @@ def test_every_parameter_is_in_one_group_with_its_rate(name: str, decay: float, 
 def test_a_pretrained_network_for_crops_learns_as_a_pretrained_backbone() -> None:
     """Its own rate, lower from stage to stage; Muon would take the matrices of a ConvNeXt."""
     config = ModelConfig(
-        "sia_pose_simple", "test", 3, (64, 64), ((0.0, 0.0),) * 3, (0.1,) * 3, None, 64, "test_convnext"
+        "sia_pose_simple", "test", 3, (64, 64), ((0.0, 0.0),) * 3, (0.1,) * 3, None, (64, 64), "test_convnext"
     )
     model = create_model(config)
     assert isinstance(model.roi_head.body, ConvPyramid)

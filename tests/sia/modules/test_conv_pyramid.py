@@ -71,7 +71,7 @@ def test_what_is_no_such_network_is_refused(name: str, message: str):
 @pytest.mark.parametrize(("name", "side"), [("resnet18", 32), ("tf_efficientnet_lite0", 32), ("hrnet_w18_small", 48)])
 def test_crops_that_it_cannot_learn_from_are_refused(name: str, side: int):
     """A last map of one pixel, of one person, has nothing to be normalised by."""
-    with pytest.raises(ConfigError, match=rf"{name} can't learn from crops of {side} px \(.*: choose a larger"):
+    with pytest.raises(ConfigError, match=rf"{name} can't learn from crops of {side} px \(.*: choose larger multiples"):
         RoIKeypointHead(8, 3, 8, (side, side), name)
 
 
