@@ -80,7 +80,7 @@ ROI_SIZES = 32, 512
 FIRST_ROI_SIZE = (64, 64)
 """That of weights saved before it could be chosen."""
 
-ROI_SCORE_THRESH = 0.1
+ROI_SCORE_THRESH = 0.15
 """Score from which on the RoI keypoint head runs for a person: docs/benchmarks.md has what others cost and save."""
 
 MOST_KEYPOINTS = 4096

@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_max_pixels(model)
     model.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
-        help="first score from which on people get a RoI refinement (default: 0.1, or what an export was made with)",
+        help="first score from which on people get a RoI refinement (default: 0.15, or what an export was made with)",
     )  # fmt: skip
     model.add_argument(
         "--tta", action="store_true",

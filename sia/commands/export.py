@@ -37,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     what.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
-        "faster and finds fewer (default: 0.1)",
+        "faster and finds fewer (default: 0.15)",
     )  # fmt: skip
     check = parser.add_argument_group("check, and calibration of int8")
     check.add_argument(

@@ -91,7 +91,7 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
-        "faster and finds fewer; keep it below --conf_thresh (default: 0.1, or what an export was made with)",
+        "faster and finds fewer; keep it below --conf_thresh (default: 0.15, or what an export was made with)",
     )  # fmt: skip
     parser.add_argument(
         "--tta", action="store_true",
