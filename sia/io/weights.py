@@ -120,7 +120,7 @@ def shared_weights(model: nn.Module, weights: object) -> object:
 BLOCKS = "backbone.vit.blocks."
 ROI_HEAD = "roi_head."
 ACROSS = "roi_head.body.across."
-"""Units that see across a square: the larger it is, the more there are."""
+"""Units that see across a crop: the larger it is, the more there are."""
 CERTAINTY = "certainty."
 """Of the certainty head, which older weights don't have."""
 OF_THE_DATA = ("sigmas", "head.mean_pose")

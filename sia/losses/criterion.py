@@ -205,7 +205,7 @@ class PoseCriterion(nn.Module):
 def heatmap_loss(heatmaps: Heatmaps, person: Tensor, targets: Targets) -> Tensor:
     """Cross-entropy between where keypoints were looked for and where they are, summed over people.
 
-    person (B, R) is whom each row stands for. Keypoints outside their square teach nothing.
+    person (B, R) is whom each row stands for. Keypoints outside their crop teach nothing.
     """
     rois = heatmaps.rois
     owner = person[rois.image, rois.row]
