@@ -18,9 +18,10 @@ from sia.io.checkpoint import KEPT, load_checkpoint, save_checkpoint
 from sia.io.weights import ACROSS, CERTAINTY, ROI_HEAD, build_described, fit_parts, load_weights
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, read_description
-from stages.roi_head.crops import COLUMNS, Crops, save_crops
+from stages.roi_head.crops import COLUMNS, CPU, Crops, save_crops
 from stages.roi_head.sampling import CropSampler
 from stages.roi_head.train import HeadTraining, Recipe
+from stages.training.compilation import check_compiler
 from stages.training.initialization import fill_roi_trunk, load_roi_trunk
 
 
@@ -57,6 +58,8 @@ class Source(NamedTuple):
 
 def run(args: argparse.Namespace) -> None:
     """Crops, training, weights."""
+    if args.compile:
+        check_compiler(CPU, "--compile")
     torch.manual_seed(args.seed)
     checkpoint = load_checkpoint(args.weight_path)
     saved, skeleton = read_description(checkpoint, args.weight_path)

@@ -8,8 +8,8 @@ from sia.errors import ConfigError, first_line
 from sia.model import PoseModel
 
 
-def check_compiler(device: torch.device) -> None:
-    """Compiles a trifle, so that a missing compiler is known before anything is read.
+def check_compiler(device: torch.device, flag: str = "--COMPILE") -> None:
+    """Compiles a trifle for a flag, so that a missing compiler is known before anything is read.
 
     Raises:
         ConfigError: there is no compiler for the device.
@@ -18,8 +18,8 @@ def check_compiler(device: torch.device) -> None:
         torch.compile(torch.nn.Sigmoid(), fullgraph=True)(torch.zeros(8, device=device))
     except Exception as error:  # of several libraries, each with errors of its own
         raise ConfigError(
-            f"--COMPILE found no working compiler ({first_line(error)}). It needs a C++ compiler on a CPU, Triton on a "
-            "GPU. Install it, or leave out --COMPILE."
+            f"{flag} found no working compiler ({first_line(error)}). It needs a C++ compiler on a CPU, Triton on a "
+            f"GPU. Install it, or leave out {flag}."
         ) from error
 
 

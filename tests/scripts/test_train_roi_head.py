@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -85,6 +86,22 @@ def test_a_head_goes_on_without_a_new_network(folder: Path, tmp_path: Path):
         key for key, value in first["weights"].items() if not torch.equal(value.float(), more["weights"][key].float())
     }
     assert moved and all(key.startswith("roi_head.") for key in moved)
+
+
+def test_the_head_is_compiled_on_request(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """What reads the crops alone; without a compiler that is one line, before any crop is made."""
+    compiled: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    words = [*flags(folder, tmp_path / "head.pt", epochs="0.01"), "--compile"]
+    assert main(words) == 0
+    assert compiled == ["ConvPyramid"]
+    monkeypatch.setattr(torch, "compile", Mock(side_effect=RuntimeError("no g++")))
+    assert main([*words, "--output", str(tmp_path / "other.pt"), "--crops", str(tmp_path / "crops")]) == 1
+    assert "--compile found no working compiler (no g++)" in capsys.readouterr().err
+    assert not (tmp_path / "crops").exists()
 
 
 def test_a_head_starts_from_that_of_another_variant(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
