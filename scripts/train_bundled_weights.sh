@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 21
+# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 20
 # hours on one CPU core. Stopped, the same command goes on.
 #
 #   bash scripts/train_bundled_weights.sh DATA OUTPUT
@@ -24,7 +24,7 @@ at_most() { # EPOCHS that are asked for, or fewer in a trial
     echo $((${EPOCHS:-$1} < $1 ? EPOCHS : $1))
 }
 
-# NAME EPOCHS FLAGS...: a training in runs/NAME, with the flags of the step before in COMMON
+# NAME EPOCHS FLAGS...: a training in runs/NAME with the flags of COMMON and, where they differ, its own
 train() {
     local last=runs/$1/weights/last.pt name=$1 epochs
     epochs=$(at_most "$2")
@@ -94,7 +94,7 @@ train led-2 2 -IMGSZ 384 -LR 1.2e-3 --RESUME "$(best led-1)"
 train led-3 1 -IMGSZ 384 -LR 1e-3 --RESUME "$(best led-2)"
 pack led.pt "$(best led-3)" --imgsz 448
 
-# ---- 13 to 17: the RoI keypoint head alone, on larger and larger crops ----
+# ---- 13 to 16: the RoI keypoint head alone, on larger and larger crops ----
 crops() { # FOLDER FILE PIXELS, as --data takes it
     echo "$DATA/$1/images:$DATA/$1/$2.json:$3"
 }
@@ -110,7 +110,7 @@ head_of() { # FILE EPOCHS WEIGHTS FLAGS...
 head_of pose-96.pt 5 pose.pt --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
 head_of pose-128.pt 12 pose.pt --head pose-96.pt --roi_size 128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
 head_of pose-192.pt 12 pose.pt --head pose-128.pt --roi_size 192x128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
-head_of led-192.pt 5 led.pt --head pose-192.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
+head_of led-192.pt 4 led.pt --head pose-192.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
 
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco

@@ -93,7 +93,7 @@ def test_what_is_there_is_not_made_again(machine: Path):
     assert run(machine, "data", "output")[0] == 0
     status, commands = run(machine, "data", "output")
     assert status == 0 and len(commands) == 17
-    assert all(words[-2:][0] == "--RESUME" and words[-1].endswith("/last.pt") for words in commands)
+    assert all(words[-2] == "--RESUME" and words[-1].endswith("/last.pt") for words in commands)
 
 
 def test_a_trial_is_short(machine: Path):
