@@ -90,12 +90,12 @@ def facts_of(found: Found, points: Tensor, confidences: Tensor, scores: Tensor, 
         scores: (n,) logits.
         length: the longer side of the input in pixels.
     """
-    shares, cells = found.heatmaps.log_probabilities, found.heatmaps.cells
+    shares = found.heatmaps.log_probabilities
     probabilities = shares.exp()
-    centres = cell_centres(cells, shares.device)
+    centres = cell_centres(found.heatmaps.cells, shares.device)
     mean = probabilities @ centres  # (n, K, 2)
     spread = (probabilities @ centres.square() - mean.square()).sum(-1).clamp(min=1e-4).sqrt()
-    off = (points * points.new_tensor(cells[::-1]) - mean).square().sum(-1).clamp(min=1e-4).sqrt()
+    off = (points * found.heatmaps.span - mean).square().sum(-1).clamp(min=1e-4).sqrt()
     entropy = -(probabilities * shares).sum(-1)
     pixels = (found.heatmaps.rois.extent.amax(-1) * length).log() - math.log(100)
     person = torch.stack([pixels, scores.float()], dim=-1)

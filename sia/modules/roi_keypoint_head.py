@@ -76,6 +76,11 @@ class Heatmaps(NamedTuple):
         """(n, K, rows, columns) the same."""
         return rearrange(self.log_probabilities, "n k (h w) -> n k h w", h=self.cells[0])
 
+    @property
+    def span(self) -> Tensor:
+        """(2,) columns and rows: cells in the fraction 1 of a crop's sides."""
+        return self.log_probabilities.new_tensor(self.cells[::-1])
+
 
 def crop_extent(extent: Tensor, size: tuple[int, int]) -> Tensor:
     """Width and height (n, 2) of boxes -> those of the crops of (height, width) pixels that show them with a margin."""
@@ -219,8 +224,7 @@ class RoIKeypointHead(nn.Module):
         """Poses (n, K, 2) in units of the longer input side, and the logits (n, K) of their confidences."""
         points, mass = peaks(heatmaps.log_probabilities, heatmaps.cells)
         confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
-        rows, columns = heatmaps.cells
-        return heatmaps.rois.outside(points / points.new_tensor([columns, rows])), confidences
+        return heatmaps.rois.outside(points / heatmaps.span), confidences
 
     def _mean(self, found: Found, mirrored: Found, flip_order: Tensor) -> Found:
         """What was found in crops and in their mirror images; the features stay those of the crops."""
@@ -317,6 +321,5 @@ def _target_axes(points: Tensor, cells: tuple[int, int], stride: int) -> tuple[T
 
 def cross_entropy(heatmaps: Heatmaps, points: Tensor) -> Tensor:
     """(n, K) between the heatmaps and the targets of points (n, K, 2), in fractions of the crop's sides."""
-    rows, columns = heatmaps.cells
-    along_x, along_y = _target_axes(points * points.new_tensor([columns, rows]), heatmaps.cells, heatmaps.stride)
+    along_x, along_y = _target_axes(points * heatmaps.span, heatmaps.cells, heatmaps.stride)
     return -((heatmaps.grid @ along_x[..., None])[..., 0] * along_y).sum(-1)
