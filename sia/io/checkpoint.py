@@ -5,7 +5,6 @@ What can't be used is a WeightsError that says why.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
@@ -23,7 +22,7 @@ from torch import Tensor
 from sia.errors import OutputError, WeightsError, first_line
 from sia.io.first_edition import rename_checkpoint
 from sia.io.input_file import broken_weights, check_weights_file
-from sia.io.output_file import write_bytes
+from sia.io.output_file import complete_file, output_error, write_bytes
 
 FORMAT = "sia_pose/1"
 KEPT = ("format", "model_config", "skeleton", "metrics")
@@ -46,23 +45,13 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
         OutputError: no permission, a full disk; no temporary file stays behind.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
-        with partial.open("wb") as stream:
+        with complete_file(path) as partial, partial.open("wb") as stream:
             torch.save(dict(payload), stream)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise OutputError(
-            f"Can't write the checkpoint {path}: {reason}. Free space there, or choose another output folder."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    except RuntimeError as error:  # torch reports some failed writes so
+        raise output_error(OSError(first_line(error)), path) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
