@@ -136,7 +136,7 @@ class PoseModel(nn.Module, ABC):
         self.norm_patches = nn.LayerNorm(dim)
         self.duplicate_suppression = DuplicateSuppression(dim)
         self.roi_head = RoIKeypointHead(
-            dim, len(mean_pose), head_config.roi_channels, head_config.roi_size, head_config.roi_trunk
+            dim, sigmas, head_config.roi_channels, head_config.roi_size, head_config.roi_trunk
         )
         if isinstance(self.roi_head.body, ConvPyramid):
             self.roi_head.body.trunk.set_input(backbone.mean, backbone.std)

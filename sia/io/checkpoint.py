@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sia.errors import OutputError, WeightsError, first_line
+from sia.errors import WeightsError, first_line
 from sia.io.first_edition import rename_checkpoint
 from sia.io.input_file import broken_weights, check_weights_file
 from sia.io.output_file import complete_file, output_error, write_bytes

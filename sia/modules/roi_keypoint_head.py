@@ -28,8 +28,14 @@ SMALLEST_SIDE = 0.01
 TARGET_SPREAD = {4: 0.7, 2: 1.0}
 """Standard deviation of the heatmap to be learned, in cells of so many pixels."""
 
+REACH = 0.37
+"""Square root of a person's area, by which OKS measures, over the longer side of the crop: 0.41 on average in COCO."""
+
+LEAST_SPREAD = 0.7
+"""Smallest standard deviation of the kernel by which heatmaps are read, in cells: narrower ones see single cells."""
+
 WINDOW = 2
-"""Cells around the highest one, on each side, whose mean is the keypoint: a far second peak doesn't move it."""
+"""Cells on each side of a keypoint's cell, whose share of the heatmap is the keypoint's confidence."""
 
 
 class RoIs(NamedTuple):
@@ -163,18 +169,21 @@ class RoIKeypointHead(nn.Module):
     In a crop of their own all people look alike. The token says which of two people in one crop is meant.
     """
 
-    def __init__(self, token_dim: int, num_keypoints: int, width: int, size: tuple[int, int], trunk: str = "") -> None:
+    reach: Tensor
+
+    def __init__(self, token_dim: int, sigmas: Tensor, width: int, size: tuple[int, int], trunk: str = "") -> None:
         """Builds the RoI keypoint head.
 
         Args:
             token_dim: width of the detection tokens.
-            num_keypoints: K.
+            sigmas: (K,) OKS constants.
             width: channels at stride 4.
             size: height and width of a crop in pixels, whatever the person's size; multiples of 16.
             trunk: timm's name of the convolutional network that reads the crops; "" for an hourglass.
         """
         super().__init__()
-        self.size = size
+        self.size, num_keypoints = size, len(sigmas)
+        self.register_buffer("reach", 2 * REACH * sigmas.float(), persistent=False)
         self.body = ConvPyramid(width, token_dim, trunk, size) if trunk else Hourglass(width, token_dim, size)
         self.finer = STRIDE // self.body.stride
         self.heat = nn.Conv2d(width, num_keypoints * self.finer**2, 1)
@@ -222,8 +231,8 @@ class RoIKeypointHead(nn.Module):
 
     def _keypoints(self, heatmaps: Heatmaps) -> tuple[Tensor, Tensor]:
         """Poses (n, K, 2) in units of the longer input side, and the logits (n, K) of their confidences."""
-        points, mass = peaks(heatmaps.log_probabilities, heatmaps.cells)
-        confidences = self.prior + self.sure * mass.clamp(min=1e-4).log()
+        points, share = best_places(heatmaps, self.reach)
+        confidences = self.prior + self.sure * share.clamp(min=1e-4).log()
         return heatmaps.rois.outside(points / heatmaps.span), confidences
 
     def _mean(self, found: Found, mirrored: Found, flip_order: Tensor) -> Found:
@@ -286,21 +295,49 @@ def cell_centres(cells: tuple[int, int], device: torch.device) -> Tensor:
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
-def peaks(log_probabilities: Tensor, cells: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Of heatmaps (n, K, rows * columns): the mean place (n, K, 2) around the highest cell, and the share (n, K) there.
+def best_places(heatmaps: Heatmaps, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the expected OKS is greatest.
 
-    The place is x, y in cells.
+    A keypoint's term of OKS falls off with distance as a Gaussian, so what to expect of a place is the heatmap under
+    that kernel: a broad hill counts for more than a lonely peak. Between the cells the top is that of parabolas through
+    the logarithm (after Zhang et al., Distribution-Aware Coordinate Representation, 2020, section 3.2).
+
+    Args:
+        heatmaps: n crops.
+        reach: (K,) standard deviations of the kernels in fractions of the longer side of a crop.
+
+    Returns:
+        The place (n, K, 2), x, y in cells, and the share (n, K) of the heatmap within `WINDOW` of its cell.
     """
-    rows, columns = cells
-    highest = log_probabilities.argmax(-1)
-    around = torch.arange(-WINDOW, WINDOW + 1, device=highest.device)
-    x, y = (highest % columns)[..., None] + around, highest.div(columns, rounding_mode="floor")[..., None] + around
-    inside = ((y >= 0) & (y < rows))[..., :, None] & ((x >= 0) & (x < columns))[..., None, :]
-    index = y.clamp(0, rows - 1)[..., :, None] * columns + x.clamp(0, columns - 1)[..., None, :]
-    near = log_probabilities.gather(-1, index.flatten(-2)).exp().reshape(index.shape) * inside
-    mass = near.sum((-2, -1))
-    place = torch.stack([(near.sum(-2) * (x + 0.5)).sum(-1), (near.sum(-1) * (y + 0.5)).sum(-1)], dim=-1)
-    return place / mass[..., None], mass
+    rows, columns = heatmaps.cells
+    shares, spread = heatmaps.grid.exp(), (reach * max(heatmaps.cells)).clamp(min=LEAST_SPREAD)
+    with torch.autocast(reach.device.type, enabled=False):
+        expected = (_kernels(rows, spread) @ shares @ _kernels(columns, spread)).flatten(-2)
+    highest = expected.argmax(-1)
+    x, y = highest % columns, highest.div(columns, rounding_mode="floor")
+    inner_x, inner_y = x.clamp(1, columns - 2), y.clamp(1, rows - 2)
+    at = inner_y * columns + inner_x
+    around = torch.stack([at, at - 1, at + 1, at - columns, at + columns], -1)
+    middle, left, right, above, below = expected.gather(-1, around).clamp(min=1e-12).log().unbind(-1)
+    place = torch.stack([inner_x + _top(left, middle, right), inner_y + _top(above, middle, below)], dim=-1) + 0.5
+    near = _within(rows, y)[..., :, None] & _within(columns, x)[..., None, :]
+    return place, (shares * near).sum((-2, -1))
+
+
+def _within(cells: int, at: Tensor) -> Tensor:
+    """(..., cells) bool, the cells along one axis that are within `WINDOW` of a cell (...)."""
+    return (torch.arange(cells, device=at.device) - at[..., None]).abs() <= WINDOW
+
+
+def _kernels(cells: int, spread: Tensor) -> Tensor:
+    """(K, cells, cells) Gaussians of the distance between two cells, 1 where it is 0; spread (K,) in cells."""
+    at = torch.arange(cells, device=spread.device, dtype=torch.float32)
+    return (-(at[:, None] - at).square() / (2 * spread[:, None, None].square())).exp()
+
+
+def _top(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
+    """Where a parabola through the values at -1, 0 and 1 is highest, -1 to 1."""
+    return ((after - before) / 2 / (2 * middle - before - after).clamp(min=1e-3)).clamp(-1, 1)
 
 
 def heatmap_target(points: Tensor, cells: tuple[int, int], stride: int = STRIDE) -> Tensor:

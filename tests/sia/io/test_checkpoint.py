@@ -68,7 +68,7 @@ def test_a_really_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         Path, "open", lambda self, *a: original(Path("/dev/full") if ".part" in self.name else self, *a)
     )
-    with pytest.raises(OutputError, match="Can't write .*last.pt"):
+    with pytest.raises(OutputError, match=r"Can't write .*last.pt"):
         save_checkpoint(path, payload(2))
     monkeypatch.undo()
     assert float(load_checkpoint(path)["weights"]["w"][0, 0]) == 1

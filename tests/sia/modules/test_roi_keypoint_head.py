@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sia.modules.roi_keypoint_head import (
-    WINDOW,
+    LEAST_SPREAD,
+    REACH,
+    Heatmaps,
     RoIKeypointHead,
     RoIs,
+    best_places,
     heatmap_target,
-    peaks,
     rois_around,
     sample,
 )
@@ -22,11 +24,19 @@ EXTENT = torch.tensor([1.0, 0.5])
 SIZE, CELLS = (64, 48), (16, 12)
 """Height and width of crops, and rows and columns of their heatmaps."""
 
+SIGMAS = torch.tensor([0.03, 0.08, 0.08])
+"""OKS constants of three keypoints; the last two trade places in a mirror image."""
+
 
 def crops_at(*rows: tuple[int, float, float, float]) -> RoIs:
     """Rows of image, centre x, centre y, height; three quarters of it wide, as `SIZE` is."""
     image, x, y, height = (torch.tensor(column) for column in zip(*rows, strict=True))
     return RoIs(image, torch.zeros_like(image), torch.stack([x, y], -1), torch.stack([0.75 * height, height], -1))
+
+
+def heatmaps_of(shares: Tensor) -> Heatmaps:
+    """Of one crop; shares (1, K, rows * columns)."""
+    return Heatmaps(shares.clamp(min=1e-12).log(), crops_at((0, 0.5, 0.25, 0.2)), CELLS)
 
 
 def ramps(height: int = 100, width: int = 200) -> Tensor:
@@ -91,23 +101,52 @@ def test_a_crop_over_the_edge_sees_nothing_of_the_image_below(x: float, y: float
 @settings(max_examples=30, deadline=None)
 @given(st.floats(2.5, CELLS[1] - 2.5), st.floats(2.5, CELLS[0] - 2.5))
 def test_a_peak_is_found_to_a_fraction_of_a_cell(x: float, y: float):
-    points, mass = peaks(heatmap_target(torch.tensor([[[x, y]]]), CELLS).log(), CELLS)
+    points, share = best_places(heatmaps_of(heatmap_target(torch.tensor([[[x, y]]]), CELLS)), torch.tensor([0.3]))
     torch.testing.assert_close(points[0, 0], torch.tensor([x, y]), atol=0.05, rtol=0)
-    assert float(mass[0, 0]) > 0.99
+    assert float(share[0, 0]) > 0.99
 
 
 def test_a_second_peak_far_away_does_not_move_the_keypoint():
     near, far = heatmap_target(torch.tensor([[[4.5, 4.5]], [[9.5, 12.5]]]), CELLS)
-    points, mass = peaks((0.7 * near + 0.3 * far).log()[None], CELLS)
+    points, share = best_places(heatmaps_of((0.7 * near + 0.3 * far)[None]), torch.tensor([0.1]))
     torch.testing.assert_close(points[0, 0], torch.tensor([4.5, 4.5]), atol=0.01, rtol=0)
-    assert float(mass[0, 0]) == pytest.approx(0.7, abs=0.01)
+    assert float(share[0, 0]) == pytest.approx(0.7, abs=0.01)
+
+
+def test_a_broad_hill_counts_for_more_than_a_lonely_peak():
+    """Where OKS forgives as much; a keypoint that has to be placed exactly is at the peak."""
+    shares = torch.zeros(CELLS)
+    shares[3, 9], shares[9:14, 2:7] = 0.3, 0.7 / 25
+    points, _ = best_places(heatmaps_of(shares.flatten().expand(1, 2, -1)), torch.tensor([0.0, 0.2]))
+    torch.testing.assert_close(points[0], torch.tensor([[9.5, 3.5], [4.5, 11.5]]), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_place_has_a_greater_expected_oks(seed: int):
+    """Against all places, a twentieth of a cell apart."""
+    noise = torch.randn(1, 3, *CELLS, generator=torch.Generator().manual_seed(seed))
+    shares = (4 * torch.nn.functional.avg_pool2d(noise, 3, 1, 1)).flatten(2).softmax(-1)
+    reach = 2 * REACH * SIGMAS
+    points, _ = best_places(heatmaps_of(shares), reach)
+    spread = (reach * CELLS[0]).clamp(min=LEAST_SPREAD)[:, None]
+
+    def falloff(places: Tensor, cells: int) -> Tensor:
+        """places (K, n) along one axis -> (K, n, cells)"""
+        return (-(places[..., None] - torch.arange(cells) - 0.5).square() / (2 * spread[..., None].square())).exp()
+
+    def oks(x: Tensor, y: Tensor) -> Tensor:
+        return torch.einsum("krc,kyr,kxc->kyx", shares[0].view(3, *CELLS), falloff(y, CELLS[0]), falloff(x, CELLS[1]))
+
+    fine_x, fine_y = (torch.arange(0, cells, 0.05).expand(3, -1) for cells in CELLS[::-1])
+    greatest = oks(fine_x, fine_y).flatten(1).amax(1)
+    assert (oks(points[0, :, :1], points[0, :, 1:]).flatten() > 0.98 * greatest).all()
 
 
 @pytest.mark.parametrize("size", [SIZE, (128, 96)])
 def test_people_of_one_look_and_different_sizes_are_read_alike(size: tuple[int, int]):
     """The same image at twice the size, in a crop of twice the size: the same heatmap."""
     torch.manual_seed(0)
-    roi_head = RoIKeypointHead(8, 3, 8, size).eval()
+    roi_head = RoIKeypointHead(8, SIGMAS, 8, size).eval()
     small = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 32), scale_factor=4, mode="bicubic")
     large = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
     canvas = torch.zeros(2, 3, 128, 256)
@@ -121,22 +160,22 @@ def test_people_of_one_look_and_different_sizes_are_read_alike(size: tuple[int, 
 
 
 @pytest.mark.parametrize("size", [(32, 32), SIZE, (128, 96)])
-def test_a_keypoint_is_where_its_heat_map_is_highest(size: tuple[int, int]):
+def test_a_keypoint_is_where_its_heatmap_says(size: tuple[int, int]):
     """Whatever the number of cells: the poses agree with the heatmaps they were read from."""
-    roi_head = RoIKeypointHead(8, 3, 8, size).eval()
+    roi_head = RoIKeypointHead(8, SIGMAS, 8, size).eval()
     rois = crops_at((0, 0.4, 0.2, 0.3))
     found = roi_head(ramps(), EXTENT, torch.rand(1, 8), torch.zeros(1), rois)
     rows, columns = size[0] // 4, size[1] // 4
     assert found.heatmaps.cells == (rows, columns)
     assert found.heatmaps.grid.shape == (1, 3, rows, columns)
-    highest = found.heatmaps.log_probabilities.argmax(-1)
-    heatmaps = torch.stack([highest % columns, highest.div(columns, rounding_mode="floor")], -1) + 0.5
-    assert ((rois.inside(found.poses) * torch.tensor([columns, rows]) - heatmaps).abs() <= WINDOW).all()
+    places, share = best_places(found.heatmaps, 2 * REACH * SIGMAS)
+    torch.testing.assert_close(rois.inside(found.poses) * torch.tensor([columns, rows]), places)
+    torch.testing.assert_close(found.confidences, 1 + share.log())
 
 
 @pytest.mark.parametrize("size", [SIZE, (96, 64)])
 def test_gradients_reach_every_parameter(size: tuple[int, int]):
-    roi_head = RoIKeypointHead(8, 3, 8, size)
+    roi_head = RoIKeypointHead(8, SIGMAS, 8, size)
     torch.nn.init.normal_(roi_head.score[2].weight)
     for residual in (module for module in roi_head.modules() if hasattr(module, "norm2")):
         torch.nn.init.ones_(residual.norm2.weight)
@@ -158,7 +197,7 @@ ORDER = torch.tensor([0, 2, 1])
 def sharp_head() -> RoIKeypointHead:
     """Its heatmaps have clear peaks, so that rounding moves none of them."""
     torch.manual_seed(0)
-    roi_head = RoIKeypointHead(8, 3, 8, SIZE).eval()
+    roi_head = RoIKeypointHead(8, SIGMAS, 8, SIZE).eval()
     for weight in (roi_head.heat.weight, roi_head.score[2].weight):
         torch.nn.init.normal_(weight)
     return roi_head
@@ -197,8 +236,8 @@ def test_a_flip_test_takes_the_mean_of_both_heatmaps():
         for x in range(CELLS[1]):
             shares[k, :, x] = (first[k, :, x] + second[partner, :, CELLS[1] - 1 - x]) / 2
     torch.testing.assert_close(found.heatmaps.log_probabilities[0].exp(), shares.flatten(1))
-    points, mass = peaks(shares.flatten(1).log()[None], CELLS)
+    points, share = best_places(heatmaps_of(shares.flatten(1)[None]), 2 * REACH * SIGMAS)
     torch.testing.assert_close(found.poses, rois.outside(points / torch.tensor(CELLS[::-1])))
-    torch.testing.assert_close(found.confidences, 1 + mass.log())
+    torch.testing.assert_close(found.confidences, 1 + share.log())
     torch.testing.assert_close(found.scores, (alone.scores + other.scores) / 2)
     assert torch.equal(found.fine, alone.fine) and torch.equal(found.context, alone.context)
