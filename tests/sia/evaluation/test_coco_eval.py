@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 
 from sia.coco.coco_files import read_skeleton
 from sia.errors import DataError
-from sia.evaluation.coco_eval import FIGURES, evaluate
+from sia.evaluation.coco_eval import FIGURES, Metrics, evaluate
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
 LAST_DIGIT = 3e-16  # pycocotools adds 2.2e-16 to a denominator, faster-coco-eval does not
@@ -348,3 +349,17 @@ def test_input_is_left_as_it_was():
     evaluate(truth, rows, TRIANGLE)
     assert (truth, rows) == before
     assert FIGURES[0] == "AP"
+
+
+def test_the_mean_of_categories_counts_a_0_and_leaves_out_what_has_no_labels():
+    one = evaluate(*made_up(0, TRIANGLE), TRIANGLE)
+    parts = {name: replace(one, AP=value, box_AP=box) for name, value, box in (("a", 0.5, None), ("b", 0.0, 0.25))}
+    assert Metrics.mean(parts).AP == 0.25 and Metrics.mean(parts).box_AP == 0.25
+    assert Metrics.mean({**parts, "c": replace(one, AP=-1.0, box_AP=None)}).AP == 0.25
+    assert Metrics.mean({"c": replace(one, AP=-1.0)}).AP == -1
+
+
+def test_boxes_are_in_the_table_where_the_results_have_them():
+    metrics = evaluate(*made_up(0, TRIANGLE), TRIANGLE)
+    assert "box AP 50.0, AP50 75.0\n" in replace(metrics, box_AP=0.5, box_AP50=0.75).table()
+    assert "box" not in replace(metrics, box_AP=None).table().split("\n\n")[0]

@@ -65,3 +65,7 @@ def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     of_run = {name: load_checkpoint(tmp_path / name / "weights" / "best.pt") for name in ("shipped", "scratch")}
     assert torch.allclose(of_run["shipped"]["weights"][key], known, atol=1e-4)
     assert not torch.allclose(of_run["scratch"]["weights"][key], known, atol=1e-2)
+
+
+def test_where_nothing_is_named_it_is_the_simple_n16() -> None:
+    assert shipped.find_weights() == shipped.find_weights("n16") == shipped.bundled_models()["sia_pose_simple-n16"]

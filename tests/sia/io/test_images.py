@@ -176,3 +176,16 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_jpeg_that_is_too_long_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"can't hold an image of 66000x1 pixels"):
         write_image(tmp_path / "a.jpg", np.zeros((1, 66_000, 3), np.uint8))
+
+
+@pytest.mark.parametrize("value", [0, 9])
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, value: int) -> None:
+    Image.fromarray(quarters(40, 60)).save(tmp_path / "a.jpg", exif=exif("II", 3, value))
+    assert name_quarters(read_image(tmp_path / "a.jpg")) == TURNED[1]
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 3, 4), np.uint8)
+    pixels[0], pixels[1] = (200, 100, 50, 255), (200, 100, 50, 0)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").tolist() == [[[200, 100, 50]] * 3, [[255, 255, 255]] * 3]

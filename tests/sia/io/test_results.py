@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from sia.errors import OutputError
 from sia.io.output_file import complete_file, named_folder, numbered_folder, write_json
-from sia.io.results import JsonLines, coco_rows, describe_rows, number_images, person_rows
+from sia.io.results import JsonLines, StandardOutput, coco_rows, describe_rows, number_images, person_rows
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON
 
@@ -141,3 +142,11 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 def test_a_place_where_nobody_may_write() -> None:
     with pytest.raises(OutputError, match="Can't write /proc"):
         named_folder(Path("/proc/sia-pose"))
+
+
+def test_lines_for_standard_output_are_handed_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(raw)))  # type: ignore[type-var]
+    lines = StandardOutput()
+    lines.append([b"one", b"two"])
+    assert raw.getvalue() == b"one\ntwo\n"

@@ -12,6 +12,7 @@ import torch
 from sia.errors import WeightsError
 from sia.io.bundled_weights import bundled_models
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
+from sia.io.weights import fit_parts
 from sia.registry import read_description
 from sia.runtimes.torch_runtime import TorchRuntime
 from tests.inference_helpers import save_weights
@@ -82,3 +83,13 @@ def test_a_tensor_in_the_place_of_a_description(good: Path, part: str) -> None:
     payload = {**load_checkpoint(good), part: torch.zeros(3)}
     with pytest.raises(WeightsError, match=r"^best\.pt doesn't describe a SIA Pose model"):
         read_description(payload, "best.pt")
+
+
+def test_parts_that_only_one_side_has_are_no_error() -> None:
+    model = torch.nn.ModuleDict({"body": torch.nn.Linear(1, 1), "more": torch.nn.Linear(1, 1)})
+    given = {"body.weight": torch.ones(1, 1), "body.bias": torch.ones(1), "less.weight": torch.ones(1, 1)}
+    fitted = fit_parts(given, model, "more.", "less.")
+    assert fitted.keys() == model.state_dict().keys()
+    assert fitted["body.weight"] is given["body.weight"]
+    assert torch.equal(fitted["more.weight"], model.state_dict()["more.weight"])
+    assert "less.weight" in fit_parts(given, model, "more."), "what isn't named has to fit"

@@ -14,7 +14,7 @@ from torch import Tensor
 from sia.losses.criterion import DOUBLE, QUALITY_POWER, LossWeights, PoseCriterion
 from sia.losses.matcher import PATCHES_PER_PERSON, UNMATCHED, match_patches, match_tokens, targets_from
 from sia.modules.roi_keypoint_head import Heatmaps, RoIs
-from sia.outputs import PoseOutput, Prediction
+from sia.outputs import Certainty, PoseOutput, Prediction
 
 SIGMAS = torch.tensor([0.03 + 0.005 * k for k in range(20)])
 ROWS, COLUMNS = 16, 12
@@ -410,3 +410,15 @@ def test_a_box_of_no_size_and_a_joint_on_its_label_have_finite_gradients(make_ba
             layer.poses.copy_(targets.poses)
     sum(PoseCriterion(SIGMAS[:17])(output, batch, 2.0).values()).backward()
     assert all(part.grad.isfinite().all() for part in leaves_of(output))
+
+
+def test_certainty_is_taught_where_a_model_tells_it(make_batch, make_prediction):
+    """Both what the tokens guess and what is said of the result; each is needed for the other."""
+    batch = make_batch([2, 1])
+    output = make_output(make_prediction, batch)
+    told = [Certainty(*torch.randn(2, *output.refined[0].confidences.shape)) for _ in range(2)]
+    criterion = PoseCriterion(SIGMAS[: batch.keypoints.shape[2]])
+    without = criterion(output, batch, 3.0).keys()
+    losses = criterion(replace(output, people=output.refined[-1], guess=told[0], certainty=told[1]), batch, 3.0)
+    assert losses.keys() - without == {"visibility", "sigma"}
+    assert losses["visibility"] > 0

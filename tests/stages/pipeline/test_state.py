@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sia.errors import DataError
 from sia.evaluation.significance import Interval, Proof
 from stages.pipeline.splits import FILE as SPLITS
 from stages.pipeline.splits import describe, read_splits
-from stages.pipeline.state import FILE, Record, State, StoredFile
+from stages.pipeline.state import FILE, Record, State, StoredFile, plain
 
 DIGEST = "0" * 64
 ONE = Interval(0.5, 0.4, 0.6)
@@ -83,3 +84,8 @@ def test_splits_that_can_not_be(tmp_path: Path, change: dict) -> None:
     (tmp_path / SPLITS).write_text(json.dumps({"seed": 0, "images": [{**row, **change}]}))
     with pytest.raises(DataError, match=rf"\$\.images\[0\]\.{next(iter(change))}"):
         read_splits(tmp_path)
+
+
+def test_figures_of_any_library_become_plain() -> None:
+    figures = {"AP": np.float32(0.5), "curve": np.array([1.0, np.nan]), 3: (True, None, 2), "path": Path("a/b")}
+    assert plain(figures) == {"AP": 0.5, "curve": [1.0, None], "3": [True, None, 2], "path": "a/b"}
