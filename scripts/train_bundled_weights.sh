@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 20
+# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 21
 # hours on one CPU core. Stopped, the same command goes on.
 #
 #   bash scripts/train_bundled_weights.sh DATA OUTPUT
@@ -94,7 +94,7 @@ train led-2 2 -IMGSZ 384 -LR 1.2e-3 --RESUME "$(best led-1)"
 train led-3 1 -IMGSZ 384 -LR 1e-3 --RESUME "$(best led-2)"
 pack led.pt "$(best led-3)" --imgsz 448
 
-# ---- 13 to 16: the RoI keypoint head alone, on larger and larger crops ----
+# ---- 13 to 17: the RoI keypoint head alone, on larger and larger crops ----
 crops() { # FOLDER FILE PIXELS, as --data takes it
     echo "$DATA/$1/images:$DATA/$1/$2.json:$3"
 }
@@ -110,11 +110,12 @@ head_of() { # FILE EPOCHS WEIGHTS FLAGS...
 head_of pose-96.pt 5 pose.pt --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
 head_of pose-128.pt 12 pose.pt --head pose-96.pt --roi_size 128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
 head_of pose-192.pt 12 pose.pt --head pose-128.pt --roi_size 192x128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
-head_of led-192.pt 4 led.pt --head pose-192.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
+head_of pose-again.pt 9 pose.pt --head pose-192.pt --roi_size 192x128 --lr 5e-4 --seed 1 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
+head_of led-192.pt 4 led.pt --head pose-again.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
 
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco
-pack simple-192.pt pose-192.pt --model sia_pose_simple
+pack simple-192.pt pose-again.pt --model sia_pose_simple
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS "$(at_most 3)" -LR 2e-3 --CERTAINTY_ONLY)
 while read -r model start imgsz; do
     train "$model" 3 -MODEL "$model" -IMGSZ "$imgsz" --RESUME "$start"
@@ -122,7 +123,7 @@ while read -r model start imgsz; do
     pack "pose_coco/$model-n32.safetensors" "pose_coco/$model-n16.safetensors" --size n32 --imgsz 640
 done <<END
 sia_pose_simple simple-192.pt 512
-sia_pose pose-192.pt 512
+sia_pose pose-again.pt 512
 sia_pose_decoder_led led-192.pt 448
 END
 echo "Done: $OUTPUT/pose_coco"
