@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import NamedTuple
 
@@ -311,7 +312,7 @@ def best_places(heatmaps: Heatmaps, reach: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows, columns = heatmaps.cells
     shares, spread = heatmaps.grid.exp(), (reach * max(heatmaps.cells)).clamp(min=LEAST_SPREAD)
-    with torch.autocast(reach.device.type, enabled=False):
+    with _in_float32(reach.device.type):
         expected = (_kernels(rows, spread) @ shares @ _kernels(columns, spread)).flatten(-2)
     highest = expected.argmax(-1)
     x, y = highest % columns, highest.div(columns, rounding_mode="floor")
@@ -322,6 +323,12 @@ def best_places(heatmaps: Heatmaps, reach: Tensor) -> tuple[Tensor, Tensor]:
     place = torch.stack([inner_x + _top(left, middle, right), inner_y + _top(above, middle, below)], dim=-1) + 0.5
     near = _within(rows, y)[..., :, None] & _within(columns, x)[..., None, :]
     return place, (shares * near).sum((-2, -1))
+
+
+def _in_float32(device: str) -> contextlib.AbstractContextManager[object]:
+    """No autocast, where the type of device has any."""
+    available = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if available else contextlib.nullcontext()
 
 
 def _within(cells: int, at: Tensor) -> Tensor:

@@ -121,7 +121,18 @@ def test_same_figures_on_every_number_of_ranks(data, world_size):
 
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_batches_do_not_matter(data, batch_size):
-    assert run(*data, evaluate_model, batch_size=batch_size).to_dict() == run(*data, evaluate_model).to_dict()
+    """But for the last digits: products are summed in another order."""
+    (some, figures), (others, expected) = (
+        apart(run(*data, evaluate_model, **flags).to_dict()) for flags in ({"batch_size": batch_size}, {})
+    )
+    assert some == others
+    np.testing.assert_allclose(figures, expected, rtol=0, atol=1e-3)
+
+
+def apart(value):
+    """What is no fraction, and all fractions."""
+    fractions = []
+    return json.loads(json.dumps(value), parse_float=lambda text: fractions.append(float(text))), fractions
 
 
 def test_results_have_every_image_and_every_score(data):

@@ -505,7 +505,7 @@ def test_what_tells_certainty_costs_nothing(
     assert_same(plain["weights"], {key: value for key, value in more["weights"].items() if key not in told})
     monkeypatch.undo()
     losses = rows_of(tmp_path / "with")[-1]
-    assert float(losses["loss_visibility"]) > 0 and float(losses["loss_sigma"]) > 0
+    assert float(losses["loss_visibility"]) > 0 and float(losses["loss_sigma"]) >= 0  # 0: no box is good enough yet
     assert "loss_sigma" not in rows_of(tmp_path / "without")[-1]
 
 
