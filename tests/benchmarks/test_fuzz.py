@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
 import re
 import signal
@@ -84,8 +85,9 @@ def spin(path: Path) -> None:
 
 
 def swell(path: Path) -> None:
-    held = bytearray(600_000_000)
-    held[::4096] = b"x" * len(held[::4096])
+    held = mmap.mmap(-1, 600_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # new pages, not what is free in the heap
+    for place in range(0, len(held), 4096):
+        held[place] = 1
     time.sleep(20)
 
 
