@@ -107,10 +107,15 @@ head_of() { # FILE EPOCHS WEIGHTS FLAGS...
     shift 3
     make "$file" train_roi_head.py --weight_path "$weights" --crops crops --epochs "$epochs" --lr 6e-4 --compile "$@"
 }
-head_of pose-96.pt 5 pose.pt --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
-head_of pose-128.pt 12 pose.pt --head pose-96.pt --roi_size 128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
-head_of pose-192.pt 12 pose.pt --head pose-128.pt --roi_size 192x128 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
-head_of pose-again.pt 9 pose.pt --head pose-192.pt --roi_size 192x128 --lr 5e-4 --seed 1 --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)"
+pose_head() { # FILE EPOCHS FLAGS...
+    local file=$1 epochs=$2
+    shift 2
+    head_of "$file" "$epochs" pose.pt --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)" "$@"
+}
+pose_head pose-96.pt 5
+pose_head pose-128.pt 12 --head pose-96.pt --roi_size 128
+pose_head pose-192.pt 12 --head pose-128.pt --roi_size 192x128
+pose_head pose-again.pt 9 --head pose-192.pt --roi_size 192x128 --lr 5e-4 --seed 1
 head_of led-192.pt 4 led.pt --head pose-again.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
 
 # ---- Visibility and sigma, and the six files ----

@@ -386,7 +386,7 @@ def test_a_full_disk_stops_with_one_line(
 
     monkeypatch.setattr(trainer, "save_checkpoint", full)
     assert train("-EXP run") == 1
-    assert "error: Can't write" in capsys.readouterr().err
+    assert re.search(r"error: Can't write \S+last\.pt: No space left", capsys.readouterr().err)
 
 
 @pytest.fixture
@@ -504,8 +504,8 @@ def test_what_tells_certainty_costs_nothing(
     assert told and all(key.startswith("certainty.") for key in told)
     assert_same(plain["weights"], {key: value for key, value in more["weights"].items() if key not in told})
     monkeypatch.undo()
-    losses = rows_of(tmp_path / "with")[-1]
-    assert float(losses["loss_visibility"]) > 0 and float(losses["loss_sigma"]) >= 0  # 0: no box is good enough yet
+    rows = rows_of(tmp_path / "with")
+    assert all(max(float(row[name]) for row in rows) > 0 for name in ("loss_visibility", "loss_sigma"))
     assert "loss_sigma" not in rows_of(tmp_path / "without")[-1]
 
 
