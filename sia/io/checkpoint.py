@@ -6,7 +6,6 @@ What can't be used is a WeightsError that says why.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import warnings
 import zipfile
@@ -22,7 +21,7 @@ from torch import Tensor
 from sia.errors import WeightsError, first_line
 from sia.io.first_edition import rename_checkpoint
 from sia.io.input_file import broken_weights, check_weights_file
-from sia.io.output_file import complete_file, output_error, write_bytes
+from sia.io.output_file import complete_stream, output_error, write_bytes
 
 FORMAT = "sia_pose/1"
 KEPT = ("format", "model_config", "skeleton", "metrics")
@@ -46,10 +45,8 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     try:
-        with complete_file(path) as partial, partial.open("wb") as stream:
+        with complete_stream(path) as stream:
             torch.save(dict(payload), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
     except RuntimeError as error:  # torch reports some failed writes so
         raise output_error(OSError(first_line(error)), path) from error
 

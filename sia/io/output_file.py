@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sia.errors import ConfigError, OutputError
 
@@ -86,12 +86,19 @@ def complete_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Writes a whole file or nothing."""
+@contextlib.contextmanager
+def complete_stream(path: Path) -> Iterator[BinaryIO]:
+    """Lends a stream; what was written is on the disk before the file gets its name."""
     with complete_file(path) as partial, partial.open("wb") as stream:
-        stream.write(content)
+        yield stream
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes a whole file or nothing."""
+    with complete_stream(path) as stream:
+        stream.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
