@@ -14,7 +14,7 @@ cd -- "$ROOT"
 unset PYTHONDONTWRITEBYTECODE
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-"$PYTHON" -m mypy
+"$PYTHON" -m mypy --num-workers auto
 "${PYTHON%/*}/lint-imports" --no-logo
 # One process for each core, with one thread: small models gain nothing from a second one.
 export OMP_NUM_THREADS=1
