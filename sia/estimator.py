@@ -42,6 +42,7 @@ def load(
     imgsz: int | tuple[int, int] | None = None,
     roi_score_thresh: float | None = None,
     tta: bool = False,
+    roi_size: int | tuple[int, int] | None = None,
 ) -> PoseEstimator:
     """Loads a model.
 
@@ -52,16 +53,18 @@ def load(
         device: ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``), or ``mps``. Exports run on the CPU.
         imgsz: side of the model's input in pixels, or its height and width; that of the weights by default.
         roi_score_thresh: people whose first score, in [0, 1], is lower keep the keypoints of their token: higher is
-            faster and places keypoints worse; 0.1 by default.
+            faster and places keypoints worse; 0.15 by default.
         tta: flip test: keypoints are from the mean heatmaps of each person's crop and of its mirror image, which is
             slower and places them better. Exports can't do it.
+        roi_size: side of each person's crop in pixels, or its height and width, multiples of 16: smaller is faster and
+            places keypoints worse; that of the weights by default.
 
     Raises:
         WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-        ConfigError: the device, the size or the flip test can't be had, or a package is missing.
+        ConfigError: the device, a size or the flip test can't be had, or a package is missing.
     """
-    size = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
-    return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh, tta))
+    size, crop = ((side, side) if isinstance(side, int) else side for side in (imgsz, roi_size))
+    return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh, tta, crop))
 
 
 class PoseEstimator:

@@ -38,7 +38,7 @@ def rows_of(path: Path) -> list[dict]:
 
 def test_fewer_second_looks_and_a_flip_test_are_noted(tmp_path: Path, weights: Path) -> None:
     source = save_video(tmp_path / "walk.mp4", frames=2)
-    assert run(weights, source, "--roi_score_thresh", "0.3", "--tta", "--output_dir", "out") == 0
+    assert run(weights, source, "--roi_score_thresh", "0.3", "--tta", "--roi_size", "48x32", "--output_dir", "out") == 0
     assert "RoI refinement from 0.3, flip test)" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]
 
 

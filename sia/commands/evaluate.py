@@ -44,6 +44,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_max_pixels(model)
     model.add_argument(
+        "--roi_size", type=input_size, metavar="N|HxW",
+        help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
+        "(default: that of the weights)",
+    )  # fmt: skip
+    model.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="first score from which on people get a RoI refinement (default: 0.15, or what an export was made with)",
     )  # fmt: skip

@@ -35,6 +35,11 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
     what.add_argument(
+        "--roi_size", type=input_size, metavar="N|HxW",
+        help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
+        "(default: that of the weights)",
+    )  # fmt: skip
+    what.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
         "faster and finds fewer (default: 0.15)",

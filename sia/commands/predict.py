@@ -89,6 +89,11 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         help="input size in pixels; best near that of the weights (default)",
     )  # fmt: skip
     parser.add_argument(
+        "--roi_size", type=input_size, metavar="N|HxW",
+        help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
+        "(default: that of the weights)",
+    )  # fmt: skip
+    parser.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
         "faster and finds fewer; keep it below --conf_thresh (default: 0.15, or what an export was made with)",
@@ -279,7 +284,7 @@ def check_image_args(args: argparse.Namespace) -> None:
     if args.pipeline is not None:
         if args.weight_path != DEFAULT:
             raise ConfigError("--pipeline has its own weights: leave --weight_path out.")
-        for flag in ("imgsz", "roi_score_thresh", "tta"):
+        for flag in ("imgsz", "roi_size", "roi_score_thresh", "tta"):
             if vars(args)[flag] is not None and vars(args)[flag] is not False:
                 raise ConfigError(
                     f"--{flag} is not for --pipeline: its stages were fitted to what is found without it."

@@ -62,6 +62,11 @@ class ModelMetadata:
     fixed_size: tuple[int, int] | None = None
     roi_score_thresh: float = ROI_SCORE_THRESH
 
+    @property
+    def roi_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the crops that the RoI keypoint head reads."""
+        return self.config.head_config.roi_size
+
     def to_json(self) -> str:
         """For the metadata of a file."""
         values = {"format": EXPORT_FORMAT, "model_config": self.config.to_dict(), "skeleton": self.skeleton.to_dict()}

@@ -89,6 +89,7 @@ class Predictor:
         image_size: tuple[int, int] | None = None,
         roi_score_thresh: float | None = None,
         tta: bool = False,
+        roi_size: tuple[int, int] | None = None,
     ) -> Predictor:
         """Builds the model that a weights file describes; nothing else is needed.
 
@@ -98,14 +99,17 @@ class Predictor:
             image_size: height, width of the model's input; that of the weights by default.
             roi_score_thresh: score in [0, 1] from which on the RoI keypoint head runs; that of the file by default.
             tta: flip test: see `Runtime.enable_tta`.
+            roi_size: height, width of each person's crop, multiples of 16; that of the file by default.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-            ConfigError: the device, this size, this threshold or the flip test can't be had, or a package is missing.
+            ConfigError: the device, a size, this threshold or the flip test can't be had, or a package is missing.
         """
         runtime = _runtime_of(weight_path).load(weight_path, device)
         if roi_score_thresh is not None:
             runtime.set_roi_score_thresh(roi_score_thresh)
+        if roi_size is not None:
+            runtime.set_roi_size(roi_size)
         if tta:
             runtime.enable_tta()
         return cls(runtime, image_size)

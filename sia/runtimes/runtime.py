@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.commands.values import format_size
 from sia.errors import ConfigError
 from sia.people import People
 from sia.registry import ROI_SCORE_THRESH
@@ -123,10 +124,22 @@ class Runtime(ABC):
             ConfigError: that is fixed in the file.
         """
         if score != self.description.roi_score_thresh:
-            raise ConfigError(
-                f"{self.source} was exported with --roi_score_thresh {self.description.roi_score_thresh:g}, and can't "
-                f"change it. Leave the flag out, or export the weights again with --roi_score_thresh {score:g}."
-            )
+            raise self._fixed("--roi_score_thresh", f"{self.description.roi_score_thresh:g}", f"{score:g}")
+
+    def set_roi_size(self, size: tuple[int, int]) -> None:
+        """Reads crops of this height and width in pixels.
+
+        Raises:
+            ConfigError: that is fixed in the file, or can't be.
+        """
+        if size != self.description.roi_size:
+            raise self._fixed("--roi_size", format_size(self.description.roi_size), format_size(size))
+
+    def _fixed(self, flag: str, own: str, wanted: str) -> ConfigError:
+        return ConfigError(
+            f"{self.source} was exported with {flag} {own}, and can't change it. Leave the flag out, or export the "
+            f"weights again with {flag} {wanted}."
+        )
 
     def enable_tta(self) -> None:
         """From now on keypoints are from the mean heatmaps of each person's crop and of its mirror image (flip test).
@@ -143,11 +156,12 @@ class Runtime(ABC):
         """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton
         height, width = image_size or config.image_size
-        looks = self.description.roi_score_thresh
+        looks, crop = self.description.roi_score_thresh, self.description.roi_size
         head = "" if looks == ROI_SCORE_THRESH else f", RoI refinement from {looks:g}"
         head += ", flip test" if self.tta else ""
         return (
             f"{config.name} {config.size} ({self.description.parameters / 1e6:.1f} M parameters, "
-            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, {self.description.precision}{head}) "
+            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, crops {crop[1]}x{crop[0]}, "
+            f"{self.description.precision}{head}) "
             f"from {self.source} on {self.device}"
         )

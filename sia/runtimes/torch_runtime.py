@@ -66,6 +66,12 @@ class TorchRuntime(Runtime):
         self.model.roi_score_thresh = score
         self.description = replace(self.description, roi_score_thresh=score)
 
+    def set_roi_size(self, size: tuple[int, int]) -> None:
+        """See `Runtime`."""
+        config = replace(self.description.config, roi_size=size)
+        self.model.roi_head.size = size
+        self.description = replace(self.description, config=config)
+
     def enable_tta(self) -> None:
         """See `Runtime`."""
         skeleton = self.description.skeleton

@@ -96,7 +96,7 @@ def test_weights_write_results_that_score_the_same(files, tmp_path, capsys):
     assert main(results_flags(files, tmp_path / "b", results=results)) == 0
     first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
     assert first["AR"] > 0
-    own = {"weights", "results", "annotations", "image_size", "roi_score_thresh", "tta"}
+    own = {"weights", "results", "annotations", "image_size", "roi_size", "roi_score_thresh", "tta"}
     same = first.keys() & second.keys() - own
     assert {"AP", "errors", "curves", "keypoints"} <= same
     assert first["speed"]["milliseconds"] > 0 and " on cpu" in first["speed"]["model"] and "ms an image" in printed
@@ -107,10 +107,10 @@ def test_weights_write_results_that_score_the_same(files, tmp_path, capsys):
 
 def test_nothing_is_overwritten_and_size_can_change(files, tmp_path):
     for _ in range(2):
-        assert main(flags(files, tmp_path / "out", imgsz="96x64", roi_score_thresh=0.3)) == 0
+        assert main(flags(files, tmp_path / "out", imgsz="96x64", roi_size="48x32", roi_score_thresh=0.3)) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out-2"]
     metrics = json.loads((tmp_path / "out-2" / "metrics.json").read_text())
-    assert (metrics["image_size"], metrics["roi_score_thresh"]) == ([96, 64], 0.3)
+    assert (metrics["image_size"], metrics["roi_size"], metrics["roi_score_thresh"]) == ([96, 64], [48, 32], 0.3)
 
 
 def test_a_flip_test_is_noted_or_refused_where_nobody_knows_left_from_right(files, tmp_path, capsys):

@@ -367,10 +367,10 @@ def test_several_categories_and_a_threshold_of_its_own(tmp_path: Path, onnx_file
     untrained weights, which are sure of nobody, only the best unless all do."""
     both = Skeleton.join([(1, COCO_PERSON), (18, Skeleton.from_category(DOG))])
     weights, file = save_weights(tmp_path / "best.pt", both, certainty=True), tmp_path / "best.onnx"
-    assert export(weights, "onnx", "--roi_score_thresh", 0) == 0
+    assert export(weights, "onnx", "--roi_score_thresh", 0, "--roi_size", "32x48") == 0
     assert "RoI refinement from 0)" in capsys.readouterr().out
     image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
-    exported, ours = (Predictor.load(path, "cpu", roi_score_thresh=0.0) for path in (file, weights))
+    exported, ours = (Predictor.load(path, "cpu", roi_score_thresh=0.0, roi_size=(32, 48)) for path in (file, weights))
     first, second, best = (model.predict(image)[0] for model in (ours, exported, Predictor.load(weights, "cpu")))
     assert len(first)
     assert both.classes(second.confidences) == both.classes(first.confidences)
@@ -382,3 +382,5 @@ def test_several_categories_and_a_threshold_of_its_own(tmp_path: Path, onnx_file
     assert "RoI refinement" not in Predictor.load(onnx_file, "cpu").describe()
     with pytest.raises(ConfigError, match="exported with --roi_score_thresh 0, and can't change it"):
         Predictor.load(file, "cpu", roi_score_thresh=0.1)
+    with pytest.raises(ConfigError, match="exported with --roi_size 32x48, and can't change it"):
+        Predictor.load(file, "cpu", roi_size=(64, 64))

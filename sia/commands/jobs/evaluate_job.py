@@ -129,6 +129,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks, device: str) -> Non
         "weights": str(args.weight_path),
         "annotations": str(args.ann_file),
         "image_size": list(predictor.image_size),
+        "roi_size": list(predictor.runtime.description.roi_size),
         "roi_score_thresh": predictor.runtime.description.roi_score_thresh,
         "tta": predictor.runtime.tta,
     }
@@ -146,7 +147,7 @@ def prepare(
     exported = weights.suffix.lower() in RUNTIMES  # these choose for themselves
     with ranks.shared_errors():
         chosen = args.device if exported else device
-        predictor = Predictor.load(weights, chosen, args.imgsz, args.roi_score_thresh, args.tta)
+        predictor = Predictor.load(weights, chosen, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size)
         labels = Labels.open(args, predictor.skeleton)
     images = labels.images
     assert images is not None

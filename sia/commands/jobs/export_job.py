@@ -96,6 +96,8 @@ def run(args: argparse.Namespace, files: Sequence[Path], labelled: Labelled | No
     path = files[-1]
     runtime = TorchRuntime.load(args.weight_path, "cpu")
     runtime.set_roi_score_thresh(ROI_SCORE_THRESH if args.roi_score_thresh is None else args.roi_score_thresh)
+    if args.roi_size is not None:
+        runtime.set_roi_size(args.roi_size)
     size = args.imgsz or runtime.description.config.image_size
     print(runtime.describe(size), flush=True)
     images = check_images(args.image_path, labelled)

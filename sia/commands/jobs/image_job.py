@@ -226,7 +226,9 @@ def run(args: argparse.Namespace) -> int:
     model = make_model(args.llm, args.llm_url)
     pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
-    predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta)
+    predictor = Predictor.load(
+        args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size
+    )
     if args.describe:
         predictor.skeleton.refuse_several("--describe")
     ids = choose_ids(files, args.ann_file, predictor, warnings)

@@ -239,7 +239,9 @@ def run(args: argparse.Namespace) -> int:
     with open_video(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
         if args.smooth == "offline" and isinstance(reader, LiveReader):
             raise ConfigError("--smooth offline waits for frames ahead. Use --smooth online for a live source.")
-        predictor = Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta)
+        predictor = Predictor.load(
+            args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size
+        )
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")
         with remove_if_empty(folder):

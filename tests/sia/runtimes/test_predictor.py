@@ -10,7 +10,7 @@ from PIL import Image
 
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
-from sia.registry import create_model
+from sia.registry import create_model, list_models
 from sia.runtimes import torch_runtime
 from sia.runtimes.device import choose_device
 from sia.runtimes.predictor import Predictor
@@ -102,6 +102,27 @@ def test_fewer_people_are_looked_at_again(weights: Path) -> None:
     assert looks[0] == 4
     assert looks[2] == 1
     assert ["RoI refinement from" in line for line in lines] == [True, False, True]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_crops_of_another_size(tmp_path: Path, name: str) -> None:
+    path = save_weights(tmp_path / "best.pt", name=name)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    plain, wide = (Predictor.load(path, "cpu", roi_size=size) for size in (None, (32, 48)))
+    assert isinstance(wide.runtime, TorchRuntime)
+    shapes = []
+    wide.runtime.model.roi_head.body.register_forward_hook(
+        lambda module, given, made: shapes.append(given[0].shape[2:])
+    )
+    (found,), (other,) = plain.predict([image]), wide.predict([image])
+    assert shapes == [(32, 48)]
+    assert found.keypoints.shape == other.keypoints.shape and not np.allclose(
+        found.keypoints, other.keypoints, atol=0.1
+    )
+    assert "crops 48x32" in wide.describe() and "crops 64x64" in plain.describe()
+    for size in ((50, 64), (16, 64), (64, 1024)):
+        with pytest.raises(ConfigError, match=f"Crops of {size[0]}x{size[1]} px can't be had"):
+            Predictor.load(path, "cpu", roi_size=size)
 
 
 @pytest.mark.parametrize("name", ["sia_pose_simple", "sia_pose"])
