@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 21
+# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 23
 # hours on one CPU core. Stopped, the same command goes on.
 #
 #   bash scripts/train_bundled_weights.sh DATA OUTPUT
 #   EPOCHS=1 bash scripts/train_bundled_weights.sh DATA OUTPUT        a trial: no training is longer than that
 #
-# DATA holds coco_person/ (images/, train.json, val.json), and coco_extra/, coco_train_true/, coco_train_restored416/ and
-# coco_train_no_person/ (images/, annotations.json each): COCO keypoints, photographs of up to 512 px.
+# DATA holds coco_person/ (images/, train.json, val.json), and coco_extra/, coco_train_true/, coco_train_restored416/,
+# coco_train_no_person/ and lspet_crops/ (images/, annotations.json each): COCO keypoints, photographs of up to 512 px.
 set -euo pipefail
 ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 if (($# != 2)); then
@@ -94,7 +94,7 @@ train led-2 2 -IMGSZ 384 -LR 1.2e-3 --RESUME "$(best led-1)"
 train led-3 1 -IMGSZ 384 -LR 1e-3 --RESUME "$(best led-2)"
 pack led.pt "$(best led-3)" --imgsz 448
 
-# ---- 13 to 17: the RoI keypoint head alone, on larger and larger crops ----
+# ---- 13 to 18: the RoI keypoint head alone, on larger and larger crops ----
 crops() { # FOLDER FILE PIXELS, as --data takes it
     echo "$DATA/$1/images:$DATA/$1/$2.json:$3"
 }
@@ -116,11 +116,14 @@ pose_head pose-96.pt 5
 pose_head pose-128.pt 12 --head pose-96.pt --roi_size 128
 pose_head pose-192.pt 12 --head pose-128.pt --roi_size 192x128
 pose_head pose-again.pt 9 --head pose-192.pt --roi_size 192x128 --lr 5e-4 --seed 1
+EVERYONE+=("$(crops lspet_crops annotations 384)")
+pose_head pose-sports.pt 7 --head pose-again.pt --roi_size 192x128 --lr 5e-4 --seed 2
+pack pose-mean.pt pose-sports.pt pose-again.pt
 head_of led-192.pt 4 led.pt --head pose-again.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
 
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco
-pack simple-192.pt pose-again.pt --model sia_pose_simple
+pack simple-192.pt pose-mean.pt --model sia_pose_simple
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS "$(at_most 3)" -LR 2e-3 --CERTAINTY_ONLY)
 while read -r model start imgsz; do
     train "$model" 3 -MODEL "$model" -IMGSZ "$imgsz" --RESUME "$start"
@@ -128,7 +131,7 @@ while read -r model start imgsz; do
     pack "pose_coco/$model-n32.safetensors" "pose_coco/$model-n16.safetensors" --size n32 --imgsz 640
 done <<END
 sia_pose_simple simple-192.pt 512
-sia_pose pose-again.pt 512
+sia_pose pose-mean.pt 512
 sia_pose_decoder_led led-192.pt 448
 END
 echo "Done: $OUTPUT/pose_coco"
