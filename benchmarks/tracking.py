@@ -56,8 +56,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def mot_text(rows: Iterator[tuple[int, int, Sequence[float]]]) -> str:
-    """MOT's text of frames from 0 on, ids, and boxes x, y, width, height: frames count from 1 there."""
-    lines = (f"{frame + 1},{number},{','.join(f'{v:.2f}' for v in box)},1,-1,-1,-1\n" for frame, number, box in rows)
+    """MOT's text of frames from 0 on, ids, and boxes x, y, width, height: frames count from 1 there.
+
+    The last columns are confidence, class and visibility. Only class 1, pedestrians, is evaluated.
+    """
+    lines = (f"{frame + 1},{number},{','.join(f'{v:.2f}' for v in box)},1,1,1\n" for frame, number, box in rows)
     return "".join(lines)
 
 
