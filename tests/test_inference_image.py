@@ -75,7 +75,7 @@ def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
         == 0
     )
     model = json.loads((tmp_path / "out" / "run.json").read_text())["model"]
-    assert "RoI refinement from 0.3" in model and "crops 32x32" in model
+    assert "RoI refinement from 0.3" in model and "crops 32," in model
 
 
 def test_a_flip_test_is_noted(tmp_path: Path, weights: Path) -> None:

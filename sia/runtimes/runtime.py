@@ -156,12 +156,12 @@ class Runtime(ABC):
         """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton
         height, width = image_size or config.image_size
-        looks, crop = self.description.roi_score_thresh, self.description.roi_size
+        looks, crop = self.description.roi_score_thresh, format_size(self.description.roi_size)
         head = "" if looks == ROI_SCORE_THRESH else f", RoI refinement from {looks:g}"
         head += ", flip test" if self.tta else ""
         return (
             f"{config.name} {config.size} ({self.description.parameters / 1e6:.1f} M parameters, "
-            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, crops {crop[1]}x{crop[0]}, "
+            f"{skeleton.num_keypoints} keypoints, input {width}x{height}, crops {crop}, "
             f"{self.description.precision}{head}) "
             f"from {self.source} on {self.device}"
         )
