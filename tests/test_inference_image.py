@@ -61,19 +61,8 @@ def test_help_names_the_default_of_second_looks(capsys: pytest.CaptureFixture[st
 
 
 def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
-    assert (
-        run(
-            weights,
-            save_image(tmp_path / "a.png"),
-            "--roi_score_thresh",
-            "0.3",
-            "--roi_size",
-            "32",
-            "--output_dir",
-            "out",
-        )
-        == 0
-    )
+    flags = ["--roi_score_thresh", "0.3", "--roi_size", "32", "--output_dir", "out"]
+    assert run(weights, save_image(tmp_path / "a.png"), *flags) == 0
     model = json.loads((tmp_path / "out" / "run.json").read_text())["model"]
     assert "RoI refinement from 0.3" in model and "crops 32," in model
 

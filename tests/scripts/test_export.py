@@ -24,6 +24,7 @@ from sia.io.images import read_image, write_image
 from sia.registry import ModelConfig
 from sia.runtimes import export_openvino
 from sia.runtimes.device import multiplies_bf16
+from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.metadata import ModelMetadata
 from sia.runtimes.onnx_runtime import OnnxRuntime
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
@@ -139,22 +140,33 @@ def test_visibility_and_sigma_are_outputs_of_their_own(folder: Path, exported: P
         assert (people.sigmas > 0).all() and (people.visibilities > 0).all() and (people.visibilities < 1).all()
 
 
-def test_a_single_patch_gives_a_file_of_one_size(tmp_path: Path, capsys) -> None:
-    """Also of weights as train_roi_head.py --trunk writes them, which don't tell visibility and sigma."""
+def test_an_export_of_a_trunk_and_of_weights_that_do_not_tell(tmp_path: Path) -> None:
+    """As train_roi_head.py writes them. Those of before don't tell, either: their description has no word of it."""
     for package in PACKAGES["onnx"]:
         pytest.importorskip(package)
-    weights = save_weights(tmp_path / "p32.pt", size="p32", roi_trunk="test_efficientnet")
-    path = tmp_path / "small.onnx"
+    ours = TorchRuntime.load(save_weights(tmp_path / "old.pt", roi_trunk="test_efficientnet"), "cpu")
+    description = export_onnx(ours, tmp_path / "old.onnx", (64, 64))
+    theirs = load_exactly(tmp_path / "old.onnx")
+    for shape in ((2, 3, 64, 64), (1, 3, 70, 101)):
+        images = np.random.default_rng(5).integers(0, 255, shape, dtype=np.uint8)
+        for part, wanted in zip(theirs.find(images)[:3], ours.find(images)[:3], strict=True):
+            assert part.shape == wanted.shape and np.abs(part - wanted).max() <= 0.01
+    config = description.config.to_dict()
+    assert config.pop("certainty") is False and ModelConfig.from_dict(config) == description.config
+    (people,) = Predictor.load(tmp_path / "old.onnx").predict(np.zeros((64, 64, 3), np.uint8))
+    assert len(people) and people.visibilities is None and people.sigmas is None
+
+
+def test_a_single_patch_gives_a_file_of_one_size(tmp_path: Path, capsys) -> None:
+    for package in PACKAGES["onnx"]:
+        pytest.importorskip(package)
+    weights, path = save_weights(tmp_path / "p32.pt", size="p32", certainty=True), tmp_path / "small.onnx"
     assert export(weights, "onnx", "--imgsz", "32", "--output_path", path) == 0
     assert "Size:     32x32 only, because of its few patches" in capsys.readouterr().out
     small, whole = load_exactly(path), TorchRuntime.load(weights, "cpu")
     images = np.random.default_rng(4).integers(0, 255, (3, 3, 32, 32), dtype=np.uint8)
-    for part, wanted in zip(small.find(images)[:3], whole.find(images)[:3], strict=True):
+    for part, wanted in zip(small.find(images), whole.find(images), strict=True):
         assert part.shape == wanted.shape and np.abs(part - wanted).max() <= 0.01
-    (people,) = Predictor.load(path).predict(np.zeros((32, 32, 3), np.uint8))
-    assert len(people) and people.visibilities is None and people.sigmas is None
-    config = small.description.config.to_dict()
-    assert config.pop("certainty") is False and ModelConfig.from_dict(config) == small.description.config
     with pytest.raises(ConfigError, match="takes 32x32 only"):
         small.find(np.zeros((1, 3, 64, 64), np.uint8))
     with pytest.raises(ConfigError, match="takes 32x32 only"):
@@ -370,8 +382,11 @@ def test_several_categories_and_a_threshold_of_its_own(tmp_path: Path, onnx_file
     assert export(weights, "onnx", "--roi_score_thresh", 0, "--roi_size", "32x48") == 0
     assert "RoI refinement from 0)" in capsys.readouterr().out
     image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
-    exported, ours = (Predictor.load(path, "cpu", roi_score_thresh=0.0, roi_size=(32, 48)) for path in (file, weights))
-    first, second, best = (model.predict(image)[0] for model in (ours, exported, Predictor.load(weights, "cpu")))
+    exported, ours, plain = (
+        Predictor.load(path, "cpu", roi_score_thresh=score, roi_size=(32, 48))
+        for path, score in ((file, 0.0), (weights, 0.0), (weights, None))
+    )
+    first, second, best = (model.predict(image)[0] for model in (ours, exported, plain))
     assert len(first)
     assert both.classes(second.confidences) == both.classes(first.confidences)
     np.testing.assert_allclose(second.boxes, first.boxes, atol=0.05)

@@ -48,22 +48,23 @@ def test_the_weights_of_the_very_size_come_first(tmp_path: Path, monkeypatch: py
 
 
 def test_a_training_starts_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A step that moves nothing ends where it began: with the bundled weights, or with random ones if told so."""
+    """A step that moves nothing ends where it began: with the bundled weights, or with others."""
     write_dataset(tmp_path / "people", 2, 2, 64, 0, 0)
     people = tmp_path / "people"
     flags = (
         f"-MODEL sia_pose_simple -COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json "
         f"-IMGSZ 64 -BS 2 -EPOCH 1 -LR 1e-9 -EMA 0 -WORKERS 0 -DEVICE cpu -OUTPUT {tmp_path}"
     )
-    for name, more in (("shipped", ""), ("scratch", "-INIT scratch -SIZE test")):
+    for name, more in (("shipped", ""), ("scratch", "-INIT scratch")):
         assert train_pose.main(f"{flags} -EXP {name} {more}".split()) == 0
     said = capsys.readouterr().out
     assert "sia_pose_simple-n16.safetensors, which is bundled" in said
     assert "random (-INIT scratch)" in said
     key = "roi_head.heat.weight"
     known = load_checkpoint(shipped.DEFAULT)["weights"][key].float()
-    of_run = load_checkpoint(tmp_path / "shipped" / "weights" / "best.pt")
-    assert torch.allclose(of_run["weights"][key], known, atol=1e-4)
+    of_run = {name: load_checkpoint(tmp_path / name / "weights" / "best.pt") for name in ("shipped", "scratch")}
+    assert torch.allclose(of_run["shipped"]["weights"][key], known, atol=1e-4)
+    assert not torch.allclose(of_run["scratch"]["weights"][key], known, atol=1e-2)
 
 
 def test_where_nothing_is_named_it_is_the_simple_n16() -> None:

@@ -16,6 +16,7 @@ ELSEWHERE = ("sia_pose", "sia_pose_simple")
     ("name", "size", "scale"),
     [
         *((name, "test", 1) for name in list_models() if name not in ELSEWHERE),
+        ("sia_pose_simple", "n32", 3),
         ("sia_pose_simple", "n16", 2),
     ],
 )
