@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sia.commands.parser import add_roi_size
 from sia.commands.values import fraction, input_size
 from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import find_weights, readable_weights
@@ -43,11 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
     add_max_pixels(model)
-    model.add_argument(
-        "--roi_size", type=input_size, metavar="N|HxW",
-        help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
-        "(default: that of the weights)",
-    )  # fmt: skip
+    add_roi_size(model)
     model.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="first score from which on people get a RoI refinement (default: 0.15, or what an export was made with)",

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from sia.commands.parser import add_roi_size
 from sia.commands.values import fraction, input_size
 from sia.errors import ConfigError, OutputError
 from sia.io.bundled_weights import readable_weights
@@ -34,11 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     what.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
-    what.add_argument(
-        "--roi_size", type=input_size, metavar="N|HxW",
-        help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
-        "(default: that of the weights)",
-    )  # fmt: skip
+    add_roi_size(what)
     what.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "

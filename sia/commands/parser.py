@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sia.commands.values import positive
+from sia.commands.values import input_size, positive
 from sia.errors import show_every_name
 from sia.io.first_edition import rename_flags
 from sia.io.input_file import add_max_pixels
@@ -47,3 +47,12 @@ def add_batch_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--batch_size", type=positive, default=4, metavar="N", help="images at a time (default: %(default)s)"
     )
     add_max_pixels(parser)
+
+
+def add_roi_size(parser: argparse._ActionsContainer) -> None:
+    """The flag --roi_size of every command that runs a model, or writes one."""
+    parser.add_argument(
+        "--roi_size", type=input_size, metavar="N|HxW",
+        help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
+        "(default: that of the weights)",
+    )  # fmt: skip

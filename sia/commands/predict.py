@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from sia.commands.parser import add_roi_size
 from sia.commands.values import fraction, input_size, positive, seconds
 from sia.description.doubt import AGREE, BELOW
 from sia.description.llm_flags import KEY, check_llm
@@ -120,11 +121,7 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _add_roi_flags(parser: argparse.ArgumentParser) -> None:
     """What the RoI keypoint head reads of whom."""
-    parser.add_argument(
-        "--roi_size", type=input_size, metavar="N|HxW",
-        help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
-        "(default: that of the weights)",
-    )  # fmt: skip
+    add_roi_size(parser)
     parser.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "

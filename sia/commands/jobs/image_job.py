@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
 from sia.commands.jobs.image_output import ImageOutput, close_after, name_below, readable
-from sia.commands.jobs.run import Timings, announce, describe_run, output_folder, remove_if_empty
+from sia.commands.jobs.run import Timings, announce, describe_run, load_predictor, output_folder, remove_if_empty
 from sia.commands.pipeline import Pipeline, open_pipeline
 from sia.commands.predict import BATCH, KEYPOINT, SCORE
 from sia.commands.signals import SignalHandler
@@ -226,9 +226,7 @@ def run(args: argparse.Namespace) -> int:
     model = make_model(args.llm, args.llm_url)
     pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
-    predictor = Predictor.load(
-        args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size
-    )
+    predictor = load_predictor(args)
     if args.describe:
         predictor.skeleton.refuse_several("--describe")
     ids = choose_ids(files, args.ann_file, predictor, warnings)

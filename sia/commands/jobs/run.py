@@ -18,6 +18,11 @@ from sia.io.secrets import mask
 from sia.runtimes.predictor import Predictor
 
 
+def load_predictor(args: argparse.Namespace) -> Predictor:
+    """The model that the flags name, as they want it: see `Predictor.load`."""
+    return Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size)
+
+
 def announce(predictor: Predictor) -> None:
     """Says what runs where, and shouts when a GPU is left idle."""
     print(predictor.describe(), flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sia.commands.jobs.run import Timings, announce, describe_run, output_folder, remove_if_empty
+from sia.commands.jobs.run import Timings, announce, describe_run, load_predictor, output_folder, remove_if_empty
 from sia.commands.signals import Interrupted, SignalHandler
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
@@ -239,9 +239,7 @@ def run(args: argparse.Namespace) -> int:
     with open_video(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
         if args.smooth == "offline" and isinstance(reader, LiveReader):
             raise ConfigError("--smooth offline waits for frames ahead. Use --smooth online for a live source.")
-        predictor = Predictor.load(
-            args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size
-        )
+        predictor = load_predictor(args)
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")
         with remove_if_empty(folder):
