@@ -261,7 +261,7 @@ def test_all_checks_end_with_pytest(checkout: Checkout) -> None:
     assert [step.split()[:4] for step in steps] == [
         ["python", "-m", "ruff", "check"],
         ["python", "-m", "ruff", "format"],
-        ["python", "-m", "mypy"],
+        ["python", "-m", "mypy", "--num-workers"],
         ["lint-imports", "--no-logo"],
         ["python", "-m", "pytest", "-n"],
     ]
