@@ -54,8 +54,10 @@ def export_onnx(runtime: TorchRuntime, path: Path, image_size: tuple[int, int]) 
             dynamic_shapes=(sides,),
             external_data=False,
             verbose=False,
+            optimize=False,
         )
     assert exported is not None
+    _simplify(exported.model)
     model = exported.model_proto  # made anew at each access
     _take_no_image(model.graph)
     _save(model, description, path)
@@ -74,6 +76,30 @@ def _trace_any_size(
         return trace(runtime.model, image_size, blocks), image_size
     except torch._dynamo.exc.UserError as error:
         raise ConfigError(f"{runtime.source} can't be exported: {first_line(error)} Use the .pt file.") from error
+
+
+def _simplify(model: Any) -> None:
+    """Computes what is constant, keeps equal parts once and drops unused ones.
+
+    The exporter's own optimizer also tries to fuse operations, which takes longer than all else and gains nothing:
+    ONNX Runtime and OpenVINO do so themselves when they load the file.
+    """
+    from onnx_ir.passes import common
+    from onnxscript.optimizer import fold_constants
+
+    common.InlinePass()(model)
+    for _ in range(2):  # what the first leaves unused keeps others from being constant
+        fold_constants(model)
+        common.RemoveUnusedNodesPass()(model)
+    for clean in (
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+    ):
+        clean(model)
 
 
 def _take_no_image(graph: Any) -> None:

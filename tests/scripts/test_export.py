@@ -24,7 +24,6 @@ from sia.io.images import read_image, write_image
 from sia.registry import ModelConfig
 from sia.runtimes import export_openvino
 from sia.runtimes.device import multiplies_bf16
-from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.metadata import ModelMetadata
 from sia.runtimes.onnx_runtime import OnnxRuntime
 from sia.runtimes.openvino_runtime import OpenVinoRuntime
@@ -138,23 +137,6 @@ def test_visibility_and_sigma_are_outputs_of_their_own(folder: Path, exported: P
         assert people.visibilities.shape == people.sigmas.shape == people.confidences.shape
         assert people.visibilities.dtype == people.sigmas.dtype == np.float32
         assert (people.sigmas > 0).all() and (people.visibilities > 0).all() and (people.visibilities < 1).all()
-
-
-def test_an_export_of_a_trunk_and_of_weights_that_do_not_tell(tmp_path: Path) -> None:
-    """As train_roi_head.py writes them. Those of before don't tell, either: their description has no word of it."""
-    for package in PACKAGES["onnx"]:
-        pytest.importorskip(package)
-    ours = TorchRuntime.load(save_weights(tmp_path / "old.pt", roi_trunk="test_efficientnet"), "cpu")
-    description = export_onnx(ours, tmp_path / "old.onnx", (64, 64))
-    theirs = load_exactly(tmp_path / "old.onnx")
-    for shape in ((2, 3, 64, 64), (1, 3, 70, 101)):
-        images = np.random.default_rng(5).integers(0, 255, shape, dtype=np.uint8)
-        for part, wanted in zip(theirs.find(images)[:3], ours.find(images)[:3], strict=True):
-            assert part.shape == wanted.shape and np.abs(part - wanted).max() <= 0.01
-    config = description.config.to_dict()
-    assert config.pop("certainty") is False and ModelConfig.from_dict(config) == description.config
-    (people,) = Predictor.load(tmp_path / "old.onnx").predict(np.zeros((64, 64, 3), np.uint8))
-    assert len(people) and people.visibilities is None and people.sigmas is None
 
 
 def test_a_single_patch_gives_a_file_of_one_size(tmp_path: Path, capsys) -> None:
@@ -374,20 +356,27 @@ def test_a_gpu_is_not_promised(onnx_file: Path) -> None:
             Predictor.load(onnx_file, device)
 
 
-def test_several_categories_and_a_threshold_of_its_own(tmp_path: Path, onnx_file: Path, capsys) -> None:
+def test_several_categories_a_trunk_and_a_threshold_of_its_own(tmp_path: Path, onnx_file: Path, capsys) -> None:
     """The class is decided in the graph: boxes go around the keypoints of one category. So is who gets a crop: of
-    untrained weights, which are sure of nobody, only the best unless all do."""
+    untrained weights, which are sure of nobody, only the best unless all do. A trunk is as train_roi_head.py writes
+    it, with weights that don't tell visibility; nor did those of before, whose description has no word of it."""
     both = Skeleton.join([(1, COCO_PERSON), (18, Skeleton.from_category(DOG))])
-    weights, file = save_weights(tmp_path / "best.pt", both, certainty=True), tmp_path / "best.onnx"
-    assert export(weights, "onnx", "--roi_score_thresh", 0, "--roi_size", "32x48") == 0
+    weights, file = save_weights(tmp_path / "best.pt", both, roi_trunk="test_efficientnet"), tmp_path / "best.onnx"
+    assert export(weights, "onnx", "--roi_score_thresh", 0, "--roi_size", "32x64") == 0
     assert "RoI refinement from 0)" in capsys.readouterr().out
-    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
     exported, ours, plain = (
-        Predictor.load(path, "cpu", roi_score_thresh=score, roi_size=(32, 48))
+        Predictor.load(path, "cpu", roi_score_thresh=score, roi_size=(32, 64))
         for path, score in ((file, 0.0), (weights, 0.0), (weights, None))
     )
+    for shape in ((2, 3, 64, 64), (1, 3, 70, 101)):
+        images = np.random.default_rng(5).integers(0, 255, shape, dtype=np.uint8)
+        for part, wanted in zip(exported.runtime.find(images)[:3], ours.runtime.find(images)[:3], strict=True):
+            assert part.shape == wanted.shape and np.abs(part - wanted).max() <= 0.01
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
     first, second, best = (model.predict(image)[0] for model in (ours, exported, plain))
-    assert len(first)
+    assert len(first) and second.visibilities is None and second.sigmas is None
+    config = exported.runtime.description.config.to_dict()
+    assert config.pop("certainty") is False and ModelConfig.from_dict(config) == exported.runtime.description.config
     assert both.classes(second.confidences) == both.classes(first.confidences)
     np.testing.assert_allclose(second.boxes, first.boxes, atol=0.05)
     np.testing.assert_allclose(second.keypoints, first.keypoints, atol=0.05)
@@ -397,5 +386,5 @@ def test_several_categories_and_a_threshold_of_its_own(tmp_path: Path, onnx_file
     assert "RoI refinement" not in Predictor.load(onnx_file, "cpu").describe()
     with pytest.raises(ConfigError, match="exported with --roi_score_thresh 0, and can't change it"):
         Predictor.load(file, "cpu", roi_score_thresh=0.1)
-    with pytest.raises(ConfigError, match="exported with --roi_size 32x48, and can't change it"):
+    with pytest.raises(ConfigError, match="exported with --roi_size 32x64, and can't change it"):
         Predictor.load(file, "cpu", roi_size=(64, 64))
