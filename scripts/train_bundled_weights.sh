@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 23
+# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 25
 # hours on one CPU core. Stopped, the same command goes on.
 #
 #   bash scripts/train_bundled_weights.sh DATA OUTPUT
@@ -94,7 +94,7 @@ train led-2 2 -IMGSZ 384 -LR 1.2e-3 --RESUME "$(best led-1)"
 train led-3 1 -IMGSZ 384 -LR 1e-3 --RESUME "$(best led-2)"
 pack led.pt "$(best led-3)" --imgsz 448
 
-# ---- 13 to 18: the RoI keypoint head alone, on larger and larger crops ----
+# ---- 13 to 19: the RoI keypoint head alone, on larger and larger crops ----
 crops() { # FOLDER FILE PIXELS, as --data takes it
     echo "$DATA/$1/images:$DATA/$1/$2.json:$3"
 }
@@ -118,8 +118,15 @@ pose_head pose-192.pt 12 --head pose-128.pt --roi_size 192x128
 pose_head pose-again.pt 9 --head pose-192.pt --roi_size 192x128 --lr 5e-4 --seed 1
 EVERYONE+=("$(crops lspet_crops annotations 384)")
 pose_head pose-sports.pt 7 --head pose-again.pt --roi_size 192x128 --lr 5e-4 --seed 2
-pack pose-mean.pt pose-sports.pt pose-again.pt
-head_of led-192.pt 4 led.pt --head pose-again.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
+pack pose-two.pt pose-sports.pt pose-again.pt
+pose_head pose-wide.pt 7 --head pose-two.pt --roi_size 192x128 --lr 5e-4 --seed 3
+pack pose-mean.pt pose-wide.pt pose-sports.pt pose-again.pt
+led_head() { # FILE HEAD
+    head_of "$1" 4 led.pt --head "$2" --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
+}
+led_head led-192.pt pose-again.pt
+led_head led-wide.pt pose-mean.pt
+pack led-mean.pt led-wide.pt led-192.pt
 
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco
@@ -132,6 +139,6 @@ while read -r model start imgsz; do
 done <<END
 sia_pose_simple simple-192.pt 512
 sia_pose pose-mean.pt 512
-sia_pose_decoder_led led-192.pt 448
+sia_pose_decoder_led led-mean.pt 448
 END
 echo "Done: $OUTPUT/pose_coco"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sia.commands.parser import add_roi_size
-from sia.commands.values import fraction, input_size
+from sia.commands.parser import add_roi_flags, add_tta
+from sia.commands.values import input_size
 from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import find_weights, readable_weights
 from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
@@ -44,15 +44,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
     add_max_pixels(model)
-    add_roi_size(model)
-    model.add_argument(
-        "--roi_score_thresh", type=fraction, metavar="0-1",
-        help="first score from which on people get a RoI refinement (default: 0.15, or what an export was made with)",
-    )  # fmt: skip
-    model.add_argument(
-        "--tta", action="store_true",
-        help="flip test: mean heatmaps of each person's crop and of its mirror image; not for exports",
-    )  # fmt: skip
+    add_roi_flags(model)
+    add_tta(model)
     parser.add_argument(
         "--samples", type=int, default=120, metavar="N", help="people that report.html shows (default: 120)"
     )

@@ -6,8 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from sia.commands.parser import add_roi_size
-from sia.commands.values import fraction, input_size
+from sia.commands.parser import add_roi_flags
+from sia.commands.values import input_size
 from sia.errors import ConfigError, OutputError
 from sia.io.bundled_weights import readable_weights
 
@@ -35,12 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     what.add_argument(
         "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
     )
-    add_roi_size(what)
-    what.add_argument(
-        "--roi_score_thresh", type=fraction, metavar="0-1",
-        help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
-        "faster and finds fewer (default: 0.15)",
-    )  # fmt: skip
+    add_roi_flags(what)
     check = parser.add_argument_group("check, and calibration of int8")
     check.add_argument(
         "--image_path", metavar="PATH",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sia.commands.values import input_size, positive
+from sia.commands.values import fraction, input_size, positive
 from sia.errors import show_every_name
 from sia.io.first_edition import rename_flags
 from sia.io.input_file import add_max_pixels
@@ -49,10 +49,24 @@ def add_batch_flags(parser: argparse.ArgumentParser, name: str) -> None:
     add_max_pixels(parser)
 
 
-def add_roi_size(parser: argparse._ActionsContainer) -> None:
-    """The flag --roi_size of every command that runs a model, or writes one."""
+def add_roi_flags(parser: argparse._ActionsContainer) -> None:
+    """Whose crop the RoI keypoint head reads, and of what size: for every command that runs a model, or writes one."""
     parser.add_argument(
         "--roi_size", type=input_size, metavar="N|HxW",
         help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "
         "(default: that of the weights)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--roi_score_thresh", type=fraction, metavar="0-1",
+        help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
+        "faster and finds fewer; keep it below --conf_thresh (default: 0.15; an export keeps its own)",
+    )  # fmt: skip
+
+
+def add_tta(parser: argparse._ActionsContainer) -> None:
+    """The flag --tta of the commands that look for people."""
+    parser.add_argument(
+        "--tta", action="store_true",
+        help="flip test: keypoints from the mean heatmaps of each person's crop and of its mirror image, which is "
+        "slower and places them better; not for exports",
     )  # fmt: skip

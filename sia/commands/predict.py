@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sia.commands.parser import add_roi_size
+from sia.commands.parser import add_roi_flags, add_tta
 from sia.commands.values import fraction, input_size, positive, seconds
 from sia.description.doubt import AGREE, BELOW
 from sia.description.llm_flags import KEY, check_llm
@@ -89,7 +89,8 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--imgsz", type=input_size, metavar="N|HxW",
         help="input size in pixels; best near that of the weights (default)",
     )  # fmt: skip
-    _add_roi_flags(parser)
+    add_roi_flags(parser)
+    add_tta(parser)
     parser.add_argument(
         "--blur", choices=("faces",),
         help="make the heads of all people unrecognisable, also of people down to a third of --conf_thresh",
@@ -117,21 +118,6 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         help="open a window with what is drawn, too; q or Esc in it ends the run",
     )  # fmt: skip
     add_max_pixels(parser)
-
-
-def _add_roi_flags(parser: argparse.ArgumentParser) -> None:
-    """What the RoI keypoint head reads of whom."""
-    add_roi_size(parser)
-    parser.add_argument(
-        "--roi_score_thresh", type=fraction, metavar="0-1",
-        help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
-        "faster and finds fewer; keep it below --conf_thresh (default: 0.15, or what an export was made with)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tta", action="store_true",
-        help="flip test: keypoints from the mean heatmaps of each person's crop and of its mirror image, which is "
-        "slower and places them better; not for exports",
-    )  # fmt: skip
 
 
 def add_image_flags(parser: argparse._ActionsContainer) -> None:

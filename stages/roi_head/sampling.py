@@ -30,11 +30,11 @@ class CropAugmentation:
         erase: chance of a rectangle of one colour (Zhong et al., Random Erasing, 2020).
     """
 
-    scale: tuple[float, float] = (0.75, 1.33)
-    rotation: float = 30.0
+    scale: tuple[float, float] = (0.65, 1.5)
+    rotation: float = 45.0
     shift: float = 0.06
     colour: float = 1.0
-    erase: float = 0.3
+    erase: float = 0.5
 
 
 class CropBatch(NamedTuple):
