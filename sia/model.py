@@ -6,6 +6,7 @@ B images, N patches of width D, G groups of M tokens in training (1 otherwise), 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -142,7 +143,7 @@ class PoseModel(nn.Module, ABC):
             self.roi_head.body.trunk.set_input(backbone.mean, backbone.std)
         self.register_buffer("sigmas", sigmas.float())
         self.certainty: CertaintyHead | None = None
-        self.certainty_only = False
+        self._trained: frozenset[str] | None = None
 
     def add_certainty(self) -> None:
         """Adds a `CertaintyHead`; what the model had has drawn its random start before."""
@@ -151,18 +152,26 @@ class PoseModel(nn.Module, ABC):
 
     def train_certainty_only(self) -> None:
         """From now on nothing but the `CertaintyHead` is trained; all else stays as in evaluation."""
-        self.certainty_only = True
-        self.requires_grad_(False)
-        if self.certainty is not None:
-            self.certainty.requires_grad_(True)
+        self._train_only({"certainty"})
+
+    def freeze_roi_head(self) -> None:
+        """From now on only what finds people is trained; what a crop of each then tells stays as in evaluation.
+
+        The tokens still learn to tell the RoI keypoint head who is meant.
+        """
+        self._train_only({name for name, _ in self.named_children()} - {"roi_head", "refiner", "certainty"})
+
+    def _train_only(self, parts: Collection[str]) -> None:
+        self._trained = frozenset(parts)
+        for name, child in self.named_children():
+            child.requires_grad_(name in parts)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PoseModel:
         """As usual, but what isn't trained stays as in evaluation."""
         super().train(mode)
-        if self.certainty_only:
-            for child in self.children():
-                child.train(mode and child is self.certainty)
+        for name, child in self.named_children():
+            child.train(mode and (self._trained is None or name in self._trained))
         return self
 
     @abstractmethod

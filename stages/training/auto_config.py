@@ -116,17 +116,18 @@ def plan_phases(
         total: steps of the run, where its last epoch is cut short.
 
     Raises:
-        ConfigError: -LORA, -FREEZE_EPOCHS or --CERTAINTY_ONLY with a random start.
+        ConfigError: a flag that keeps weights as they are, with a random start.
     """
-    if not pretrained.is_trained and (config.lora or config.freeze_epochs or config.certainty_only):
+    frozen_parts = "--CERTAINTY_ONLY" * config.certainty_only + "--FREEZE_ROI" * config.freeze_roi
+    if not pretrained.is_trained and (config.lora or config.freeze_epochs or frozen_parts):
         flag = f"-LORA {config.lora}" if config.lora else f"-FREEZE_EPOCHS {config.freeze_epochs}"
-        flag = "--CERTAINTY_ONLY" if config.certainty_only else flag
         raise ConfigError(
-            f"{flag} would keep random weights as they are. Give trained ones with -BACKBONE or --RESUME."
+            f"{frozen_parts or flag} would keep random weights as they are. Give trained ones with -BACKBONE or "
+            "--RESUME."
         )
-    if config.certainty_only and not (pretrained.is_whole and pretrained.is_complete):
+    if frozen_parts and not (pretrained.is_whole and pretrained.is_complete):
         raise ConfigError(
-            "--CERTAINTY_ONLY needs weights of this -MODEL, -SIZE and these keypoints. Give them by --RESUME."
+            f"{frozen_parts} needs weights of this -MODEL, -SIZE and these keypoints. Give them by --RESUME."
         )
     start, reason = _kind_of_start(config, pretrained)
     frozen = config.epoch if config.certainty_only else config.freeze_epochs

@@ -95,7 +95,7 @@ def run(config: TrainConfig, start: Start) -> int:
 
 
 def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: DistributedContext) -> None:
-    """Makes the model what is trained, on its device: with -LORA, --CERTAINTY_ONLY, --RECOMPUTE and --COMPILE.
+    """Makes the model what is trained, on its device: with -LORA, --FREEZE_ROI, --RECOMPUTE, --COMPILE and so on.
 
     Raises:
         ConfigError: peft is missing.
@@ -108,6 +108,8 @@ def prepare(model: PoseModel, config: TrainConfig, plan: Plan, ranks: Distribute
             halve_frozen(model.backbone)
     if config.certainty_only:
         model.train_certainty_only()
+    if config.freeze_roi:
+        model.freeze_roi_head()
     model.to(device)
     if device.type == "cpu":
         keep_freed_memory()

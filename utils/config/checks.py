@@ -49,6 +49,8 @@ def check(config: TrainConfig) -> None:
         raise ConfigError(f"-FREEZE_EPOCHS {config.freeze_epochs} is more than -EPOCH {config.epoch}.")
     if config.certainty_only and (config.lora or config.freeze_epochs or config.backbone):
         raise ConfigError("--CERTAINTY_ONLY leaves all else as it is. Leave out -LORA, -FREEZE_EPOCHS and -BACKBONE.")
+    if config.freeze_roi and config.certainty_only:
+        raise ConfigError("--FREEZE_ROI trains what --CERTAINTY_ONLY keeps. Leave one of them out.")
     if not within_sides(config.imgsz):
         raise ConfigError(
             f"-IMGSZ {format_value(config.imgsz)} must be between {SIDES[0]} and {SIDES[1]} pixels a side."
@@ -86,6 +88,7 @@ def _check_alone(config: TrainConfig) -> None:
         (config.time is not None, "-TIME", "whose stages have lengths of their own"),
         (not config.bs, "-BS auto", "whose stages share one batch size"),
         (config.certainty_only, "--CERTAINTY_ONLY", "whose stages train all of a model"),
+        (config.freeze_roi, "--FREEZE_ROI", "whose stages train all of a model"),
     ):
         if given:
             raise ConfigError(f"{flag} is for a training, not for a pipeline, {reason}. Leave it out.")

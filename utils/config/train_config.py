@@ -117,6 +117,10 @@ class TrainConfig:
         "--CERTAINTY_ONLY", LENGTH, "Train nothing but what tells the visibility and the standard deviation of each "
         "keypoint; all else stays as --RESUME or -INIT brought it.", kind=bool, default=False,
     )  # fmt: skip
+    freeze_roi: bool = flag(
+        "--FREEZE_ROI", LENGTH, "The RoI keypoint head, and what follows it, stay as --RESUME or -INIT brought them: "
+        "only what finds people is trained.", kind=bool, default=False,
+    )  # fmt: skip
     accum: int = flag(
         "-ACCUM", LENGTH, "Forward passes per step of the optimiser. Effective batch = BS x ACCUM x processes.",
         kind=int, default=1,
