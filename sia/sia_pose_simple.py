@@ -8,7 +8,7 @@ from sia.model import PoseModel, drop_unused_blocks
 from sia.modules.person_head import Reference
 from sia.outputs import Prediction
 from sia.registry import HeadConfig
-from sia.sia_vision import Backbone, Features, one_way_mask
+from sia.sia_vision import Backbone, Features
 
 
 class SiaPoseSimple(PoseModel):
@@ -39,12 +39,11 @@ class SiaPoseSimple(PoseModel):
         self, features: Features, patches: Tensor, tokens: Tensor, reference: Reference, groups: int
     ) -> tuple[Features, list[Tensor], list[Prediction]]:
         """The last blocks, with the tokens."""
-        seen, count = features.tokens.shape[1], tokens.shape[1] // groups
-        mask = one_way_mask(seen, groups, count, tokens.device)
         states: list[Tensor] = []
         layers: list[Prediction] = []
         for norm, index in zip(self.norm_tokens, range(self._join, self.backbone.depth), strict=True):
-            features, joined = self.backbone.run_block(index, features, tokens, mask)
+            update = self.reads_patches or index < self.backbone.depth - 1
+            features, joined = self.backbone.run_block(index, features, tokens, groups, update)
             assert joined is not None
             tokens = joined
             states.append(norm(tokens))

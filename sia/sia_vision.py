@@ -6,7 +6,8 @@ Shapes: B images, N patches on an h x w grid, P prefix tokens (class token, regi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sia.modules.layers import downsample
+from sia.modules.one_way_attention import as_bias, is_plain, one_way_mask, read_image
 
 TrainableParts = Literal["all", "adapters", "nothing"]
 """Which weights of a backbone are trained; adapters are those of `sia.backbones.lora`."""
@@ -198,33 +200,49 @@ class Backbone(nn.Module):
         return Features(self.vit.norm_pre(tokens), rope, grid, stem8)
 
     def run_block(
-        self, index: int, features: Features, extra: Tensor | None = None, mask: Tensor | None = None
+        self, index: int, features: Features, extra: Tensor | None = None, groups: int = 1, update: bool = True
     ) -> tuple[Features, Tensor | None]:
-        """Runs one block, with extra tokens behind the patches.
+        """Runs one block, with extra tokens behind the patches, which read them and never change them.
 
         Args:
             index: which block, from 0.
             features: the state before the block.
             extra: detection tokens (B, M, D); they have no position, so the rotary embedding leaves them alone.
-            mask: bool (L, L), L = P + N + M; True at [i, j] lets token i attend to token j.
+            groups: the groups that these are in; a token attends to those of its own group only.
+            update: whether the patches are needed after the block; else they stay as they were.
 
         Returns:
             The state after the block, and the extra tokens after it.
         """
-        tokens, count = features.tokens, features.tokens.shape[1]
-        if extra is not None:
-            tokens = torch.cat([tokens, extra.to(tokens.dtype)], dim=1)
-        options: dict[str, Any] = {"attn_mask": None if mask is None else _as_bias(mask, tokens)}
-        if isinstance(self.vit, Eva):
-            options["rope"] = self._rope_rows(index, features.rope, tokens.shape[1] - count)
-        block = self.vit.blocks[index]
-        # Through a frozen block the gradient of the extra tokens passes, and nothing else that it computed is needed.
-        passed = self.trainable == "nothing" and tokens.requires_grad
-        if (self.recompute or passed) and torch.is_grad_enabled():
-            tokens = checkpoint(block, tokens, use_reentrant=False, **options)
+        image, block = features.tokens, self.vit.blocks[index]
+        if extra is None:
+            return features._replace(tokens=self._run(block, image, **self._options(index, features))), None
+        count = image.shape[1]
+        if is_plain(block):
+            tokens = self._run(partial(read_image, block), image, extra, groups, update)
         else:
-            tokens = block(tokens, **options)
-        return features._replace(tokens=tokens[:, :count]), None if extra is None else tokens[:, count:]
+            options = self._options(index, features, extra.shape[1])
+            options["attn_mask"] = as_bias(one_way_mask(count, groups, extra.shape[1] // groups, image.device), image)
+            tokens = self._run(block, torch.cat([image, extra.to(image.dtype)], dim=1), **options)
+        joined = tokens[:, -extra.shape[1] :]
+        return (features._replace(tokens=tokens[:, :count]) if update else features), joined
+
+    def _run(self, work: Callable[..., Tensor], tokens: Tensor, *others: Any, **options: Any) -> Tensor:
+        """The work of a block; it keeps its input only where that is asked for."""
+        # Through a frozen block the gradient of the extra tokens passes, and nothing else that it computed is needed.
+        given = (tokens, *others)
+        passed = self.trainable == "nothing" and any(isinstance(x, Tensor) and x.requires_grad for x in given)
+        if (self.recompute or passed) and torch.is_grad_enabled():
+            result: Tensor = checkpoint(work, *given, use_reentrant=False, **options)
+        else:
+            result = work(*given, **options)
+        return result
+
+    def _options(self, index: int, features: Features, extra: int = 0) -> dict[str, Any]:
+        """What a block needs beside the tokens: the rotary embedding, where there is one."""
+        if not isinstance(self.vit, Eva):
+            return {}
+        return {"rope": self._rope_rows(index, features.rope, extra)}
 
     def _rope_rows(self, index: int, rope: Tensor | None, extra: int) -> Tensor | None:
         """The rotary embedding of one block, with `extra` rows that rotate by nothing (sine 0, cosine 1)."""
@@ -261,32 +279,3 @@ class Backbone(nn.Module):
         if block:
             return int(block[1]) + 1
         return self.depth + 1 if name.startswith("norm.") else 0
-
-
-def _as_bias(mask: Tensor, tokens: Tensor) -> Tensor:
-    """0 where the mask (L, L) is true, else minus infinity: where its attention isn't fused, timm adds masks to logits.
-
-    Of the type of products: a wider one would widen all the logits, which take twice as long then.
-    """
-    device = tokens.device.type
-    mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if mixed else tokens.dtype
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
-
-
-def one_way_mask(count: int, groups: int, tokens_per_group: int, device: torch.device | str | None = None) -> Tensor:
-    """Attention mask under which detection tokens read the image but don't change it.
-
-    Args:
-        count: P + N, the prefix tokens and patches.
-        groups: how many groups of detection tokens follow.
-        tokens_per_group: tokens in each group.
-        device: where to make the mask.
-
-    Returns:
-        bool (L, L), L = count + groups * tokens_per_group. Image tokens attend to image tokens; a detection
-        token attends to the image and to its own group.
-    """
-    place = torch.arange(count + groups * tokens_per_group, device=device) - count  # below 0 in the image
-    group = place.div(tokens_per_group, rounding_mode="floor").clamp(min=-1)
-    return (group[None, :] == -1) | (group[:, None] == group[None, :])

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sia.backbones.build import SIZES, build_backbone
 from sia.errors import ConfigError
-from sia.sia_vision import Backbone, ConvStem, Features, one_way_mask
+from sia.modules.one_way_attention import is_plain, one_way_mask
+from sia.sia_vision import Backbone, ConvStem, Features
 
 PLAIN = [
     "vit_tiny_patch16_224",
@@ -43,9 +44,9 @@ def small(name: str, image_size: tuple[int, int], depth: int = 2) -> Backbone:
     return backbone.eval()
 
 
-def run(backbone: Backbone, features: Features, extra=None, mask=None) -> tuple[Features, torch.Tensor | None]:
+def run(backbone: Backbone, features: Features, extra=None, groups=1) -> tuple[Features, torch.Tensor | None]:
     for index in range(backbone.depth):
-        features, extra = backbone.run_block(index, features, extra, mask)
+        features, extra = backbone.run_block(index, features, extra, groups)
     return features, extra
 
 
@@ -70,38 +71,61 @@ def test_extra_tokens_read_the_image_without_changing_it(name):
         start = backbone.embed(images)
         alone, _ = run(backbone, start)
         extra = torch.randn(1, 6, backbone.dim)
-        mask = one_way_mask(start.tokens.shape[1], 2, 3)
-        features, joined = run(backbone, start, extra, mask)
+        features, joined = run(backbone, start, extra, 2)
         assert joined is not None and joined.shape == extra.shape
         torch.testing.assert_close(features.tokens, alone.tokens, rtol=1e-4, atol=1e-5)
 
         swapped = torch.cat([extra[:, 3:], extra[:, :3]], dim=1)
-        _, other = run(backbone, start, swapped, mask)
+        _, other = run(backbone, start, swapped, 2)
         # No position: an extra token gives the same wherever it stands.
         torch.testing.assert_close(torch.cat([other[:, 3:], other[:, :3]], dim=1), joined, rtol=1e-4, atol=1e-5)
 
         changed = torch.cat([extra[:, :3], torch.randn(1, 3, backbone.dim)], dim=1)
-        _, other = run(backbone, start, changed, mask)
+        _, other = run(backbone, start, changed, 2)
         torch.testing.assert_close(other[:, :3], joined[:, :3], rtol=1e-4, atol=1e-5)
-        _, moved = run(backbone, backbone.embed(images + 1), extra, mask)
+        _, moved = run(backbone, backbone.embed(images + 1), extra, 2)
         assert (moved - joined).abs().max() > 1e-3  # they do read the image
+        together, _ = run(backbone, start, extra[:, :3])
+        torch.testing.assert_close(together.tokens, alone.tokens, rtol=1e-4, atol=1e-5)
+        _, one_group = run(backbone, start, extra)
+        assert (one_group - joined).abs().max() > 1e-3  # and those of their group
 
-        free, _ = run(backbone, start, extra)
-        assert (free.tokens - alone.tokens).abs().max() > 1e-4  # without the mask they are read as well
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("name", [SIZES["n16"], "deit_tiny_distilled_patch16_224", "vit_small_patch14_reg4_dinov2"])
+def test_plain_blocks_give_what_the_mask_gives(name, groups, fused):
+    backbone = small(name, (96, 96))
+    start = backbone.embed(torch.randn(2, 3, backbone.patch * 5, backbone.patch * 3))
+    extra = torch.randn(2, 6, backbone.dim)
+    for block in backbone.vit.blocks:
+        block.attn.fused_attn = fused
+    assert all(is_plain(block) for block in backbone.vit.blocks)
+    with torch.no_grad():
+        features, joined = run(backbone, start, extra, groups)
+        with mock.patch("sia.sia_vision.is_plain", return_value=False):
+            masked, expected = run(backbone, start, extra, groups)
+            kept, _ = backbone.run_block(0, start, extra, groups, update=False)
+        torch.testing.assert_close(features.tokens, masked.tokens, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(joined, expected, rtol=1e-4, atol=1e-5)
+        still, alone = backbone.run_block(0, start, extra, groups, update=False)
+        torch.testing.assert_close(alone, backbone.run_block(0, start, extra, groups)[1], rtol=1e-4, atol=1e-5)
+    assert still.tokens is kept.tokens is start.tokens  # nobody needs them: they stay
 
 
-def test_mask_doesnt_widen_the_logits():
+@pytest.mark.parametrize("plain", [True, False])
+def test_mask_doesnt_widen_the_logits(plain):
     backbone = small("vit_tiny_patch16_224", (64, 64))
     attention = backbone.vit.blocks[0].attn
     attention.fused_attn = False
     types = []
     attention.attn_drop.register_forward_hook(lambda module, given, made: types.append(made.dtype))
     features = backbone.embed(torch.rand(1, 3, 64, 64))
-    count, width = features.tokens.shape[1:]
-    for enabled in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            backbone.run_block(0, features, torch.rand(1, 3, width), one_way_mask(count, 1, 3))
-    assert types == [torch.float32, torch.bfloat16]
+    with mock.patch("sia.sia_vision.is_plain", return_value=plain):
+        for enabled in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                backbone.run_block(0, features, torch.rand(1, 6, features.tokens.shape[2]), 2)
+    assert types == ([torch.float32] * 2 + [torch.bfloat16] * 2 if plain else [torch.float32, torch.bfloat16])
 
 
 def test_mask_is_the_rule_written_out():
