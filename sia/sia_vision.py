@@ -37,6 +37,8 @@ class Features(NamedTuple):
 class ResidualUnit(nn.Module):
     """Two 3x3 convolutions through half the width, added to their input; starts as the identity."""
 
+    normalised = (("conv1", "norm1"), ("conv2", "norm2"))
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width // 2, 3, padding=1, bias=False)
@@ -62,7 +64,7 @@ class ReducedConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, width_in, H, W) -> (B, width_out, H / (2 block), W / (2 block))."""
         spread = self.weight.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3) / self.block**2
-        return F.conv2d(x, spread, stride=2 * self.block, padding=self.block)
+        return F.conv2d(x, spread, self.bias, stride=2 * self.block, padding=self.block)
 
 
 class ConvStem(nn.Module):

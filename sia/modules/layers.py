@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 
 def downsample(width_in: int, width_out: int) -> nn.Sequential:
@@ -16,6 +19,9 @@ def downsample(width_in: int, width_out: int) -> nn.Sequential:
 class Residual(nn.Module):
     """Two 3x3 convolutions added to their input; starts as the identity."""
 
+    normalised = (("first", "norm1"), ("second", "norm2"))
+    """Names of its convolutions, and of the normalisation that follows each: see `fold_batch_norms`."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2))
@@ -26,6 +32,19 @@ class Residual(nn.Module):
         """(n, C, h, w) to the same shape."""
         inner = F.silu(self.norm1(self.first(x)))
         return F.silu(x + self.norm2(self.second(inner)))
+
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Makes batch normalisation part of the convolutions before it: faster, the same results, for inference only."""
+    for module in model.modules():
+        pairs = getattr(module, "normalised", ())
+        if isinstance(module, nn.Sequential):
+            pairs = pairwise(name for name, _ in module.named_children())
+        for convolution, norm in pairs:
+            before, after = getattr(module, convolution), getattr(module, norm)
+            if isinstance(before, nn.Conv2d) and type(after) is nn.BatchNorm2d:
+                setattr(module, convolution, fuse_conv_bn_eval(before, after))
+                setattr(module, norm, nn.Identity())
 
 
 class MLP(nn.Sequential):

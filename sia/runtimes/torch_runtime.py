@@ -15,6 +15,7 @@ from sia.errors import ConfigError
 from sia.io.checkpoint import load_checkpoint
 from sia.io.weights import build_described
 from sia.model import PoseModel
+from sia.modules.layers import fold_batch_norms
 from sia.modules.postprocess import decode
 from sia.registry import ModelConfig, read_description
 from sia.runtimes.device import Device, choose_device
@@ -27,7 +28,7 @@ class TorchRuntime(Runtime):
     """PyTorch.
 
     Attributes:
-        model: in inference mode, on the device.
+        model: in inference mode, on the device, without batch normalisation behind convolutions.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class TorchRuntime(Runtime):
         super().__init__(description, device, source)
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+        fold_batch_norms(self.model)
 
     @classmethod
     def load(cls, path: Path, device: str) -> TorchRuntime:
