@@ -14,6 +14,6 @@ def sia_pose(weights: str | None = None, **options: Any) -> PoseEstimator:
 
     Args:
         weights: what `sia.load` takes; the bundled ``sia_pose_simple-n16`` by default.
-        **options: ``device``, ``imgsz``, ``roi_score_thresh`` and ``tta`` of `sia.load`.
+        **options: ``device``, ``imgsz``, ``roi_score_thresh``, ``tta`` and others of `sia.load`.
     """
     return load(weights, **options)

@@ -43,6 +43,7 @@ def load(
     roi_score_thresh: float | None = None,
     tta: bool = False,
     roi_size: int | tuple[int, int] | None = None,
+    precision: str | None = None,
 ) -> PoseEstimator:
     """Loads a model.
 
@@ -58,13 +59,15 @@ def load(
             slower and places them better. Exports can't do it.
         roi_size: side of each person's crop in pixels, or its height and width, multiples of 16: smaller is faster and
             places keypoints worse; that of the weights by default.
+        precision: ``fp32``, the default, or ``bf16`` or ``fp16``, in which products of matrices and convolutions take
+            about half the time on hardware with instructions for them. Exports choose for themselves.
 
     Raises:
         WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-        ConfigError: the device, a size or the flip test can't be had, or a package is missing.
+        ConfigError: the device, a size, the precision or the flip test can't be had, or a package is missing.
     """
     size, crop = ((side, side) if isinstance(side, int) else side for side in (imgsz, roi_size))
-    return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh, tta, crop))
+    return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh, tta, crop, precision))
 
 
 class PoseEstimator:

@@ -67,10 +67,11 @@ def test_fewer_second_looks_are_noted(tmp_path: Path, weights: Path) -> None:
     assert "RoI refinement from 0.3" in model and "crops 32," in model
 
 
-def test_a_flip_test_is_noted(tmp_path: Path, weights: Path) -> None:
-    assert run(weights, save_image(tmp_path / "a.png"), "--tta", "--output_dir", "out") == 0
+def test_a_flip_test_and_the_precision_are_noted(tmp_path: Path, weights: Path) -> None:
+    assert run(weights, save_image(tmp_path / "a.png"), "--tta", "--precision", "fp32", "--output_dir", "out") == 0
     about = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert "flip test" in about["model"] and about["flags"]["tta"] is True
+    assert "float32, flip test" in about["model"]
+    assert about["flags"]["tta"] is True and about["flags"]["precision"] == "fp32"
 
 
 def test_one_image(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sia.commands.parser import add_roi_flags, add_tta
+from sia.commands.parser import add_pytorch_flags, add_roi_flags
 from sia.commands.values import input_size
 from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import find_weights, readable_weights
@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_max_pixels(model)
     add_roi_flags(model)
-    add_tta(model)
+    add_pytorch_flags(model)
     parser.add_argument(
         "--samples", type=int, default=120, metavar="N", help="people that report.html shows (default: 120)"
     )

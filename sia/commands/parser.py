@@ -12,6 +12,7 @@ from sia.errors import show_every_name
 from sia.io.first_edition import rename_flags
 from sia.io.input_file import add_max_pixels
 from sia.io.secrets import mask
+from sia.runtimes.device import PRECISIONS
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,10 +64,15 @@ def add_roi_flags(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
-def add_tta(parser: argparse._ActionsContainer) -> None:
-    """The flag --tta of the commands that look for people."""
+def add_pytorch_flags(parser: argparse._ActionsContainer) -> None:
+    """What PyTorch alone can do, for the commands that look for people."""
     parser.add_argument(
         "--tta", action="store_true",
         help="flip test: keypoints from the mean heatmaps of each person's crop and of its mirror image, which is "
         "slower and places them better; not for exports",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=PRECISIONS,
+        help="of products of matrices and convolutions: bf16 and fp16 take about half the time on hardware with "
+        "instructions for them; not for exports, which choose for themselves (default: fp32)",
     )  # fmt: skip

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sia.commands.parser import add_roi_flags, add_tta
+from sia.commands.parser import add_pytorch_flags, add_roi_flags
 from sia.commands.values import fraction, input_size, positive, seconds
 from sia.description.doubt import AGREE, BELOW
 from sia.description.llm_flags import KEY, check_llm
@@ -90,7 +90,7 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         help="input size in pixels; best near that of the weights (default)",
     )  # fmt: skip
     add_roi_flags(parser)
-    add_tta(parser)
+    add_pytorch_flags(parser)
     parser.add_argument(
         "--blur", choices=("faces",),
         help="make the heads of all people unrecognisable, also of people down to a third of --conf_thresh",
@@ -272,7 +272,7 @@ def check_image_args(args: argparse.Namespace) -> None:
     if args.pipeline is not None:
         if args.weight_path != DEFAULT:
             raise ConfigError("--pipeline has its own weights: leave --weight_path out.")
-        for flag in ("imgsz", "roi_size", "roi_score_thresh", "tta"):
+        for flag in ("imgsz", "roi_size", "roi_score_thresh", "tta", "precision"):
             if vars(args)[flag] is not None and vars(args)[flag] is not False:
                 raise ConfigError(
                     f"--{flag} is not for --pipeline: its stages were fitted to what is found without it."

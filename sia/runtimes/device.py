@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 CHOICES = ("auto", "cpu", "cuda", "mps")
 
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Of products of matrices and convolutions, with PyTorch's names; all else stays in float32."""
+
 
 @dataclass(frozen=True)
 class Device:

@@ -90,6 +90,7 @@ class Predictor:
         roi_score_thresh: float | None = None,
         tta: bool = False,
         roi_size: tuple[int, int] | None = None,
+        precision: str | None = None,
     ) -> Predictor:
         """Builds the model that a weights file describes; nothing else is needed.
 
@@ -100,10 +101,12 @@ class Predictor:
             roi_score_thresh: score in [0, 1] from which on the RoI keypoint head runs; that of the file by default.
             tta: flip test: see `Runtime.enable_tta`.
             roi_size: height, width of each person's crop, multiples of 16; that of the file by default.
+            precision: of products of matrices and convolutions: see `Runtime.set_precision`; fp32 by default.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
-            ConfigError: the device, a size, this threshold or the flip test can't be had, or a package is missing.
+            ConfigError: the device, a size, this threshold, the precision or the flip test can't be had, or a package
+                is missing.
         """
         runtime = _runtime_of(weight_path).load(weight_path, device)
         if roi_score_thresh is not None:
@@ -112,6 +115,8 @@ class Predictor:
             runtime.set_roi_size(roi_size)
         if tta:
             runtime.enable_tta()
+        if precision is not None:
+            runtime.set_precision(precision)
         return cls(runtime, image_size)
 
     @property

@@ -152,6 +152,17 @@ class Runtime(ABC):
             "made from."
         )
 
+    def set_precision(self, name: str) -> None:
+        """Computes in one of `sia.runtimes.device.PRECISIONS`.
+
+        Raises:
+            ConfigError: the model or its device can't.
+        """
+        raise ConfigError(
+            f"{self.source} is an export, which computes as its runtime chooses. Leave --precision out, or run the "
+            "weights that it was made from."
+        )
+
     def describe(self, image_size: tuple[int, int] | None = None) -> str:
         """One line: what runs where and why, for inputs of this height and width, else of those of the file."""
         config, skeleton = self.description.config, self.description.skeleton

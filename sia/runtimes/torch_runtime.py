@@ -18,7 +18,7 @@ from sia.model import PoseModel
 from sia.modules.layers import fold_batch_norms
 from sia.modules.postprocess import decode
 from sia.registry import ModelConfig, read_description
-from sia.runtimes.device import Device, choose_device
+from sia.runtimes.device import PRECISIONS, Device, choose_device, multiplies_bf16
 from sia.runtimes.metadata import ModelMetadata
 from sia.runtimes.runtime import Decoded, Find, Runtime
 from sia.skeletons.skeleton import Skeleton
@@ -42,6 +42,7 @@ class TorchRuntime(Runtime):
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
         fold_batch_norms(self.model)
+        self._dtype = torch.float32
 
     @classmethod
     def load(cls, path: Path, device: str) -> TorchRuntime:
@@ -58,7 +59,7 @@ class TorchRuntime(Runtime):
 
     def find(self, images: NDArray[np.uint8]) -> Decoded:
         """See `Runtime`."""
-        return torch_finder(self.model, self.device.torch, blocks=self.description.skeleton.blocks)(images)
+        return torch_finder(self.model, self.device.torch, self._dtype, self.description.skeleton.blocks)(images)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """PyTorch takes any."""
@@ -81,6 +82,16 @@ class TorchRuntime(Runtime):
             raise ConfigError(f"Leave --tta out. For {self.source} mirroring is {skeleton.describe_flips()}.")
         self.model.roi_flip_order = torch.tensor(skeleton.flip_order, device=self.device.torch)
         self.tta = True
+
+    def set_precision(self, name: str) -> None:
+        """See `Runtime`."""
+        device = self.device.torch
+        if name == "bf16" and not multiplies_bf16(device):
+            raise ConfigError(f"--precision bf16: {self.device} has no instructions for it. Leave the flag out.")
+        if name == "fp16" and device.type == "cpu":
+            raise ConfigError("--precision fp16 is for GPUs. Leave the flag out, or give bf16.")
+        self._dtype = getattr(torch, PRECISIONS[name])
+        self.description = replace(self.description, precision=PRECISIONS[name])
 
 
 def torch_finder(

@@ -96,13 +96,14 @@ def test_weights_write_results_that_score_the_same(files, tmp_path, capsys):
     assert main(results_flags(files, tmp_path / "b", results=results)) == 0
     first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
     assert first["AR"] > 0
-    own = {"weights", "results", "annotations", "image_size", "roi_size", "roi_score_thresh", "tta"}
+    own = {"weights", "results", "annotations", "image_size", "roi_size", "roi_score_thresh", "tta", "precision"}
     same = first.keys() & second.keys() - own
     assert {"AP", "errors", "curves", "keypoints"} <= same
     assert first["speed"]["milliseconds"] > 0 and " on cpu" in first["speed"]["model"] and "ms an image" in printed
     assert (tmp_path / "a" / "report.html").is_file()
     assert {key: first[key] for key in same} == {key: second[key] for key in same}
     assert first["image_size"] == [64, 96] and first["tta"] is False
+    assert first["precision"] == "float32"
 
 
 def test_nothing_is_overwritten_and_size_can_change(files, tmp_path):

@@ -228,11 +228,15 @@ def test_a_video(onnx_file: Path, tmp_path: Path) -> None:
     assert inference_video_pose.main(flags) == 0
 
 
-def test_a_flip_test_is_not_for_exports(onnx_file: Path, folder: Path, capsys) -> None:
-    flags = ["--weight_path", str(onnx_file), "--image_path", str(folder / "images"), "--tta"]
-    assert inference_image_pose.main(flags) == 1
+@pytest.mark.parametrize(("flags", "problem"), [
+    (["--tta"], "best.onnx is an export, which reads each crop once. Leave --tta out"),
+    (["--precision", "bf16"], "best.onnx is an export, which computes as its runtime chooses. Leave --precision out"),
+])  # fmt: skip
+def test_what_is_not_for_exports(onnx_file: Path, folder: Path, flags: list[str], problem: str, capsys) -> None:
+    given = ["--weight_path", str(onnx_file), "--image_path", str(folder / "images"), *flags]
+    assert inference_image_pose.main(given) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "best.onnx is an export, which reads each crop once. Leave --tta out" in error
+    assert error.count("\n") == 1 and problem in error
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

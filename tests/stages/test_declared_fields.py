@@ -29,7 +29,7 @@ NAMES = frozenset(entry.name for entry in fields(TrainConfig))
 COPIES = ("dataclasses", "copy", "utils.config.train_config", "utils.config.checks")
 """Modules that pass all fields on, whatever the stage."""
 
-ELSEWHERE = frozenset({"output", "exp", "time", "certainty_only", "pipeline", "stage"})
+ELSEWHERE = frozenset({"output", "exp", "time", "certainty_only", "freeze_roi", "pipeline", "stage"})
 """Of plain trainings, or of the runner."""
 
 UNUSED = {"ssl": {"backbone", "plain_epochs", "model", "size", "imgsz", "square", "init", "epoch", "patience"}}
@@ -112,6 +112,7 @@ def test_every_flag_is_somebody_s_or_free() -> None:
         "exp",
         "time",
         "certainty_only",
+        "freeze_roi",
         "calibrate",
     }  # of plain trainings; the runner keeps splits as they are
     assert not declared - NAMES

@@ -26,7 +26,7 @@ from sia.coco.coco_files import (
     read_json,
     split,
 )
-from sia.commands.jobs.run import output_folder, remove_if_empty
+from sia.commands.jobs.run import load_as_asked, output_folder, remove_if_empty
 from sia.errors import ConfigError, SiaError, complain
 from sia.evaluation.coco_eval import Metrics
 from sia.evaluation.crowdpose import as_crowdpose, crowd_levels
@@ -132,6 +132,7 @@ def evaluate_weights(args: argparse.Namespace, ranks: Ranks, device: str) -> Non
         "roi_size": list(predictor.runtime.description.roi_size),
         "roi_score_thresh": predictor.runtime.description.roi_score_thresh,
         "tta": predictor.runtime.tta,
+        "precision": predictor.runtime.description.precision,
     }
     with ranks.shared_errors():
         if ranks.rank == 0:
@@ -147,7 +148,7 @@ def prepare(
     exported = weights.suffix.lower() in RUNTIMES  # these choose for themselves
     with ranks.shared_errors():
         chosen = args.device if exported else device
-        predictor = Predictor.load(weights, chosen, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size)
+        predictor = load_as_asked(weights, chosen, args)
         labels = Labels.open(args, predictor.skeleton)
     images = labels.images
     assert images is not None

@@ -20,7 +20,12 @@ from sia.runtimes.predictor import Predictor
 
 def load_predictor(args: argparse.Namespace) -> Predictor:
     """The model that the flags name, as they want it: see `Predictor.load`."""
-    return Predictor.load(args.weight_path, args.device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size)
+    return load_as_asked(args.weight_path, args.device, args)
+
+
+def load_as_asked(weights: Path, device: str, args: argparse.Namespace) -> Predictor:
+    """The same of other weights, or on another device."""
+    return Predictor.load(weights, device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size, args.precision)
 
 
 def announce(predictor: Predictor) -> None:

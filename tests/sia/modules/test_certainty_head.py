@@ -70,15 +70,21 @@ def test_predictions_stay_and_more_is_said(make_config, make_batch, name):
     assert torch.equal(changed, crops) and not crops.all()  # people without a crop keep the guess
 
 
-def test_it_can_be_trained_alone(make_config, make_batch):
+@pytest.mark.parametrize("alone", [True, False])
+def test_it_can_be_trained_alone_or_left_out(make_config, make_batch, alone):
     model = create_model(replace(make_config("sia_pose"), certainty=True))
-    model.train_certainty_only()
+    model.train_certainty_only() if alone else model.freeze_roi_head()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     backward(model, make_batch([2, 1]))
     optimizer.step()
     moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {key for key in before if key.startswith(OWN)}
+    if alone:
+        assert moved == {key for key in before if key.startswith(OWN)}
+    else:  # what finds people moves, and nothing of what reads their crops
+        assert {key.split(".")[0] for key in moved} == {"backbone", "head", "tokens", "norm_patches", "norm_tokens"} | {
+            "duplicate_suppression"
+        }
 
 
 def test_weights_of_before_say_nothing_of_it(tmp_path: Path):

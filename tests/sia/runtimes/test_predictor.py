@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
 from sia.registry import create_model, list_models
 from sia.runtimes import torch_runtime
-from sia.runtimes.device import choose_device
+from sia.runtimes.device import choose_device, multiplies_bf16
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -225,6 +226,31 @@ def test_weights_that_are_not_finite(weights: Path, tmp_path: Path) -> None:
     }
     with pytest.raises(WeightsError, match="not finite"):
         Predictor.load(changed(weights, tmp_path / "a.pt", weights=broken), "cpu")
+
+
+@pytest.mark.skipif(not multiplies_bf16(torch.device("cpu")), reason="this processor has no bf16")
+def test_bf16_finds_nearly_the_same(weights: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    precise, fast = (Predictor.load(weights, "cpu", roi_score_thresh=0.0, precision=name) for name in ("fp32", "bf16"))
+    assert ", float32, " in precise.describe() and ", bfloat16, " in fast.describe()
+    assert isinstance(fast.runtime, TorchRuntime)
+    dtypes = []
+    fast.runtime.model.roi_head.body.register_forward_hook(lambda module, given, made: dtypes.append(made[0].dtype))
+    (expected,), (found,) = (predictor.predict([image]) for predictor in (precise, fast))
+    np.testing.assert_allclose(found.scores, expected.scores, atol=0.02)
+    assert dtypes == [torch.bfloat16]
+
+
+@pytest.mark.parametrize(("name", "able", "problem"), [
+    ("bf16", False, "--precision bf16: cpu .* has no instructions for it"),
+    ("fp16", True, "--precision fp16 is for GPUs"),
+])  # fmt: skip
+def test_a_precision_that_the_device_cant_have_is_refused(weights: Path, name: str, able: bool, problem: str) -> None:
+    with (
+        mock.patch("sia.runtimes.torch_runtime.multiplies_bf16", return_value=able),
+        pytest.raises(ConfigError, match=problem),
+    ):
+        Predictor.load(weights, "cpu", precision=name)
 
 
 class Attack:

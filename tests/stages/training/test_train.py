@@ -84,7 +84,11 @@ def training(people: Path, output: Path) -> Callable[..., int]:
         last = dict(itertools.pairwise(words))  # a flag given twice counts once, the later one
         names = [word for word in dict.fromkeys(words) if word.startswith("-")]
         return train_pose.main(
-            [w for n in names for w in ([n] if n in ("--SAVE", "--WANDB", "--CERTAINTY_ONLY") else [n, last[n]])]
+            [
+                w
+                for n in names
+                for w in ([n] if n in ("--SAVE", "--WANDB", "--CERTAINTY_ONLY", "--FREEZE_ROI") else [n, last[n]])
+            ]
         )
 
     return run
@@ -524,6 +528,14 @@ def test_certainty_alone(train: Callable[..., int], finished: Path, tmp_path: Pa
     assert_same(old["weights"], {key: best["weights"][key] for key in old["weights"]})
 
 
+def test_a_frozen_roi_keypoint_head(train: Callable[..., int], finished: Path, tmp_path: Path) -> None:
+    assert train(f"-EXP run --RESUME {finished}/best.pt --FREEZE_ROI -EPOCH 1") == 0
+    before = load_checkpoint(finished / "best.pt")["weights"]
+    after = load_checkpoint(tmp_path / "run" / "weights" / "last.pt")["weights"]
+    moved = {key.split(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
+    assert {"backbone", "head", "tokens"} <= moved and not moved & {"roi_head", "certainty"}
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -531,6 +543,7 @@ def test_certainty_alone(train: Callable[..., int], finished: Path, tmp_path: Pa
         ("--RESUME {}/best.pt -MODEL sia_pose", "--CERTAINTY_ONLY needs weights of this -MODEL"),
         ("-PIPELINE nowhere", "--CERTAINTY_ONLY is for a training, not for a pipeline"),
         ("-FREEZE_EPOCHS 1", "Leave out -LORA, -FREEZE_EPOCHS and -BACKBONE"),
+        ("--FREEZE_ROI", "--FREEZE_ROI trains what --CERTAINTY_ONLY keeps"),
     ],
 )
 def test_certainty_alone_needs_a_trained_model(

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[3]
 FLAGS = (
     "-MODEL", "-COCO_ROOT", "-TRAIN_ANN", "-VAL_ANN", "-TEACHER", "-MAX_PIXELS", "-SIZE", "-BACKBONE", "-INIT",
     "-IMGSZ", "-ROI_SIZE", "-ROI_TRUNK", "-STAGE", "--RESUME", "-EPOCH", "-TIME", "-PATIENCE", "-BS",
-    "--CERTAINTY_ONLY", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD", "-CLIP", "-LLRD", "-EMA",
-    "-LORA", "-MOSAIC", "-ROTATE",
+    "--CERTAINTY_ONLY", "--FREEZE_ROI", "-ACCUM", "-FREEZE_EPOCHS", "-LR", "-OPTIMIZER", "-WARMUP", "-WD",
+    "-CLIP", "-LLRD", "-EMA", "-LORA", "-MOSAIC", "-ROTATE",
     "-SCALE_MIN", "-SCALE_MAX", "-SHIFT", "-FLIP", "-COLOUR", "-PLAIN_EPOCHS", "-WORKERS", "-DEVICE", "-PRECISION",
     "-PARALLEL", "--RECOMPUTE", "--COMPILE", "-SEED", "-OUTPUT", "-EXP", "-EVAL_EVERY", "-SAVE_MINUTES", "--SAVE",
     "--WANDB", "-LOGGER", "--TENSORBOARD", "-PIPELINE", "-CONFIG", "-CALIBRATE", "-RESULTS_CALIBRATE",
