@@ -2,8 +2,8 @@
 
 Kinds of arithmetic take turns, step by step, so that they share whatever else the machine does. A step is what training
 does between two batches: forward with matching, losses, backward, clipping, optimiser, average of the weights. Loading
-is not in it. Milliseconds are CPU time of this process, or time on the clock with --clock and on a GPU; TFLOP/s are
-those of products and convolutions.
+is not in it. Milliseconds are CPU time of this process, or on a GPU time on the clock; TFLOP/s are those of products
+and convolutions.
 """
 
 from __future__ import annotations
@@ -45,8 +45,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, default=10, help="steps of each (default: 10)")
     add("--give_back", action="store_true", help="freed memory goes back to the system, unlike in train_pose.py")
     add("--threads", type=int, default=1, help="threads; 0 for PyTorch's own choice (default: 1)")
-    add("--clock", action="store_true", help="time on the clock, not CPU time")
-    add("--seed", type=int, default=0, help="of weights and people (default: 0)")
 
 
 def measure(args: argparse.Namespace, imgsz: tuple[int, int], count: int, people: int) -> list[list[str]]:
@@ -58,13 +56,12 @@ def measure(args: argparse.Namespace, imgsz: tuple[int, int], count: int, people
     from stages.training.compilation import compile_blocks
 
     device = choose_device(args.device).torch
-    batch = make_batch(count, imgsz, people, args.seed).to(device)
+    batch = make_batch(count, imgsz, people).to(device)
     trainings = {}
     for name in args.dtypes:
-        model = make_model(args.model, args.size, imgsz, seed=args.seed)
+        model = make_model(args.model, args.size, imgsz)
         adapt(model, "recomputed" if args.recompute else "all", 0)
         trainings[name] = make_training(model, getattr(torch, name), device)
-        trainings[name].clock |= args.clock
         if args.compile:
             compile_blocks(model)
     times = take_turns({name: partial(t.step, batch) for name, t in trainings.items()}, args.steps, WARM_UP)
@@ -99,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
     memory = torch.cuda.max_memory_allocated() if args.device.startswith("cuda") else peak_memory()
     print(
         f"\n{args.model} {args.size} on {args.device}, {torch.get_num_threads()} thread(s), freed memory "
-        f"{'kept' if kept else 'given back'}, {memory / 2**30:.2f} GiB at most\n{machine(f'seed {args.seed}')}"
+        f"{'kept' if kept else 'given back'}, {memory / 2**30:.2f} GiB at most\n{machine('seed 0')}"
     )
 
 
