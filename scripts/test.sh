@@ -16,6 +16,6 @@ unset PYTHONDONTWRITEBYTECODE
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy --num-workers auto
 "${PYTHON%/*}/lint-imports" --no-logo
-# One process for each core, with one thread: small models gain nothing from a second one.
+# Processes of one thread, as many as tests/conftest.py says: small models gain nothing from a second one.
 export OMP_NUM_THREADS=1
 exec "$PYTHON" -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder "$@"

@@ -22,6 +22,12 @@ def photographs() -> Path:
     return folder
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Of ``-n auto``: half as many more as cores, since some tests wait, for processes or for time to pass."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores * 3 // 2)
+
+
 LONGEST = (
     "test_train_pose.py", "test_train.py", "test_compilation.py", "test_runner.py", "test_cross_validate.py",
     "test_graph.py", "test_checkpoint_formats.py", "test_pretrained_weights.py",
