@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import latency
-from benchmarks.common import table, take_turns
+from benchmarks.common import ROOT, table, take_turns
 from benchmarks.comparison import methods
 from benchmarks.comparison.methods import Method, parse_method
 from benchmarks.comparison.sia_pose import write_one
@@ -35,6 +38,18 @@ def test_the_log_says_why_a_method_failed(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "worker.py").write_text("raise SystemExit('no such weights')")
     with pytest.raises(ConfigError, match="no such weights"):
         SIA.run("train", {}, tmp_path / "log.txt")
+
+
+def test_the_worker_imports_nothing_that_its_environment_lacks() -> None:
+    """Ultralytics' environment has the packages of requirements.txt, and not those of the product."""
+    packages = re.findall(r"^[\w-]+", methods.REQUIREMENTS.read_text(), re.MULTILINE)
+    code = (
+        "import importlib.metadata as m, sys; import benchmarks.comparison.worker; "
+        "print(*{name for top in {key.partition('.')[0] for key in sys.modules} "
+        "for name in m.packages_distributions().get(top, [])})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "msgspec" in loaded and set(loaded.split()) - {"sia-pose"} <= set(packages)
 
 
 def test_an_exported_file_is_timed_at_its_own_side_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
