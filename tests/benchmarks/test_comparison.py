@@ -43,6 +43,7 @@ def test_the_log_says_why_a_method_failed(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_worker_imports_nothing_that_its_environment_lacks() -> None:
     """Ultralytics' environment has the packages of requirements.txt, and not those of the product."""
     packages = re.findall(r"^[\w-]+", methods.REQUIREMENTS.read_text(), re.MULTILINE)
+    packages += ["numpy", "setuptools", "typing_extensions"]  # which PyTorch and Ultralytics need themselves
     code = (
         "import importlib.metadata as m, sys; import benchmarks.comparison.worker; "
         "print(*{name for top in {key.partition('.')[0] for key in sys.modules} "
