@@ -128,17 +128,29 @@ led_head led-192.pt pose-again.pt
 led_head led-wide.pt pose-mean.pt
 pack led-mean.pt led-wide.pt led-192.pt
 
+# ---- 20, 21: what finds people, with the head as it is ----
+pack simple-192.pt pose-mean.pt --model sia_pose_simple
+NEW=(coco_train_true coco_train_restored416 coco_train_no_person)
+NEW=("${NEW[@]/#/$DATA/}")
+make everyone.json merge_annotations.py --img_root "$DATA" --ann_file "${PEOPLE[@]}" "${NEW[@]/%//annotations.json}" \
+    --img_dir "${FOLDERS[@]}" "${NEW[@]/%//images}"
+COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN everyone.json -MOSAIC 0.25 -ROTATE 20 -SCALE_MIN 0.5 -SCALE_MAX 1.7
+    -PLAIN_EPOCHS 1 -LR 4e-4 --FREEZE_ROI)
+train finder 4 -MODEL sia_pose_simple -IMGSZ 448 --RESUME simple-192.pt
+train led-finder 2 -MODEL sia_pose_decoder_led -IMGSZ 384 --RESUME led-mean.pt
+
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco
-pack simple-192.pt pose-mean.pt --model sia_pose_simple
+pack simple-found.pt "$(best finder)" --imgsz 512
+pack led-found.pt "$(best led-finder)" --imgsz 448
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS "$(at_most 3)" -LR 2e-3 --CERTAINTY_ONLY)
 while read -r model start imgsz; do
     train "$model" 3 -MODEL "$model" -IMGSZ "$imgsz" --RESUME "$start"
     pack "pose_coco/$model-n16.safetensors" "$(best "$model")"
     pack "pose_coco/$model-n32.safetensors" "pose_coco/$model-n16.safetensors" --size n32 --imgsz 640
 done <<END
-sia_pose_simple simple-192.pt 512
+sia_pose_simple simple-found.pt 512
 sia_pose pose-mean.pt 512
-sia_pose_decoder_led led-mean.pt 448
+sia_pose_decoder_led led-found.pt 448
 END
 echo "Done: $OUTPUT/pose_coco"
