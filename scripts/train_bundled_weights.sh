@@ -141,8 +141,9 @@ train led-finder 2 -MODEL sia_pose_decoder_led -IMGSZ 384 --RESUME led-mean.pt
 
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco
-pack simple-found.pt "$(best finder)" --imgsz 512
-pack led-found.pt "$(best led-finder)" --imgsz 448
+# Their last weights: the best AP of a training is at its input size, not at that of inference.
+pack simple-found.pt runs/finder/weights/last.pt --imgsz 512
+pack led-found.pt runs/led-finder/weights/last.pt --imgsz 448
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS "$(at_most 3)" -LR 2e-3 --CERTAINTY_ONLY)
 while read -r model start imgsz; do
     train "$model" 3 -MODEL "$model" -IMGSZ "$imgsz" --RESUME "$start"

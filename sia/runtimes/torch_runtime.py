@@ -42,7 +42,6 @@ class TorchRuntime(Runtime):
         # Images as the reader delivers them, channels last, need no copy to become convolution input.
         self.model = model.to(device.torch, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
         fold_batch_norms(self.model)
-        self._dtype = torch.float32
 
     @classmethod
     def load(cls, path: Path, device: str) -> TorchRuntime:
@@ -59,7 +58,8 @@ class TorchRuntime(Runtime):
 
     def find(self, images: NDArray[np.uint8]) -> Decoded:
         """See `Runtime`."""
-        return torch_finder(self.model, self.device.torch, self._dtype, self.description.skeleton.blocks)(images)
+        dtype = getattr(torch, self.description.precision)
+        return torch_finder(self.model, self.device.torch, dtype, self.description.skeleton.blocks)(images)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """PyTorch takes any."""
@@ -90,7 +90,6 @@ class TorchRuntime(Runtime):
             raise ConfigError(f"--precision bf16: {self.device} has no instructions for it. Leave the flag out.")
         if name == "fp16" and device.type == "cpu":
             raise ConfigError("--precision fp16 is for GPUs. Leave the flag out, or give bf16.")
-        self._dtype = getattr(torch, PRECISIONS[name])
         self.description = replace(self.description, precision=PRECISIONS[name])
 
 

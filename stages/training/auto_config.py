@@ -118,7 +118,7 @@ def plan_phases(
     Raises:
         ConfigError: a flag that keeps weights as they are, with a random start.
     """
-    frozen_parts = "--CERTAINTY_ONLY" * config.certainty_only + "--FREEZE_ROI" * config.freeze_roi
+    frozen_parts = "--CERTAINTY_ONLY" if config.certainty_only else "--FREEZE_ROI" if config.freeze_roi else ""
     if not pretrained.is_trained and (config.lora or config.freeze_epochs or frozen_parts):
         flag = f"-LORA {config.lora}" if config.lora else f"-FREEZE_EPOCHS {config.freeze_epochs}"
         raise ConfigError(

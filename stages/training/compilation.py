@@ -26,7 +26,8 @@ def check_compiler(device: torch.device, flag: str = "--COMPILE") -> None:
 def compile_blocks(model: PoseModel) -> None:
     """Lets `torch.compile` fuse what lies between the products of the backbone's blocks, when they first run.
 
-    The blocks alone: they share their code, which is compiled a few times (with and without tokens), not for each.
+    The blocks alone: they share their code, which is compiled a few times, not for each. Plain ones that tokens join
+    are run by `sia.modules.one_way_attention`, which isn't compiled.
     The model's weights keep their names, and a copy of it (the average of its weights) isn't compiled.
     """
     for block in model.backbone.vit.blocks:
