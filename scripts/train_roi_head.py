@@ -3,9 +3,9 @@
 python scripts/train_roi_head.py --weight_path sia_pose_simple-n16 --trunk tf_efficientnet_lite0:lite0.pth \
     --roi_size 128 --data COCO/images:train.json --val COCO/images:val.json --crops crops --output head.pt
 
-The model finds the people of all images and says with its tokens who is meant. Its RoI keypoint head is changed; with
---trunk, what tells visibility and sigma is left out. Stopped, the same command goes on; the crops are made once. Then
-train_pose.py --RESUME trains all together.
+The model finds the people of all images and says with its tokens who is meant. Its RoI keypoint head is changed, with
+its refiner if it has one; with --trunk, what tells visibility and sigma is left out. Stopped, the same command goes on;
+the crops are made once. Then train_pose.py --RESUME trains all together.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--head", type=Path, metavar="FILE",
         help="start from the RoI keypoint head of this file, also of another variant: what fits is taken over",
     )  # fmt: skip
+    add(
+        "--model", metavar="NAME",
+        help="train that of another variant, whose other parts the weights have: sia_pose is sia_pose_simple with a "
+        "refiner, which starts as one that changes nothing",
+    )  # fmt: skip
+    add("--refiner_only", action="store_true", help="of sia_pose: the rest of the head stays as it is")
     add("--roi_size", type=input_size, metavar="SIZE", help="of a crop in pixels, N or HxW (default: the model's)")
     add("--epochs", type=float, default=16.0, help="passes over the people (default: %(default)s)")
     add("--batch", type=int, default=64, help="crops a step (default: %(default)s)")

@@ -46,6 +46,8 @@ class HeadConfig:
         roi_channels: channels of the RoI keypoint head at the resolution of its heatmaps.
         roi_size: (height, width) in pixels of the crop of each person that the RoI keypoint head reads.
         roi_trunk: timm's name of the convolutional network that reads the crops, "" for an hourglass of our own.
+        map_refiner: whether the refiner of `sia_pose` reads a map of the whole image, as in older weights, and not the
+            person's crop.
     """
 
     tokens: int = 100
@@ -57,6 +59,7 @@ class HeadConfig:
     roi_channels: int = 64
     roi_size: tuple[int, int] = (96, 96)
     roi_trunk: str = ""
+    map_refiner: bool = False
 
 
 LITE0 = "tf_efficientnet_lite0"
@@ -107,6 +110,7 @@ class ModelConfig:
         roi_size: (height, width) in pixels of the crops of the RoI keypoint head, or None for the size's own.
         roi_trunk: timm's name of the network that reads them, "" for an hourglass, or None for the size's own.
         certainty: whether it tells visibility and standard deviation of each keypoint; older weights don't.
+        map_refiner: that of `HeadConfig`.
     """
 
     name: str
@@ -119,6 +123,7 @@ class ModelConfig:
     roi_size: tuple[int, int] | None = None
     roi_trunk: Annotated[str, Meta(max_length=200)] | None = None
     certainty: bool = False
+    map_refiner: bool = False
 
     def __post_init__(self) -> None:
         _check_known("model", self.name, list(MODELS))
@@ -147,14 +152,16 @@ class ModelConfig:
             ValueError: a value of another type, or beyond all bounds; the message says where it is.
             ConfigError: values that don't go together.
         """
-        return msgspec.convert({"roi_size": FIRST_ROI_SIZE, "roi_trunk": "", **rename_fields(values)}, cls)
+        older = {"roi_size": FIRST_ROI_SIZE, "roi_trunk": "", "map_refiner": values.get("name") == "sia_pose"}
+        return msgspec.convert({**older, **rename_fields(values)}, cls)
 
     @property
     def head_config(self) -> HeadConfig:
         """The numbers of the size, with this RoI size and trunk."""
         size = HEAD_CONFIGS[self.size]
         roi_size = size.roi_size if self.roi_size is None else self.roi_size
-        return replace(size, roi_size=roi_size, roi_trunk=size.roi_trunk if self.roi_trunk is None else self.roi_trunk)
+        roi_trunk = size.roi_trunk if self.roi_trunk is None else self.roi_trunk
+        return replace(size, roi_size=roi_size, roi_trunk=roi_trunk, map_refiner=self.map_refiner)
 
 
 def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelConfig, Skeleton]:

@@ -1,10 +1,10 @@
-"""`sia_pose`: `sia_pose_simple` with a cross-attention decoder that refines each keypoint on a stride-8 map."""
+"""`sia_pose`: `sia_pose_simple` with a cross-attention decoder that refines each person's keypoints and score."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from sia.modules.refiner import PoseRefiner
+from sia.modules.map_refiner import MapRefiner
 from sia.outputs import Prediction
 from sia.registry import HeadConfig
 from sia.sia_pose_simple import SiaPoseSimple
@@ -12,18 +12,30 @@ from sia.sia_vision import Backbone, Features
 
 
 class SiaPose(SiaPoseSimple):
-    """Tokens find people and their keypoints, the refiner corrects them; its cost follows people, not tokens."""
+    """The RoI keypoint head has a refiner; in older weights one follows it, which reads a map of the whole image.
 
-    reads_patches = True
+    Attributes:
+        refiner: the latter.
+    """
 
     def __init__(self, backbone: Backbone, head_config: HeadConfig, mean_pose: Tensor, sigmas: Tensor) -> None:
         super().__init__(backbone, head_config, mean_pose, sigmas)
-        self.refiner = PoseRefiner(
-            backbone.dim, backbone.dim, self.stem_dim, head_config.hidden_dim, len(mean_pose), head_config.layers
-        )
+        dim, layers = head_config.hidden_dim, head_config.layers
+        self.refiner: MapRefiner | None = None
+        if head_config.map_refiner:
+            self.refiner = MapRefiner(backbone.dim, backbone.dim, self.stem_dim, dim, len(mean_pose), layers)
+        else:
+            self.roi_head.add_refiner(dim, layers)
+
+    @property
+    def reads_patches(self) -> bool:
+        """Whether anything reads the patches after the last block."""
+        return self.head_config.map_refiner
 
     def refine(self, people: Prediction, tokens: Tensor, features: Features, size: tuple[int, int]) -> list[Prediction]:
-        """Moves the keypoints and revises the scores, layer by layer."""
+        """Moves the keypoints and revises the scores, layer by layer, where the refiner reads the whole image."""
+        if self.refiner is None:
+            return []
         patches = self._as_map(self.backbone.norm(features.tokens[:, self.backbone.prefix :]), features.grid)
         refined: list[Prediction] = self.refiner(
             tokens, people, patches, features.stem8, self.extent(features.grid, size)

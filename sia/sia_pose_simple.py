@@ -17,13 +17,15 @@ class SiaPoseSimple(PoseModel):
     Patches never look at tokens (Song et al., ViDT, section 3.1), so the features stay what they were.
     """
 
-    reads_patches = False
-    """Whether anything reads the patches after the last block."""
-
     def __init__(self, backbone: Backbone, head_config: HeadConfig, mean_pose: Tensor, sigmas: Tensor) -> None:
         super().__init__(backbone, head_config, backbone.dim, mean_pose, sigmas)
         self.norm_tokens = nn.ModuleList(nn.LayerNorm(backbone.dim) for _ in range(head_config.token_blocks))
         drop_unused_blocks(backbone, backbone.depth, keep_norm=self.reads_patches)
+
+    @property
+    def reads_patches(self) -> bool:
+        """Whether anything reads the patches after the last block."""
+        return False
 
     @property
     def _join(self) -> int:

@@ -121,6 +121,8 @@ BLOCKS = "backbone.vit.blocks."
 ROI_HEAD = "roi_head."
 ACROSS = "roi_head.body.across."
 """Units that see across a crop: the larger it is, the more there are."""
+REFINERS = "roi_head.refiner.", "refiner."
+"""The refiner of `sia_pose`, and that of its older weights."""
 CERTAINTY = "certainty."
 """Of the certainty head, which older weights don't have."""
 OF_THE_DATA = ("sigmas", "head.mean_pose")

@@ -1,6 +1,8 @@
-"""The refiner: one query a keypoint of each chosen person, which samples a stride-8 map around the keypoint."""
+"""The refiner: one query a keypoint of each person, which reads the person's crop and revises where it is."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -8,145 +10,123 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sia.modules.layers import MLP, Attention, FeedForward
-from sia.outputs import Prediction
 
-POINTS = 4
-"""Sampling points a head (Zhu et al., Deformable DETR, section 4.1)."""
+BANDS = 6
+"""Frequencies by which a place in the crop is told, each twice the one before."""
 
-
-class FineMap(nn.Module):
-    """The stride-8 map: one top-down step of a feature pyramid (Lin et al., Feature Pyramid Networks, section 3)."""
-
-    def __init__(self, map_dim: int, stem_dim: int, dim: int) -> None:
-        """Builds the map.
-
-        Args:
-            map_dim: width of the patches.
-            stem_dim: width of the stem's stride-8 features, 0 for none.
-            dim: width of the result.
-        """
-        super().__init__()
-        self.patches = nn.Conv2d(map_dim, dim, 1)
-        self.stem = nn.Conv2d(stem_dim, dim, 1) if stem_dim else None
-
-    def forward(self, patches: Tensor, stem: Tensor | None) -> Tensor:
-        """patches (B, map_dim, h, w) and the stem's (B, stem_dim, 2h, 2w) or None -> (B, dim, 2h, 2w)."""
-        size = (2 * patches.shape[-2], 2 * patches.shape[-1])
-        coarse = F.interpolate(self.patches(patches), size=size, mode="bilinear", align_corners=False)
-        return coarse if self.stem is None or stem is None else coarse + self.stem(stem)
+CONFIDENCE_LIMIT = 6.0
+"""Most of a logit of a keypoint's confidence that a query is told."""
 
 
-class SampledAttention(nn.Module):
-    """Reads a map at a few learned points around each keypoint; offsets are fractions of the person's size."""
+class PlaceEmbedding(nn.Module):
+    """Places in a crop as sines and cosines (Tancik et al., Fourier Features, 2020, section 3)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.heads = max(1, dim // 16)
-        self.offsets = nn.Linear(dim, self.heads * POINTS * 2)
-        self.weights = nn.Linear(dim, self.heads * POINTS)
-        self.out = nn.Linear(dim, dim)
-        nn.init.zeros_(self.offsets.weight)
-        nn.init.uniform_(self.offsets.bias, -0.15, 0.15)
-        nn.init.zeros_(self.weights.weight)
-        nn.init.zeros_(self.weights.bias)
+        self.project = nn.Linear(4 * BANDS, dim)
 
-    def forward(self, queries: Tensor, values: Tensor, keypoints: Tensor, sizes: Tensor, extent: Tensor) -> Tensor:
-        """Samples and mixes.
-
-        Args:
-            queries: (B, R, K, D).
-            values: (B, D, h, w) map.
-            keypoints: (B, R, K, 2) in units of the longer input side.
-            sizes: (B, R) one length of each person, in that unit.
-            extent: (2,) width and height of the map in that unit.
-
-        Returns:
-            (B, R, K, D).
-        """
-        people = queries.shape[1]
-        offsets = rearrange(self.offsets(queries).float(), "b r k (h p c) -> b r k h p c", h=self.heads, c=2)
-        heatmaps = keypoints[:, :, :, None, None] + offsets * sizes[:, :, None, None, None, None]
-        grid = rearrange(heatmaps / extent * 2 - 1, "b r k h p c -> (b h) (r k) p c")
-        weights = rearrange(self.weights(queries), "b r k (h p) -> (b h) 1 (r k) p", h=self.heads).softmax(-1)
-        split = rearrange(values, "b (h d) y x -> (b h) d y x", h=self.heads)
-        sampled = F.grid_sample(split.float(), grid, align_corners=False)  # (B * h, d, R * K, P)
-        mixed = (sampled * weights).sum(-1)
-        joined = rearrange(mixed, "(b h) d (r k) -> b r k (h d)", h=self.heads, r=people)
-        read: Tensor = self.out(joined.to(queries.dtype))
-        return read
+    def forward(self, places: Tensor) -> Tensor:
+        """places (..., 2) float32, x and y from -1 to 1 across the crop -> (..., dim)."""
+        octaves = math.pi / 2 * 2.0 ** torch.arange(BANDS, device=places.device)
+        angles = (places[..., None] * octaves).flatten(-2)
+        embedded: Tensor = self.project(torch.cat([angles.sin(), angles.cos()], -1))
+        return embedded
 
 
 class RefinerLayer(nn.Module):
-    """Keypoints of one person look at each other, then at the map."""
+    """Keypoints of one person look at each other, then at the crop."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm_self, self.attend_self = nn.LayerNorm(dim), Attention(dim)
-        self.norm_cross, self.attend_cross = nn.LayerNorm(dim), SampledAttention(dim)
+        self.norm_cross, self.attend_cross = nn.LayerNorm(dim), Attention(dim)
         self.feed = FeedForward(dim, 2)
-        self.norm_out = nn.LayerNorm(dim)
-        self.move = MLP(dim, dim, 3)
 
-    def forward(self, queries: Tensor, values: Tensor, before: Prediction, extent: Tensor) -> tuple[Tensor, Prediction]:
-        """queries (B, R, K, D) and where they are -> queries and where they go; boxes stay."""
-        people = queries.shape[1]
-        own = rearrange(self.norm_self(queries), "b r k d -> (b r) k d")
-        queries = queries + rearrange(self.attend_self(own, own), "(b r) k d -> b r k d", r=people)
-        start = before.poses.detach()
-        sizes = before.boxes.detach()[..., 2:].amax(-1)
-        queries = queries + self.attend_cross(self.norm_cross(queries), values, start, sizes, extent)
-        queries = queries + self.feed(queries)
-        change = self.move(self.norm_out(queries)).float()
-        poses = start + change[..., :2] * sizes[..., None, None]
-        return queries, before._replace(poses=poses, confidences=before.confidences.detach() + change[..., 2])
+    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
+        """queries (n, K, D), memory (n, cells, D) -> queries."""
+        own = self.norm_self(queries)
+        queries = queries + self.attend_self(own, own)
+        queries = queries + self.attend_cross(self.norm_cross(queries), memory)
+        fed: Tensor = self.feed(queries)
+        return queries + fed
 
 
-class PoseRefiner(nn.Module):
-    """Cross-attention decoder over keypoint queries (after Shi et al., PETR, section 3.3, with sampling)."""
+class RoIRefiner(nn.Module):
+    """Cross-attention decoder over keypoint queries in a person's crop, after the RoI keypoint head.
 
-    def __init__(self, token_dim: int, map_dim: int, stem_dim: int, dim: int, num_keypoints: int, layers: int) -> None:
+    A query knows what the head found, and sees the other keypoints and the crop at stride 16. It answers with the
+    weights of a map of its own over the features at stride 4, which is added to the keypoint's heatmap (as masks in
+    Cheng et al., MaskFormer, section 3.2). A new refiner changes nothing.
+    """
+
+    def __init__(self, token_dim: int, width: int, dim: int, num_keypoints: int, layers: int, finer: int) -> None:
         """Builds the refiner.
 
         Args:
             token_dim: width of the detection tokens.
-            map_dim: width of the patches.
-            stem_dim: width of the stem's stride-8 map, 0 for none.
+            width: channels of the crop's features at stride 4, half of those at stride 16.
             dim: width D of the keypoint queries.
             num_keypoints: K.
             layers: how many.
+            finer: cells of the heatmaps along one of the features at stride 4.
         """
         super().__init__()
-        self.map = FineMap(map_dim, stem_dim, dim)
-        self.norm_map = nn.GroupNorm(1, dim)
+        self.finer = finer
+        self.memory, self.norm_memory = nn.Linear(2 * width, dim), nn.LayerNorm(dim)
+        self.place = PlaceEmbedding(dim)
         self.person = nn.Linear(token_dim, dim)
         self.keypoints = nn.Parameter(torch.randn(num_keypoints, dim) * 0.02)
-        self.place = nn.Linear(2, dim)
+        self.under, self.confidence = nn.Linear(width, dim), nn.Linear(1, dim)
         self.layers = nn.ModuleList(RefinerLayer(dim) for _ in range(layers))
-        self.norm_person = nn.LayerNorm(dim)
+        self.norm_out = nn.LayerNorm(dim)
+        self.features = nn.Sequential(
+            nn.Conv2d(width, dim, 1),
+            nn.SiLU(),
+            nn.Conv2d(dim, dim, 3, padding=1, groups=dim),
+            nn.Conv2d(dim, width, 1),
+        )
+        self.kernel = nn.Linear(dim, finer**2 * width)
         self.score = MLP(dim, dim, 1)
+        for parameter in (*self.kernel.parameters(), *self.score[2].parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(
-        self, tokens: Tensor, people: Prediction, patches: Tensor, stem: Tensor | None, extent: Tensor
-    ) -> list[Prediction]:
-        """Moves the keypoints of the chosen people and revises their scores.
+        self, tokens: Tensor, fine: Tensor, deep: Tensor, places: Tensor, confidences: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What to add to what the head found; no gradient reaches the places and confidences.
 
         Args:
-            tokens: (B, R, token_dim), normalised, one a person.
-            people: (B, R) where they are.
-            patches: (B, map_dim, h, w), normalised.
-            stem: (B, stem_dim, 2h, 2w) or None.
-            extent: (2,) width and height of the map in units of the longer input side.
+            tokens: (n, token_dim), normalised.
+            fine: (n, width, h, w) features at stride 4.
+            deep: (n, 2 * width, h / 4, w / 4) features at stride 16.
+            places: (n, K, 2) of the keypoints, in fractions of the crop's sides.
+            confidences: (n, K) logits.
 
         Returns:
-            The people after each layer; the last is the result.
+            (n, K, finer * h, finer * w) float32 for the logits of the heatmaps, and (n,) float32 for that of the score.
         """
-        values = self.norm_map(self.map(patches, stem))
-        boxes = people.boxes.detach()
-        relative = (people.poses.detach() - boxes[..., None, :2]) / boxes[..., None, 2:].clamp(min=1e-4)
-        queries = self.person(tokens)[:, :, None] + self.keypoints + self.place(relative.clamp(-4, 4).to(tokens.dtype))
-        stages = []
+        at = places.detach().float() * 2 - 1
+        memory = self.memory(rearrange(deep, "n c h w -> n (h w) c")) + self.place(_cells(deep))
+        sure = confidences.detach().clamp(-CONFIDENCE_LIMIT, CONFIDENCE_LIMIT)[..., None]
+        under = F.grid_sample(fine.float(), at[:, :, None], align_corners=False)[..., 0].transpose(1, 2)
+        queries = self.person(tokens)[:, None] + self.keypoints + self.place(at)
+        queries = queries + self.under(under.to(fine.dtype)) + self.confidence(sure.to(fine.dtype))
+        memory = self.norm_memory(memory)
         for layer in self.layers:
-            queries, people = layer(queries, values, people, extent)
-            revised = self.score(self.norm_person(queries.mean(2))).float().squeeze(-1)
-            stages.append(people._replace(scores=people.scores.detach() + revised))
-        return stages
+            queries = layer(queries, memory)
+        queries = self.norm_out(queries)
+        kernels = rearrange(self.kernel(queries), "n k (f c) -> n (k f) c", f=self.finer**2)
+        features = self.features(fine)
+        maps = kernels @ features.flatten(2).to(kernels.dtype) * features.shape[1] ** -0.5
+        maps = rearrange(maps, "n kf (h w) -> n kf h w", h=features.shape[2])
+        return F.pixel_shuffle(maps.float(), self.finer), self.score(queries.mean(1)).float()[:, 0]
+
+
+def _cells(features: Tensor) -> Tensor:
+    """features (n, C, h, w) -> (h * w, 2) float32, x and y of the cells' centres from -1 to 1, row by row."""
+    y, x = (
+        (torch.arange(count, device=features.device, dtype=torch.float32) + 0.5) / count * 2 - 1
+        for count in features.shape[-2:]
+    )
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([columns, rows], dim=-1).flatten(0, 1)

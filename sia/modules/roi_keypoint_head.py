@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sia.modules.conv_pyramid import ConvPyramid
 from sia.modules.layers import MLP, Residual, downsample
+from sia.modules.refiner import RoIRefiner
 
 STRIDE = 4
 """Pixels of the crop along a cell of the hourglass's heatmaps."""
@@ -191,7 +192,13 @@ class RoIKeypointHead(nn.Module):
         self.sure = nn.Parameter(torch.ones(num_keypoints))
         self.prior = nn.Parameter(torch.ones(num_keypoints))
         self.score = MLP(3 * width + num_keypoints + 1, 2 * width, 1)
+        self.refiner: RoIRefiner | None = None
         nn.init.normal_(self.body.person.weight, std=0.01)
+
+    def add_refiner(self, dim: int, layers: int) -> None:
+        """Adds a `RoIRefiner` of that width and so many layers, which changes nothing yet."""
+        token_dim, width = self.body.person.in_features, self.heat.in_channels
+        self.refiner = RoIRefiner(token_dim, width, dim, len(self.sure), layers, self.finer)
 
     def forward(
         self,
@@ -223,12 +230,21 @@ class RoIKeypointHead(nn.Module):
         """The same from the pixels (n, 3, *size) of the crops."""
         fine, deep = self.body(pixels, tokens)
         heat = F.pixel_shuffle(self.heat(fine).float(), self.finer)
-        heatmaps = Heatmaps(heat.flatten(2).log_softmax(-1), rois, (heat.shape[2], heat.shape[3]), self.body.stride)
+        heatmaps = self._heatmaps(heat, rois)
         poses, confidences = self._keypoints(heatmaps)
         context = torch.cat([fine.mean((2, 3)), deep.mean((2, 3))], -1)
         seen = [context, confidences.detach(), scores.detach()[:, None]]
         revised = scores.detach() + self.score(torch.cat([part.to(fine.dtype) for part in seen], -1)).float()[:, 0]
+        if self.refiner is not None:
+            change, better = self.refiner(tokens, fine, deep, rois.inside(poses), confidences)
+            heatmaps, revised = self._heatmaps(heat + change, rois), revised + better
+            poses, confidences = self._keypoints(heatmaps)
         return Found(poses, confidences, revised, heatmaps, fine, context)
+
+    def _heatmaps(self, heat: Tensor, rois: RoIs) -> Heatmaps:
+        """From logits (n, K, rows, columns)."""
+        cells = (heat.shape[2], heat.shape[3])
+        return Heatmaps(heat.flatten(2).log_softmax(-1), rois, cells, self.body.stride)
 
     def _keypoints(self, heatmaps: Heatmaps) -> tuple[Tensor, Tensor]:
         """Poses (n, K, 2) in units of the longer input side, and the logits (n, K) of their confidences."""

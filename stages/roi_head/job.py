@@ -15,7 +15,7 @@ from datasets.coco.coco_pose import CocoPose
 from sia.commands.values import SIDES, within_sides
 from sia.errors import ConfigError, DataError
 from sia.io.checkpoint import KEPT, load_checkpoint, save_checkpoint
-from sia.io.weights import ACROSS, CERTAINTY, ROI_HEAD, build_described, fit_parts, load_weights
+from sia.io.weights import ACROSS, CERTAINTY, REFINERS, ROI_HEAD, build_described, fit_parts, load_weights
 from sia.model import PoseModel
 from sia.registry import ModelConfig, create_model, read_description
 from stages.roi_head.crops import COLUMNS, CPU, Crops, save_crops
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     sets = [CocoPose(source.root, source.annotations, skeleton=skeleton, labelled=False) for source in sources]
     config, model = model_to_train(args, saved, checkpoint["weights"])  # what can't be is refused before hours of crops
     *learned, held_out = (make_crops(*pair, finder, args) for pair in zip(sources, sets, strict=True))
-    recipe = Recipe(epochs=args.epochs, batch=args.batch, rate=args.lr, seed=args.seed)
+    recipe = Recipe(epochs=args.epochs, batch=args.batch, rate=args.lr, seed=args.seed, refiner_only=args.refiner_only)
     training = HeadTraining(model, sampler_of(learned, held_out, recipe), recipe)
     if args.compile:
         training.compile()
@@ -84,14 +84,18 @@ def model_to_train(
     """The model with the head to train: that of its weights, or a new one around --trunk.
 
     Raises:
-        ConfigError: --roi_size or --trunk can't be.
-        WeightsError: the weights of --trunk can't be had, or don't fit.
+        ConfigError: --roi_size, --trunk or --model can't be, or there is no refiner for --refiner_only.
+        WeightsError: the weights of --trunk can't be had, or don't fit, or have not all that --model needs.
     """
     config = replace(saved, roi_size=saved.roi_size if args.roi_size is None else args.roi_size)
+    if args.model not in (None, saved.name):
+        config = replace(config, name=args.model, map_refiner=False)
+    if args.refiner_only and (config.name != "sia_pose" or config.map_refiner):
+        raise ConfigError("--refiner_only: this head has no refiner. Give --model sia_pose.")
     if args.trunk is None:
         model = create_model(config)
         start = weights if args.head is None else {**weights, **head_of(args.head, model)}
-        load_weights(model, fit_parts(start, model, ACROSS), args.weight_path)
+        load_weights(model, fit_parts(start, model, ACROSS, *REFINERS), args.weight_path)
     else:  # what told the certainty of the old head's keypoints knows nothing of the new one's
         name, trunk = load_roi_trunk(args.trunk)
         config = replace(config, roi_trunk=name, certainty=False)

@@ -45,6 +45,7 @@ class Recipe:
         frozen: the first stages of the trunk, which keep their weights.
         clip: largest norm of the gradient.
         seed: of the order and of all draws.
+        refiner_only: whether the rest of the head stays as it is.
         augmentation: of the crops.
     """
 
@@ -56,6 +57,7 @@ class Recipe:
     frozen: int = 3
     clip: float = 5.0
     seed: int = 0
+    refiner_only: bool = False
     augmentation: CropAugmentation = field(default_factory=CropAugmentation)
 
 
@@ -125,7 +127,7 @@ class HeadTraining:
         self.model, self.sampler, self.recipe = model, sampler, recipe
         self.head, self.step = model.roi_head, 0
         self._start_training()
-        if isinstance(self.head.body, ConvPyramid):
+        if isinstance(self.head.body, ConvPyramid) and not recipe.refiner_only:
             keep_strided_exact(self.head.body.trunk.net, recipe.frozen)
         self.average = ExponentialMovingAverage(self.head, decay_for(sampler.steps))
         self.optimizer = torch.optim.AdamW(parameter_groups(self.head, recipe), lr=recipe.rate, betas=(0.9, 0.99))
@@ -136,6 +138,10 @@ class HeadTraining:
         self.head.body.compile()
 
     def _start_training(self) -> None:
+        if self.recipe.refiner_only and self.head.refiner is not None:
+            self.head.requires_grad_(False).eval()
+            self.head.refiner.requires_grad_(True)
+            return
         self.head.train()
         if isinstance(self.head.body, ConvPyramid):
             freeze(self.head.body.trunk.net, self.recipe.frozen)

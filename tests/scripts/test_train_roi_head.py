@@ -123,6 +123,28 @@ def test_a_head_starts_from_that_of_another_variant(folder: Path, tmp_path: Path
     assert "Leave one of them out" in capsys.readouterr().err
 
 
+def test_a_refiner_is_added_and_trained_alone(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """`sia_pose` from the weights of `sia_pose_simple`: all that both have stays."""
+    words = [*flags(folder, tmp_path / "refined.pt", epochs="1", roi_size=ROI_SIZE), "--refiner_only"]
+    place = words.index("--trunk")
+    words = words[:place] + words[place + 2 :]
+    assert main(words) == 1
+    assert "this head has no refiner. Give --model sia_pose" in capsys.readouterr().err
+    assert main([*words, "--model", "sia_pose"]) == 0
+    first, refined = load_checkpoint(DEFAULT), load_checkpoint(tmp_path / "refined.pt")
+    config, _ = read_description(refined, "refined.pt")
+    assert (config.name, config.map_refiner) == ("sia_pose", False)
+    kept = [
+        key
+        for key, value in first["weights"].items()
+        if not torch.equal(value.float(), refined["weights"][key].float())
+    ]
+    assert kept == []
+    new = refined["weights"].keys() - first["weights"].keys()
+    assert new and all(key.startswith("roi_head.refiner.") for key in new)
+    assert refined["weights"]["roi_head.refiner.kernel.weight"].any(), "a new refiner's are zeros"
+
+
 def test_other_images_have_crops_of_their_own(folder: Path, tmp_path: Path):
     """Annotation files of the same name in other places, or edited ones, don't share crops."""
     first = Source.parse(f"{folder}/images:{folder}/train.json", 192)

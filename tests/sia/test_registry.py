@@ -103,6 +103,21 @@ def test_weights_keep_the_crops_that_they_were_made_with(make_config):
     assert again.roi_size == HEAD_CONFIGS["n16"].roi_size == (96, 96)
 
 
+def test_older_weights_of_sia_pose_keep_their_refiner(make_config):
+    """Theirs reads a map of the whole image; their description doesn't say so."""
+    config = make_config("sia_pose")
+    old = {key: value for key, value in config.to_dict().items() if key != "map_refiner"}
+    new, older = create_model(config), create_model(ModelConfig.from_dict(old))
+    keys, older_keys = new.state_dict().keys(), older.state_dict().keys()
+    assert any(key.startswith("roi_head.refiner.") for key in keys - older_keys)
+    assert all(key.startswith("roi_head.refiner.") for key in keys - older_keys)
+    assert {key.split(".")[0] for key in older_keys - keys} == {"refiner", "backbone"}  # its map is normalised
+    assert ModelConfig.from_dict(config.to_dict()).map_refiner is False
+    assert ModelConfig.from_dict(ModelConfig.from_dict(old).to_dict()).map_refiner is True
+    simple = make_config("sia_pose_simple").to_dict()
+    assert ModelConfig.from_dict({k: v for k, v in simple.items() if k != "map_refiner"}).map_refiner is False
+
+
 def test_an_unknown_backbone_is_named_with_close_ones(make_config):
     with pytest.raises(ConfigError, match="vit_small_patch16_224"):
         create_model(make_config(backbone="vit_smal_patch16_224"))
@@ -112,7 +127,7 @@ def test_an_unknown_backbone_is_named_with_close_ones(make_config):
 
 def test_backbone_weights_fill_the_blocks_that_a_variant_keeps(make_config):
     torch.manual_seed(0)
-    whole = create_model(make_config("sia_pose"))
+    whole = create_model(replace(make_config("sia_pose"), map_refiner=True))
     weights = {key: value.clone() for key, value in whole.backbone.vit.state_dict().items()}
     for name in MODELS:
         torch.manual_seed(1)
@@ -122,6 +137,6 @@ def test_backbone_weights_fill_the_blocks_that_a_variant_keeps(make_config):
 
 
 def test_backbone_weights_of_another_width_are_refused(make_config):
-    weights = create_model(make_config("sia_pose", "n16")).backbone.vit.state_dict()
+    weights = create_model(replace(make_config("sia_pose", "n16"), map_refiner=True)).backbone.vit.state_dict()
     with pytest.raises(WeightsError):
         create_model(make_config("sia_pose"), weights)

@@ -84,8 +84,11 @@ def test_a_pretrained_network_for_crops_learns_as_a_pretrained_backbone() -> Non
 def test_muon_moves_the_matrices_inside_the_layers_only() -> None:
     model = model_of("sia_pose")
     hidden = {key for key, parameter in model.named_parameters() if is_hidden_matrix(key, parameter)}
-    assert {"backbone.vit.blocks.0.attn.qkv.weight", "refiner.layers.0.attend_cross.out.weight"} <= hidden
-    assert not any(part in key for key in hidden for part in ("head.", "stem", "offsets", "pos_embed", "move", "bias"))
+    assert {"backbone.vit.blocks.0.attn.qkv.weight", "roi_head.refiner.layers.0.attend_cross.out.weight"} <= hidden
+    layers = "roi_head.refiner.layers."
+    outside = [key for key in hidden if key.startswith(("head.", "roi_head.")) and not key.startswith(layers)]
+    assert outside == []
+    assert not any(part in key for key in hidden for part in ("stem", "offsets", "pos_embed", "move", "bias"))
 
 
 def test_muon_on_a_cpu_takes_the_steps_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:

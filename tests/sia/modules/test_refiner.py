@@ -1,142 +1,125 @@
-"""The refiner reads the map where it says it does, moves keypoints only, and needs no stem."""
+"""The refiner sees the person's crop, and answers in the cells of the heatmaps."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from sia.modules.refiner import FineMap, PoseRefiner, RefinerLayer, SampledAttention
-from sia.outputs import Prediction
+from sia.modules.refiner import PlaceEmbedding, RoIRefiner
+from sia.modules.roi_keypoint_head import RoIKeypointHead, RoIs
 
-DIM, K = 32, 3
-
-
-def people_at(poses: torch.Tensor, size: float = 0.4) -> Prediction:
-    batch, people = poses.shape[:2]
-    centre = poses.mean(2)
-    boxes = torch.cat([centre, torch.full((batch, people, 2), size)], -1)
-    return Prediction(torch.zeros(batch, people), boxes, poses, torch.zeros(batch, people, poses.shape[2]))
+K, WIDTH, TOKEN, DIM, PEOPLE = 3, 8, 20, 32, 2
+SIZE = (96, 64)
+ROWS, COLUMNS = 24, 16
 
 
-def ramp(width: int, height: int, extent: torch.Tensor, dim: int = DIM) -> torch.Tensor:
-    """A map whose even channels hold x and odd channels y of each cell's centre, in units of the longer side."""
-    x = (torch.arange(width) + 0.5) / width * extent[0]
-    y = (torch.arange(height) + 0.5) / height * extent[1]
-    both = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
-    return both.repeat(dim // 2, 1, 1)[None]
-
-
-def reader() -> SampledAttention:
-    attention = SampledAttention(DIM)
-    torch.nn.init.eye_(attention.out.weight)
-    torch.nn.init.zeros_(attention.out.bias)
-    return attention
-
-
-def test_it_samples_at_the_keypoint_in_the_coordinates_of_the_model():
-    attention, extent = reader(), torch.tensor([1.0, 0.5])
-    torch.nn.init.zeros_(attention.offsets.bias)
-    keypoints = torch.tensor([[[[0.3, 0.1], [0.7, 0.25], [0.5, 0.4]], [[0.1, 0.2], [0.9, 0.4], [0.25, 0.06]]]])
-    sampled = attention(torch.randn(1, 2, K, DIM), ramp(16, 8, extent), keypoints, torch.ones(1, 2), extent)
-    assert sampled.shape == (1, 2, K, DIM)
-    torch.testing.assert_close(sampled.unflatten(-1, (-1, 2)), keypoints[..., None, :].expand(-1, -1, -1, 16, -1))
-
-
-def test_offsets_are_shares_of_the_person():
-    attention, extent = reader(), torch.tensor([1.0, 1.0])
-    with torch.no_grad():
-        attention.offsets.bias.view(-1, 2).copy_(
-            torch.tensor([0.5, -0.25]).expand(attention.offsets.out_features // 2, 2)
-        )
-    keypoints = torch.full((1, 2, K, 2), 0.5)
-    sizes = torch.tensor([[0.2, 0.4]])
-    sampled = attention(torch.randn(1, 2, K, DIM), ramp(16, 16, extent), keypoints, sizes, extent)
-    expected = 0.5 + sizes[..., None] * torch.tensor([0.5, -0.25])
-    torch.testing.assert_close(sampled[:, :, 0, :2], expected)
-
-
-def test_beyond_the_map_there_is_nothing():
-    attention, extent = reader(), torch.tensor([1.0, 1.0])
-    far = torch.full((1, 1, K, 2), 30.0)
-    assert not attention(torch.randn(1, 1, K, DIM), ramp(8, 8, extent), far, torch.ones(1, 1), extent).any()
-
-
-def test_a_layer_moves_keypoints_by_shares_of_the_person_and_leaves_boxes_and_scores():
+def make_refiner(finer: int = 1, zero: bool = False) -> RoIRefiner:
+    """One that does something, unless it is to be new."""
     torch.manual_seed(0)
-    layer, before = RefinerLayer(DIM), people_at(torch.rand(2, 3, K, 2))
-    with torch.no_grad():
-        layer.move[2].weight.zero_()
-        layer.move[2].bias.copy_(torch.tensor([0.5, -0.5, 2.0]))
-    extent = torch.tensor([1.0, 1.0])
-    _, after = layer(torch.randn(2, 3, K, DIM), torch.randn(2, DIM, 8, 8), before, extent)
-    torch.testing.assert_close(after.poses - before.poses, torch.tensor([0.2, -0.2]).expand(2, 3, K, 2))
-    torch.testing.assert_close(after.confidences, torch.full((2, 3, K), 2.0))
-    assert after.boxes is before.boxes
-    assert after.scores is before.scores
+    refiner = RoIRefiner(TOKEN, WIDTH, DIM, K, layers=2, finer=finer)
+    if not zero:
+        nn.init.normal_(refiner.kernel.weight)
+        nn.init.normal_(refiner.score[2].weight)
+    return refiner
 
 
-def make_refiner(stem: int = 8, layers: int = 2) -> PoseRefiner:
-    torch.manual_seed(0)
-    return PoseRefiner(token_dim=20, map_dim=24, stem_dim=stem, dim=DIM, num_keypoints=K, layers=layers)
-
-
-def run(refiner: PoseRefiner, people: Prediction, stem: torch.Tensor | None) -> list[Prediction]:
-    batch, count = people.scores.shape
+def inputs() -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    tokens, patches = torch.randn(batch, count, 20), torch.randn(batch, 24, 4, 6)
-    return refiner(tokens, people, patches, stem, torch.tensor([1.0, 4 / 6]))
+    return {
+        "tokens": torch.randn(PEOPLE, TOKEN),
+        "fine": torch.randn(PEOPLE, WIDTH, ROWS, COLUMNS),
+        "deep": torch.randn(PEOPLE, 2 * WIDTH, ROWS // 4, COLUMNS // 4),
+        "places": torch.rand(PEOPLE, K, 2),
+        "confidences": torch.randn(PEOPLE, K),
+    }
 
 
-@pytest.mark.parametrize("stem", [0, 8])
-def test_one_result_a_layer_with_and_without_a_stem(stem):
-    people = people_at(torch.rand(2, 3, K, 2))
-    stages = run(make_refiner(stem, layers=3), people, torch.randn(2, stem, 8, 12) if stem else None)
-    assert len(stages) == 3
-    for stage in stages:
-        assert [tuple(part.shape) for part in stage] == [tuple(part.shape) for part in people]
-        assert torch.equal(stage.boxes, people.boxes)
+@pytest.mark.parametrize("finer", [1, 2])
+def test_a_new_refiner_changes_nothing(finer: int):
+    heat, score = make_refiner(finer, zero=True)(**inputs())
+    assert heat.shape == (PEOPLE, K, finer * ROWS, finer * COLUMNS) and score.shape == (PEOPLE,)
+    assert not heat.any() and not score.any()
 
 
-def test_a_new_refiner_leaves_people_nearly_where_they_are():
-    people = people_at(torch.rand(2, 3, K, 2))
-    last = run(make_refiner(), people, torch.randn(2, 8, 8, 12))[-1]
-    torch.testing.assert_close(last.poses, people.poses, atol=1e-2, rtol=0)
-    torch.testing.assert_close(last.scores, people.scores, atol=2e-2, rtol=0)
+def test_the_answer_is_in_the_cells_of_the_heatmaps():
+    """A feature in one cell, and a kernel that tells the finer cells within it apart."""
+    refiner, given = make_refiner(finer=2, zero=True), inputs()
+    refiner.features = nn.Sequential(nn.Identity())
+    bias = torch.zeros(4, WIDTH)
+    bias[:, 5] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    with torch.no_grad():
+        refiner.kernel.bias.copy_(bias.flatten())
+    given["fine"] = torch.zeros(PEOPLE, WIDTH, ROWS, COLUMNS)
+    given["fine"][1, 5, 7, 3] = WIDTH**0.5
+    heat, _ = refiner(**given)
+    expected = torch.zeros(PEOPLE, K, 2 * ROWS, 2 * COLUMNS)
+    expected[1, :, 14:16, 6:8] = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    torch.testing.assert_close(heat, expected)
 
 
-def test_people_do_not_see_each_other():
-    people = people_at(torch.rand(1, 3, K, 2))
-    refiner, stem = make_refiner(), torch.randn(1, 8, 8, 12)
-    tokens, patches = torch.randn(1, 3, 20), torch.randn(1, 24, 4, 6)
-    extent = torch.tensor([1.0, 4 / 6])
-    together = refiner(tokens, people, patches, stem, extent)[-1]
-    alone = refiner(tokens[:, 1:2], people.select(torch.tensor([[1]])), patches, stem, extent)[-1]
-    torch.testing.assert_close(alone.poses, together.poses[:, 1:2], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(alone.scores, together.scores[:, 1:2], atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("part", ["tokens", "fine", "deep", "places", "confidences"])
+def test_everything_that_it_is_told_matters_and_each_person_is_alone(part: str):
+    refiner, given = make_refiner(), inputs()
+    before, score = refiner(**given)
+    given[part] = given[part].clone()
+    given[part][1] += 0.3
+    after, other = refiner(**given)
+    assert not torch.allclose(before[1], after[1], atol=1e-4) and not torch.isclose(score[1], other[1], atol=1e-6)
+    torch.testing.assert_close(before[0], after[0])
+    torch.testing.assert_close(score[0], other[0])
 
 
-def test_no_gradient_flows_back_into_the_first_candidates():
-    people = Prediction(*(part.requires_grad_() for part in people_at(torch.rand(1, 2, K, 2))))
-    stage = run(make_refiner(layers=2), people, torch.randn(1, 8, 8, 12))[-1]
-    (stage.scores.sum() + stage.poses.sum() + stage.confidences.sum()).backward()
-    assert all(part.grad is None or not part.grad.any() for part in people)
+def test_a_query_reads_the_features_under_its_keypoint():
+    """Where the crop is the same everywhere but in one cell, only the keypoint there asks another question."""
+    refiner, given = make_refiner(), inputs()
+    seen: list[torch.Tensor] = []
+    refiner.under.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0]))
+    given["fine"] = torch.zeros(PEOPLE, WIDTH, ROWS, COLUMNS)
+    given["fine"][0, 2, 7, 3] = 5.0
+    given["places"] = torch.tensor([[3.5 / COLUMNS, 7.5 / ROWS], [7.5 / COLUMNS, 3.5 / ROWS], [2.0, -1.0]]).repeat(
+        2, 1, 1
+    )
+    refiner(**given)
+    expected = torch.zeros(PEOPLE, K, WIDTH)
+    expected[0, 0, 2] = 5.0
+    torch.testing.assert_close(seen[0], expected)
 
 
-@pytest.mark.parametrize("value", [0.0, 1e6])
-def test_odd_people_stay_finite(value):
-    people = people_at(torch.full((1, 2, K, 2), 0.5), size=value)
-    last = run(make_refiner(), people, torch.randn(1, 8, 8, 12))[-1]
-    assert all(part.isfinite().all() for part in last)
+def test_no_gradient_reaches_what_the_head_found():
+    given = {name: value.requires_grad_() for name, value in inputs().items()}
+    heat, score = make_refiner()(**given)
+    (heat.square().sum() + score.sum()).backward()  # type: ignore[no-untyped-call]
+    assert given["places"].grad is None and given["confidences"].grad is None
+    assert all(given[part].grad is not None for part in ("tokens", "fine", "deep"))
 
 
-@pytest.mark.parametrize("stem_dim", [0, 8])
-def test_it_has_twice_the_resolution_of_the_patches(stem_dim):
-    stem = torch.randn(1, stem_dim, 8, 12) if stem_dim else None
-    assert FineMap(24, stem_dim, 16)(torch.randn(1, 24, 4, 6), stem).shape == (1, 16, 8, 12)
+def test_places_of_neighbouring_cells_differ():
+    torch.manual_seed(0)
+    cells = torch.linspace(-1, 1, 97)
+    embedded = PlaceEmbedding(DIM)(torch.stack([cells, torch.zeros(97)], -1))
+    distance = torch.cdist(embedded, embedded) + 10 * torch.eye(97)
+    assert distance.min() > 0.05
 
 
-def test_the_stem_is_read_where_there_is_one():
-    stem = torch.randn(1, 6, 8, 16, requires_grad=True)
-    FineMap(24, 6, 16)(torch.randn(1, 24, 4, 8), stem).sum().backward()
-    assert stem.grad is not None
-    assert stem.grad.any()
+def test_the_head_looks_again_after_the_refiner():
+    """Heatmaps, places, confidences and scores are those with its change; a new one leaves all as it was."""
+    torch.manual_seed(0)
+    head = RoIKeypointHead(TOKEN, torch.full((K,), 0.05), WIDTH, SIZE).eval()
+    rois = RoIs(torch.zeros(2).long(), torch.arange(2), torch.full((2, 2), 0.5), torch.tensor([[0.4, 0.6]] * 2))
+    given = torch.rand(2, 3, *SIZE), torch.randn(2, TOKEN), torch.zeros(2), rois
+    alone = head.read(*given)
+    head.add_refiner(DIM, layers=1)
+    assert head.refiner is not None
+    new = head.read(*given)
+    torch.testing.assert_close(new.poses, alone.poses)
+    torch.testing.assert_close(new.scores, alone.scores)
+    change = torch.zeros(2, K, ROWS, COLUMNS)
+    change[:, :, 20, 4] = 50.0
+    head.refiner.forward = lambda *_: (change, torch.tensor([1.0, -1.0]))  # type: ignore[method-assign]
+    moved = head.read(*given)
+    assert moved.heatmaps.grid[:, :, 20, 4].exp().min() > 0.9
+    expected = torch.tensor([0.3 + 0.4 * 4.5 / COLUMNS, 0.2 + 0.6 * 20.5 / ROWS]).expand(2, K, 2)
+    torch.testing.assert_close(moved.poses, expected, atol=0.6 / ROWS, rtol=0)
+    assert (moved.confidences > alone.confidences).all()
+    torch.testing.assert_close(moved.scores, alone.scores + torch.tensor([1.0, -1.0]))

@@ -58,7 +58,7 @@ def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("flags", "prefix", "said", "new"),
     [
-        ("-MODEL sia_pose", "", "of sia_pose_simple: what fits is taken over", "refiner."),
+        ("-MODEL sia_pose", "", "of sia_pose_simple: what fits is taken over", "roi_head.refiner."),
         ("", "limbs-", "of other keypoints (17): what fits is taken over", "roi_head.heat."),
     ],
 )
