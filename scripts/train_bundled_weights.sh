@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 25
+# Trains what lies in weights/pose_coco/ again, from synthetic people on, in the steps of weights/README.md: about 27
 # hours on one CPU core. Stopped, the same command goes on.
 #
 #   bash scripts/train_bundled_weights.sh DATA OUTPUT
@@ -68,23 +68,22 @@ make val.json merge_annotations.py --img_root "$DATA" --ann_file "$DATA/coco_per
 PHOTOGRAPHS=(-COCO_ROOT "$DATA" -VAL_ANN val.json -BS 8 -LLRD 1 -OPTIMIZER muon -EVAL_EVERY 6)
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n32 -IMGSZ 384 -TRAIN_ANN complete.json -MOSAIC 0)
 train n32 14 -MODEL sia_pose_simple -LR 1.4e-3 -ROTATE 10 -SCALE_MIN 0.8 -SCALE_MAX 1.6 --RESUME "$(best synthetic)"
-COMMON+=(-MODEL sia_pose -LR 1.2e-3 -ROTATE 15 -SCALE_MIN 0.7 -SCALE_MAX 1.7)
+COMMON+=(-MODEL sia_pose_simple -LR 1.2e-3 -ROTATE 15 -SCALE_MIN 0.7 -SCALE_MAX 1.7)
 train n32-pose-1 18 --RESUME "$(best n32)"
 train n32-pose-2 18 --RESUME "$(best n32-pose-1)"
 train n32-pose-3 20 --RESUME "$(best n32-pose-2)"
 train n32-pose-4 18 --RESUME "$(best n32-pose-3)"
-pack n32-simple.pt "$(best n32-pose-4)" --model sia_pose_simple
 
 # ---- 7 to 11: n16, then crops of 96 px, larger inputs, crowds ----
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN complete.json -ROTATE 25 -SCALE_MIN 0.6 -SCALE_MAX 1.7)
-train n16 18 -MODEL sia_pose_simple -ROI_SIZE 64 -IMGSZ 320 -LR 1.4e-3 -MOSAIC 0.25 --RESUME n32-simple.pt
-COMMON+=(-MODEL sia_pose -ROI_SIZE 96 -PLAIN_EPOCHS 1)
+train n16 18 -MODEL sia_pose_simple -ROI_SIZE 64 -IMGSZ 320 -LR 1.4e-3 -MOSAIC 0.25 --RESUME "$(best n32-pose-4)"
+COMMON+=(-MODEL sia_pose_simple -ROI_SIZE 96 -PLAIN_EPOCHS 1)
 train pose-1 8 -IMGSZ 384 -LR 1.2e-3 -MOSAIC 0.2 --RESUME "$(best n16)"
 train pose-2 6 -IMGSZ 448 -LR 1e-3 -MOSAIC 0.2 --RESUME "$(best pose-1)"
 pack mean.pt "$(best pose-2)" "$(best pose-1)"
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -SCALE_MIN 0.5 -SCALE_MAX 1.7 -PLAIN_EPOCHS 1)
-train pose-3 6 -MODEL sia_pose -IMGSZ 448 -LR 1e-3 -MOSAIC 0.25 -ROTATE 25 --RESUME mean.pt
-train pose-4 4 -MODEL sia_pose -IMGSZ 448 -LR 9e-4 -MOSAIC 0.25 -ROTATE 30 --RESUME "$(best pose-3)"
+train pose-3 6 -MODEL sia_pose_simple -IMGSZ 448 -LR 1e-3 -MOSAIC 0.25 -ROTATE 25 --RESUME mean.pt
+train pose-4 4 -MODEL sia_pose_simple -IMGSZ 448 -LR 9e-4 -MOSAIC 0.25 -ROTATE 30 --RESUME "$(best pose-3)"
 pack pose.pt "$(best pose-4)" --imgsz 512
 
 # ---- 12: sia_pose_decoder_led ----
@@ -129,29 +128,47 @@ led_head led-wide.pt pose-mean.pt
 pack led-mean.pt led-wide.pt led-192.pt
 
 # ---- 20, 21: what finds people, with the head as it is ----
-pack simple-192.pt pose-mean.pt --model sia_pose_simple
 NEW=(coco_train_true coco_train_restored416 coco_train_no_person)
 NEW=("${NEW[@]/#/$DATA/}")
 make everyone.json merge_annotations.py --img_root "$DATA" --ann_file "${PEOPLE[@]}" "${NEW[@]/%//annotations.json}" \
     --img_dir "${FOLDERS[@]}" "${NEW[@]/%//images}"
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN everyone.json -MOSAIC 0.25 -ROTATE 20 -SCALE_MIN 0.5 -SCALE_MAX 1.7
     -PLAIN_EPOCHS 1 -LR 4e-4 --FREEZE_ROI)
-train finder 4 -MODEL sia_pose_simple -IMGSZ 448 --RESUME simple-192.pt
+train finder 4 -MODEL sia_pose_simple -IMGSZ 448 --RESUME pose-mean.pt
 train led-finder 2 -MODEL sia_pose_decoder_led -IMGSZ 384 --RESUME led-mean.pt
 
-# ---- Visibility and sigma, and the six files ----
-mkdir -p pose_coco
 # Their last weights: the best AP of a training is at its input size, not at that of inference.
 pack simple-found.pt runs/finder/weights/last.pt --imgsz 512
 pack led-found.pt runs/led-finder/weights/last.pt --imgsz 448
+
+# ---- 22 to 25: the head for the new tokens, and the refiner of sia_pose ----
+VAL=(--val "$(crops coco_person val 512)")
+again() { # FILE EPOCHS FLAGS...
+    local file=$1 epochs=$2
+    shift 2
+    head_of "$file" "$epochs" simple-found.pt --roi_size 192x128 "${VAL[@]}" "$@"
+}
+again simple-near.pt 5 --data "${SHARP[@]}" --lr 2e-4 --seed 5
+pack simple-two.pt simple-near.pt simple-found.pt
+again pose-refiner.pt 4 --data "${SHARP[@]}" --lr 1e-3 --seed 6 --head simple-two.pt --model sia_pose --refiner_only
+again simple-all.pt 5 --data "${EVERYONE[@]}" --lr 4e-4 --seed 7 --head simple-two.pt
+again pose-all.pt 5 --data "${EVERYONE[@]}" --lr 4e-4 --seed 7 --head pose-refiner.pt --model sia_pose
+pack simple-last.pt simple-all.pt simple-two.pt
+pack pose-last.pt pose-all.pt pose-refiner.pt
+head_of led-near.pt 4 led-found.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)" \
+    --lr 2e-4 --seed 8
+pack led-last.pt led-near.pt led-found.pt
+
+# ---- Visibility and sigma, and the six files ----
+mkdir -p pose_coco
 COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN all.json -PLAIN_EPOCHS "$(at_most 3)" -LR 2e-3 --CERTAINTY_ONLY)
 while read -r model start imgsz; do
     train "$model" 3 -MODEL "$model" -IMGSZ "$imgsz" --RESUME "$start"
     pack "pose_coco/$model-n16.safetensors" "$(best "$model")"
     pack "pose_coco/$model-n32.safetensors" "pose_coco/$model-n16.safetensors" --size n32 --imgsz 640
 done <<END
-sia_pose_simple simple-found.pt 512
-sia_pose pose-mean.pt 512
-sia_pose_decoder_led led-found.pt 448
+sia_pose_simple simple-last.pt 512
+sia_pose pose-last.pt 512
+sia_pose_decoder_led led-last.pt 448
 END
 echo "Done: $OUTPUT/pose_coco"
