@@ -152,8 +152,9 @@ class ModelConfig:
             ValueError: a value of another type, or beyond all bounds; the message says where it is.
             ConfigError: values that don't go together.
         """
-        older = {"roi_size": FIRST_ROI_SIZE, "roi_trunk": "", "map_refiner": values.get("name") == "sia_pose"}
-        return msgspec.convert({**older, **rename_fields(values)}, cls)
+        given = {**rename_fields(values)}
+        older = {"roi_size": FIRST_ROI_SIZE, "roi_trunk": "", "map_refiner": given.get("name") == "sia_pose"}
+        return msgspec.convert({**older, **given}, cls)
 
     @property
     def head_config(self) -> HeadConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -95,7 +96,7 @@ def test_gradients_reach_every_parameter_of_a_timm_backbone(make_batch, make_con
 
 
 def test_the_shapes_of_a_training_output(make_batch, make_config):
-    config = make_config("sia_pose")
+    config = replace(make_config("sia_pose"), map_refiner=True)
     model, batch = built(config).train(), make_batch([3, 1])
     output, head_config = model(batch.images, batch), model.head_config
     rows = head_config.groups * head_config.tokens
