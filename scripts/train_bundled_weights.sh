@@ -100,17 +100,14 @@ crops() { # FOLDER FILE PIXELS, as --data takes it
 SHARP=("$(crops coco_person train 512)" "$(crops coco_train_true annotations 512)"
     "$(crops coco_train_restored416 annotations 512)")
 EVERYONE=("${SHARP[@]}" "$(crops coco_extra annotations 384)" "$(crops coco_train_no_person annotations 384)")
-head_of() { # FILE EPOCHS WEIGHTS FLAGS...
-    local file=$1 epochs weights=$3
-    epochs=$(at_most "$2")
+head_of() { # WEIGHTS FILE EPOCHS FLAGS...
+    local weights=$1 file=$2 epochs
+    epochs=$(at_most "$3")
     shift 3
-    make "$file" train_roi_head.py --weight_path "$weights" --crops crops --epochs "$epochs" --lr 6e-4 --compile "$@"
+    make "$file" train_roi_head.py --weight_path "$weights" --crops crops --epochs "$epochs" --lr 6e-4 --compile \
+        --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)" "$@"
 }
-pose_head() { # FILE EPOCHS FLAGS...
-    local file=$1 epochs=$2
-    shift 2
-    head_of "$file" "$epochs" pose.pt --data "${EVERYONE[@]}" --val "$(crops coco_person val 512)" "$@"
-}
+pose_head() { head_of pose.pt "$@"; } # FILE EPOCHS FLAGS...
 pose_head pose-96.pt 5
 pose_head pose-128.pt 12 --head pose-96.pt --roi_size 128
 pose_head pose-192.pt 12 --head pose-128.pt --roi_size 192x128
@@ -120,11 +117,11 @@ pose_head pose-sports.pt 7 --head pose-again.pt --roi_size 192x128 --lr 5e-4 --s
 pack pose-two.pt pose-sports.pt pose-again.pt
 pose_head pose-wide.pt 7 --head pose-two.pt --roi_size 192x128 --lr 5e-4 --seed 3
 pack pose-mean.pt pose-wide.pt pose-sports.pt pose-again.pt
-led_head() { # FILE HEAD
-    head_of "$1" 4 led.pt --head "$2" --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)"
+led_head() { # WEIGHTS FILE FLAGS...
+    head_of "$1" "$2" 4 --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)" "${@:3}"
 }
-led_head led-192.pt pose-again.pt
-led_head led-wide.pt pose-mean.pt
+led_head led.pt led-192.pt --head pose-again.pt
+led_head led.pt led-wide.pt --head pose-mean.pt
 pack led-mean.pt led-wide.pt led-192.pt
 
 # ---- 20, 21: what finds people, with the head as it is ----
@@ -136,27 +133,20 @@ COMMON=("${PHOTOGRAPHS[@]}" -SIZE n16 -TRAIN_ANN everyone.json -MOSAIC 0.25 -ROT
     -PLAIN_EPOCHS 1 -LR 4e-4 --FREEZE_ROI)
 train finder 4 -MODEL sia_pose_simple -IMGSZ 448 --RESUME pose-mean.pt
 train led-finder 2 -MODEL sia_pose_decoder_led -IMGSZ 384 --RESUME led-mean.pt
-
 # Their last weights: the best AP of a training is at its input size, not at that of inference.
 pack simple-found.pt runs/finder/weights/last.pt --imgsz 512
 pack led-found.pt runs/led-finder/weights/last.pt --imgsz 448
 
 # ---- 22 to 25: the head for the new tokens, and the refiner of sia_pose ----
-VAL=(--val "$(crops coco_person val 512)")
-again() { # FILE EPOCHS FLAGS...
-    local file=$1 epochs=$2
-    shift 2
-    head_of "$file" "$epochs" simple-found.pt --roi_size 192x128 "${VAL[@]}" "$@"
-}
+again() { head_of simple-found.pt "$@" --roi_size 192x128; } # FILE EPOCHS FLAGS...
 again simple-near.pt 5 --data "${SHARP[@]}" --lr 2e-4 --seed 5
 pack simple-two.pt simple-near.pt simple-found.pt
 again pose-refiner.pt 4 --data "${SHARP[@]}" --lr 1e-3 --seed 6 --head simple-two.pt --model sia_pose --refiner_only
-again simple-all.pt 5 --data "${EVERYONE[@]}" --lr 4e-4 --seed 7 --head simple-two.pt
-again pose-all.pt 5 --data "${EVERYONE[@]}" --lr 4e-4 --seed 7 --head pose-refiner.pt --model sia_pose
+again simple-all.pt 5 --lr 4e-4 --seed 7 --head simple-two.pt
+again pose-all.pt 5 --lr 4e-4 --seed 7 --head pose-refiner.pt --model sia_pose
 pack simple-last.pt simple-all.pt simple-two.pt
 pack pose-last.pt pose-all.pt pose-refiner.pt
-head_of led-near.pt 4 led-found.pt --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)" \
-    --lr 2e-4 --seed 8
+led_head led-found.pt led-near.pt --lr 2e-4 --seed 8
 pack led-last.pt led-near.pt led-found.pt
 
 # ---- Visibility and sigma, and the six files ----

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from sia.model import PoseModel, drop_unused_blocks
-from sia.modules.layers import Attention, FeedForward
+from sia.modules.layers import DecoderLayer
 from sia.modules.person_head import Reference
 from sia.outputs import Prediction
 from sia.registry import HeadConfig
@@ -14,24 +13,6 @@ from sia.sia_vision import Backbone, Features
 
 KEPT_BLOCKS = 2 / 3
 """Fraction of the backbone's blocks that run."""
-
-
-class DecoderLayer(nn.Module):
-    """Tokens look at each other within their group, then at the patches; patches never look at them."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm_self, self.attend_self = nn.LayerNorm(dim), Attention(dim)
-        self.norm_cross, self.attend_cross = nn.LayerNorm(dim), Attention(dim)
-        self.feed = FeedForward(dim, 2)
-
-    def forward(self, tokens: Tensor, patches: Tensor, groups: int) -> Tensor:
-        """tokens (B, G * M, D), patches (B, N, D) -> tokens."""
-        own = rearrange(self.norm_self(tokens), "b (g m) d -> (b g) m d", g=groups)
-        tokens = tokens + rearrange(self.attend_self(own, own), "(b g) m d -> b (g m) d", g=groups)
-        tokens = tokens + self.attend_cross(self.norm_cross(tokens), patches)
-        fed: Tensor = tokens + self.feed(tokens)
-        return fed
 
 
 class SiaPoseDecoderLed(PoseModel):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.modules.layers import MLP
-from sia.modules.roi_keypoint_head import Found, cell_centres
+from sia.modules.layers import MLP, cell_centres
+from sia.modules.roi_keypoint_head import Found
 from sia.outputs import Certainty, Prediction
 
 FACTS = 9

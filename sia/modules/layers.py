@@ -1,9 +1,10 @@
-"""Layers that several parts share."""
+"""Layers that several parts share, and the places of a map's cells."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -90,3 +91,28 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, dim: int, ratio: int) -> None:
         super().__init__(nn.LayerNorm(dim), nn.Linear(dim, ratio * dim), nn.GELU(), nn.Linear(ratio * dim, dim))
+
+
+class DecoderLayer(nn.Module):
+    """Queries look at each other within their group, then at a memory, which never looks at them."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm_self, self.attend_self = nn.LayerNorm(dim), Attention(dim)
+        self.norm_cross, self.attend_cross = nn.LayerNorm(dim), Attention(dim)
+        self.feed = FeedForward(dim, 2)
+
+    def forward(self, queries: Tensor, memory: Tensor, groups: int = 1) -> Tensor:
+        """queries (B, G * M, D), memory (B, N, D) -> queries."""
+        own = rearrange(self.norm_self(queries), "b (g m) d -> (b g) m d", g=groups)
+        queries = queries + rearrange(self.attend_self(own, own), "(b g) m d -> b (g m) d", g=groups)
+        queries = queries + self.attend_cross(self.norm_cross(queries), memory)
+        fed: Tensor = queries + self.feed(queries)
+        return fed
+
+
+def cell_centres(cells: tuple[int, int], device: torch.device) -> Tensor:
+    """Rows and columns of a map -> (rows * columns, 2) x, y in cells, row by row."""
+    rows, columns = (torch.arange(count, device=device, dtype=torch.float32) + 0.5 for count in cells)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], dim=-1).reshape(-1, 2)

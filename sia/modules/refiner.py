@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.modules.layers import MLP, Attention, FeedForward
+from sia.modules.layers import MLP, DecoderLayer, cell_centres
 
 BANDS = 6
 """Frequencies by which a place in the crop is told, each twice the one before."""
@@ -31,24 +31,6 @@ class PlaceEmbedding(nn.Module):
         angles = (places[..., None] * octaves).flatten(-2)
         embedded: Tensor = self.project(torch.cat([angles.sin(), angles.cos()], -1))
         return embedded
-
-
-class RefinerLayer(nn.Module):
-    """Keypoints of one person look at each other, then at the crop."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm_self, self.attend_self = nn.LayerNorm(dim), Attention(dim)
-        self.norm_cross, self.attend_cross = nn.LayerNorm(dim), Attention(dim)
-        self.feed = FeedForward(dim, 2)
-
-    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
-        """queries (n, K, D), memory (n, cells, D) -> queries."""
-        own = self.norm_self(queries)
-        queries = queries + self.attend_self(own, own)
-        queries = queries + self.attend_cross(self.norm_cross(queries), memory)
-        fed: Tensor = self.feed(queries)
-        return queries + fed
 
 
 class RoIRefiner(nn.Module):
@@ -77,7 +59,7 @@ class RoIRefiner(nn.Module):
         self.person = nn.Linear(token_dim, dim)
         self.keypoints = nn.Parameter(torch.randn(num_keypoints, dim) * 0.02)
         self.under, self.confidence = nn.Linear(width, dim), nn.Linear(1, dim)
-        self.layers = nn.ModuleList(RefinerLayer(dim) for _ in range(layers))
+        self.layers = nn.ModuleList(DecoderLayer(dim) for _ in range(layers))
         self.norm_out = nn.LayerNorm(dim)
         self.features = nn.Sequential(
             nn.Conv2d(width, dim, 1),
@@ -106,12 +88,13 @@ class RoIRefiner(nn.Module):
             (n, K, finer * h, finer * w) float32 for the logits of the heatmaps, and (n,) float32 for that of the score.
         """
         at = places.detach().float() * 2 - 1
-        memory = self.memory(rearrange(deep, "n c h w -> n (h w) c")) + self.place(_cells(deep))
+        rows, columns = deep.shape[-2:]
+        cells = cell_centres((rows, columns), deep.device) / at.new_tensor([columns, rows]) * 2 - 1
+        memory = self.norm_memory(self.memory(rearrange(deep, "n c h w -> n (h w) c")) + self.place(cells))
         sure = confidences.detach().clamp(-CONFIDENCE_LIMIT, CONFIDENCE_LIMIT)[..., None]
         under = F.grid_sample(fine.float(), at[:, :, None], align_corners=False)[..., 0].transpose(1, 2)
         queries = self.person(tokens)[:, None] + self.keypoints + self.place(at)
         queries = queries + self.under(under.to(fine.dtype)) + self.confidence(sure.to(fine.dtype))
-        memory = self.norm_memory(memory)
         for layer in self.layers:
             queries = layer(queries, memory)
         queries = self.norm_out(queries)
@@ -120,13 +103,3 @@ class RoIRefiner(nn.Module):
         maps = kernels @ features.flatten(2).to(kernels.dtype) * features.shape[1] ** -0.5
         maps = rearrange(maps, "n kf (h w) -> n kf h w", h=features.shape[2])
         return F.pixel_shuffle(maps.float(), self.finer), self.score(queries.mean(1)).float()[:, 0]
-
-
-def _cells(features: Tensor) -> Tensor:
-    """features (n, C, h, w) -> (h * w, 2) float32, x and y of the cells' centres from -1 to 1, row by row."""
-    y, x = (
-        (torch.arange(count, device=features.device, dtype=torch.float32) + 0.5) / count * 2 - 1
-        for count in features.shape[-2:]
-    )
-    rows, columns = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([columns, rows], dim=-1).flatten(0, 1)

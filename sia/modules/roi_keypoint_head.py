@@ -305,13 +305,6 @@ def _steps(pixels: int, device: torch.device) -> Tensor:
     return rearrange(steps, "(w s) -> s w", s=OVERSAMPLING)
 
 
-def cell_centres(cells: tuple[int, int], device: torch.device) -> Tensor:
-    """(rows * columns, 2) x, y in cells, row by row."""
-    rows, columns = (torch.arange(count, device=device, dtype=torch.float32) + 0.5 for count in cells)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.stack([x, y], dim=-1).reshape(-1, 2)
-
-
 def best_places(heatmaps: Heatmaps, reach: Tensor) -> tuple[Tensor, Tensor]:
     """Where the expected OKS is greatest.
 

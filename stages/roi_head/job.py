@@ -91,7 +91,9 @@ def model_to_train(
     if args.model not in (None, saved.name):
         config = replace(config, name=args.model, map_refiner=False)
     if args.refiner_only and (config.name != "sia_pose" or config.map_refiner):
-        raise ConfigError("--refiner_only: this head has no refiner. Give --model sia_pose.")
+        raise ConfigError(
+            "--refiner_only: this head has no refiner. Give --model sia_pose, and weights of sia_pose_simple."
+        )
     if args.trunk is None:
         model = create_model(config)
         start = weights if args.head is None else {**weights, **head_of(args.head, model)}

@@ -28,8 +28,9 @@ from utils.optimizer import (
 )
 
 
-def model_of(name: str) -> torch.nn.Module:
-    return create_model(ModelConfig(name, "test", 3, (64, 64), ((0.0, 0.0),) * 3, (0.1,) * 3))
+def model_of(name: str, map_refiner: bool = False) -> torch.nn.Module:
+    known = ((0.0, 0.0),) * 3, (0.1,) * 3
+    return create_model(ModelConfig(name, "test", 3, (64, 64), *known, map_refiner=map_refiner))
 
 
 @pytest.mark.parametrize("name", ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"])
@@ -81,14 +82,13 @@ def test_a_pretrained_network_for_crops_learns_as_a_pretrained_backbone() -> Non
     assert matrices and {group["name"] for group in lowered.param_groups} >= {"trunk-00", "trunk-04"}
 
 
-def test_muon_moves_the_matrices_inside_the_layers_only() -> None:
-    model = model_of("sia_pose")
+@pytest.mark.parametrize(("older", "refiner"), [(False, "roi_head.refiner."), (True, "refiner.")])
+def test_muon_moves_the_matrices_inside_the_layers_only(older: bool, refiner: str) -> None:
+    model = model_of("sia_pose", older)
     hidden = {key for key, parameter in model.named_parameters() if is_hidden_matrix(key, parameter)}
-    assert {"backbone.vit.blocks.0.attn.qkv.weight", "roi_head.refiner.layers.0.attend_cross.out.weight"} <= hidden
-    layers = "roi_head.refiner.layers."
-    outside = [key for key in hidden if key.startswith(("head.", "roi_head.")) and not key.startswith(layers)]
-    assert outside == []
-    assert not any(part in key for key in hidden for part in ("stem", "offsets", "pos_embed", "move", "bias"))
+    assert {"backbone.vit.blocks.0.attn.qkv.weight", f"{refiner}layers.0.attend_cross.out.weight"} <= hidden
+    outside = ("head.", "stem", "offsets", "pos_embed", "move", "bias")
+    assert not any(part in key.removeprefix("roi_head.refiner.layers.") for key in hidden for part in outside)
 
 
 def test_muon_on_a_cpu_takes_the_steps_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
