@@ -18,6 +18,7 @@ from sia.losses.criterion import PoseCriterion
 from sia.losses.matcher import UNMATCHED
 from sia.model import OTHERS, PoseModel
 from sia.modules.roi_keypoint_head import STRIDE
+from sia.outputs import Prediction
 from sia.registry import MODELS, create_model
 from tests.processes import finish, start
 
@@ -39,8 +40,14 @@ BATCHES = {
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
-    """The same images whichever tests ran before: random models round some of them more than the tests allow."""
+    """The same images whichever tests ran before."""
     torch.manual_seed(0)
+
+
+def assert_same_people(found: Prediction, expected: Prediction) -> None:
+    """Equal but for rounding, which differs between processors, and which a flat heatmap's parabola magnifies."""
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 @functools.cache
@@ -171,8 +178,7 @@ def test_a_patch_starts_with_as_many_pixels_at_any_input_size(make_config, size)
 def test_bytes_and_floats_are_the_same_image(make_config, name):
     model, images = built(make_config(name)).eval(), torch.randint(0, 256, (1, 3, 48, 64), dtype=torch.uint8)
     with torch.inference_mode():
-        for a, b in zip(model(images).people, model(images.float() / 255).people, strict=True):
-            torch.testing.assert_close(a, b)
+        assert_same_people(model(images).people, model(images.float() / 255).people)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,17 +186,18 @@ def test_channels_last_is_the_same_image(make_config, name):
     model, images = built(make_config(name)).eval(), torch.rand(2, 3, 48, 64)
     with torch.inference_mode():
         last = model(images.contiguous(memory_format=torch.channels_last)).people
-        for a, b in zip(model(images).people, last, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+        assert_same_people(model(images).people, last)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_is_read_alike_alone_and_in_company(make_config, name):
     model, images = built(make_config(name)).eval(), torch.rand(3, 3, 64, 48)
+    others = torch.rand(3, 3, 64, 48)
+    others[1] = images[1]
     with torch.inference_mode():
-        alone, together = model(images[1:2]).people, model(images).people
-    for a, b in zip(alone, together, strict=True):
-        torch.testing.assert_close(a, b[1:2], rtol=1e-5, atol=1e-5)
+        alone, together, elsewhere = (model(batch).people for batch in (images[1:2], images, others))
+    assert_same_people(alone, Prediction(*(part[1:2] for part in together)))
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(together, elsewhere, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -213,8 +220,7 @@ def test_padding_to_whole_patches_is_what_the_letterbox_would_do(make_config, na
     grey = model.backbone.mean.expand(1, 3, 14, 64)
     with torch.inference_mode():
         found, padded = model(images).people, model(torch.cat([images, grey], 2)).people
-    for a, b in zip(found, padded, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert_same_people(found, padded)
 
 
 @pytest.mark.parametrize("backbone", [None, "vit_small_patch14_reg4_dinov2", "eva02_tiny_patch14_224"])
@@ -272,8 +278,7 @@ def test_groups_never_look_at_each_other(make_batch, make_config, name):
         training = model(batch.images, batch).layers[-1]
         alone = model.eval()(batch.images)
     alone = alone.layers[-1]
-    for a, b in zip(training, alone, strict=True):
-        torch.testing.assert_close(a[:, : b.shape[1]], b, rtol=1e-4, atol=1e-5)
+    assert_same_people(Prediction(*(part[:, : alone.scores.shape[1]] for part in training)), alone)
 
 
 @pytest.mark.parametrize("name", NAMES)
