@@ -281,7 +281,7 @@ class PoseModel(nn.Module, ABC):
         chosen = is_matched | (background & (background.cumsum(1) <= OTHERS))
         image, row = (chosen if chosen.any() else _with_first(chosen)).nonzero(as_tuple=True)
         boxes = people.boxes[image, row].detach()
-        if targets.people.shape[1]:
+        if targets.people.any():
             match = person[image, row]
             repaired = replace_poor_boxes(boxes, targets.corners[image, match.clamp(min=0)])
             boxes = torch.where((match != UNMATCHED)[:, None], repaired, boxes)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sia.boxes import iou, to_corners
 from sia.losses.matcher import UNMATCHED, Targets, masked_mean
-from sia.outputs import Certainty, Prediction, gather_rows
+from sia.outputs import Certainty, Prediction
 
 FOUND_BOX = 0.5
 """IoU with the labelled box from which on a person is found: the keypoints of others are off for another reason."""
@@ -31,7 +31,7 @@ def visibility_loss(certainty: Certainty, person: Tensor, targets: Targets) -> T
         person: (B, R) whom each stands for.
         targets: the labelled people.
     """
-    truth = _truth_of(person, targets)
+    truth = targets.of(person)
     known = _sure(truth) & (person != UNMATCHED)[..., None]
     loss = F.binary_cross_entropy_with_logits(certainty.visibilities, truth.visible.float(), reduction="none")
     return masked_mean(loss, known).sum()
@@ -44,7 +44,7 @@ def sigma_loss(certainty: Certainty, people: Prediction, person: Tensor, targets
     their distribution. The likelihood of normal errors (Kendall & Gal, What Uncertainties Do We Need, NeurIPS 2017)
     would have few swapped or lost keypoints widen all others. The keypoints get no gradient.
     """
-    truth = _truth_of(person, targets)
+    truth = targets.of(person)
     near = iou(to_corners(people.boxes.detach()), truth.corners) >= FOUND_BOX
     known = _sure(truth) & (near & (person != UNMATCHED))[..., None]
     errors = (people.poses.detach() - truth.poses).abs().clamp(min=SMALLEST_ERROR).log()
@@ -55,8 +55,3 @@ def sigma_loss(certainty: Certainty, people: Prediction, person: Tensor, targets
 def _sure(truth: Targets) -> Tensor:
     """Of which keypoints a person said where they are: a model that labels has errors of its own."""
     return truth.labelled & (truth.trust >= 1)
-
-
-def _truth_of(person: Tensor, targets: Targets) -> Targets:
-    """The labels of whom each of (B, R) stands for; of nobody, those of somebody."""
-    return targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))

@@ -6,7 +6,6 @@ B images, Q candidates, P people (padded), K keypoints. Lengths are in units of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +24,7 @@ from sia.losses.matcher import (
     targets_from,
 )
 from sia.modules.roi_keypoint_head import Heatmaps, cross_entropy
-from sia.outputs import PoseOutput, Prediction, gather_rows
+from sia.outputs import PoseOutput, Prediction
 
 QUALITY_POWER = 1.5
 """Exponent of the score target (Huang et al., DEIM, section 3.3: matchability-aware loss)."""
@@ -49,22 +48,6 @@ class LossWeights:
     proposals: float = 1.0
     visibility: float = 1.0
     sigma: float = 1.0
-
-
-class _Score(NamedTuple):
-    """What a score is to tell: the OKS of these keypoints (B, Q, K, 2), with so large a fraction of the box's IoU."""
-
-    poses: Tensor
-    iou: float = 0.5
-
-
-class _Stage(NamedTuple):
-    """Candidates, whom each stands for (B, Q), what to divide its losses by, and what its scores are to tell."""
-
-    prediction: Prediction
-    person: Tensor
-    share: int
-    score: _Score
 
 
 class PoseCriterion(nn.Module):
@@ -101,8 +84,6 @@ class PoseCriterion(nn.Module):
             and score to confidence of the proposals, summed, as `proposals`.
         """
         targets = targets_from(batch, float(max(batch.images.shape[-2:])))
-        if targets.people.shape[1] == 0:
-            targets = _one_padded_person(targets)
         losses = self._tokens(output, targets, num_people)
         proposals = torch.stack(list(self._proposals(output, targets, num_people).values()))
         losses["proposals"] = self.weights.proposals * proposals.sum()
@@ -114,9 +95,15 @@ class PoseCriterion(nn.Module):
         total: dict[str, Tensor] = {}
         person = matched_person(output.matched, output.layers[0].scores.shape[1])
         selected = person.gather(1, output.selected)
-        for stage in self._stages(output, person, groups):
-            for name, value in self._losses(stage.prediction, stage.person, targets, score=stage.score).items():
-                total[name] = total.get(name, 0) + value / (num_people * stage.share)
+        *before, last = output.layers
+        row = output.selected[..., None, None].expand(-1, -1, *last.poses.shape[2:])
+        placed = last.poses.detach().scatter(1, row, output.refined[0].poses.detach())
+        stages = [(layer, person, layer.poses, 0.5, groups) for layer in before]
+        stages += [(last, person, placed, 0.5, groups)]  # its scores answer for the placed keypoints, not for a guess
+        stages += [(layer, selected, layer.poses, 0.0, 1) for layer in output.refined]
+        for prediction, owner, poses, iou_share, count in stages:
+            for name, value in self._losses(prediction, owner, targets, poses, iou_share).items():
+                total[name] = total.get(name, 0) + value / (num_people * count)
         total["heatmap"] = self.weights.heatmap * heatmap_loss(output.heatmaps, selected, targets) / num_people
         total |= {name: value / num_people for name, value in self._certainty(output, selected, targets).items()}
         return total
@@ -131,22 +118,14 @@ class PoseCriterion(nn.Module):
         sigma = torch.stack([sigma_loss(*stage, person, targets) for stage in told]).sum()
         return {"visibility": self.weights.visibility * visible, "sigma": self.weights.sigma * sigma}
 
-    @staticmethod
-    def _stages(output: PoseOutput, person: Tensor, groups: int) -> list[_Stage]:
-        """The scores of the last layer answer for the placed keypoints, not for the first guess."""
-        selected, guess = person.gather(1, output.selected), output.layers[-1].poses.detach()
-        row = output.selected[..., None, None].expand(-1, -1, *guess.shape[2:])
-        shown = guess.scatter(1, row, output.refined[0].poses.detach())
-        stages = [_Stage(layer, person, groups, _Score(layer.poses)) for layer in output.layers[:-1]]
-        stages += [_Stage(output.layers[-1], person, groups, _Score(shown))]
-        return stages + [_Stage(layer, selected, 1, _Score(layer.poses, iou=0.0)) for layer in output.refined]
-
     def _proposals(self, output: PoseOutput, targets: Targets, num_people: float) -> dict[str, Tensor]:
         assert output.patch_person is not None
         person = output.patch_person
-        counts = _count(person, targets.people.shape[1])
-        share = 1 / gather_rows(counts, person.clamp(min=0)).clamp(min=1) if counts.shape[1] else None
-        losses = self._losses(output.proposals, person, targets, share)
+        counts = torch.zeros(len(person), targets.people.shape[1] + 1, device=person.device)  # the last is of nobody
+        index = torch.where(person == UNMATCHED, targets.people.shape[1], person)
+        counts = counts.scatter_add(1, index, torch.ones_like(index, dtype=counts.dtype))
+        share = 1 / counts.gather(1, index)
+        losses = self._losses(output.proposals, person, targets, output.proposals.poses, share=share)
         losses["score"] = losses["score"] / PATCHES_PER_PERSON
         return {name: value / num_people for name, value in losses.items()}
 
@@ -155,24 +134,25 @@ class PoseCriterion(nn.Module):
         prediction: Prediction,
         person: Tensor,
         targets: Targets,
+        poses: Tensor,
+        iou_share: float = 0.5,
         share: Tensor | None = None,
-        score: _Score | None = None,
     ) -> dict[str, Tensor]:
         """Sums over candidates.
 
-        person (B, Q) is whom each stands for, share (B, Q) what it counts, score what its score is to tell.
+        person (B, Q) is whom each stands for, share (B, Q) what it counts. Its score is to tell the OKS of poses
+        (B, Q, K, 2), with iou_share of the box's IoU.
         """
-        score = score or _Score(prediction.poses)
         owned = person != UNMATCHED
         unsure = _unsure(prediction.boxes.detach(), targets)
-        truth = targets.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
+        truth = targets.of(person)
         count = owned.float() if share is None else owned * share
         overlap, giou = iou_and_giou(to_corners(prediction.boxes), truth.corners)
         similarity = self._similarity(prediction.poses, truth)
         oks = masked_mean(similarity, truth.trust)
         posed = count * truth.certainty
-        answered = masked_mean(self._similarity(score.poses, truth), truth.trust)
-        quality = torch.where(truth.posed, answered.lerp(overlap, score.iou), overlap).detach()
+        answered = masked_mean(self._similarity(poses, truth), truth.trust)
+        quality = torch.where(truth.posed, answered.lerp(overlap, iou_share), overlap).detach()
         distance = (prediction.boxes - to_centres(truth.corners)).abs().sum(-1)
         offset = (prediction.poses - truth.poses).abs().sum(-1) / truth.areas.clamp(min=1e-6).sqrt()[..., None]
         near = (similarity * truth.labelled).detach()
@@ -215,18 +195,6 @@ def heatmap_loss(heatmaps: Heatmaps, person: Tensor, targets: Targets) -> Tensor
     entropy = cross_entropy(heatmaps, points)
     trust = targets.trust[at] * known
     return (masked_mean(entropy, trust) * masked_mean(trust, known)).sum()
-
-
-def _count(person: Tensor, people: int) -> Tensor:
-    """person (B, Q) -> (B, P) how many candidates stand for each person."""
-    counts = torch.zeros(len(person), people + 1, device=person.device)
-    index = torch.where(person == UNMATCHED, people, person)
-    return counts.scatter_add(1, index, torch.ones_like(index, dtype=counts.dtype))[:, :people]
-
-
-def _one_padded_person(targets: Targets) -> Targets:
-    """A batch without people gets one padded row, so that the same arithmetic yields zeros with a gradient."""
-    return targets.map_people(lambda part: F.pad(part, [0, 0] * (part.dim() - 2) + [0, 1]))
 
 
 def _unsure(boxes: Tensor, targets: Targets) -> Tensor:

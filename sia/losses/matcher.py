@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sia.batch import PoseBatch
 from sia.boxes import iou_and_giou, to_centres, to_corners
-from sia.outputs import Prediction
+from sia.outputs import Prediction, gather_rows
 
 UNMATCHED = -1
 PATCHES_PER_PERSON = 8
@@ -72,6 +73,10 @@ class Targets(NamedTuple):
     people: Tensor
     ignored: Tensor
 
+    def of(self, person: Tensor) -> Targets:
+        """The labels of whom each of (B, Q) stands for; of nobody (`UNMATCHED`), those of somebody."""
+        return self.map_people(lambda part: gather_rows(part, person.clamp(min=0)))
+
     def map_people(self, function: Callable[[Tensor], Tensor]) -> Targets:
         """Applies a function to everything but the ignored regions."""
         corners, poses, labelled, visible, trust, areas, people = map(function, self[:7])
@@ -89,9 +94,12 @@ class Targets(NamedTuple):
 
 
 def targets_from(batch: PoseBatch, length: float) -> Targets:
-    """Input pixels -> units of `length`, the longer input side."""
+    """Input pixels -> units of `length`, the longer input side.
+
+    A batch without people gets one padded row, so that the same arithmetic yields zeros with a gradient.
+    """
     labelled = (batch.keypoints[..., 2] > 0) & batch.people[..., None]
-    return Targets(
+    targets = Targets(
         batch.boxes / length,
         batch.keypoints[..., :2] / length,
         labelled,
@@ -101,6 +109,9 @@ def targets_from(batch: PoseBatch, length: float) -> Targets:
         batch.people,
         batch.ignored / length,
     )
+    if batch.people.shape[1]:
+        return targets
+    return targets.map_people(lambda part: F.pad(part, [0, 0] * (part.dim() - 2) + [0, 1]))
 
 
 @dataclass(frozen=True)
@@ -165,9 +176,7 @@ With a weight of 2 the choice among them was noise, and no token learned to step
 """
 
 
-def match_tokens(
-    prediction: Prediction, targets: Targets, sigmas: Tensor, groups: int, cost: MatchCost | None = None
-) -> Tensor:
+def match_tokens(prediction: Prediction, targets: Targets, sigmas: Tensor, groups: int) -> Tensor:
     """One token a person, in every group on its own.
 
     Args:
@@ -175,24 +184,21 @@ def match_tokens(
         targets: the people.
         sigmas: (K,).
         groups: G.
-        cost: weights of the cost.
 
     Returns:
         (B, G, P) int64 row among the G * M; -1 for padding and for people beyond M.
     """
     batch, people = targets.people.shape
     per_group = prediction.scores.shape[1] // groups
-    matched = torch.full((batch, groups, people), UNMATCHED, dtype=torch.int64)
-    if people:
-        from scipy.optimize import linear_sum_assignment  # training alone needs it
+    from scipy.optimize import linear_sum_assignment  # training alone needs it
 
-        costs = (cost or TOKEN_COST)(prediction, targets, sigmas)
-        costs = costs.reshape(batch, groups, per_group, people).cpu()
-        counts = targets.people.sum(1).tolist()  # real people come first in every row
-        for b, count in enumerate(counts):
-            for g in range(groups if count else 0):
-                rows, columns = linear_sum_assignment(costs[b, g, :, :count].numpy())
-                matched[b, g, torch.from_numpy(columns)] = torch.from_numpy(rows) + g * per_group
+    matched = torch.full((batch, groups, people), UNMATCHED, dtype=torch.int64)
+    costs = TOKEN_COST(prediction, targets, sigmas).reshape(batch, groups, per_group, people).cpu()
+    counts = targets.people.sum(1).tolist()  # real people come first in every row
+    for b, count in enumerate(counts):
+        for g in range(groups if count else 0):
+            rows, columns = linear_sum_assignment(costs[b, g, :, :count].numpy())
+            matched[b, g, torch.from_numpy(columns)] = torch.from_numpy(rows) + g * per_group
     return matched.to(prediction.scores.device)
 
 
@@ -208,29 +214,21 @@ class PatchMatch(NamedTuple):
     best: Tensor
 
 
-def match_patches(
-    prediction: Prediction, centres: Tensor, targets: Targets, sigmas: Tensor, cost: MatchCost | None = None
-) -> PatchMatch:
+def match_patches(prediction: Prediction, centres: Tensor, targets: Targets, sigmas: Tensor) -> PatchMatch:
     """The `PATCHES_PER_PERSON` cheapest patches inside each person's box, at least the one nearest to its centre.
 
     Args:
         prediction: (B, N) candidates, one a patch.
         centres: (N, 2) of the patches.
-        targets: the people.
+        targets: the people, at least one row.
         sigmas: (K,).
-        cost: weights of the cost.
 
     Returns:
         The person of each patch, and the best patch of each person; a patch that two want goes to the cheaper.
     """
-    batch, count = prediction.scores.shape
-    if targets.people.shape[1] == 0:
-        none = torch.full((batch, count), UNMATCHED, dtype=torch.int64, device=prediction.scores.device)
-        return PatchMatch(none, none[:, :0])
-    costs = (cost or MatchCost())(prediction, targets, sigmas)
     allowed = _inside(centres, targets)
-    costs = torch.where(allowed, costs, FAR)
-    cheapest = costs.topk(min(PATCHES_PER_PERSON, count), dim=1, largest=False).indices  # (B, 8, P)
+    costs = torch.where(allowed, MatchCost()(prediction, targets, sigmas), FAR)
+    cheapest = costs.topk(min(PATCHES_PER_PERSON, len(centres)), dim=1, largest=False).indices  # (B, 8, P)
     candidate = torch.zeros_like(allowed).scatter(1, cheapest, True) & allowed
     least, person = torch.where(candidate, costs, 2 * FAR).min(-1)
     return PatchMatch(torch.where(least < 2 * FAR, person, UNMATCHED), cheapest[:, 0])

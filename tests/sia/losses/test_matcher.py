@@ -80,7 +80,7 @@ def slow_cost(prediction: Prediction, targets: Targets, sigmas: torch.Tensor, b:
 def test_costs_equal_the_slow_version(make_batch, make_prediction, scene):
     _, targets, prediction, sigmas = prepare(make_batch, make_prediction, scene, 5)
     costs = MatchCost()(prediction, targets, sigmas)
-    assert costs.shape == (len(scene["people"]), 5, max(scene["people"]) + scene["padding"])
+    assert costs.shape == (len(scene["people"]), 5, max(1, max(scene["people"]) + scene["padding"]))
     for b, q, p in itertools.product(*map(range, costs.shape)):
         expected = slow_cost(prediction, targets, sigmas, b, q, p) if p < scene["people"][b] else FAR
         assert float(costs[b, q, p]) == pytest.approx(expected, rel=1e-4, abs=1e-4)
