@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from sia.errors import exit_status
-from sia.registry import HEAD_CONFIGS, list_models
+from sia.registry import HEAD_CONFIGS
+from sia.registry import MODELS as VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = tuple(list_models())
+MODELS = tuple(VARIANTS)
 SIZES = tuple(size for size in HEAD_CONFIGS if size != "test")
 Key = TypeVar("Key")
 

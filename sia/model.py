@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from sia.batch import PoseBatch
@@ -24,7 +23,7 @@ from sia.modules.person_head import PATCH_BOX, PersonHead, Reference, reference_
 from sia.modules.roi_keypoint_head import Found, RoIKeypointHead, RoIs, rois_around
 from sia.outputs import PoseOutput, Prediction, at_most, gather_rows, longer_side
 from sia.registry import ROI_SCORE_THRESH, HeadConfig
-from sia.sia_vision import Backbone, ConvStem, Features
+from sia.sia_vision import Backbone, Features
 
 
 def drop_unused_blocks(backbone: Backbone, depth: int, keep_norm: bool) -> None:
@@ -310,17 +309,6 @@ class PoseModel(nn.Module, ABC):
         for module in self.modules():
             if hasattr(module, "fused_attn"):
                 setattr(module, "fused_attn", fused)  # noqa: B010 (timm's modules declare no such attribute)
-
-    @property
-    def stem_dim(self) -> int:
-        """Width of the stem's stride-8 map, 0 for none."""
-        stem = self.backbone.vit.patch_embed
-        return int(stem.proj.in_channels) if isinstance(stem, ConvStem) else 0
-
-    @staticmethod
-    def _as_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, N, D) -> (B, D, h, w)."""
-        return rearrange(patches, "b (h w) d -> b d h w", h=grid[0])
 
     def extent(self, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """(2,) width and height of an (h, w) grid of patches, padding included, in units of the longer input side."""

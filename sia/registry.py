@@ -186,11 +186,6 @@ def read_description(payload: Mapping[str, Any], source: object) -> tuple[ModelC
     return config, skeleton
 
 
-def list_models() -> list[str]:
-    """What `-MODEL` takes."""
-    return list(MODELS)
-
-
 def model_class(name: str) -> type[SiaPoseSimple] | type[SiaPoseDecoderLed]:
     """The class of a variant; its module, and torch, are loaded now."""
     return cast("type[SiaPoseSimple]", getattr(importlib.import_module(f"sia.{name}"), MODELS[name]))
@@ -210,10 +205,11 @@ def create_model(config: ModelConfig, backbone_weights: Mapping[str, Tensor] | N
     """
     import torch
 
-    from sia.backbones.build import build_backbone
+    from sia.backbones.build import SIZES, build_backbone
     from sia.backbones.pretrained_weights import load_backbone_weights
 
-    backbone = build_backbone(config.size, config.backbone, config.image_size)
+    name = SIZES[config.size] if config.backbone is None else config.backbone
+    backbone = build_backbone(name, config.image_size)
     if backbone_weights is not None:
         backbone.loaded = load_backbone_weights(backbone, dict(backbone_weights))
     mean_pose, sigmas = torch.tensor(config.mean_pose), torch.tensor(config.sigmas)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from einops import rearrange
 from torch import Tensor
 
 from sia.modules.map_refiner import MapRefiner
 from sia.outputs import Prediction
 from sia.registry import HeadConfig
 from sia.sia_pose_simple import SiaPoseSimple
-from sia.sia_vision import Backbone, Features
+from sia.sia_vision import Backbone, ConvStem, Features
 
 
 class SiaPose(SiaPoseSimple):
@@ -23,7 +24,9 @@ class SiaPose(SiaPoseSimple):
         dim, layers = head_config.hidden_dim, head_config.layers
         self.refiner: MapRefiner | None = None
         if head_config.map_refiner:
-            self.refiner = MapRefiner(backbone.dim, backbone.dim, self.stem_dim, dim, len(mean_pose), layers)
+            stem = backbone.vit.patch_embed
+            stem_dim = int(stem.proj.in_channels) if isinstance(stem, ConvStem) else 0
+            self.refiner = MapRefiner(backbone.dim, backbone.dim, stem_dim, dim, len(mean_pose), layers)
         else:
             self.roi_head.add_refiner(dim, layers)
 
@@ -36,7 +39,8 @@ class SiaPose(SiaPoseSimple):
         """Moves the keypoints and revises the scores, layer by layer, where the refiner reads the whole image."""
         if self.refiner is None:
             return []
-        patches = self._as_map(self.backbone.norm(features.tokens[:, self.backbone.prefix :]), features.grid)
+        patches = self.backbone.norm(features.tokens[:, self.backbone.prefix :])
+        patches = rearrange(patches, "b (h w) d -> b d h w", h=features.grid[0])
         refined: list[Prediction] = self.refiner(
             tokens, people, patches, features.stem8, self.extent(features.grid, size)
         )

@@ -10,15 +10,15 @@ import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
-from sia.backbones.sapiens import SAPIENS, build_sapiens
+from sia.backbones.sapiens import SAPIENS, ShiftedPatchEmbed
 from sia.errors import ConfigError
 from sia.sia_vision import Backbone, ConvStem, stride_of
 
 OWN: dict[str, dict[str, int]] = {
-    "p32": {"patch": 32, "embed_dim": 96, "depth": 6, "num_heads": 3},
-    "n16": {"patch": 16, "embed_dim": 128, "depth": 8, "num_heads": 4},
-    "n32": {"patch": 32, "embed_dim": 128, "depth": 8, "num_heads": 4},
-    "test": {"patch": 16, "embed_dim": 48, "depth": 4, "num_heads": 3},
+    "sia_vit_pico_patch32": {"patch_size": 32, "embed_dim": 96, "depth": 6, "num_heads": 3},
+    "sia_vit_nano_patch16": {"patch_size": 16, "embed_dim": 128, "depth": 8, "num_heads": 4},
+    "sia_vit_nano_patch32": {"patch_size": 32, "embed_dim": 128, "depth": 8, "num_heads": 4},
+    "sia_vit_test_patch16": {"patch_size": 16, "embed_dim": 48, "depth": 4, "num_heads": 3},
 }
 SIZES: dict[str, str] = {
     "p32": "sia_vit_pico_patch32",
@@ -38,23 +38,12 @@ def _grid_image(image_size: tuple[int, int], patch: int) -> tuple[int, int]:
     return -(-image_size[0] // patch) * patch, -(-image_size[1] // patch) * patch
 
 
-def _build_own(size: str, image_size: tuple[int, int]) -> Backbone:
-    shape = OWN[size]
-    vit = VisionTransformer(
-        img_size=_grid_image(image_size, shape["patch"]),
-        patch_size=shape["patch"],
-        num_classes=0,
-        global_pool="",
-        class_token=False,
-        dynamic_img_size=True,
-        embed_layer=ConvStem,
-        fix_init=True,
-        embed_dim=shape["embed_dim"],
-        depth=shape["depth"],
-        num_heads=shape["num_heads"],
+def _build_plain(shape: dict[str, Any], image_size: tuple[int, int], **options: Any) -> VisionTransformer:
+    """A randomly initialised ViT of patches alone."""
+    grid_image = _grid_image(image_size, shape["patch_size"])
+    return VisionTransformer(
+        img_size=grid_image, num_classes=0, global_pool="", class_token=False, dynamic_img_size=True, **shape, **options
     )
-    vit.patch_embed.init_weights()
-    return Backbone(vit, SIZES[size])
 
 
 def _unknown_backbone(name: str) -> ConfigError:
@@ -93,24 +82,20 @@ def _build_timm(name: str, image_size: tuple[int, int]) -> Backbone:
     return Backbone(vit, name)
 
 
-def build_backbone(size: str, backbone: str | None, image_size: tuple[int, int]) -> Backbone:
+def build_backbone(name: str, image_size: tuple[int, int]) -> Backbone:
     """Builds a randomly initialised backbone.
 
     Args:
-        size: a key of `SIZES`, used where `backbone` is None.
-        backbone: any timm VisionTransformer or Eva name, a key of `SAPIENS`, a value of `SIZES`, or None.
+        name: any timm VisionTransformer or Eva, or a key of `OWN` or `SAPIENS`.
         image_size: (H, W) in pixels; learned positions are made for its grid, and interpolated for other sizes.
 
     Raises:
         ConfigError: an unknown name, or a timm model that is no plain ViT.
     """
-    if backbone is None:
-        if size not in SIZES:
-            raise ConfigError(f"unknown size '{size}': give one of {', '.join(SIZES)}")
-        backbone = SIZES[size]
-    own = {value: key for key, value in SIZES.items() if key in OWN}
-    if backbone in own:
-        return _build_own(own[backbone], image_size)
-    if backbone in SAPIENS:
-        return Backbone(build_sapiens(backbone, _grid_image(image_size, 16)), backbone)
-    return _build_timm(backbone, image_size)
+    if name in OWN:
+        vit = _build_plain(OWN[name], image_size, embed_layer=ConvStem, fix_init=True)
+        vit.patch_embed.init_weights()
+        return Backbone(vit, name)
+    if name in SAPIENS:
+        return Backbone(_build_plain(SAPIENS[name], image_size, embed_layer=ShiftedPatchEmbed), name)
+    return _build_timm(name, image_size)

@@ -15,7 +15,7 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
-from sia.backbones.build import OWN, SIZES, build_backbone
+from sia.backbones.build import OWN, build_backbone
 from sia.backbones.checkpoint_formats import BackboneFile, odd_shapes, parse
 from sia.backbones.sapiens import SAPIENS
 from sia.errors import WeightsError
@@ -124,7 +124,7 @@ def architecture_of(state: Mapping[str, Any]) -> str | None:
 def _architecture(file: BackboneFile) -> str | None:
     for name in _candidates(file):
         with torch.device("meta"):
-            backbone = build_backbone("", name, (224, 224))
+            backbone = build_backbone(name, (224, 224))
         if _fit(file, backbone).complete:
             return name
     return None
@@ -133,9 +133,8 @@ def _architecture(file: BackboneFile) -> str | None:
 def _candidates(file: BackboneFile) -> Iterator[str]:
     with odd_shapes():
         width, patch = file.width, file.patch
-    if file.format == "Sapiens":
-        yield from (name for name in SAPIENS if SAPIENS[name]["embed_dim"] == width)
-    yield from (SIZES[size] for size in OWN if OWN[size]["embed_dim"] == width)
+    known = {**SAPIENS, **OWN} if file.format == "Sapiens" else OWN
+    yield from (name for name in known if known[name]["embed_dim"] == width)
     for template in _NAMES:
         name = template.format(width=_WIDTH_NAMES.get(width, "?"), patch=patch)
         if timm.is_model(name):

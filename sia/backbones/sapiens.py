@@ -1,4 +1,7 @@
-"""Sapiens (Khirodkar et al., 2024): plain ViTs pretrained on images of people; Sapiens2 is among timm's models."""
+"""Sapiens (Khirodkar et al., 2024): plain ViTs pretrained on images of people; Sapiens2 is among timm's models.
+
+Built without class token, which the published pose models do without.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,14 @@ import math
 
 import torch.nn.functional as F
 from timm.layers.patch_embed import PatchEmbed
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 SAPIENS: dict[str, dict[str, int]] = {
-    "sapiens_0.3b": {"embed_dim": 1024, "depth": 24, "num_heads": 16},
-    "sapiens_0.6b": {"embed_dim": 1280, "depth": 32, "num_heads": 16},
-    "sapiens_1b": {"embed_dim": 1536, "depth": 40, "num_heads": 24},
-    "sapiens_2b": {"embed_dim": 1920, "depth": 48, "num_heads": 32},
+    "sapiens_0.3b": {"patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16},
+    "sapiens_0.6b": {"patch_size": 16, "embed_dim": 1280, "depth": 32, "num_heads": 16},
+    "sapiens_1b": {"patch_size": 16, "embed_dim": 1536, "depth": 40, "num_heads": 24},
+    "sapiens_2b": {"patch_size": 16, "embed_dim": 1920, "depth": 48, "num_heads": 32},
 }
-PATCH = 16
 PADDING = 2
 """Pixels by which the patches lie further up and left, as in the published pose models (and in ViTPose)."""
 
@@ -27,28 +28,6 @@ class ShiftedPatchEmbed(PatchEmbed):
         """Normalised images (B, 3, H, W), sides multiples of 16, to (B, H / 16, W / 16, D)."""
         patches: Tensor = super().forward(F.pad(x, (PADDING, -PADDING, PADDING, -PADDING)))  # type: ignore[no-untyped-call]
         return patches
-
-
-def build_sapiens(name: str, image_size: tuple[int, int]) -> VisionTransformer:
-    """A randomly initialised Sapiens without class token, which the published pose models do without.
-
-    Args:
-        name: a key of `SAPIENS`.
-        image_size: (H, W), multiples of 16.
-    """
-    shape = SAPIENS[name]
-    return VisionTransformer(
-        img_size=image_size,
-        patch_size=PATCH,
-        num_classes=0,
-        global_pool="",
-        class_token=False,
-        dynamic_img_size=True,
-        embed_layer=ShiftedPatchEmbed,
-        embed_dim=shape["embed_dim"],
-        depth=shape["depth"],
-        num_heads=shape["num_heads"],
-    )
 
 
 def sapiens_grid(positions: int) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sia.backbones.build import OWN
+from sia.backbones.build import OWN, SIZES
 from sia.backbones.pretrained_weights import with_native_side
 from sia.errors import ConfigError, WeightsError, first_line
 from sia.model import PoseModel
@@ -33,7 +33,7 @@ def check_described(config: ModelConfig, weights: object, source: object) -> Non
 def build_described(config: ModelConfig, weights: object, source: object) -> PoseModel:
     """The model that a file describes, with its weights. Errors are those of `check_described`."""
     foreign = config.backbone is not None or bool(config.head_config.roi_trunk)
-    if foreign or config.size not in OWN:  # our own networks are small: to build one is the check
+    if foreign or SIZES[config.size] not in OWN:  # our own networks are small: to build one is the check
         check_described(config, weights, source)
     model = create_model(config)
     load_weights(model, weights, source)

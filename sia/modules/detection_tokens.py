@@ -48,12 +48,7 @@ class DetectionTokens(nn.Module):
     Also in training, the best patch of each person is always chosen. Without that, most tokens are matched to people
     far away at first, and their large losses keep the whole model from learning (measured: on 16 photographs box AP
     is 0 instead of 23 after 60 steps).
-
-    Attributes:
-        duplicate_iou: IoU with the box of a better patch from which on a patch is not distinct.
     """
-
-    duplicate_iou: float = DUPLICATE_IOU
 
     def __init__(self, dim: int, num_keypoints: int, tokens: int, groups: int) -> None:
         super().__init__()
@@ -91,7 +86,7 @@ class DetectionTokens(nn.Module):
         patches = proposals.scores.shape[1]
         pool = proposals.scores.sigmoid().topk(at_most(POOL * self.tokens, patches), dim=1)
         boxes = to_corners(gather_rows(proposals.boxes, pool.indices))
-        rank = pool.values - (overlap_with_better(boxes, pool.values) > self.duplicate_iou).to(pool.values.dtype)
+        rank = pool.values - (overlap_with_better(boxes, pool.values) > DUPLICATE_IOU).to(pool.values.dtype)
         rank = torch.full_like(proposals.scores, -2.0).scatter(1, pool.indices, rank)
         rank = rank if forced is None else rank + 4 * forced
         return rank.topk(at_most(self.tokens, patches), dim=1).indices

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from sia.modules.layers import MLP
+from sia.modules.layers import MLP, cell_centres
 from sia.outputs import Prediction
 
 SCORE_PRIOR = -4.0
@@ -66,21 +66,13 @@ class PersonHead(nn.Module):
 
     def forward(self, tokens: Tensor, reference: Reference) -> Prediction:
         """tokens (B, Q, D), normalised -> Q candidates."""
-        scores, boxes = self.locate(tokens, reference.boxes)
-        return self.complete(tokens, scores, boxes, reference.poses)
-
-    def locate(self, tokens: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Score logits (B, Q) and boxes (B, Q, 4): all that ranking needs."""
         scores = self.score(tokens).float().squeeze(-1)
         shift, grow = self.box(tokens).float().chunk(2, dim=-1)
-        centre, size = reference.chunk(2, dim=-1)
+        centre, size = reference.boxes.chunk(2, dim=-1)
         grown = size * grow.clamp(-LOG_SIZE_LIMIT, LOG_SIZE_LIMIT).exp()
-        return scores, torch.cat([centre + size * shift, grown], dim=-1)
-
-    def complete(self, tokens: Tensor, scores: Tensor, boxes: Tensor, poses: Tensor) -> Prediction:
-        """Adds the keypoints; poses (B, Q, K, 2) is where they start, relative to the boxes."""
+        boxes = torch.cat([centre + size * shift, grown], dim=-1)
         delta = rearrange(self.pose(tokens).float(), "b q (k c) -> b q k c", c=3)
-        keypoints = boxes[..., None, :2] + boxes[..., None, 2:] * (poses + delta[..., :2])
+        keypoints = boxes[..., None, :2] + boxes[..., None, 2:] * (reference.poses + delta[..., :2])
         return Prediction(scores, boxes, keypoints, delta[..., 2])
 
     def patch_reference(self, grid: tuple[int, int], step: float, side: float | Tensor, batch: int) -> Reference:
@@ -92,10 +84,7 @@ class PersonHead(nn.Module):
             side: of the box, in patches.
             batch: B.
         """
-        h, w = grid
-        device = self.mean_pose.device
-        y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
-        centres = (torch.stack([x, y], dim=-1).reshape(h * w, 2) + 0.5) * step
+        centres = cell_centres(grid, self.mean_pose.device) * step
         boxes = torch.cat([centres, torch.ones_like(centres) * side * step], dim=-1)
-        poses = self.mean_pose.expand(batch, h * w, -1, -1)
+        poses = self.mean_pose.expand(batch, grid[0] * grid[1], -1, -1)
         return Reference(boxes.expand(batch, -1, -1), poses)

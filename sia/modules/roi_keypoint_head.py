@@ -255,17 +255,12 @@ class RoIKeypointHead(nn.Module):
     def _mean(self, found: Found, mirrored: Found, flip_order: Tensor) -> Found:
         """What was found in crops and in their mirror images; the features stay those of the crops."""
         heatmaps = found.heatmaps
-        back = unflip(mirrored.heatmaps, flip_order)
+        back = mirrored.heatmaps.grid.flip(-1)[:, flip_order].flatten(2)
         both = torch.logaddexp(heatmaps.log_probabilities, back) - math.log(2)
         heatmaps = heatmaps._replace(log_probabilities=both)
         poses, confidences = self._keypoints(heatmaps)
         scores = (found.scores + mirrored.scores) / 2
         return found._replace(poses=poses, confidences=confidences, scores=scores, heatmaps=heatmaps)
-
-
-def unflip(heatmaps: Heatmaps, flip_order: Tensor) -> Tensor:
-    """Heatmaps of mirror images -> log-probabilities (n, K, rows * columns) of the crops."""
-    return heatmaps.grid.flip(-1)[:, flip_order].flatten(2)
 
 
 def sample(images: Tensor, extent: Tensor, rois: RoIs, size: tuple[int, int]) -> Tensor:

@@ -10,11 +10,11 @@ import torch
 
 from sia.backbones.build import SIZES
 from sia.errors import ConfigError, WeightsError
-from sia.registry import HEAD_CONFIGS, MODELS, ModelConfig, create_model, list_models
+from sia.registry import HEAD_CONFIGS, MODELS, ModelConfig, create_model
 
 
 def test_the_models_and_sizes():
-    assert list_models() == ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"]
+    assert list(MODELS) == ["sia_pose_simple", "sia_pose", "sia_pose_decoder_led"]
     assert list(SIZES) == ["p32", "n16", "h16", "n32", "ti16", "s16", "b16", "l14", "test"]
     assert set(HEAD_CONFIGS) == set(SIZES)
 

@@ -35,7 +35,7 @@ def small(name: str, image_size: tuple[int, int], depth: int = 2) -> Backbone:
     """A ViT of its true width, with few blocks that do something, in evaluation."""
     torch.manual_seed(0)
     with mock.patch("timm.create_model", functools.partial(timm.create_model, depth=depth)):
-        backbone = build_backbone("", name, image_size)
+        backbone = build_backbone(name, image_size)
     backbone.vit.blocks = backbone.vit.blocks[:depth]
     backbone.depth = depth
     for key, value in backbone.named_parameters():
@@ -176,14 +176,14 @@ def test_sizes_have_their_shapes():
     expected |= {"h16": (128, 8, 16), "l14": (1024, 24, 14), "test": (48, 4, 16)}
     for size, shape in expected.items():
         with torch.device("meta"):
-            backbone = build_backbone(size, None, (256, 192))
+            backbone = build_backbone(SIZES[size], (256, 192))
         assert (backbone.dim, backbone.depth, backbone.patch) == shape
         assert backbone.name == SIZES[size]
     assert set(SIZES) == set(expected)
 
 
 def test_own_vit_has_a_stride_8_map_and_a_light_stem():
-    backbone = build_backbone("n16", None, (256, 256)).eval()
+    backbone = build_backbone(SIZES["n16"], (256, 256)).eval()
     images = torch.randn(1, 3, 256, 256)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -192,12 +192,12 @@ def test_own_vit_has_a_stride_8_map_and_a_light_stem():
     flops = counter.get_flop_counts()
     stem = next(sum(ops.values()) for module, ops in flops.items() if module.endswith("patch_embed.to8"))
     assert 0.05 < stem / counter.get_total_flops() < 0.25
-    assert build_backbone("ti16", None, (64, 64)).embed(torch.randn(1, 3, 64, 64)).stem8 is None
+    assert build_backbone(SIZES["ti16"], (64, 64)).embed(torch.randn(1, 3, 64, 64)).stem8 is None
 
 
 def test_own_vit_starts_with_features_and_gradients_of_order_one():
     torch.manual_seed(0)
-    backbone = build_backbone("n16", None, (128, 128)).train()
+    backbone = build_backbone(SIZES["n16"], (128, 128)).train()
     features = backbone(torch.randn(4, 3, 128, 128))
     assert 0.5 < features.tokens.std() < 1.5
     before = backbone.embed(torch.randn(4, 3, 128, 128)).tokens
@@ -215,17 +215,17 @@ def test_a_size_of_part_patches_is_refused(height, width):
 
 
 def test_an_image_size_of_part_patches_makes_positions_for_the_padded_one():
-    backbone = build_backbone("", "vit_small_patch14_dinov2", (100, 130))
+    backbone = build_backbone("vit_small_patch14_dinov2", (100, 130))
     assert backbone.grid.tolist() == [8, 10]
-    assert build_backbone("test", None, (100, 130)).grid.tolist() == [7, 9]
+    assert build_backbone(SIZES["test"], (100, 130)).grid.tolist() == [7, 9]
 
 
 def test_normalisation_is_the_one_of_the_weights_and_is_saved_with_them():
     clip = small("vit_base_patch16_clip_224", (32, 32), depth=1)
     assert clip.mean.flatten().tolist() == pytest.approx([0.48145466, 0.4578275, 0.40821073])
-    own = build_backbone("test", None, (32, 32))
+    own = build_backbone(SIZES["test"], (32, 32))
     own.set_normalisation((0.1, 0.2, 0.3), (1.0, 2.0, 4.0))
-    other = build_backbone("test", None, (32, 32))
+    other = build_backbone(SIZES["test"], (32, 32))
     other.load_state_dict(own.state_dict())
     pixels = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
     expected = torch.tensor([0.1, 0.0, -0.025]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
@@ -235,11 +235,9 @@ def test_normalisation_is_the_one_of_the_weights_and_is_saved_with_them():
 
 def test_unknown_names_are_answered_with_close_ones():
     with pytest.raises(ConfigError, match=r"vit_smal_patch16_224.*vit_small_patch16_224"):
-        build_backbone("n16", "vit_smal_patch16_224", (64, 64))
+        build_backbone("vit_smal_patch16_224", (64, 64))
     with pytest.raises(ConfigError, match=r"no 'foo' of vit_small_patch16_224; it has .*dino"):
-        build_backbone("n16", "vit_small_patch16_224.foo", (64, 64))
-    with pytest.raises(ConfigError, match="unknown size 'huge'"):
-        build_backbone("huge", None, (64, 64))
+        build_backbone("vit_small_patch16_224.foo", (64, 64))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +246,7 @@ def test_unknown_names_are_answered_with_close_ones():
 def test_models_that_are_no_plain_vit_are_refused(name):
     assert timm.is_model(name)
     with pytest.raises(ConfigError, match=rf"{name}.*plain ViT"):
-        build_backbone("n16", name, (64, 64))
+        build_backbone(name, (64, 64))
 
 
 def test_the_stem_of_large_patches_sees_the_averaged_image():

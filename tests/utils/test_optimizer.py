@@ -9,7 +9,7 @@ from torch.optim import Muon
 from torch.optim._muon import _zeropower_via_newtonschulz
 from torch.optim.lr_scheduler import LambdaLR
 
-from sia.backbones.build import build_backbone
+from sia.backbones.build import SIZES, build_backbone
 from sia.modules.conv_pyramid import ConvPyramid, stage_of
 from sia.registry import ModelConfig, create_model
 from utils.optimizer import (
@@ -168,7 +168,7 @@ def test_what_is_never_decayed() -> None:
     free = {key for key, parameter in model.named_parameters() if not is_decayed(key, parameter)}
     assert all(key in free for key, parameter in model.named_parameters() if parameter.ndim < 2)
     assert "backbone.vit.pos_embed" in free
-    vit = build_backbone("ti16", None, (64, 64))
+    vit = build_backbone(SIZES["ti16"], (64, 64))
     tokens = {key for key, p in vit.named_parameters() if "token" in key or "pos_embed" in key}
     assert tokens
     assert not any(is_decayed(key, dict(vit.named_parameters())[key]) for key in tokens)

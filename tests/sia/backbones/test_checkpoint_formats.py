@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from sia.backbones.build import build_backbone
+from sia.backbones.build import SIZES, build_backbone
 from sia.backbones.pretrained_weights import architecture_of, load_backbone_weights
 from sia.backbones.sapiens import SAPIENS
 from sia.errors import WeightsError
@@ -30,7 +30,7 @@ DEPTH = 2
 def small(name: str, image_size: tuple[int, int] = (64, 64)) -> Backbone:
     """A ViT of its true width with two blocks, in evaluation."""
     with mock.patch("timm.create_model", functools.partial(timm.create_model, depth=DEPTH)):
-        backbone = build_backbone("", name, image_size)
+        backbone = build_backbone(name, image_size)
     return backbone.eval()
 
 
@@ -423,7 +423,7 @@ def test_sapiens_pose_model(few_layers):
     head = {"head.deconv_layers.0.weight": torch.zeros(1024, 768, 4, 4), "head.final_layer.bias": torch.zeros(17)}
     nested = {"meta": {"epoch": 210}, "state_dict": state | head}
     assert architecture_of(nested) == "sapiens_0.3b"
-    backbone = build_backbone("", "sapiens_0.3b", (128, 96)).eval()
+    backbone = build_backbone("sapiens_0.3b", (128, 96)).eval()
     report = load_backbone_weights(backbone, nested)
     assert report.startswith("Sapiens: a ViT of width 1024, 2 blocks, patch 16, 0 registers; 2 keys")
     assert backbone.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
@@ -433,7 +433,7 @@ def test_sapiens_pose_model(few_layers):
 
 def test_sapiens_pretraining_loses_its_class_token_and_takes_another_grid(few_layers):
     state = sapiens_state((8, 8), "", pretraining=True)
-    square, tall = (build_backbone("", "sapiens_0.3b", size).eval() for size in ((128, 128), (128, 96)))
+    square, tall = (build_backbone("sapiens_0.3b", size).eval() for size in ((128, 128), (128, 96)))
     report = load_backbone_weights(square, state)
     assert "1 keys that are not the backbone's ignored (cls_token)" in report
     assert torch.equal(square.vit.pos_embed, state["pos_embed"][:, 1:])
@@ -447,7 +447,7 @@ def test_sapiens_that_does_not_fit_names_its_keys(few_layers):
     state = sapiens_state((8, 6), "backbone.", pretraining=False)
     del state["backbone.layers.1.attn.proj.bias"]
     state["backbone.layers.0.attn.gamma"] = torch.zeros(3)
-    backbone = build_backbone("", "sapiens_0.3b", (128, 96))
+    backbone = build_backbone("sapiens_0.3b", (128, 96))
     with pytest.raises(
         WeightsError, match=r"1 missing \(blocks\.1\.attn\.proj\.bias\); 1 unexpected \(blocks\.0\.attn\.g"
     ):
@@ -484,7 +484,7 @@ def test_sapiens2(tmp_path, monkeypatch, whole):
 
     monkeypatch.setattr("timm.create_model", shallow)
     assert architecture_of(state) == "vit_large_patch16_sapiens2"
-    backbone = build_backbone("", "vit_large_patch16_sapiens2", (64, 48)).eval()
+    backbone = build_backbone("vit_large_patch16_sapiens2", (64, 48)).eval()
     report = load_backbone_weights(backbone, state)
     assert report.startswith("Sapiens2: a ViT of width 1024, 2 blocks, patch 16, 8 registers")
     images = torch.randn(2, 3, 64, 80)  # rotary positions know no training size
@@ -500,4 +500,4 @@ def test_sapiens2(tmp_path, monkeypatch, whole):
 def test_odd_shapes_are_weights_errors(key: str, shape: tuple[int, ...]) -> None:
     good = {"patch_embed.proj.weight": torch.ones(48, 3, 16, 16), "blocks.0.norm1.weight": torch.ones(48)}
     with pytest.raises(WeightsError):
-        load_backbone_weights(build_backbone("test", None, (64, 64)), {**good, key: torch.ones(shape)})
+        load_backbone_weights(build_backbone(SIZES["test"], (64, 64)), {**good, key: torch.ones(shape)})

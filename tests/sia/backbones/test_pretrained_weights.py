@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-from sia.backbones.build import build_backbone
+from sia.backbones.build import SIZES, build_backbone
 from sia.backbones.pretrained_weights import architecture_of, load_backbone_weights
 from sia.errors import WeightsError
 from sia.sia_vision import Backbone
@@ -24,7 +24,7 @@ DEPTH = 2
 def small(name: str, image_size: tuple[int, int] = (64, 64)) -> Backbone:
     """A ViT of its true width with two blocks, in evaluation."""
     with mock.patch("timm.create_model", functools.partial(timm.create_model, depth=DEPTH)):
-        backbone = build_backbone("", name, image_size)
+        backbone = build_backbone(name, image_size)
     return backbone.eval()
 
 
@@ -58,17 +58,17 @@ def timm_patches(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def test_own_weights_come_back_at_another_size_from_a_whole_model():
-    own = build_backbone("test", None, (96, 64))
+    own = build_backbone(SIZES["test"], (96, 64))
     randomise(own)
     own.set_normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     state = {"weights": {f"backbone.{key}": value for key, value in own.state_dict().items()}, "metrics": {"AP": 1.0}}
     state["weights"]["head.weight"] = torch.zeros(3)
-    backbone = build_backbone("test", None, (96, 64)).eval()
+    backbone = build_backbone(SIZES["test"], (96, 64)).eval()
     assert load_backbone_weights(backbone, state).startswith("SIA Pose: ")
     images = torch.randn(1, 3, 96, 64)
     same(patches(backbone, images), patches(own.eval(), images))
     torch.testing.assert_close(backbone.mean, own.mean)
-    load_backbone_weights(build_backbone("test", None, (64, 160)), state)  # the grid is saved: it needn't be square
+    load_backbone_weights(build_backbone(SIZES["test"], (64, 160)), state)  # the grid is saved: it needn't be square
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2"])
@@ -123,14 +123,14 @@ ARCHITECTURES = [
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_architecture_of_a_file_is_known(name):
     with torch.device("meta"):
-        shapes = build_backbone("", name, (224, 224)).vit.state_dict()
+        shapes = build_backbone(name, (224, 224)).vit.state_dict()
     state = {key: torch.ones(()).expand(value.shape) for key, value in shapes.items()}  # no memory
     assert architecture_of(state) == name
 
 
 def test_architecture_of_own_and_of_unknown_weights():
     with torch.device("meta"):
-        own = build_backbone("n16", None, (256, 192))
+        own = build_backbone(SIZES["n16"], (256, 192))
     state = {f"backbone.{key}": torch.ones(()).expand(value.shape) for key, value in own.state_dict().items()}
     state |= {"backbone.grid": torch.tensor([16, 12])}
     assert architecture_of(state) == own.name
@@ -140,9 +140,9 @@ def test_architecture_of_own_and_of_unknown_weights():
 
 def test_a_misfit_says_which_backbone_fits():
     with torch.device("meta"):
-        shapes = build_backbone("", "vit_small_patch14_reg4_dinov2", (518, 518)).vit.state_dict()
+        shapes = build_backbone("vit_small_patch14_reg4_dinov2", (518, 518)).vit.state_dict()
     state = {key: torch.ones(()).expand(value.shape) for key, value in shapes.items()}
     with torch.device("meta"):
-        backbone = build_backbone("s16", None, (256, 192))
+        backbone = build_backbone(SIZES["s16"], (256, 192))
     with pytest.raises(WeightsError, match=r"12 blocks, patch 14, 4 reg.*fits -BACKBONE vit_small_patch14_reg4_dinov2"):
         load_backbone_weights(backbone, state)

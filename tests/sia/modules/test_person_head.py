@@ -110,13 +110,6 @@ def test_full_precision_leaves_the_head_under_autocast():
     assert all(part.dtype == torch.float32 for part in found)
 
 
-def test_locating_then_completing_is_reading():
-    head, tokens, reference = make_head(), torch.randn(2, 5, 16), make_reference()
-    scores, boxes = head.locate(tokens, reference.boxes)
-    for a, b in zip(head.complete(tokens, scores, boxes, reference.poses), head(tokens, reference), strict=True):
-        assert torch.equal(a, b)
-
-
 def test_rows_are_gathered_in_the_order_asked_for():
     values = torch.arange(24.0).reshape(2, 3, 2, 2)
     rows = gather_rows(values, torch.tensor([[2, 0], [1, 1]]))

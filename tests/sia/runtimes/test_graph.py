@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sia.registry import create_model, list_models
+from sia.registry import MODELS, create_model
 from sia.runtimes.graph import PortableResize, PoseGraph, resize_bicubic, trace
 
 ELSEWHERE = ("sia_pose", "sia_pose_simple")
@@ -15,7 +15,7 @@ ELSEWHERE = ("sia_pose", "sia_pose_simple")
 @pytest.mark.parametrize(
     ("name", "size", "scale"),
     [
-        *((name, "test", 1) for name in list_models() if name not in ELSEWHERE),
+        *((name, "test", 1) for name in MODELS if name not in ELSEWHERE),
         ("sia_pose_simple", "n32", 3),
         ("sia_pose_simple", "n16", 2),
     ],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
-from sia.registry import create_model, list_models
+from sia.registry import MODELS, create_model
 from sia.runtimes import torch_runtime
 from sia.runtimes.device import choose_device, multiplies_bf16
 from sia.runtimes.predictor import Predictor
@@ -105,7 +105,7 @@ def test_fewer_people_are_looked_at_again(weights: Path) -> None:
     assert ["RoI refinement from" in line for line in lines] == [True, False, True]
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", MODELS)
 def test_crops_of_another_size(tmp_path: Path, name: str) -> None:
     path = save_weights(tmp_path / "best.pt", name=name)
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)

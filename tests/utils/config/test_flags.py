@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sia.errors import ConfigError
-from sia.registry import HEAD_CONFIGS, list_models
+from sia.registry import HEAD_CONFIGS, MODELS
 from utils.config.flags import parse_flags
 from utils.config.train_config import flag_fields
 
@@ -111,5 +111,5 @@ def test_help_and_guide_know_every_flag(capsys: pytest.CaptureFixture[str], monk
         assert f"`{flag}" in guide
         if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
             assert float(defaults[flag]) == field.default, flag
-    for name in (*list_models(), *HEAD_CONFIGS):
+    for name in (*MODELS, *HEAD_CONFIGS):
         assert name in shown
