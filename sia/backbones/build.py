@@ -46,19 +46,14 @@ def _build_plain(shape: dict[str, Any], image_size: tuple[int, int], **options: 
     )
 
 
-def _unknown_backbone(name: str) -> ConfigError:
-    bare = name.split(".")[0]
-    known = [*SIZES, *SAPIENS, *timm.list_models()]
-    close = difflib.get_close_matches(bare, known, n=4, cutoff=0.5)
-    hint = f"; close names: {', '.join(close)}" if close else ""
-    return ConfigError(f"unknown backbone '{name}': give a timm ViT name or a weights file{hint}")
-
-
 def _check_plain(name: str) -> tuple[int, bool]:
     """Stride of a timm model's patches, and whether it may be built without pooling; builds it without memory."""
-    if not timm.is_model(name):
-        raise _unknown_backbone(name)
     architecture, _, tag = name.partition(".")
+    if not timm.is_model(name):
+        known = [*SIZES, *SAPIENS, *timm.list_models()]
+        close = difflib.get_close_matches(architecture, known, n=4, cutoff=0.5)
+        hint = f"; close names: {', '.join(close)}" if close else ""
+        raise ConfigError(f"unknown backbone '{name}': give a timm ViT name or a weights file{hint}")
     try:
         timm.get_pretrained_cfg(name)
     except RuntimeError as error:

@@ -76,7 +76,7 @@ class ChatServer:
 
     def _post(self, messages: Sequence[Message]) -> bytes:
         body: dict[str, Any] = {
-            "model": self._model, "messages": [message.to_dict() for message in messages],
+            "model": self._model, "messages": list(messages),
             "temperature": 0, "seed": self._seed, "max_tokens": TOKENS,
         }  # fmt: skip
         if self._structured:

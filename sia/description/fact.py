@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 FLOOR = 0.6
 """Confidence from which a fact may be put into words."""
@@ -36,10 +35,6 @@ class Fact:
     confidence: float
     joints: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Sentence:
@@ -52,7 +47,3 @@ class Sentence:
 
     text: str
     fact_ids: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only."""
-        return asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from sia.description.body import Body
 from sia.description.chat_server import ChatServer
 from sia.description.facts import measure
 from sia.description.language_model import LanguageModel
-from sia.description.llm_flags import check_llm
 from sia.description.sentences import describe
 from sia.description.writer import DescriptionWriter
 from sia.io.output_file import write_json, write_text
@@ -25,13 +25,12 @@ Row = dict[str, Any]
 
 
 def make_model(llm: str | None, url: str | None, seed: int = 0, device: str = "cpu") -> LanguageModel | None:
-    """The language model that the flags ask for; None for templates alone.
+    """The language model that the flags ask for, which `check_llm` has let pass; None for templates alone.
 
     Raises:
-        ConfigError: flags that don't go together, or not an address.
+        ConfigError: the key can't be sent.
         LanguageModelError: a local model that can't be loaded.
     """
-    check_llm(llm, url)
     if llm is None:
         return None
     if url is not None:
@@ -81,7 +80,7 @@ def describe_image(
         x1, y1, x2, y2 = person.box.tolist()
         row: Row = {"person": number, "heading": head, "score": round(person.score, 4)}
         row["bbox"] = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
-        rows.append({**row, "facts": [fact.to_dict() for fact in facts], "words": words.to_dict()})
+        rows.append({**row, "facts": [asdict(fact) for fact in facts], "words": words.to_dict()})
     return rows
 
 

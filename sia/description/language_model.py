@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -47,16 +46,8 @@ class LanguageModelError(SiaError):
         self.final = final
 
 
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation: ``system``, ``user`` or ``assistant``."""
-
-    role: str
-    content: str
-
-    def to_dict(self) -> dict[str, str]:
-        """As servers and chat templates take it."""
-        return {"role": self.role, "content": self.content}
+Message = dict[str, str]
+"""One turn of a conversation, as servers and chat templates take it: role (system, user, assistant) and content."""
 
 
 class LanguageModel(Protocol):
@@ -92,14 +83,14 @@ def ask(facts: Sequence[Fact], person: int) -> list[Message]:
         if fact.confidence >= FLOOR
     ]
     question = f"Facts about person {person}:\n" + "\n".join(lines)
-    return [Message("system", _TASK), Message("user", question)]
+    return [{"role": "system", "content": _TASK}, {"role": "user", "content": question}]
 
 
 def ask_again(before: Sequence[Message], answer: str, problems: Sequence[str]) -> list[Message]:
     """The conversation that asks to mend an answer."""
     listed = "\n".join(f"- {problem}" for problem in problems[:6])
-    again = Message("user", f"This is wrong:\n{listed}\nAnswer again, with the JSON only.")
-    return [*before, Message("assistant", answer[:4000]), again]
+    again = f"This is wrong:\n{listed}\nAnswer again, with the JSON only."
+    return [*before, {"role": "assistant", "content": answer[:4000]}, {"role": "user", "content": again}]
 
 
 def read_answer(text: str) -> list[Sentence]:

@@ -62,6 +62,5 @@ class LocalModel:
 
     def _prompt(self, messages: Sequence[Message]) -> str:
         if self._tokenizer.chat_template:
-            rows = [message.to_dict() for message in messages]
-            return str(self._tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True))
-        return "\n\n".join(f"{message.role}: {message.content}" for message in messages) + "\n\nassistant: "
+            return str(self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+        return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages) + "\n\nassistant: "

@@ -14,7 +14,6 @@ SHOULDERS = ("left_shoulder", "right_shoulder")
 HIPS = ("left_hip", "right_hip")
 KNEES = ("left_knee", "right_knee")
 ANKLES = ("left_ankle", "right_ankle")
-POSTURES = ("standing", "sitting", "crouching", "bending", "lying")
 FACING = ("towards the camera", "away from the camera", "sideways")
 MARGIN = 0.2
 """Least distance to the nearest limit, as a fraction of what each rule calls far."""
@@ -29,7 +28,7 @@ class Answer(NamedTuple):
 
 
 def posture(body: Body) -> Answer | None:
-    """One of `POSTURES`; None where keypoints are missing or the rules are near their limits.
+    """Standing, sitting, crouching, bending, lying; None where keypoints are missing or rules are near their limits.
 
     Trunk and legs are measured as seen in the image, in trunk lengths: a lying trunk is flat, legs of someone who
     stands reach far below the hips, thighs of someone who sits are short or flat while the lower legs hang.

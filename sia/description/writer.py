@@ -150,7 +150,7 @@ class DescriptionWriter:
     def _answer(self, messages: Sequence[llm.Message]) -> str | None:
         """From the cache, or from the model; None where it doesn't answer."""
         assert self.model is not None
-        turns = [message.to_dict() for message in messages]
+        turns = list(messages)
         key = hashlib.sha256(json.dumps([self.model.name, turns]).encode()).hexdigest()[:24]
         path = self.folder / f"{key}.json"
         known = _cached(path, self.model.name, turns)

@@ -5,15 +5,15 @@ M: labelled people, N: predicted people, K: keypoints. All coordinates are in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, is_labelled
 from sia.evaluation.keypoint_scores import MATCH_OKS, match_people
-from sia.evaluation.predictions import Array, Predictions
+from sia.evaluation.predictions import Array, ImageRows, Predictions
 from sia.skeletons.oks import oks_terms
 
 Rows = NDArray[np.int64]
@@ -24,7 +24,7 @@ SAME_BOX = 0.5
 
 
 @dataclass(frozen=True)
-class LabelledPeople:
+class LabelledPeople(ImageRows):
     """M people with at least one labelled keypoint; crowds are left out.
 
     Attributes:
@@ -36,23 +36,11 @@ class LabelledPeople:
         rivals: (M, K, 2) keypoints of the nearest other labelled person of the image; NaN where there is none.
     """
 
-    image_ids: Rows
     boxes: Array
     areas: Array
     keypoints: Array
     labelled: Mask
     rivals: Array
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def select(self, chosen: Rows | Mask | slice) -> LabelledPeople:
-        """Some of the people; an index may come twice."""
-        return self.map(lambda rows: rows[chosen])
-
-    def map(self, function: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> LabelledPeople:
-        """Applies a function of the rows to every array."""
-        return LabelledPeople(*(function(getattr(self, entry.name)) for entry in fields(self)))  # type: ignore[arg-type]
 
     def units(self, sigmas: Sequence[float]) -> Array:
         """(M, K) the standard deviation of each keypoint's term of OKS, ``2 sigma sqrt(area)``, pixels."""

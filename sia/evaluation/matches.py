@@ -62,12 +62,11 @@ class Matches:
         Returns:
             (B,) in [0, 1]; NaN where nobody labelled is drawn.
         """
-        parts = [self._average_precision(weights[i : i + _CHUNK]) for i in range(0, len(weights), _CHUNK)]
-        return np.concatenate(parts) if parts else np.zeros(0)
-
-    def _average_precision(self, weights: NDArray[np.int64]) -> Floats:
-        means = np.concatenate(self.precisions(weights), axis=1).mean(axis=1)
-        return np.asarray(np.where(weights @ self.people > 0, means, np.nan))
+        parts = [np.zeros(0)]
+        for part in (weights[i : i + _CHUNK] for i in range(0, len(weights), _CHUNK)):
+            means = np.concatenate(self.precisions(part), axis=1).mean(axis=1)
+            parts.append(np.where(part @ self.people > 0, means, np.nan))
+        return np.concatenate(parts)
 
     def precisions(self, weights: NDArray[np.int64]) -> list[Floats]:
         """(B, R) for each OKS threshold: the best precision at each recall or beyond, of resamples."""

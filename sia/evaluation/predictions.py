@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,33 @@ def digest_of(arrays: Iterable[NDArray[np.generic]]) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 
+P = TypeVar("P", bound="ImageRows")
+
+
 @dataclass(frozen=True)
-class Predictions:
+class ImageRows:
+    """Arrays with a row a person.
+
+    Attributes:
+        image_ids: (N,) int64, whose image.
+    """
+
+    image_ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def map(self: P, function: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> P:
+        """Applies a function of the rows to every array."""
+        return type(self)(*(function(getattr(self, entry.name)) for entry in fields(self)))  # type: ignore[arg-type]
+
+    def select(self: P, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_] | slice) -> P:
+        """Some of the people; an index may come twice."""
+        return self.map(lambda rows: rows[chosen])
+
+
+@dataclass(frozen=True)
+class Predictions(ImageRows):
     """N people with K keypoints, ordered by image, in the pixels of their images.
 
     Attributes:
@@ -43,23 +68,11 @@ class Predictions:
         variances: (N, K) expected squared error of x, and of y, in pixels^2; NaN where nobody measured it.
     """
 
-    image_ids: NDArray[np.int64]
     boxes: Array
     scores: Array
     keypoints: Array
     confidences: Array
     variances: Array
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def map(self, function: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> Predictions:
-        """Applies a function of the rows to every array."""
-        return Predictions(*(function(getattr(self, entry.name)) for entry in fields(self)))  # type: ignore[arg-type]
-
-    def select(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_] | slice) -> Predictions:
-        """Some of the people; an index may come twice."""
-        return self.map(lambda rows: rows[chosen])
 
     def of_image(self, image_id: int) -> Predictions:
         """The people of one image."""
@@ -125,19 +138,11 @@ class Predictions:
         return self.select(np.argsort(self.image_ids, kind="stable"))
 
 
-def predictions_from(rows: object, truth: GroundTruth, skeleton: Skeleton) -> Predictions:
-    """COCO keypoint results -> arrays; variances are unknown.
+def people_of_rows(checked: Sequence[Row], num_keypoints: int) -> Predictions:
+    """COCO keypoint results from `check_results` -> arrays; variances are unknown.
 
     A missing ``bbox`` becomes the extent of the keypoints.
-
-    Raises:
-        DataError: not results of these images and this skeleton.
     """
-    return people_of_rows(check_results(rows, truth, skeleton), skeleton.num_keypoints)
-
-
-def people_of_rows(checked: Sequence[Row], num_keypoints: int) -> Predictions:
-    """COCO keypoint results that are known to be some -> arrays; variances are unknown."""
     triples = np.array([row["keypoints"] for row in checked]).reshape(-1, num_keypoints, 3)
     points, confidences = triples[..., :2], triples[..., 2].clip(0, 1)
     if checked and "bbox" in checked[0]:
@@ -156,7 +161,8 @@ def read_predictions(path: Path, truth: GroundTruth, skeleton: Skeleton) -> Pred
     Raises:
         DataError: a file is missing or broken, or doesn't belong to these annotations.
     """
-    people = predictions_from(read_json(path, "results file"), truth, skeleton)
+    rows = check_results(read_json(path, "results file"), truth, skeleton)
+    people = people_of_rows(rows, skeleton.num_keypoints)
     sidecar = path.with_suffix(".npz")
     if not sidecar.is_file():
         return people

@@ -7,7 +7,7 @@ what makes images hard cancels out.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,6 @@ class Proof:
     difference: Interval
     images: int
     changed: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only, for JSON."""
-        return asdict(self)
 
 
 def prove(before: Matches, after: Matches, seed: int, resamples: int = RESAMPLES) -> Proof:

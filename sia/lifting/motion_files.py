@@ -18,8 +18,8 @@ from sia.lifting.skeleton import JOINTS, PLACE
 
 Floats = NDArray[np.float64]
 
-_ROOTS = {"Hips": ("RightHip", "LeftHip", "Spine"), "Neck": ("RightShoulder", "LeftShoulder", "Nose")}
-"""Joints with several children: the first two give across, and the spine gives up."""
+_ROOTS = {"Hips": ("RightHip", "LeftHip"), "Neck": ("RightShoulder", "LeftShoulder")}
+"""Joints with several children: these two give across, and the spine gives up."""
 _CHILDREN = [[i for i, joint in enumerate(JOINTS) if joint.parent == parent] for parent in range(len(JOINTS))]
 _ORDER = "ZXY"
 
@@ -92,7 +92,7 @@ def to_rotations(joints: Floats) -> tuple[Floats, list[Rotation]]:
     for i, joint in enumerate(JOINTS):
         parent = world[joint.parent] if joint.parent >= 0 else world[0]
         if joint.name in _ROOTS:
-            right, left, _ = (PLACE[name] for name in _ROOTS[joint.name])
+            right, left = (PLACE[name] for name in _ROOTS[joint.name])
             spine = (
                 joints[:, PLACE["Spine"]] - joints[:, 0]
                 if joint.name == "Hips"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sia.people import People
 from sia.tracking.filters import OneEuro, smooth_track
-from sia.tracking.tracker import PATIENCE, TrackedPeople, join
+from sia.tracking.tracker import PATIENCE, TrackedPeople, join, untracked
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
@@ -100,7 +100,7 @@ class Offline(Smoother[T]):
         ahead = {number for _, row in seen[at + 1 : at + 1 + self.gap] for number in row}
         behind = {number for _, row in seen[max(at - self.gap, 0) : at] for number in row}
         strangers = [row for row in range(len(people)) if row not in rows.values()]
-        found = [TrackedPeople(people, *(np.zeros(len(people), kind) for kind in (np.int64, bool))).rows(strangers)]
+        found = [untracked(people).rows(strangers)]
         for number in (*rows, *sorted((ahead & behind) - set(rows))):
             found += self._person(number, at)
         self._next += 1

@@ -75,10 +75,9 @@ def join(parts: Sequence[TrackedPeople]) -> TrackedPeople:
     return TrackedPeople(people, np.concatenate(ids), np.concatenate(interpolated))
 
 
-def untracked(people: People, sure: float) -> TrackedPeople:
-    """Everyone of at least this score, without ids."""
-    kept = people.above(sure)
-    return TrackedPeople(kept, np.zeros(len(kept), dtype=np.int64), np.zeros(len(kept), dtype=bool))
+def untracked(people: People) -> TrackedPeople:
+    """Everyone, without ids."""
+    return TrackedPeople(people, np.zeros(len(people), dtype=np.int64), np.zeros(len(people), dtype=bool))
 
 
 @dataclass(eq=False)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from datasets.synthetic import write_dataset
-from sia.coco.coco_files import load_ground_truth
-from sia.evaluation.predictions import predictions_from, read_predictions
+from sia.coco.coco_files import check_results, load_ground_truth
+from sia.evaluation.predictions import people_of_rows, read_predictions
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.pipeline.fitted import load_stage
 from stages.ssl import stage as ssl
@@ -85,7 +85,7 @@ def make_work(people: Path, folder: Path, name: str) -> StageInput:
     truth = load_ground_truth(splits["calibrate"], COCO_PERSON)
     labelled = [row for row in truth.people if row["num_keypoints"]]
     rows = [{**row, "score": 0.5, "category_id": truth.category} for row in labelled]
-    predictions_from(rows, truth, COCO_PERSON).save(folder / "results.json", truth.category)
+    people_of_rows(check_results(rows, truth, COCO_PERSON), 17).save(folder / "results.json", truth.category)
     return replace(work, results=folder / "results.json")
 
 

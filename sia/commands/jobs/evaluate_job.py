@@ -9,7 +9,7 @@ import io
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,4 +222,4 @@ def compare(args: argparse.Namespace, first: Evaluation, second: list[Row], fold
     print(f"\n{args.results or args.weight_path}  AP {proof.before.percent()}")
     print(f"{args.compare}  AP {proof.after.percent()}")
     print(f"change of AP {proof.difference.percent(sign=True)} over {proof.images} images: {word}", flush=True)
-    write_json(folder / "comparison.json", {"with": str(args.compare), **proof.to_dict()}, indent=2)
+    write_json(folder / "comparison.json", {"with": str(args.compare), **asdict(proof)}, indent=2)

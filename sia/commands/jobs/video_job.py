@@ -130,7 +130,7 @@ class VideoJob:
             if self.tracks:
                 tracked = self.tracker.update(people, moment, frame.image)
             else:
-                tracked = untracked(people, self.args.conf_thresh)
+                tracked = untracked(people.above(self.args.conf_thresh))
             if self.face_blur:
                 frame = frame._replace(image=self.face_blur.blur(frame.image, people, moment))
             for done in self.smoother.push(frame, tracked, moment):

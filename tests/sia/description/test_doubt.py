@@ -77,7 +77,7 @@ class Model:
         self.asked: list[str] = []
 
     def answer(self, messages) -> str:
-        self.asked.append(messages[-1].content.splitlines()[0])
+        self.asked.append(messages[-1]["content"].splitlines()[0])
         return sentences(("Person 2 is standing.", ["p2.posture.person"]))
 
 

@@ -11,7 +11,7 @@ import torch
 from sia.description.chat_server import ChatServer
 from sia.description.fact import Fact
 from sia.description.facts import measure
-from sia.description.language_model import BrokenAnswer, LanguageModelError, Message, ask, read_answer
+from sia.description.language_model import BrokenAnswer, LanguageModelError, ask, read_answer
 from sia.description.llm_flags import KEY
 from sia.description.local_model import LocalModel
 from sia.description.writer import DescriptionWriter
@@ -224,7 +224,7 @@ def save_tiny_model(folder: Path, words: list[str], prompt: str = "", steps: int
 
 
 def test_a_local_model_that_has_learned_to_answer(tmp_path: Path, facts: list[Fact]) -> None:
-    prompt = "\n\n".join(f"{m.role}: {m.content}" for m in ask(facts, 1)) + "\n\nassistant: "
+    prompt = "\n\n".join(f"{m['role']}: {m['content']}" for m in ask(facts, 1)) + "\n\nassistant: "
     lie = ("The right elbow is bent at 90 degrees.", NAMES)
     save_tiny_model(tmp_path / "model", [sentences((ELBOW, NAMES), lie), "junk"], prompt, steps=30)
     writer = DescriptionWriter(LocalModel(str(tmp_path / "model")), tmp_path / "answers", 50)
@@ -253,4 +253,4 @@ def test_a_local_model_that_can_not_be_loaded(tmp_path: Path) -> None:
 def test_a_prompt_that_is_too_long(tmp_path: Path) -> None:
     model = LocalModel(str(save_tiny_model(tmp_path, ["a"])))
     with pytest.raises(LanguageModelError, match="takes 96 tokens"):
-        model.answer([Message("user", "line\n" * 100)])
+        model.answer([{"role": "user", "content": "line\n" * 100}])

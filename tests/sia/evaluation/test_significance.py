@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from dataclasses import asdict
 
 import msgspec
 import numpy as np
@@ -136,7 +137,7 @@ def test_the_same_seed_gives_the_same_proof_and_it_survives_json():
     before, after = both(0.06, 0.05)
     proof = prove(before, after, 7)
     assert proof == prove(before, after, 7) != prove(before, after, 8)
-    assert msgspec.json.decode(json.dumps(proof.to_dict()), type=Proof) == proof
+    assert msgspec.json.decode(json.dumps(asdict(proof)), type=Proof) == proof
 
 
 def test_other_images_are_refused():
