@@ -279,11 +279,9 @@ class PoseModel(nn.Module, ABC):
         background = ~is_matched & (people.scores.sigmoid() > POSSIBLE)  # the best come first
         chosen = is_matched | (background & (background.cumsum(1) <= OTHERS))
         image, row = (chosen if chosen.any() else _with_first(chosen)).nonzero(as_tuple=True)
-        boxes = people.boxes[image, row].detach()
-        if targets.people.any():
-            match = person[image, row]
-            repaired = replace_poor_boxes(boxes, targets.corners[image, match.clamp(min=0)])
-            boxes = torch.where((match != UNMATCHED)[:, None], repaired, boxes)
+        boxes, match = people.boxes[image, row].detach(), person[image, row]
+        repaired = replace_poor_boxes(boxes, targets.corners[image, match.clamp(min=0)])
+        boxes = torch.where((match != UNMATCHED)[:, None], repaired, boxes)
         return rois_around(boxes, image, row, self.roi_head.size)
 
     def _find_keypoints(
