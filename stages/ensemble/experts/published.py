@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sia.errors import WeightsError
 from sia.io.checkpoint import read_state_dict
+from sia.io.weights import check_weights
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Unneeded:
@@ -70,6 +73,20 @@ def shape_of(weights: Mapping[str, Tensor], key: str, dimensions: int, source: o
             f"Its first keys are {', '.join(sorted(weights)[:3])}."
         )
     return shape
+
+
+def filled(make: Callable[[], Model], weights: Mapping[str, Tensor], path: Path, hint: str) -> Model:
+    """A model with these weights on the CPU, which is allocated after they are known to fit.
+
+    Raises:
+        WeightsError: they don't; see `check_weights`.
+    """
+    with torch.device("meta"):
+        model = make()
+    check_weights(model, weights, path, hint)
+    model = model.to_empty(device="cpu")
+    model.load_state_dict(weights)
+    return model
 
 
 def depth_of(weights: Mapping[str, Tensor], prefix: str) -> int:
