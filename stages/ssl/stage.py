@@ -115,7 +115,7 @@ def _gather(work: StageInput, weights: Path) -> Material:
         model, _ = read_description(checkpoint, weights)
         config = replace(
             work.config, model=model.name, size=model.size, imgsz=model.image_size, backbone=None,
-            coco_root=work.coco_root, train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
+            train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
             epoch=work.config.ssl_epoch, patience=PATIENCE, plain_epochs=None, output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sia.batch import PoseBatch
 from sia.evaluation.keypoint_scores import match_people
-from sia.evaluation.labels import box_overlaps
+from sia.evaluation.labels import box_overlaps, distinct_rows
 from sia.people import People
 from sia.runtimes.runtime import Decoded, Find
 from sia.skeletons.oks import AREA_OF_BOX, pairwise_oks_terms
@@ -132,10 +132,7 @@ def distinct(opinion: TeacherPrediction, skeleton: Skeleton) -> TeacherPredictio
     points, areas = opinion.keypoints, opinion.areas
     likeness = pairwise_oks_terms(points, areas, points, areas, skeleton.sigmas).mean(-1)
     same = (likeness >= DOUBLE_OKS) | (box_overlaps(opinion.boxes, opinion.boxes) >= DOUBLE_BOX)
-    kept: list[int] = []
-    for row in range(len(opinion)):  # best first
-        if not same[row, kept].any():
-            kept.append(row)
+    kept = distinct_rows(same)
     return TeacherPrediction(*(getattr(opinion, entry.name)[kept] for entry in fields(opinion)))
 
 
