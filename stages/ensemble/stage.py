@@ -20,7 +20,7 @@ from sia.io.checkpoint import read_state_dict, save_checkpoint
 from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.experts.loading import parse_members
-from stages.ensemble.fusion_model import FusionModel
+from stages.ensemble.fusion import FusionModel
 from stages.ensemble.members import INPUT, Member, OpenMembers, list_members, member_files, predict_members
 from stages.ensemble.refinement import Candidate, Refinement, TrainedRefinementNetwork, refine
 from stages.ensemble.refinement_network import PoseRefinementNetwork

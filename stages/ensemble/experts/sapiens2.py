@@ -14,8 +14,7 @@ from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
 from stages.ensemble.experts.expert import coco_joints
 from stages.ensemble.experts.heatmap import HeatmapPartner
-from stages.ensemble.experts.published import depth_of, read_weights, shape_of
-from stages.ensemble.experts.transformers_folder import fill, load_folder
+from stages.ensemble.experts.published import depth_of, fill, load_folder, read_weights, shape_of
 
 SIZE = (1024, 768)
 _DERIVED = "rope_embed.periods"

@@ -21,8 +21,7 @@ from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
 from stages.ensemble.experts.expert import coco_joints
 from stages.ensemble.experts.heatmap import HeatmapPartner
-from stages.ensemble.experts.published import filled, shape_of
-from stages.ensemble.experts.transformers_folder import load_folder, quiet, refuse_report
+from stages.ensemble.experts.published import filled, load_folder, quiet, refuse_report, shape_of
 
 SIZE = (1024, 768)
 _COLOURS = ((127.5,) * 3, (127.5,) * 3)

@@ -15,8 +15,7 @@ from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
 from stages.ensemble.experts.expert import coco_joints
 from stages.ensemble.experts.heatmap import HeatmapPartner
-from stages.ensemble.experts.published import depth_of, filled, read_weights, shape_of
-from stages.ensemble.experts.transformers_folder import load_folder
+from stages.ensemble.experts.published import depth_of, filled, load_folder, read_weights, shape_of
 
 SIZE = (256, 192)
 _HEADS = {384: 12, 768: 12, 1024: 16, 1280: 16}
