@@ -30,7 +30,7 @@ SPLITS = ("fit", "calibrate", "test")
 """Images to learn from, to choose and calibrate with, and to prove on. A stage gets the first two."""
 
 FIT = "fit.json"
-_REMEDY = "Copy the folder of the pipeline again, or run the stage again."
+REMEDY = "Copy the folder of the pipeline again, or run the stage again."
 _READERS = 4
 
 Image = NDArray[np.uint8]
@@ -246,11 +246,11 @@ def load_fit(folder: Path, schema: type[Saved]) -> Saved:
         DataError: the file is missing or broken.
     """
     path = folder / FIT
-    check_input_file(path, _REMEDY, DataError)
+    check_input_file(path, REMEDY, DataError)
     try:
         return msgspec.json.decode(path.read_bytes(), type=schema, dec_hook=_array)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:  # msgspec's are ValueErrors
-        raise DataError(f"The fitted stage {path} can't be used: {problem}. {_REMEDY}") from None
+        raise DataError(f"The fitted stage {path} can't be used: {problem}. {REMEDY}") from None
 
 
 def _plain(array: NDArray[Any]) -> dict[str, Any]:

@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.evaluation.labels import LabelledPeople, box_overlaps, qualities
-from sia.evaluation.predictions import Predictions
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.members import MOST
 from stages.error_model.calibration import VarianceModel, error_correlation, units_of
-
-Floats = NDArray[np.float64]
 
 FAR = 9.0
 """Squared distance, in variances of the difference, beyond which two keypoints are not the same place (3 sigma)."""
@@ -69,22 +67,22 @@ def group_people(members: Sequence[Predictions], skeleton: Skeleton) -> NDArray[
     return np.array(groups, dtype=np.int64).reshape(-1, len(members))
 
 
-def _likeness(members: Sequence[Predictions], skeleton: Skeleton) -> Floats:
+def _likeness(members: Sequence[Predictions], skeleton: Skeleton) -> Array:
     """(P, P) mean of OKS, in the area of the row's person, and box IoU of all P people."""
     boxes = np.concatenate([people.boxes for people in members])
     points = np.concatenate([people.keypoints for people in members])
     return (person_similarity(points, boxes, skeleton) + box_overlaps(boxes, boxes)) / 2
 
 
-def person_similarity(points: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
+def person_similarity(points: Array, boxes: Array, skeleton: Skeleton) -> Array:
     """(P, P) OKS of each person with each, in the unit of the row's box."""
     squares = ((points[:, None] - points[None]) ** 2).sum(-1)
     return np.asarray(np.exp(-squares / (2 * units_of(boxes, skeleton)[:, None] ** 2)).mean(-1))
 
 
 def fuse_keypoints(
-    points: Floats, variances: Floats, correlation: Floats, skeleton: Skeleton
-) -> tuple[Floats, Floats, Floats]:
+    points: Array, variances: Array, correlation: Array, skeleton: Skeleton
+) -> tuple[Array, Array, Array]:
     """Precision-weighted means of the members that agree, with their errors' correlation (generalised least squares).
 
     With uncorrelated errors the weights are inverse variances. Before, members whose left and right are exchanged are
@@ -109,21 +107,21 @@ def fuse_keypoints(
     return fused, spread, agree.sum(1) / present.sum(1).clip(min=1)
 
 
-def _distances(points: Floats, others: Floats, variances: Floats, other_variances: Floats) -> Floats:
+def _distances(points: Array, others: Array, variances: Array, other_variances: Array) -> Array:
     """(G, M, M, K) squared distances in variances of the difference, at most `FAR`; `FAR` where one is absent."""
     squares = ((points[:, :, None] - others[:, None]) ** 2).sum(-1)
     total = variances[:, :, None] + other_variances[:, None]
     return np.asarray(np.where(np.isfinite(total), np.minimum(squares / total, FAR), FAR))
 
 
-def _medoid(costs: Floats, variances: Floats) -> NDArray[np.intp]:
+def _medoid(costs: Array, variances: Array) -> NDArray[np.intp]:
     """(G, K) the member that the others, weighted by precision, are nearest to; of two, the more precise one."""
     precision = np.where(np.isfinite(variances), 1 / variances, 0.0)
     totals = np.einsum("gmnk,gnk->gmk", costs, precision)
     return np.asarray(np.where(np.isfinite(variances), totals, np.inf).argmin(1))
 
 
-def _unswapped(points: Floats, variances: Floats, skeleton: Skeleton) -> tuple[Floats, Floats]:
+def _unswapped(points: Array, variances: Array, skeleton: Skeleton) -> tuple[Array, Array]:
     """Exchanges left and right of a member where that brings both near the member most others agree with."""
     order = skeleton.flip_order
     mirrored, mirrored_variances = points[:, :, order], variances[:, :, order]
@@ -137,7 +135,7 @@ def _unswapped(points: Floats, variances: Floats, skeleton: Skeleton) -> tuple[F
     return np.where(change[..., None], mirrored, points), np.where(change, mirrored_variances, variances)
 
 
-def _agreeing(points: Floats, variances: Floats) -> NDArray[np.bool_]:
+def _agreeing(points: Array, variances: Array) -> NDArray[np.bool_]:
     """(G, M, K) members within 3 sigma of the medoid."""
     costs = _distances(points, points, variances, variances)
     trusted = _medoid(costs, variances)
@@ -146,7 +144,7 @@ def _agreeing(points: Floats, variances: Floats) -> NDArray[np.bool_]:
     return np.asarray((near | own) & np.isfinite(variances))
 
 
-def _weights(agree: NDArray[np.bool_], variances: Floats, correlation: Floats) -> Floats:
+def _weights(agree: NDArray[np.bool_], variances: Array, correlation: Array) -> Array:
     """(G, K, M) weights of least variance, none negative, that sum to 1; 0 for those left out."""
     scale = np.where(agree, np.sqrt(variances), 0.0)
     covariance = correlation * scale[..., :, None] * scale[..., None, :]
@@ -156,7 +154,7 @@ def _weights(agree: NDArray[np.bool_], variances: Floats, correlation: Floats) -
     return np.asarray(raw / raw.sum(-1, keepdims=True).clip(min=1e-12))
 
 
-def soft_suppression(scores: Floats, similarity: Floats, decay: float) -> Floats:
+def soft_suppression(scores: Array, similarity: Array, decay: float) -> Array:
     """Lower scores for those who are like somebody better: times exp(-OKS^2 / decay) for each of them.
 
     Bodla et al., Soft-NMS, ICCV 2017, with OKS in place of IoU.
@@ -185,8 +183,8 @@ class FusionModel:
         decay: width of the soft suppression.
     """
 
-    correlation: Floats
-    scorer: Floats
+    correlation: Array
+    scorer: Array
     precision: VarianceModel
     decay: float = DECAY
 
@@ -215,7 +213,7 @@ class FusionModel:
         people = replace(people, scores=scores, confidences=_closeness(people, skeleton))
         return suppress(people, skeleton, self.decay)
 
-    def fuse(self, members: Sequence[Predictions], skeleton: Skeleton) -> tuple[Predictions, Floats]:
+    def fuse(self, members: Sequence[Predictions], skeleton: Skeleton) -> tuple[Predictions, Array]:
         """(N) fused people before the last calibration, and (N, 4) features of each."""
         image_ids = np.unique(np.concatenate([people.image_ids for people in members]))
         parts = [
@@ -226,7 +224,7 @@ class FusionModel:
             return members[0], np.zeros((0, 4))
         return Predictions.join([people for people, _ in parts]), np.concatenate([features for _, features in parts])
 
-    def _fuse_image(self, image_id: int, members: list[Predictions], skeleton: Skeleton) -> tuple[Predictions, Floats]:
+    def _fuse_image(self, image_id: int, members: list[Predictions], skeleton: Skeleton) -> tuple[Predictions, Array]:
         groups = group_people(members, skeleton)
         found = groups != ABSENT
         boxes, scores, points, variances = (
@@ -243,7 +241,7 @@ class FusionModel:
         ), features
 
 
-def _gather(members: list[Predictions], groups: NDArray[np.int64], name: str, empty: float) -> Floats:
+def _gather(members: list[Predictions], groups: NDArray[np.int64], name: str, empty: float) -> Array:
     """(G, M, ...) the member's column `name` of each group; `empty` where a member is absent."""
     columns = []
     for m, people in enumerate(members):
@@ -253,12 +251,12 @@ def _gather(members: list[Predictions], groups: NDArray[np.int64], name: str, em
     return np.stack(columns, axis=1)
 
 
-def _closeness(people: Predictions, skeleton: Skeleton) -> Floats:
+def _closeness(people: Predictions, skeleton: Skeleton) -> Array:
     """(N, K) the expected term of OKS of each keypoint, with Gaussian errors of these variances."""
     return np.asarray(1 / (1 + people.variances / units_of(people.boxes, skeleton) ** 2))
 
 
-def _table(people: Predictions, features: Floats, skeleton: Skeleton) -> Floats:
+def _table(people: Predictions, features: Array, skeleton: Skeleton) -> Array:
     """(N, F) what the score is made of."""
     close = _closeness(people, skeleton).mean(-1, keepdims=True)
     mean, share = features[:, :1], features[:, 1:2]
@@ -266,7 +264,7 @@ def _table(people: Predictions, features: Floats, skeleton: Skeleton) -> Floats:
     return np.concatenate(columns, axis=1)
 
 
-def _ridge(table: Floats, target: Floats) -> Floats:
+def _ridge(table: Array, target: Array) -> Array:
     """(F,) least squares, drawn towards `USUAL`."""
     information = table.T @ table + RIDGE * np.eye(FEATURES)
     return np.asarray(USUAL + np.linalg.solve(information, table.T @ (target - table @ USUAL)))

@@ -28,13 +28,11 @@ from stages.error_model.calibration import Calibration
 from stages.error_model.folds import FOLDS, CalibrationSet
 from stages.error_model.pose_input import ConfidenceScale
 from stages.evaluation.evaluator import on_first_rank
-from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
+from stages.stage import REMEDY, Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
 
 FEWEST_PEOPLE = 20
 """Labelled people in ``calibrate``; with fewer, nothing can be chosen."""
-
-REMEDY = "Copy the folder of the pipeline again, or run the stage again."
 
 
 Members = Mapping[str, Predictions]

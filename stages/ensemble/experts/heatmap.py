@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sia.errors import ConfigError, WeightsError
+from sia.evaluation.predictions import Array
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.experts.crops import CropStyle, cut, windows_of
-from stages.ensemble.experts.expert import Floats, Poses
+from stages.ensemble.experts.expert import Poses
 
 BLUR = 11
 """Side of the Gaussian kernel that smooths a heatmap; OpenCV's sigma for it is 2."""
@@ -43,7 +44,7 @@ class HeatmapPartner:
         self.network, self.style, self.joints = network, style, list(joints)
         self.device, self.source, self.batch = device, source, batch
 
-    def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
+    def predict(self, image: NDArray[np.uint8], boxes: Array) -> Poses:
         """See `Expert`.
 
         Raises:
@@ -75,7 +76,7 @@ class HeatmapPartner:
         return self.network(crops.to(self.device)).float().cpu()[:, self.joints]
 
 
-def decode_heatmaps(heatmaps: NDArray[np.float32]) -> tuple[Floats, Floats]:
+def decode_heatmaps(heatmaps: NDArray[np.float32]) -> tuple[Array, Array]:
     """DARK for UDP heatmaps: a Newton step from the peak of the smoothed logarithm.
 
     Zhang et al., Distribution-Aware Coordinate Representation, CVPR 2020, section 3; Huang et al., CVPR 2020.
@@ -95,13 +96,13 @@ def decode_heatmaps(heatmaps: NDArray[np.float32]) -> tuple[Floats, Floats]:
     return places.reshape(n, k, 2), peaks.reshape(n, k).astype(np.float64)
 
 
-def _newton_step(maps: NDArray[np.float32], x: NDArray[np.intp], y: NDArray[np.intp]) -> Floats:
+def _newton_step(maps: NDArray[np.float32], x: NDArray[np.intp], y: NDArray[np.intp]) -> Array:
     """(M, 2) from the peaks to where the quadratic through their neighbours is highest."""
     smooth = np.stack([_smoothed(one) for one in maps]) if len(maps) else np.zeros((0, *maps.shape[1:]))
     padded = np.pad(np.log(smooth.clip(1e-3, 50).astype(np.float64)), ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = np.arange(len(maps))
 
-    def at(dx: int, dy: int) -> Floats:
+    def at(dx: int, dy: int) -> Array:
         return np.asarray(padded[rows, y + 1 + dy, x + 1 + dx])
 
     here, left, right, up, down = at(0, 0), at(-1, 0), at(1, 0), at(0, -1), at(0, 1)
@@ -113,7 +114,7 @@ def _newton_step(maps: NDArray[np.float32], x: NDArray[np.intp], y: NDArray[np.i
     return _solve(curve, -slope)
 
 
-def _solve(curve: Floats, target: Floats) -> Floats:
+def _solve(curve: Array, target: Array) -> Array:
     """(M, 2, 2) and (M, 2) -> (M, 2); no step where the map is flat."""
     determinant = curve[:, 0, 0] * curve[:, 1, 1] - curve[:, 0, 1] * curve[:, 1, 0]
     steep = np.abs(determinant) > 1e-12

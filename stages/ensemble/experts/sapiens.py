@@ -65,7 +65,7 @@ class Sapiens(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Draws a heatmap a keypoint."""
-        features = rearrange(self.backbone(crops), "b (y x) d -> b d y x", y=crops.shape[2] // PATCH)
+        features: Tensor = rearrange(self.backbone(crops), "b (y x) d -> b d y x", y=crops.shape[2] // PATCH)
         for layer in self.head.values():
             features = layer(features)
         return features
