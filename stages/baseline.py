@@ -35,6 +35,12 @@ from utils.config.train_config import TrainConfig
 from utils.run_folder import RunFolder
 
 WEIGHTS = "model.pt"
+TRAINING = (
+    "roi_size", "roi_trunk", "bs", "accum", "freeze_epochs", "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema",
+    "lora", "mosaic", "rotate", "scale_min", "scale_max", "shift", "flip", "colour", "precision", "recompute",
+    "compile", "seed",
+)  # fmt: skip
+"""Fields that decide the result of every training."""
 _REMEDY = "Run the stage baseline again."
 _ARRAYS = {
     "image_ids": Wanted("i", ("N",)), "boxes": Wanted("f", ("N", 4)), "scores": Wanted("f", ("N",)),
@@ -180,12 +186,8 @@ def _files(config: TrainConfig) -> Sequence[Path]:
 
 
 STAGE = Stage(
-    fit, load,
-    fields=(
-        "model", "size", "backbone", "init", "imgsz", "roi_size", "roi_trunk", "epoch", "patience", "bs", "accum",
-        "freeze_epochs", "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora", "mosaic", "rotate",
-        "scale_min", "scale_max", "shift", "flip", "colour", "plain_epochs", "precision", "recompute", "compile",
-        "seed",
-    ),
+    fit,
+    load,
+    fields=("model", "size", "backbone", "init", "imgsz", "epoch", "patience", "plain_epochs", *TRAINING),
     files=_files,
-)  # fmt: skip
+)

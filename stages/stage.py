@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.coco.coco_pose import CocoPose
-from sia.coco.coco_files import GroundTruth, load_ground_truth
 from sia.errors import DataError
 from sia.evaluation.predictions import Predictions, people_of_rows
 from sia.io.images import read_image
@@ -31,7 +30,7 @@ SPLITS = ("fit", "calibrate", "test")
 """Images to learn from, to choose and calibrate with, and to prove on. A stage gets the first two."""
 
 FIT = "fit.json"
-_REMEDY = "Copy the folder of the pipeline again, or run the stage again."
+REMEDY = "Copy the folder of the pipeline again, or run the stage again."
 _READERS = 4
 
 Image = NDArray[np.uint8]
@@ -93,7 +92,6 @@ class StageInput:
     Attributes:
         folder: of this stage alone; it exists. What is complete in it from an earlier call may be used again.
         config: every flag.
-        coco_root: folder of the images.
         splits: the annotation files of ``fit`` and ``calibrate``.
         results: what the stages before have found in ``calibrate``, a results file; None for the first stage.
         weights: of the model that stands, where there is one.
@@ -105,7 +103,6 @@ class StageInput:
 
     folder: Path
     config: TrainConfig
-    coco_root: Path
     splits: Mapping[str, Path]
     results: Path | None
     weights: Path | None
@@ -120,15 +117,7 @@ class StageInput:
         Raises:
             DataError: they can't be used, or have other keypoints than the skeleton's.
         """
-        return CocoPose(self.coco_root, self.splits[split], skeleton=skeleton)
-
-    def truth(self, split: str, skeleton: Skeleton) -> GroundTruth:
-        """The labels of a split.
-
-        Raises:
-            DataError: they can't be used.
-        """
-        return load_ground_truth(self.splits[split], skeleton)
+        return CocoPose(self.config.coco_root, self.splits[split], skeleton=skeleton)
 
 
 @dataclass(frozen=True)
@@ -189,10 +178,6 @@ class StageFit:
     images: Sequence[Path] = ()
 
 
-def _no_files(config: TrainConfig) -> Sequence[Path]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Stage:
     """One stage; each module of one has it as ``STAGE``.
@@ -208,7 +193,7 @@ class Stage:
     fit: Callable[[StageInput], StageFit]
     load: Callable[[Path, Surroundings], Fitted]
     fields: tuple[str, ...]
-    files: Callable[[TrainConfig], Sequence[Path]] = _no_files
+    files: Callable[[TrainConfig], Sequence[Path]] = lambda config: ()
     show: Callable[[StageInput, StageFit, Predictions, CocoPose], tuple[dict[str, Any], list[Path]]] | None = None
 
 
@@ -261,11 +246,11 @@ def load_fit(folder: Path, schema: type[Saved]) -> Saved:
         DataError: the file is missing or broken.
     """
     path = folder / FIT
-    check_input_file(path, _REMEDY, DataError)
+    check_input_file(path, REMEDY, DataError)
     try:
         return msgspec.json.decode(path.read_bytes(), type=schema, dec_hook=_array)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:  # msgspec's are ValueErrors
-        raise DataError(f"The fitted stage {path} can't be used: {problem}. {_REMEDY}") from None
+        raise DataError(f"The fitted stage {path} can't be used: {problem}. {REMEDY}") from None
 
 
 def _plain(array: NDArray[Any]) -> dict[str, Any]:

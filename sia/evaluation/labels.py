@@ -111,6 +111,15 @@ def box_overlaps(boxes: Array, others: Array) -> Array:
     return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9))
 
 
+def distinct_rows(alike: Mask) -> list[int]:
+    """Rows of people, best first, without those who are like a better one that stays; (N, N) who is like whom."""
+    kept: list[int] = []
+    for row in range(len(alike)):
+        if not alike[row, kept].any():
+            kept.append(row)
+    return kept
+
+
 def match_labels(people: Predictions, labels: LabelledPeople, sigmas: Sequence[float]) -> Rows:
     """Which labelled person each predicted one is, best score first, each at most once.
 

@@ -9,10 +9,9 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sia.errors import ConfigError, WeightsError
-from sia.evaluation.labels import box_overlaps
+from sia.evaluation.labels import box_overlaps, distinct_rows
 from sia.evaluation.predictions import Predictions, digest_of
 from sia.io.input_file import sha256_of
 from sia.people import People
@@ -23,9 +22,6 @@ from stages.ensemble.experts.loading import MemberName, load_expert, parse_membe
 from stages.ensemble.experts.own import OwnExpert, View
 from stages.error_model.folds import CalibrationSet
 from stages.stage import Images, StageInput, copy_file
-
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 INPUT = "input"
 
@@ -158,30 +154,6 @@ def list_members(work: StageInput, skeleton: Skeleton) -> list[Member]:
     return sorted(members, key=lambda member: not member.finds)
 
 
-@dataclass(frozen=True)
-class Boxes:
-    """Where people may be.
-
-    Attributes:
-        image_ids: (N,) int64.
-        corners: (N, 4) x1, y1, x2, y2.
-        scores: (N,) in [0, 1].
-    """
-
-    image_ids: NDArray[np.int64]
-    corners: Floats
-    scores: Floats
-
-    def of_image(self, image_id: int) -> tuple[Floats, Floats]:
-        """Boxes and scores of one image."""
-        chosen = self.image_ids == image_id
-        return self.corners[chosen], self.scores[chosen]
-
-    def fingerprint(self) -> str:
-        """Changes with any number of it."""
-        return digest_of(vars(self).values())
-
-
 Run = Callable[[Member, str, Callable[[Images], Predictions]], Predictions]
 
 
@@ -207,8 +179,8 @@ class OpenMembers:
         model = OwnExpert(self._predictor(member), View(member.flip, member.scale))
         return as_predictions(images.ids, (model.find(images.read(i)) for i in images.ids), self.skeleton.num_keypoints)
 
-    def pose(self, member: Member, images: Images, boxes: Boxes) -> Predictions:
-        """What an expert finds in given boxes; a person's score is the box's times the mean of sure confidences.
+    def pose(self, member: Member, images: Images, boxes: Predictions) -> Predictions:
+        """What an expert finds in people's boxes; its score is theirs times the mean of its sure confidences.
 
         Raises:
             SiaError: a file or an image can't be used.
@@ -218,11 +190,11 @@ class OpenMembers:
         expert: Expert = self._opened[member.path]  # type: ignore[assignment]
         people = []
         for image_id in images.ids:
-            corners, scores = boxes.of_image(image_id)
-            poses = expert.predict(images.read(image_id), corners)
+            told = boxes.of_image(image_id)
+            poses = expert.predict(images.read(image_id), told.boxes)
             seen = poses.confidences > SEEN
             sure = np.where(seen.any(-1), (poses.confidences * seen).sum(-1) / seen.sum(-1).clip(min=1), 0.0)
-            people.append(People(corners, scores * sure, poses.keypoints, poses.confidences))  # type: ignore[arg-type]
+            people.append(People(told.boxes, told.scores * sure, poses.keypoints, poses.confidences))  # type: ignore[arg-type]
         return as_predictions(images.ids, people, self.skeleton.num_keypoints)
 
     def ask_all(
@@ -242,7 +214,8 @@ class OpenMembers:
                 found[member.name] = run(member, "", partial(self.find, member))
             else:
                 boxes = boxes or shared_boxes(list(found.values()), images.ids)
-                found[member.name] = run(member, boxes.fingerprint(), partial(self.pose, member, boxes=boxes))
+                digest = digest_of((boxes.image_ids, boxes.boxes, boxes.scores))
+                found[member.name] = run(member, digest, partial(self.pose, member, boxes=boxes))
         return found
 
     @cached_property
@@ -275,24 +248,16 @@ def as_predictions(image_ids: Sequence[int], people: Iterable[People], num_keypo
     return Predictions.join(parts)
 
 
-def shared_boxes(finders: Sequence[Predictions], image_ids: Sequence[int]) -> Boxes:
-    """The boxes of all finders, the best first; of those that overlap, the best stays (non-maximum suppression)."""
+def shared_boxes(finders: Sequence[Predictions], image_ids: Sequence[int]) -> Predictions:
+    """Whom all finders find, the best first; of those whose boxes overlap, the best stays (non-maximum suppression)."""
     everybody = Predictions.join(finders)
     kept = []
     for image_id in image_ids:
         rows = np.flatnonzero(everybody.image_ids == image_id)
         rows = rows[np.argsort(-everybody.scores[rows], kind="stable")]
-        kept += _suppress(rows, box_overlaps(everybody.boxes[rows], everybody.boxes[rows]))[:MOST]
-    chosen = np.array(kept, dtype=np.int64)
-    return Boxes(everybody.image_ids[chosen], everybody.boxes[chosen], everybody.scores[chosen])
-
-
-def _suppress(rows: NDArray[np.intp], overlaps: Floats) -> list[int]:
-    kept: list[int] = []
-    for place in range(len(rows)):
-        if all(overlaps[place, other] < SAME_BOX for other in kept):
-            kept.append(place)
-    return [int(rows[place]) for place in kept]
+        overlaps = box_overlaps(everybody.boxes[rows], everybody.boxes[rows])
+        kept += rows[distinct_rows(overlaps >= SAME_BOX)[:MOST]].tolist()
+    return everybody.select(np.array(kept, dtype=np.int64))
 
 
 def predict_members(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sia.coco.coco_files import load_ground_truth
 from sia.evaluation.labels import LabelledPeople, Rows, frame_of, labelled_people, match_labels
 from sia.evaluation.matches import find_matches
 from sia.evaluation.predictions import Array, Predictions
@@ -152,7 +153,7 @@ def refine(work: StageInput, people: Predictions, calibrate: CalibrationSet, sou
     """
     if not work.config.refinement_steps:
         return _refuse(people, "the refinement network is off (-REFINEMENT_STEPS 0)")
-    training_crops = labelled_people(work.truth("fit", calibrate.skeleton))
+    training_crops = labelled_people(load_ground_truth(work.splits["fit"], calibrate.skeleton))
     halves = [people.of_images(ids) for ids in calibrate.halves()]
     matched = [match_labels(half, calibrate.labels, calibrate.skeleton.sigmas) for half in halves]
     found, where = min(int((rows >= 0).sum()) for rows in matched), "found in a half of calibrate"

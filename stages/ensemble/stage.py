@@ -20,7 +20,7 @@ from sia.io.checkpoint import read_state_dict, save_checkpoint
 from sia.io.weights import load_weights
 from sia.skeletons.skeleton import Skeleton
 from stages.ensemble.experts.loading import parse_members
-from stages.ensemble.fusion_model import FusionModel
+from stages.ensemble.fusion import FusionModel
 from stages.ensemble.members import INPUT, Member, OpenMembers, list_members, member_files, predict_members
 from stages.ensemble.refinement import Candidate, Refinement, TrainedRefinementNetwork, refine
 from stages.ensemble.refinement_network import PoseRefinementNetwork
@@ -28,13 +28,11 @@ from stages.error_model.calibration import Calibration
 from stages.error_model.folds import FOLDS, CalibrationSet
 from stages.error_model.pose_input import ConfidenceScale
 from stages.evaluation.evaluator import on_first_rank
-from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
+from stages.stage import REMEDY, Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
 
 FEWEST_PEOPLE = 20
 """Labelled people in ``calibrate``; with fewer, nothing can be chosen."""
-
-REMEDY = "Copy the folder of the pipeline again, or run the stage again."
 
 
 Members = Mapping[str, Predictions]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sia.coco.annotation_file import AnnotationFile, Person
 from sia.coco.annotation_parser import parse
@@ -18,6 +17,7 @@ from sia.coco.coco_files import Row, read_json, write_annotations
 from sia.coco.image_name import ImageFolders
 from sia.errors import ConfigError, DataError
 from sia.evaluation.labels import box_overlaps
+from sia.evaluation.predictions import Array
 from sia.io.images import read_image
 from sia.io.output_file import writing
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -30,8 +30,7 @@ SAME_BOX = 0.5
 WAIT = 0.5
 """Seconds between looks of other ranks for the file of the first."""
 
-Floats = NDArray[np.float64]
-Ask = Callable[[int, Floats], Poses]
+Ask = Callable[[int, Array], Poses]
 """Index of an image and (N, 4) boxes x1, y1, x2, y2 -> the pose in each."""
 
 
@@ -129,7 +128,7 @@ def ask_model(model: Expert, labels: AnnotationFile, images: Path, annotations: 
     """
     paths = ImageFolders(images, annotations).locate([str(row["file_name"]) for row in labels.content["images"]]).paths
 
-    def ask(image: int, boxes: Floats) -> Poses:
+    def ask(image: int, boxes: Array) -> Poses:
         path = paths[image]
         if path is None:
             raise DataError(f"{images}: {labels.content['images'][image]['file_name']} is missing. Check -COCO_ROOT.")
@@ -148,7 +147,7 @@ def ask_results(source: Path, labels: AnnotationFile) -> Ask:
     assert labels.skeleton is not None
     content = read_json(source, "file of the teacher")
     rows = content["annotations"] if isinstance(content, dict) and "annotations" in content else content
-    found = defaultdict[int, list[tuple[Floats, Floats]]](list)
+    found = defaultdict[int, list[tuple[Array, Array]]](list)
     for place, row in enumerate(rows if isinstance(rows, list) else [None]):
         try:
             image, joints = int(row["image_id"]), np.array(row["keypoints"], np.float64).reshape(-1, 3)
@@ -165,7 +164,7 @@ def ask_results(source: Path, labels: AnnotationFile) -> Ask:
             found[image].append((around if box is None else _corners(box), points))
     ids = [row["id"] for row in labels.content["images"]]
 
-    def ask(image: int, boxes: Floats) -> Poses:
+    def ask(image: int, boxes: Array) -> Poses:
         points = np.full((len(boxes), labels.skeleton.num_keypoints, 3), np.nan)  # type: ignore[union-attr]
         points[..., 2] = 0
         known = found[ids[image]]
@@ -180,13 +179,13 @@ def ask_results(source: Path, labels: AnnotationFile) -> Ask:
     return ask
 
 
-def _check_keypoints(joints: Floats, confidences: Floats, skeleton: Skeleton, where: str) -> None:
+def _check_keypoints(joints: Array, confidences: Array, skeleton: Skeleton, where: str) -> None:
     if len(joints) != skeleton.num_keypoints or len(confidences) != len(joints):
         raise ConfigError(f"{where} has {len(joints)} keypoints, the annotations have {skeleton.num_keypoints}.")
     if not np.isfinite(joints).all():
         raise DataError(f"{where} has numbers that are not finite.")
 
 
-def _corners(box: Floats) -> Floats:
+def _corners(box: Array) -> Array:
     """x, y, width, height -> x1, y1, x2, y2."""
     return np.concatenate([box[:2], box[:2] + box[2:]])

@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sia.evaluation.labels import LabelledPeople, match_labels, qualities
-from sia.evaluation.predictions import Predictions
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.oks import AREA_OF_BOX
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.statistics import logistic, logit, nearest_correlation, regress
-
-Floats = NDArray[np.float64]
 
 ROUNDS = 30
 LEAST_SCORE = 1e-4
@@ -31,13 +28,13 @@ FEWEST = 30
 """Keypoints to measure on; with fewer, the prior is all there is."""
 
 
-def units_of(boxes: Floats, skeleton: Skeleton) -> Floats:
+def units_of(boxes: Array, skeleton: Skeleton) -> Array:
     """(N, K) the unit of each keypoint of people with these (N, 4) boxes, pixels."""
     areas = AREA_OF_BOX * (boxes[:, 2:] - boxes[:, :2]).clip(min=1.0).prod(-1)
     return np.asarray(2 * np.asarray(skeleton.sigmas) * np.sqrt(areas)[:, None])
 
 
-def variances_of(confidences: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
+def variances_of(confidences: Array, boxes: Array, skeleton: Skeleton) -> Array:
     """(N, K) pixels^2: Gaussian errors of x, and of y, at which these (N, K) confidences are the expected terms of OKS.
 
     With variance v the expected term is ``1 / (1 + v / unit^2)``, which is what a fusion hands on as confidence.
@@ -68,7 +65,7 @@ class ScoreCurve:
         steeper, higher = regress(x, y, np.array([1.0, 0.01]), start=x[:, 0])
         return cls(max(1 + float(steeper), 1e-3), float(higher))
 
-    def apply(self, scores: Floats) -> Floats:
+    def apply(self, scores: Array) -> Array:
         """(N,) -> (N,) in (0, 1)."""
         return logistic(self.slope * logit(scores, LEAST_SCORE) + self.level)
 
@@ -84,7 +81,7 @@ class VarianceModel:
         weights: (K + 3,) of each kind, of everything, of the confidence and of the size.
     """
 
-    weights: Floats
+    weights: Array
 
     @classmethod
     def fit(cls, people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> VarianceModel:
@@ -102,7 +99,7 @@ class VarianceModel:
         return replace(people, variances=variances)
 
 
-def _features(people: Predictions, skeleton: Skeleton) -> Floats:
+def _features(people: Predictions, skeleton: Skeleton) -> Array:
     """(N, K, K + 3)."""
     n, k = people.confidences.shape
     units = units_of(people.boxes, skeleton)
@@ -113,7 +110,7 @@ def _features(people: Predictions, skeleton: Skeleton) -> Floats:
     return np.concatenate([kinds, np.stack([np.ones((n, k)), trust, size], axis=-1)], axis=-1)
 
 
-def _fisher_scoring(features: Floats, squares: Floats) -> Floats:
+def _fisher_scoring(features: Array, squares: Array) -> Array:
     count = features.shape[1]
     weights = np.zeros(count)
     if len(squares) < FEWEST:
@@ -144,7 +141,7 @@ class Calibration:
         return replace(self.precision.apply(people, skeleton), scores=self.curve.apply(people.scores))
 
 
-def error_correlation(members: Sequence[Predictions], labels: LabelledPeople, skeleton: Skeleton) -> Floats:
+def error_correlation(members: Sequence[Predictions], labels: LabelledPeople, skeleton: Skeleton) -> Array:
     """(M, M) how alike the errors of M members are, each in its own standard deviation; positive definite.
 
     Views of one model err alike, so ten of them are not worth ten models.
@@ -163,7 +160,7 @@ def error_correlation(members: Sequence[Predictions], labels: LabelledPeople, sk
     return nearest_correlation(raw, floor=0.05)
 
 
-def _standard_errors(people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> Floats:
+def _standard_errors(people: Predictions, labels: LabelledPeople, skeleton: Skeleton) -> Array:
     """(labelled people * K * 2,) errors in standard deviations, cut at 3; NaN where unlabelled or not found."""
     errors = np.full((len(labels), skeleton.num_keypoints, 2), np.nan)
     found = match_labels(people, labels, skeleton.sigmas)

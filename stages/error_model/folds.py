@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sia.coco.coco_files import GroundTruth, load_skeleton
+from sia.coco.coco_files import GroundTruth, load_ground_truth, load_skeleton
 from sia.evaluation.coco_eval import evaluate
 from sia.evaluation.labels import LabelledPeople, Rows, labelled_people
 from sia.evaluation.predictions import Predictions, read_predictions
@@ -41,8 +41,9 @@ class CalibrationSet:
         Raises:
             DataError: they can't be used.
         """
-        skeleton = load_skeleton(work.splits["calibrate"])
-        return cls(work.splits["calibrate"], work.truth("calibrate", skeleton), skeleton, work.config.seed)
+        path = work.splits["calibrate"]
+        skeleton = load_skeleton(path)
+        return cls(path, load_ground_truth(path, skeleton), skeleton, work.config.seed)
 
     @cached_property
     def labels(self) -> LabelledPeople:

@@ -136,7 +136,8 @@ class FittedPipeline:
         if not (place / FILE).is_file():
             raise ConfigError(_problem_of(folder))
         content = read_stored(place / FILE, _Content, "list of fitted stages", _REMEDY)
-        altered = [name for name, digest in content.files.items() if not _is_intact(place / name, digest)]
+        files = [(name, place / name, digest) for name, digest in content.files.items()]
+        altered = [name for name, path, digest in files if not path.is_file() or sha256_of(path) != digest]
         if altered:
             raise DataError(f"{', '.join(altered)} in {place} was altered or removed. {_REMEDY}")
         return cls(place, content, device, batch_size)
@@ -179,10 +180,6 @@ class FittedPipeline:
             return [replace(after, agreement=each) for after, each in zip(last, agreed, strict=True)]
 
         return find
-
-
-def _is_intact(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256_of(path) == digest
 
 
 def _problem_of(folder: Path) -> str:

@@ -170,7 +170,7 @@ class Pipeline:
         del files["test"]
         handed = before or Handed({})
         return StageInput(
-            self.state.folder / record.folder, self.config, self.config.coco_root, files,
+            self.state.folder / record.folder, self.config, files,
             handed.results.get("calibrate"), handed.weights, self._test_images().files, self.ranks, self.say, self.argv,
         )  # fmt: skip
 

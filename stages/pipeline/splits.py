@@ -267,14 +267,10 @@ def _write_part(path: Path, source: Path, images: Sequence[Image]) -> None:
     content = parse(read_json(source, "annotation file")).content
     files = {image.image_id: image.file for image in images}
     image_rows: list[Row] = [{**row, "file_name": files[row["id"]]} for row in content["images"] if row["id"] in files]
-    people: list[Row] = [row for row in content["annotations"] if _image_of(row) in files]
+    # Annotations of categories without keypoints may name anything.
+    named = [row for row in content["annotations"] if isinstance(row.get("image_id"), int)]
+    people: list[Row] = [row for row in named if row["image_id"] in files]
     write_annotations(path, {**content, "images": image_rows, "annotations": people})
-
-
-def _image_of(row: Row) -> int | None:
-    """Annotations of categories without keypoints may name anything."""
-    image_id = row.get("image_id")
-    return image_id if isinstance(image_id, int) else None
 
 
 def _check_part(path: Path, skeleton: Any) -> None:

@@ -124,18 +124,14 @@ class _Content(Struct):
             return "the annotation files that it began with are not among its sources"
         for name, record in self.stages.items():
             judged = record.measured is not None or record.proof is not None
-            outside = [place for place in (record.folder, *record.images) if not _is_inside(place)]
-            if outside:
-                return f"{outside[0]} of the stage {name} is not in the pipeline's folder"
+            for place in map(Path, (record.folder, *record.images)):
+                if place.is_absolute() or ".." in place.parts:
+                    return f"{place} of the stage {name} is not in the pipeline's folder"
             if _depth(record.figures) > _DEEPEST:
                 return f"the figures of the stage {name} are nested in more than {_DEEPEST} levels"
             if record.done and judged and not {"calibrate", "test"} <= record.after.keys():
                 return f"the stage {name} is done, but its results of calibrate or test are not in it"
         return ""
-
-
-def _is_inside(place: str) -> bool:
-    return not Path(place).is_absolute() and ".." not in Path(place).parts
 
 
 def _depth(value: Any) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from sia.coco.coco_files import GroundTruth
 from sia.evaluation.coco_eval import evaluate
+from sia.evaluation.labels import distinct_rows
 from sia.evaluation.predictions import Predictions
 from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
@@ -99,10 +100,5 @@ def _without_doubles(people: Predictions, skeleton: Skeleton, limit: float) -> P
         apart = people.keypoints[rows][:, None] - people.keypoints[rows][None]
         pair_areas = np.sqrt(areas[rows][:, None] * areas[rows][None])
         alike = oks_terms(np.hypot(apart[..., 0], apart[..., 1]), pair_areas, sigmas).mean(-1)
-        kept: list[int] = []
-        for i in range(len(rows)):
-            if any(alike[i, j] >= limit for j in kept):
-                scores[rows[i]] /= 100
-            else:
-                kept.append(i)
+        scores[np.delete(rows, distinct_rows(alike >= limit))] /= 100
     return replace(people, scores=scores)

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth, is_labelled
 from sia.evaluation.keypoint_scores import match_people
-from sia.evaluation.predictions import Predictions
+from sia.evaluation.predictions import Array, Predictions
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import Skeleton
-
-Floats = NDArray[np.float64]
 
 CORRECT = 0.5
 """A keypoint is in its place where its own term of OKS is at least this."""
@@ -87,7 +85,7 @@ def matches(people: Predictions, truth: GroundTruth, skeleton: Skeleton) -> Iter
             yield int(rows[detection]), labels[label]
 
 
-def _best(values: Floats, right: NDArray[np.bool_], total: int) -> tuple[float, float, float]:
+def _best(values: Array, right: NDArray[np.bool_], total: int) -> tuple[float, float, float]:
     """Threshold, precision and recall where F1 is largest; all 0 where nothing is right."""
     if not right.any():
         return 0.0, 0.0, 0.0

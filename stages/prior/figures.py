@@ -51,15 +51,12 @@ class Moved:
 
     def extremes(self) -> tuple[Rows, Rows]:
         """Rows of the people who came nearest to their labels, and of those who left them most."""
-        gains = np.where(self._clear(), np.diff(self.oks(), axis=0)[0], 0.0)
+        labelled = self.truth.labels.select(self.truth.found).labelled.sum(1)
+        clear = self.truth.matched & (labelled >= FEWEST_JOINTS)
+        gains = np.where(clear, np.diff(self.oks(), axis=0)[0], 0.0)
         order = np.argsort(-gains, kind="stable")
         better, worse = order[:SHOWN], order[::-1][:SHOWN]
         return better[gains[better] > LEAST_CHANGE], worse[gains[worse] < -LEAST_CHANGE]
-
-    def _clear(self) -> Mask:
-        """(N,) people of whom enough is labelled."""
-        labelled = self.truth.labels.select(self.truth.found).labelled.sum(1)
-        return np.asarray(self.truth.matched & (labelled >= FEWEST_JOINTS))
 
 
 def draw_sheets(data: CocoPose, moved: Moved, folder: Path) -> list[Path]:

@@ -38,7 +38,7 @@ from stages.prior.recalibration import Confidences, Reliability, Rescoring, reli
 from stages.prior.swaps import SwapMargins, Swaps
 from stages.prior.training import TrainedPrior, train_prior
 from stages.prior.vae import PosePrior
-from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
+from stages.stage import REMEDY, Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
 
 FOLDS = 6
@@ -48,8 +48,6 @@ PARTS: tuple[type[Part], ...] = (Swaps, Moves, Rescoring)
 
 LIKELY = 1.0
 """Standard errors by which a part has to raise AP on the calibrate part. The proof on the test part asks for two."""
-
-REMEDY = "Copy the folder of the pipeline again, or run the stage again."
 
 
 @dataclass(frozen=True)

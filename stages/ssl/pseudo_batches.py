@@ -1,12 +1,17 @@
-"""Unlabelled images as batches for the student: the teacher's people, along every path, in one batch."""
+"""Unlabelled images as batches for the student: the teacher's people, along every path, in one batch.
+
+Who passed the gates is labelled, and regions of which nobody is sure are ignored.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from datasets.augmentation.geometry import warp_labels
@@ -15,15 +20,18 @@ from datasets.labels import Labels
 from datasets.loader import TrainingLoader, batch_of
 from datasets.unlabelled import Views
 from sia.batch import PoseBatch
-from sia.runtimes.letterbox import Matrix, scale_of
+from sia.evaluation.labels import Mask, box_overlaps
+from sia.runtimes.letterbox import scale_of
 from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
-from stages.ssl.pseudo_labels import pseudo_labels
 from stages.ssl.teacher import TeacherPrediction, ask
-from stages.ssl.thresholds import Gates
+from stages.ssl.thresholds import SAME_BOX, Gates
 
 STEEPNESS = 5.0
 """Of the ramp exp(-5 (1 - t)^2) (Laine and Aila, Temporal Ensembling, ICLR 2017, section 2.1)."""
+
+LEAST_JOINTS = 0.25
+"""Fraction of its joints that a person must have through the gate."""
 
 
 class PseudoBatches:
@@ -59,13 +67,8 @@ class PseudoBatches:
             highest: weight of the losses after the ramp.
             ramp: steps until then.
         """
-        self.loader, self.teacher, self.thresholds, self.skeleton, self.paths = (
-            loader,
-            teacher,
-            thresholds,
-            skeleton,
-            paths,
-        )
+        self.loader, self.teacher, self.thresholds = loader, teacher, thresholds
+        self.skeleton, self.paths = skeleton, paths
         self.device, self.dtype, self.highest, self.ramp = device, dtype, highest, ramp
         self.seen = self.trusted = self.doubtful = 0
         self._stream: Iterator[Views] = iter(())
@@ -139,11 +142,60 @@ def student_batch(views: Views, found: list[Labels], paths: tuple[str, ...], ske
     return batch_of(
         images, labels,
         image_ids=torch.arange(len(found)).repeat(len(paths)),
-        letterboxes=torch.tensor([_letterbox(matrix) for matrix in views.matrices], dtype=torch.float32),
+        letterboxes=torch.tensor([(scale_of(m), m[0, 2], m[1, 2]) for m in views.matrices], dtype=torch.float32),
         sizes=views.sizes.repeat(len(paths), 1),
         files=views.files * len(paths),
     )  # fmt: skip
 
 
-def _letterbox(matrix: Matrix) -> tuple[float, float, float]:
-    return scale_of(matrix), float(matrix[0, 2]), float(matrix[1, 2])
+def pseudo_labels(opinion: TeacherPrediction, thresholds: Gates, known: Labels | None = None) -> Labels:
+    """Labels of one image, in its pixels.
+
+    Without known labels: who passes is a person, of whom the joints that pass are labelled. Others whose score is at
+    least `Gates.doubt` become ignored regions, unless they are another view of somebody who passed. With known labels
+    these stay, and only their people without keypoints get some.
+
+    Args:
+        opinion: of the teacher.
+        thresholds: what it must pass.
+        known: labels of the image where it is partly labelled.
+    """
+    trusted, joints = passing(opinion, thresholds)
+    people = Labels(
+        boxes=opinion.boxes[trusted].astype(np.float32),
+        keypoints=_labelled(opinion, joints)[trusted],
+        areas=opinion.areas[trusted].astype(np.float32),
+        ignored=opinion.boxes[_doubtful(opinion, trusted, thresholds)].astype(np.float32),
+    )
+    return people if known is None else _completed(known, people)
+
+
+def passing(opinion: TeacherPrediction, thresholds: Gates) -> tuple[Mask, Mask]:
+    """(N,) people and (N, K) joints that pass; a person with too few joints doesn't."""
+    joints = thresholds.joint(opinion.confidences, opinion.joint_agreement)
+    people = thresholds.person(opinion.scores, opinion.agreement) & (joints.mean(axis=1) >= LEAST_JOINTS)
+    return people, joints & people[:, None]
+
+
+def _labelled(opinion: TeacherPrediction, joints: Mask) -> NDArray[np.float32]:
+    """(N, K, 3) x, y, v; zeros where a joint doesn't pass."""
+    marked = np.concatenate([opinion.keypoints, np.full((*joints.shape, 1), 2.0)], axis=-1)
+    return np.where(joints[..., None], marked, 0).astype(np.float32)
+
+
+def _doubtful(opinion: TeacherPrediction, trusted: Mask, thresholds: Gates) -> Mask:
+    """(N,) who is neither trusted nor background."""
+    same = (box_overlaps(opinion.boxes, opinion.boxes[trusted]) >= SAME_BOX).any(axis=1)
+    return np.asarray((opinion.scores >= thresholds.doubt) & ~trusted & ~same)
+
+
+def _completed(known: Labels, people: Labels) -> Labels:
+    """The known labels; who has no keypoints takes those of the pseudo-label in the same place."""
+    keypoints = known.keypoints.copy()
+    bare = np.flatnonzero(~(keypoints[..., 2] > 0).any(axis=1))
+    overlap = box_overlaps(known.boxes[bare].astype(np.float64), people.boxes.astype(np.float64))
+    while overlap.size and overlap.max() >= SAME_BOX:
+        row, column = np.unravel_index(overlap.argmax(), overlap.shape)
+        keypoints[bare[row]] = people.keypoints[column]
+        overlap[row], overlap[:, column] = 0, 0
+    return replace(known, keypoints=keypoints)

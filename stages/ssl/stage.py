@@ -25,7 +25,7 @@ from sia.io.output_file import write_json
 from sia.io.stored import Count, checked, read_stored
 from sia.registry import read_description
 from sia.runtimes.torch_runtime import TorchRuntime
-from stages.baseline import load, model_of
+from stages.baseline import TRAINING, load, model_of
 from stages.evaluation.evaluator import on_first_rank
 from stages.ssl.pseudo_batches import PseudoBatches
 from stages.ssl.teacher import ask_all
@@ -115,7 +115,7 @@ def _gather(work: StageInput, weights: Path) -> Material:
         model, _ = read_description(checkpoint, weights)
         config = replace(
             work.config, model=model.name, size=model.size, imgsz=model.image_size, backbone=None,
-            coco_root=work.coco_root, train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
+            train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
             epoch=work.config.ssl_epoch, patience=PATIENCE, plain_epochs=None, output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)
@@ -261,9 +261,6 @@ def _conclude(work: StageInput, material: Material, trainer: Trainer, found: _Fo
 STAGE = Stage(
     fit, load,
     fields=(
-        "unlabelled", "ssl_epoch", "ssl_augmentations", "pseudo_precision", "ssl_weight", "ssl_ramp", "roi_size",
-        "roi_trunk", "bs", "accum", "freeze_epochs", "lr", "optimizer", "warmup", "wd", "clip", "llrd", "ema", "lora",
-        "mosaic", "rotate", "scale_min", "scale_max", "shift", "flip", "colour", "precision", "recompute", "compile",
-        "seed",
+        "unlabelled", "ssl_epoch", "ssl_augmentations", "pseudo_precision", "ssl_weight", "ssl_ramp", *TRAINING,
     ),
 )  # fmt: skip

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sia.batch import PoseBatch
 from sia.evaluation.keypoint_scores import match_people
-from sia.evaluation.labels import box_overlaps
+from sia.evaluation.labels import box_overlaps, distinct_rows
+from sia.evaluation.predictions import Array
 from sia.people import People
 from sia.runtimes.runtime import Decoded, Find
 from sia.skeletons.oks import AREA_OF_BOX, pairwise_oks_terms
@@ -30,8 +31,6 @@ Taught as two people, they teach the student to find each twice, and the next te
 300 steps on synthetic people 8.5 findings an image passed the gates, 7.6 of them doubles, and AP had halved.
 """
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class TeacherPrediction:
@@ -46,23 +45,23 @@ class TeacherPrediction:
         joint_agreement: (N, K) the terms of it.
     """
 
-    boxes: Floats
-    scores: Floats
-    keypoints: Floats
-    confidences: Floats
-    agreement: Floats
-    joint_agreement: Floats
+    boxes: Array
+    scores: Array
+    keypoints: Array
+    confidences: Array
+    agreement: Array
+    joint_agreement: Array
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @property
-    def areas(self) -> Floats:
+    def areas(self) -> Array:
         """(N,) pixels squared that each probably covers."""
         return box_areas(self.boxes)
 
 
-def box_areas(boxes: Floats) -> Floats:
+def box_areas(boxes: Array) -> Array:
     """(N, 4) boxes -> (N,) what a person in such a box covers, in pixels squared."""
     return np.asarray(AREA_OF_BOX * (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
 
@@ -132,10 +131,7 @@ def distinct(opinion: TeacherPrediction, skeleton: Skeleton) -> TeacherPredictio
     points, areas = opinion.keypoints, opinion.areas
     likeness = pairwise_oks_terms(points, areas, points, areas, skeleton.sigmas).mean(-1)
     same = (likeness >= DOUBLE_OKS) | (box_overlaps(opinion.boxes, opinion.boxes) >= DOUBLE_BOX)
-    kept: list[int] = []
-    for row in range(len(opinion)):  # best first
-        if not same[row, kept].any():
-            kept.append(row)
+    kept = distinct_rows(same)
     return TeacherPrediction(*(getattr(opinion, entry.name)[kept] for entry in fields(opinion)))
 
 

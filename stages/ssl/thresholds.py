@@ -13,8 +13,9 @@ from datasets.labels import Labels
 from sia.errors import SiaError
 from sia.evaluation.keypoint_scores import MATCH_OKS, match_people
 from sia.evaluation.labels import box_overlaps
+from sia.evaluation.predictions import Array
 from sia.skeletons.oks import oks_terms
-from stages.ssl.teacher import SAME_PERSON, Floats, TeacherPrediction
+from stages.ssl.teacher import SAME_PERSON, TeacherPrediction
 
 AGREEMENTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 """Thresholds on the agreement of two views that are tried."""
@@ -46,7 +47,7 @@ class ConfidenceThresholds:
     passed: int
     tried: int
 
-    def __call__(self, scores: Floats, agreement: Floats) -> NDArray[np.bool_]:
+    def __call__(self, scores: Array, agreement: Array) -> NDArray[np.bool_]:
         """Arrays of any one shape -> whether each passes."""
         return np.asarray((scores >= self.score) & (agreement >= self.agreement))
 
@@ -80,8 +81,8 @@ class TeacherEvaluation:
         found: (N,) bool, whether it is the best one with the box of some labelled person, with keypoints or without.
     """
 
-    right: Floats
-    joints: Floats
+    right: Array
+    joints: Array
     found: NDArray[np.bool_]
 
 
@@ -104,7 +105,7 @@ def choose_thresholds(
     return Gates(person, joint, min(doubt, person.score))
 
 
-def choose_gate(scores: Floats, agreement: Floats, right: Floats, wanted: float, what: str) -> ConfidenceThresholds:
+def choose_gate(scores: Array, agreement: Array, right: Array, wanted: float, what: str) -> ConfidenceThresholds:
     """The pair of thresholds that lets most of N findings pass.
 
     Precision counts as (right + 1) / (passed + 2), so that a few lucky ones don't open the gate.
@@ -141,7 +142,7 @@ def choose_gate(scores: Floats, agreement: Floats, right: Floats, wanted: float,
     return best
 
 
-def judge(opinion: TeacherPrediction, truth: Labels, sigmas: Floats) -> TeacherEvaluation:
+def judge(opinion: TeacherPrediction, truth: Labels, sigmas: Array) -> TeacherEvaluation:
     """Compares what the teacher sees with the labels of the image.
 
     What overlaps a person without keypoints, or lies in an ignored region, is neither right nor wrong.
@@ -169,13 +170,13 @@ def judge(opinion: TeacherPrediction, truth: Labels, sigmas: Floats) -> TeacherE
     return TeacherEvaluation(right, joints, found)
 
 
-def _inside(boxes: Floats, regions: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _inside(boxes: Array, regions: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(N, 4) and (R, 4) corners -> (N,) whether the centre is in one of the regions."""
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     inside = (centres > regions[None, :, :2]) & (centres < regions[None, :, 2:])
     return np.asarray(inside.all(axis=-1).any(axis=-1))
 
 
-def _rows(parts: Sequence[TeacherPrediction] | Sequence[TeacherEvaluation], name: str) -> Floats:
+def _rows(parts: Sequence[TeacherPrediction] | Sequence[TeacherEvaluation], name: str) -> Array:
     """One array of all images."""
     return np.concatenate([np.asarray(getattr(part, name), np.float64) for part in parts])

@@ -79,7 +79,7 @@ def make_work(people: Path, folder: Path, name: str) -> StageInput:
         imgsz=(64, 64), bs=4, workers=0, device="cpu", epoch=1, ssl_epoch=1, refinement_steps=1, prior_steps=1,
         precision="fp32", unlabelled=(str(people / "images" / "train"),), tta="none", scale_min=0.9, scale_max=1.1,
     )  # fmt: skip
-    work = stage_input(folder / name, config, people / "images" / "train", splits, None, people / "model.pt")
+    work = stage_input(folder / name, config, splits, None, people / "model.pt")
     if name in ("baseline", "ssl"):
         return work
     truth = load_ground_truth(splits["calibrate"], COCO_PERSON)
@@ -97,7 +97,9 @@ def test_a_stage_declares_what_it_reads(name: str, people: Path, tmp_path: Path)
     stage.files(work.config)
     if stage.show is not None:
         data = work.data("calibrate")
-        found = read_predictions(tmp_path / "results.json", work.truth("calibrate", COCO_PERSON), COCO_PERSON)
+        found = read_predictions(
+            tmp_path / "results.json", load_ground_truth(work.splits["calibrate"], COCO_PERSON), COCO_PERSON
+        )
         assert made.fitted is not None
         stage.show(work, made, made.fitted.apply(found, Images.of_split(data)), data)
     free = {entry.name for entry in flag_fields() if entry.metadata["free"]}

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.ensemble.experts.expert import Floats
+from sia.evaluation.predictions import Array
 
 PADDING = 1.25
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -44,15 +44,15 @@ class Windows:
         extents: (N, 2) width, height, pixels.
     """
 
-    corners: Floats
-    extents: Floats
+    corners: Array
+    extents: Array
 
-    def to_image(self, shares: Floats) -> Floats:
+    def to_image(self, shares: Array) -> Array:
         """(N, K, 2) fractions of the window's width and height -> pixels of the image."""
         return np.asarray(shares * self.extents[:, None] + self.corners[:, None])
 
 
-def windows_of(boxes: Floats, size: tuple[int, int]) -> Windows:
+def windows_of(boxes: Array, size: tuple[int, int]) -> Windows:
     """The windows of (N, 4) boxes x1, y1, x2, y2, with the aspect of an input of height, width."""
     aspect = size[1] / size[0]
     width, height = ((boxes[:, 2:] - boxes[:, :2]).clip(min=1.0) * PADDING).T

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.errors import WeightsError
-
-Floats = NDArray[np.float64]
+from sia.evaluation.predictions import Array
 
 COCO_JOINTS: dict[int, tuple[int, ...]] = {
     17: tuple(range(17)),
@@ -27,14 +26,14 @@ class Poses(NamedTuple):
         confidences: (N, 17) in [0, 1]; 0 for these.
     """
 
-    keypoints: Floats
-    confidences: Floats
+    keypoints: Array
+    confidences: Array
 
 
 class Expert(Protocol):
     """A pose estimator that is told where the people are."""
 
-    def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
+    def predict(self, image: NDArray[np.uint8], boxes: Array) -> Poses:
         """The pose of the person in each box.
 
         Args:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from sia.evaluation.labels import box_overlaps
+from sia.evaluation.predictions import Array
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.views import back, second_view
-from stages.ensemble.experts.expert import Floats, Poses
+from stages.ensemble.experts.expert import Poses
 
 SAME = 0.3
 """Least IoU of a person's box with the box that was asked for."""
@@ -60,7 +61,7 @@ class OwnExpert:
         mirrored = self.predictor.predict([second_view(image, self.predictor.skeleton)])[0]
         return back(mirrored, image.shape[1], self.predictor.skeleton)
 
-    def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
+    def predict(self, image: NDArray[np.uint8], boxes: Array) -> Poses:
         """See `Expert`; K is that of the model's skeleton."""
         people = self.find(image)
         count = self.predictor.skeleton.num_keypoints

@@ -1,28 +1,29 @@
-"""Sapiens: the authors' state dicts (.pth) for COCO's keypoints, and their TorchScript files."""
+"""Sapiens (Khirodkar et al., ECCV 2024): the authors' state dicts (.pth) for COCO's keypoints, and TorchScript."""
 
 from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from einops import rearrange
+from torch import Tensor, nn
 
+from sia.backbones.checkpoint_formats import parse
+from sia.backbones.sapiens import PATCH, SAPIENS, build_sapiens
 from sia.errors import WeightsError
 from sia.io.input_file import broken_weights, check_weights_file
-from sia.io.weights import check_weights
 from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
 from stages.ensemble.experts.expert import coco_joints
 from stages.ensemble.experts.heatmap import HeatmapPartner
-from stages.ensemble.experts.published import depth_of, read_weights, shape_of
-from stages.ensemble.experts.sapiens_network import Sapiens, SapiensSizes
+from stages.ensemble.experts.published import filled, read_weights, shape_of
 
 SIZE = (1024, 768)
-_HEADS = {1024: 16, 1280: 16, 1536: 24, 1920: 32}
 _SCRIPT_COLOURS = ((123.5, 116.5, 103.5), (58.5, 57.0, 57.5))
 """What the authors' demo of the TorchScript files subtracts and divides by."""
 
@@ -39,37 +40,60 @@ def load_sapiens(path: Path, device: str) -> HeatmapPartner:
     return _scripted(path, chosen) if _is_script(path) else _from_weights(path, chosen)
 
 
+class Sapiens(nn.Module):
+    """Crops (B, 3, 1024, 768), normalised -> heatmaps (B, K, 256, 192): a ViT and a deconvolution head.
+
+    Args:
+        name: a key of `SAPIENS`.
+        deconvolutions: channels after each; each doubles the resolution.
+        convolutions: channels after each 1x1 convolution.
+        joints: K.
+    """
+
+    def __init__(self, name: str, deconvolutions: Sequence[int], convolutions: Sequence[int], joints: int) -> None:
+        super().__init__()
+        self.backbone = build_sapiens(name, SIZE)
+        ups = pairwise([SAPIENS[name]["embed_dim"], *deconvolutions])
+        mixes = pairwise([deconvolutions[-1], *convolutions])
+        self.head = nn.ModuleDict(
+            {
+                "deconv_layers": _normed(nn.ConvTranspose2d(a, b, 4, 2, padding=1, bias=False) for a, b in ups),
+                "conv_layers": _normed(nn.Conv2d(a, b, 1) for a, b in mixes),
+                "final_layer": nn.Conv2d(convolutions[-1], joints, 1),
+            }
+        )
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Draws a heatmap a keypoint."""
+        features: Tensor = rearrange(self.backbone(crops), "b (y x) d -> b d y x", y=crops.shape[2] // PATCH)
+        for layer in self.head.values():
+            features = layer(features)
+        return features
+
+
+def _normed(layers: Iterable[nn.Conv2d | nn.ConvTranspose2d]) -> nn.Sequential:
+    """Each layer, its normalisation and its activation."""
+    return nn.Sequential(*(part for layer in layers for part in (layer, nn.BatchNorm2d(layer.out_channels), nn.ReLU())))
+
+
 def _from_weights(path: Path, device: torch.device) -> HeatmapPartner:
     weights = read_weights(path)
-    sizes = sizes_of(weights, path)
-    with torch.device("meta"):
-        model = Sapiens(sizes)
-    check_weights(model, weights, path, "It must be a .pth of Sapiens for pose, 1024x768.")
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(weights)
-    model = model.to(device).eval().requires_grad_(False)
-    return HeatmapPartner(model, CropStyle(SIZE, True), coco_joints(sizes.joints, path), device, path)
-
-
-def sizes_of(weights: Mapping[str, Tensor], path: Path) -> SapiensSizes:
-    """What follows from the shapes.
-
-    Raises:
-        WeightsError: a weight that tells a size is missing, or no Sapiens has this width.
-    """
     width = shape_of(weights, "backbone.patch_embed.projection.weight", 4, path)[0]
-    if width not in _HEADS:
-        raise WeightsError(f"{path}: a Sapiens has the width {', '.join(map(str, _HEADS))}, but this one has {width}.")
-    return SapiensSizes(
-        width=width,
-        depth=depth_of(weights, "backbone.layers"),
-        heads=_HEADS[width],
-        hidden=shape_of(weights, "backbone.layers.0.ffn.layers.0.0.weight", 2, path)[0],
-        grid=(SIZE[0] // 16, SIZE[1] // 16),
-        deconvolutions=tuple(shape_of(weights, f"head.deconv_layers.{i}.weight", 4, path)[1] for i in (0, 3)),
-        convolutions=tuple(shape_of(weights, f"head.conv_layers.{i}.weight", 4, path)[0] for i in (0, 3)),
-        joints=shape_of(weights, "head.final_layer.weight", 4, path)[0],
-    )
+    shape_of(weights, "backbone.layers.0.ln1.weight", 1, path)  # what `parse` knows the format by, with that above
+    names = {shape["embed_dim"]: name for name, shape in SAPIENS.items()}
+    if width not in names:
+        raise WeightsError(f"{path}: a Sapiens has the width {', '.join(map(str, names))}, but this one has {width}.")
+    deconvolutions = [shape_of(weights, f"head.deconv_layers.{i}.weight", 4, path)[1] for i in (0, 3)]
+    convolutions = [shape_of(weights, f"head.conv_layers.{i}.weight", 4, path)[0] for i in (0, 3)]
+    joints = shape_of(weights, "head.final_layer.weight", 4, path)[0]
+    vit = {f"backbone.{key}": tensor for key, tensor in parse(weights).weights.items()}
+    weights = {**vit, **{key: tensor for key, tensor in weights.items() if not key.startswith("backbone.")}}
+    model = filled(
+        lambda: Sapiens(names[width], deconvolutions, convolutions, joints), weights, path,
+        "It must be a .pth of Sapiens for pose, 1024x768.",
+    )  # fmt: skip
+    model = model.to(device).eval().requires_grad_(False)
+    return HeatmapPartner(model, CropStyle(SIZE, True), coco_joints(joints, path), device, path)
 
 
 def _is_script(path: Path) -> bool:

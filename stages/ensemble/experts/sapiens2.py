@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from sia.errors import WeightsError
+from sia.io.optional import need
 from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
 from stages.ensemble.experts.expert import coco_joints
 from stages.ensemble.experts.heatmap import HeatmapPartner
-from stages.ensemble.experts.published import depth_of, read_weights, shape_of
-from stages.ensemble.experts.transformers_folder import fill, load_folder
+from stages.ensemble.experts.published import depth_of, fill, load_folder, read_weights, shape_of
 
 SIZE = (1024, 768)
 _DERIVED = "rope_embed.periods"
@@ -28,8 +28,6 @@ def load_sapiens2(path: Path, device: str) -> HeatmapPartner:
         WeightsError: a file is missing, broken, or doesn't fit; the message names keys and shapes.
         ConfigError: the device can't be used, or transformers is too old.
     """
-    from sia.io.optional import need
-
     package = need("transformers", "Sapiens2")
     if not hasattr(package, "Sapiens2ForPoseEstimation"):
         raise WeightsError(f"transformers {package.__version__} doesn't know Sapiens2. pip install -U transformers.")
@@ -46,9 +44,10 @@ def load_sapiens2(path: Path, device: str) -> HeatmapPartner:
         heatmaps: Tensor = model(crops).heatmaps
         return heatmaps
 
-    size = _sides(model.config.image_size)
+    size = model.config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
     joints = coco_joints(int(model.config.num_labels), path)
-    return HeatmapPartner(network, CropStyle(size, True), joints, chosen, path)
+    return HeatmapPartner(network, CropStyle((int(height), int(width)), True), joints, chosen, path)
 
 
 def sizes_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
@@ -76,7 +75,3 @@ def sizes_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         "num_labels": shape_of(weights, "decode_head.conv_pose.weight", 4, path)[0],
         "head_config": {"upsample_out_channels": deconvs, "conv_out_channels": convs},
     }
-
-
-def _sides(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

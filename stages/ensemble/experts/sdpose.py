@@ -17,13 +17,11 @@ from torch import Tensor, nn
 from sia.errors import WeightsError, first_line
 from sia.io.checkpoint import read_state_dict
 from sia.io.optional import need
-from sia.io.weights import check_weights
 from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
 from stages.ensemble.experts.expert import coco_joints
 from stages.ensemble.experts.heatmap import HeatmapPartner
-from stages.ensemble.experts.published import shape_of
-from stages.ensemble.experts.transformers_folder import load_folder, quiet, refuse_report
+from stages.ensemble.experts.published import filled, load_folder, quiet, refuse_report, shape_of
 
 SIZE = (1024, 768)
 _COLOURS = ((127.5,) * 3, (127.5,) * 3)
@@ -122,11 +120,8 @@ def _decoder(path: Path) -> tuple[HeatmapDecoder, int]:
     """The decoder, and how many channels it takes."""
     weights: Mapping[str, Tensor] = read_state_dict(path)
     width = shape_of(weights, "deconv_layers.0.weight", 4, path)[0]
-    with torch.device("meta"):
-        decoder = HeatmapDecoder(width, shape_of(weights, "final_layer.weight", 4, path)[0])
-    check_weights(decoder, weights, path, "It must be the decoder of SDPose.")
-    decoder.load_state_dict(weights, assign=True)
-    return decoder.float(), width
+    joints = shape_of(weights, "final_layer.weight", 4, path)[0]
+    return filled(lambda: HeatmapDecoder(width, joints), weights, path, "It must be the decoder of SDPose."), width
 
 
 def _part(name: str, folder: Path, **changes: object) -> Any:

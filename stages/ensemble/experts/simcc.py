@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.errors import WeightsError
+from sia.evaluation.predictions import Array
 from sia.io.input_file import check_weights_file
 from sia.io.optional import need
 from sia.runtimes.device import choose_cpu, cpu_threads
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.experts.crops import CropStyle, cut, windows_of
-from stages.ensemble.experts.decode import decode_simcc
-from stages.ensemble.experts.expert import Floats, Poses, coco_joints
+from stages.ensemble.experts.expert import Poses, coco_joints
 
 BINS = 2
 """Bins a pixel of the crop."""
@@ -32,7 +32,7 @@ class SimccExpert:
         self.session, self.style, self.joints, self.source = session, style, joints, source
         self.batch = BATCH if batched else 1
 
-    def predict(self, image: NDArray[np.uint8], boxes: Floats) -> Poses:
+    def predict(self, image: NDArray[np.uint8], boxes: Array) -> Poses:
         """See `Expert`."""
         windows = windows_of(boxes, self.style.size)
         crops = cut(image, windows, self.style)
@@ -57,6 +57,20 @@ class SimccExpert:
 
 def _split(crops: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
     return [crops[start : start + size] for start in range(0, len(crops), size)]
+
+
+def decode_simcc(along_x: NDArray[np.floating], along_y: NDArray[np.floating]) -> tuple[Array, Array]:
+    """The best bin of each axis (Li et al., SimCC, ECCV 2022, section 3.1).
+
+    Args:
+        along_x: (N, K, bins) scores over the crop's width.
+        along_y: (N, K, bins) scores over its height.
+
+    Returns:
+        (N, K, 2) x, y as fractions of the crop; (N, K) the lower of the two best scores, which may exceed 1.
+    """
+    places = np.stack([axis.argmax(-1) / axis.shape[-1] for axis in (along_x, along_y)], axis=-1)
+    return places, np.minimum(along_x.max(-1), along_y.max(-1)).astype(np.float64)
 
 
 def load_simcc(path: Path, device: str) -> SimccExpert:

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from sia.errors import WeightsError
-from sia.io.weights import check_weights
 from sia.runtimes.device import choose_device
 from stages.ensemble.experts.crops import CropStyle
 from stages.ensemble.experts.expert import coco_joints
 from stages.ensemble.experts.heatmap import HeatmapPartner
-from stages.ensemble.experts.published import depth_of, read_weights, shape_of
-from stages.ensemble.experts.transformers_folder import load_folder
+from stages.ensemble.experts.published import depth_of, filled, load_folder, read_weights, shape_of
 
 SIZE = (256, 192)
 _HEADS = {384: 12, 768: 12, 1024: 16, 1280: 16}
@@ -56,8 +54,11 @@ def load_vitpose(path: Path, device: str) -> HeatmapPartner:
         WeightsError: a file is missing, broken, or doesn't fit; the message names keys and shapes.
         ConfigError: the device can't be used.
     """
+    from transformers import VitPoseConfig, VitPoseForPoseEstimation
+
     chosen = choose_device(device).torch
-    model = _from_folder(path) if path.is_dir() else _from_file(path)
+    is_folder = path.is_dir()
+    model = load_folder(path, VitPoseConfig, VitPoseForPoseEstimation) if is_folder else _from_file(path)
     model = model.to(chosen).eval().requires_grad_(False)
     experts = model.config.backbone_config.num_experts > 1
 
@@ -71,12 +72,6 @@ def load_vitpose(path: Path, device: str) -> HeatmapPartner:
     return HeatmapPartner(network, CropStyle((height, width), True), joints, chosen, path)
 
 
-def _from_folder(path: Path) -> Any:
-    from transformers import VitPoseConfig, VitPoseForPoseEstimation
-
-    return load_folder(path, VitPoseConfig, VitPoseForPoseEstimation)
-
-
 def _from_file(path: Path) -> Any:
     from transformers import VitPoseForPoseEstimation
 
@@ -84,13 +79,8 @@ def _from_file(path: Path) -> Any:
     # ViTPose++ has a head for each of its data sets; the first one, for COCO, has the plain name.
     weights = {key: tensor for key, tensor in weights.items() if not key.startswith("associate_keypoint_heads.")}
     config = _config(weights, path)
-    with torch.device("meta"):
-        model = VitPoseForPoseEstimation(config)
-    weights = _converted(weights)
-    check_weights(model, weights, path, "It must be a .pth of ViTPose for 256x192 crops.")
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(weights)
-    return model
+    hint = "It must be a .pth of ViTPose for 256x192 crops."
+    return filled(lambda: VitPoseForPoseEstimation(config), _converted(weights), path, hint)
 
 
 def _config(weights: Mapping[str, Tensor], path: Path) -> Any:

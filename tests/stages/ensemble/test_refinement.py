@@ -80,7 +80,7 @@ def make_work(root: Path, keypoints: int = 3, steps: int = 2, count: int = 30, s
     results = root / "before-calibrate.json"
     spoilt(labelled_people(truth), skeleton, 0, spread).save(results, truth.category)
     config = TrainConfig("sia_pose_simple", root, parts["fit"], parts["test"], refinement_steps=steps, tta="none")
-    return stage_input(root / "stage", config, root, parts, results)
+    return stage_input(root / "stage", config, parts, results)
 
 
 def open_part(path: Path):

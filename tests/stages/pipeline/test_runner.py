@@ -83,7 +83,7 @@ def towards(work: StageInput, share: float, **result: Any) -> StageFit:
     people = read_predictions(work.results, truth, COCO_PERSON)
     images = Images.of_split(work.data("calibrate"))
     calibrate = Towards(str(work.splits["calibrate"]), share).apply(people, images)
-    return StageFit(Towards(str(work.coco_root.parent / "val.json"), share), calibrate, **result)
+    return StageFit(Towards(str(work.config.coco_root.parent / "val.json"), share), calibrate, **result)
 
 
 def improves(work: StageInput) -> StageFit:

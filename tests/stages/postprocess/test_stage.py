@@ -47,14 +47,14 @@ def make_work(people: Path, folder: Path) -> StageInput:
         found.save(folder / f"{name}.json", 1)
     splits = {"fit": people / "train.json", "calibrate": people / "train.json"}
     config = TrainConfig("sia_pose_simple", people / "images", splits["fit"], people / "val.json")
-    return stage_input(folder / "stage", config, people / "images", splits, folder / "calibrate.json")
+    return stage_input(folder / "stage", config, splits, folder / "calibrate.json")
 
 
 def run(work: StageInput) -> tuple[StageFit, Predictions, dict[str, Any], list[Path]]:
     """What was fitted, whom it leaves in test, and what is told of them."""
     made = postprocess.fit(work)
     assert work.results is not None and made.fitted is not None and STAGE.show is not None
-    data = CocoPose(work.coco_root, work.config.val_ann)
+    data = CocoPose(work.config.coco_root, work.config.val_ann)
     truth = load_ground_truth(work.config.val_ann, COCO_PERSON)
     before = read_predictions(work.results.with_name("test.json"), truth, COCO_PERSON)
     people = made.fitted.apply(before, Images.of_split(data))

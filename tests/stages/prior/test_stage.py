@@ -65,12 +65,12 @@ def work_of(folder: Path, spread: float, count: int = 160, steps: int = 10) -> S
     for number in range(1, count // 2 + 1):
         (folder / f"{number}.jpg").write_bytes(image)
     config = TrainConfig("sia_pose_simple", folder, splits["fit"], splits.pop("test"), prior_steps=steps)
-    return stage_input(folder / "out", config, folder, splits, folder / "calibrate-before.json")
+    return stage_input(folder / "out", config, splits, folder / "calibrate-before.json")
 
 
 def read_test(work: StageInput) -> Predictions:
     truth = load_ground_truth(work.config.val_ann, COCO_PERSON)
-    return read_predictions(work.coco_root / "test-before.json", truth, COCO_PERSON)
+    return read_predictions(work.config.coco_root / "test-before.json", truth, COCO_PERSON)
 
 
 def ap(work: StageInput, people: Predictions) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasets.labels import Labels
-from stages.ssl.pseudo_labels import LEAST_JOINTS, passing, pseudo_labels
+from stages.ssl.pseudo_batches import LEAST_JOINTS, passing, pseudo_labels
 from stages.ssl.teacher import TeacherPrediction
 from stages.ssl.thresholds import ConfidenceThresholds, Gates
 

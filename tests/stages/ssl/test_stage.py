@@ -75,12 +75,13 @@ def prepare(change: Callable[..., None]) -> None:
 def work_of(people: Path, folder: Path, ranks: DistributedContext | None = None, **flags: Any) -> StageInput:
     folder.mkdir(exist_ok=True)
     config = TrainConfig(
-        model="sia_pose_simple", size="test", coco_root=people, train_ann=people, val_ann=people, bs=4, workers=0,
-        device="cpu", precision="fp32", ssl_epoch=2, unlabelled=(str(people / "images" / "train"),), eval_every=1,
+        model="sia_pose_simple", size="test", coco_root=people / "images", train_ann=people, val_ann=people,
+        unlabelled=(str(people / "images" / "train"),), bs=4, workers=0, device="cpu", precision="fp32", ssl_epoch=2,
+        eval_every=1,
     )  # fmt: skip
     splits = splits_in(people, {"fit": people / "fit.json", "calibrate": people / "val.json"})
     config = replace(config, **flags)
-    return stage_input(folder, config, people / "images", splits, None, people / "start.pt", print, ranks)
+    return stage_input(folder, config, splits, None, people / "start.pt", print, ranks)
 
 
 def splits_in(people: Path, splits: dict[str, Path]) -> dict[str, Path]:

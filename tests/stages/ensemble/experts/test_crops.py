@@ -5,8 +5,8 @@ import torch
 from transformers.models.vitpose.image_processing_vitpose import box_to_center_and_scale, get_warp_matrix
 
 from stages.ensemble.experts.crops import IMAGENET, CropStyle, cut, windows_of
-from stages.ensemble.experts.decode import decode_heatmaps, decode_simcc
-from stages.ensemble.experts.heatmap import HeatmapPartner
+from stages.ensemble.experts.heatmap import HeatmapPartner, decode_heatmaps
+from stages.ensemble.experts.simcc import decode_simcc
 
 BOX = np.array([[40.0, 30.0, 90.0, 170.0]])
 SIZE = (256, 192)
