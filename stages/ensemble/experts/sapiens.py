@@ -13,8 +13,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from sia.backbones.build import build_backbone
 from sia.backbones.checkpoint_formats import parse
-from sia.backbones.sapiens import PATCH, SAPIENS, build_sapiens
+from sia.backbones.sapiens import SAPIENS
 from sia.errors import WeightsError
 from sia.io.input_file import broken_weights, check_weights_file
 from sia.runtimes.device import choose_device
@@ -52,7 +53,8 @@ class Sapiens(nn.Module):
 
     def __init__(self, name: str, deconvolutions: Sequence[int], convolutions: Sequence[int], joints: int) -> None:
         super().__init__()
-        self.backbone = build_sapiens(name, SIZE)
+        self.backbone = build_backbone(name, SIZE).vit
+        self.rows = SIZE[0] // SAPIENS[name]["patch_size"]
         ups = pairwise([SAPIENS[name]["embed_dim"], *deconvolutions])
         mixes = pairwise([deconvolutions[-1], *convolutions])
         self.head = nn.ModuleDict(
@@ -65,7 +67,7 @@ class Sapiens(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Draws a heatmap a keypoint."""
-        features: Tensor = rearrange(self.backbone(crops), "b (y x) d -> b d y x", y=crops.shape[2] // PATCH)
+        features: Tensor = rearrange(self.backbone(crops), "b (y x) d -> b d y x", y=self.rows)
         for layer in self.head.values():
             features = layer(features)
         return features
