@@ -32,7 +32,7 @@ COPIES = ("dataclasses", "copy", "utils.config.train_config", "utils.config.chec
 ELSEWHERE = frozenset({"output", "exp", "time", "certainty_only", "freeze_roi", "pipeline", "stage"})
 """Of plain trainings, or of the runner."""
 
-UNUSED = {"ssl": {"backbone", "plain_epochs", "model", "size", "imgsz", "square", "init", "epoch", "patience"}}
+UNUSED = {"ssl": {"backbone", "plain_epochs", "model", "size", "imgsz", "init", "epoch", "patience"}}
 """Fields that `ssl` overrides, or takes from the weights that it starts from."""
 
 read: set[str] = set()
