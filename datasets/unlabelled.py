@@ -15,7 +15,7 @@ from torch import Tensor
 from datasets.augmentation.transforms import Augmentation, jitter_colour, random_placement
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
-from datasets.loader import TrainingLoader
+from datasets.loader import TrainingLoader, stacked
 from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
 from sia.io.image_folder import find_images
@@ -168,17 +168,12 @@ class _ViewSamples(Samples[Views]):
             for image, rng in zip(images, draws, strict=True)
         ]
         return Views(
-            teacher=_stacked([image for image, _ in teacher]),
+            teacher=stacked([image for image, _ in teacher]),
             letterboxes=torch.tensor([letterbox for _, letterbox in teacher], dtype=torch.float32),
             sizes=torch.tensor([image.shape[:2] for image in images]),
-            student=_stacked([image for image, _ in views]),
+            student=stacked([image for image, _ in views]),
             matrices=[matrix for _, matrix in views],
             known=[self.images.known.get(key.image) for key in keys],
             files=[str(file) for file in files],
             seed=(*seeds[0], 2),
         )
-
-
-def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Images (H, W, 3) -> (N, 3, H, W)."""
-    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))

@@ -205,7 +205,7 @@ class KilledAtOnce(CocoPose):
 
 def test_a_killed_worker_is_one_clean_error(make_dataset: Make) -> None:
     dataset = make_dataset()
-    killed = KilledAtOnce(dataset.image_root, dataset.annotation_file)
+    killed = KilledAtOnce(dataset.root, dataset.annotation_file)
     with pytest.raises(DataError, match=r"worker was ended from outside.*Use fewer -WORKERS"):
         list(train(killed, workers=1))
 
