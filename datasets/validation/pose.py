@@ -12,6 +12,7 @@ import numpy as np
 from sia.coco.annotation_file import AnnotationFile, Floats, Issue, Person, Row
 from sia.coco.coco_files import GroundTruth, check_results, read_json
 from sia.errors import DataError
+from sia.evaluation.predictions import people_of_rows
 from sia.people import People
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -245,13 +246,5 @@ def read_predictions(file: Path, data: AnnotationFile) -> Mapping[int, People]:
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(data.images[row["image_id"]], []).append(row)
-    return {image: _people(group) for image, group in groups.items()}
-
-
-def _people(rows: list[Row]) -> People:
-    rows = sorted(rows, key=lambda row: -row["score"])
-    boxes = np.array([row["bbox"] for row in rows], np.float32)
-    boxes[:, 2:] += boxes[:, :2]
-    points = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
-    scores = np.array([row["score"] for row in rows], np.float32)
-    return People(boxes, scores, points[..., :2], points[..., 2])
+    k = data.skeleton.num_keypoints
+    return {image: people_of_rows(group, k).best_first().as_people() for image, group in groups.items()}
