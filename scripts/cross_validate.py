@@ -8,7 +8,6 @@ stop the same command goes on, where it was.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import signal
 import subprocess
@@ -107,8 +106,9 @@ def _train(args: argparse.Namespace, fold: int) -> int:
 
 def _figures(results: Path) -> dict[str, float]:
     """AP after the last epoch, and the best of all; the latter was chosen on the fold itself."""
-    with results.open(newline="", encoding="utf-8") as stream:
-        found = [float(row["AP"]) for row in csv.DictReader(stream) if row.get("AP")]
+    from utils.logger import read_results
+
+    found = [float(row["AP"]) for row in read_results(results) if row.get("AP")]
     return {"AP": found[-1], "best AP": max(found)}
 
 

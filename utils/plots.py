@@ -5,7 +5,6 @@ B images of H x W input pixels; coordinates are continuous input pixels unless s
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +18,11 @@ from numpy.typing import NDArray
 
 from sia.batch import PoseBatch
 from sia.drawing.annotator import Image, PoseAnnotator
-from sia.errors import DataError
 from sia.io.images import write_image
 from sia.io.output_file import complete_file
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
+from utils.logger import read_results
 
 Column = list[float]
 Lines = dict[str, tuple[Column, Column]]
@@ -72,13 +71,9 @@ def read_columns(csv_file: Path) -> dict[str, Column]:
     Raises:
         DataError: the file can't be read.
     """
-    try:
-        with csv_file.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"Can't read {csv_file}: {getattr(error, 'strerror', None) or error}.") from None
+    rows = read_results(csv_file)
     names = list(rows[0]) if rows else []
-    return {name.strip(): [_number(row.get(name)) for row in rows] for name in names if isinstance(name, str)}
+    return {name.strip(): [_number(row.get(name)) for row in rows] for name in names}
 
 
 def _number(text: object) -> float:
