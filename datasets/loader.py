@@ -16,7 +16,6 @@ from datasets.labels import Array, Labels, Sample
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
 from datasets.workers import BatchWorkers, Samples
 from sia.batch import PoseBatch
-from sia.errors import ConfigError
 from sia.runtimes.letterbox import Matrix, scale_of
 
 B = TypeVar("B")
@@ -78,14 +77,7 @@ def validation_loader(
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> ValidationLoader:
-    """Letterboxed batches of H, W; the last one of a rank may be smaller, and a rank may have none.
-
-    Raises:
-        ConfigError: a number that makes no sense.
-    """
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}, but is {value}.")
+    """Letterboxed batches of H, W; the last one of a rank may be smaller, and a rank may have none."""
     batches = ValidationBatches(len(dataset), batch_size, rank=rank, world_size=world_size)
     return BatchWorkers(_LabelledSamples(dataset, image_size), batches, workers, pin_memory)
 

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train_pose
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, exit_status
+from sia.io.output_file import named_folder, write_json
 
 LAUNCH = Path(__file__).resolve().with_name("launch.py")
 OWN = ("val_ann", "output", "exp", "stage", "pipeline")
@@ -66,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _open(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
     """What was done in the folder, with the folds written."""
-    from sia.io.output_file import named_folder
     from stages.pipeline.splits import make_folds
 
     file = args.output / "cross_validation.json"
@@ -82,8 +82,6 @@ def _open(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(folder: Path, state: dict[str, Any]) -> None:
-    from sia.io.output_file import write_json
-
     write_json(folder / "cross_validation.json", state, indent=1)
 
 
