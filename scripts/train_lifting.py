@@ -43,8 +43,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status."""
-    args = parse_args(arguments)
-    return exit_status(lambda: run(args), stopped="Stopped. Nothing was written.")
+    return exit_status(lambda: run(parse_args(arguments)), stopped="Stopped. Nothing was written.")
 
 
 if __name__ == "__main__":
