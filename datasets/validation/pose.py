@@ -230,13 +230,15 @@ def _best_oks(joints: Floats, points: Floats, area: float, skeleton: Skeleton) -
     return float(terms[:, joints[:, 2] > 0].mean(axis=1).max())
 
 
-def read_predictions(file: Path, data: AnnotationFile) -> Mapping[int, People]:
-    """People by index of the image, best score first.
+def read_predictions(file: Path | None, data: AnnotationFile) -> Mapping[int, People]:
+    """People by index of the image, best score first; nobody without a file.
 
     Raises:
         DataError: the file is not one of COCO keypoint results with boxes of these images and keypoints, or the
             annotations' own skeleton is faulty.
     """
+    if file is None:
+        return {}
     if data.skeleton is None:
         raise DataError(f"{data.path}: --results needs a category with usable keypoints. Correct it first.")
     truth = GroundTruth(list(data.images), [], min(data.merged), frozenset(data.merged), frozenset(data.declared))

@@ -312,12 +312,6 @@ def test_every_colour_mode_becomes_rgb(make_dataset: Make, content: Content, mod
         assert np.abs(image.astype(int) - photograph()).mean() < 6
 
 
-def test_transparent_parts_are_white_as_in_inference(make_dataset: Make) -> None:
-    dataset = make_dataset()
-    Image.new("RGBA", (80, 60), (200, 0, 0, 0)).save(dataset.file(0))
-    assert (dataset.read_image(0) == 255).all()
-
-
 def test_real_photographs(photographs: Path) -> None:
     dataset = CocoPose(photographs / "coco_person" / "images", photographs / "coco_person" / "val.json")
     assert len(dataset) == 346 and dataset.report == {}

@@ -14,7 +14,6 @@ from PIL import Image
 from datasets.coco.coco_pose import CocoPose
 from datasets.validation import CHECKS, Severity
 from sia.errors import DataError
-from sia.people import People
 
 STRUCTURAL = {"json", "sections"}
 
@@ -307,36 +306,37 @@ def test_a_faulty_other_split_is_named(sample):
         sample.validate(other=(sample.folder / "val.json", sample.folder / "images"))
 
 
-def predictions(sample, order=None, move=0.0):
-    """A model that sees exactly person 0, with other sides or at another place if asked for."""
-    points = np.array(sample.person["keypoints"], np.float32).reshape(1, -1, 3)[:, order or slice(None)]
-    x, y, width, height = sample.person["bbox"]
-    box = np.array([[x, y, x + width, y + height]], np.float32) + move
-    people = People(box, np.array([0.9], np.float32), points[..., :2] + move, np.ones(points.shape[:2], np.float32))
-    return lambda data: {0: people}
+def predictions(sample, order=None):
+    """Results of a model that sees exactly person 0, with other sides if asked for."""
+    points = np.array(sample.person["keypoints"], float).reshape(-1, 3)[order or slice(None)]
+    points[:, 2] = 1
+    row = {"image_id": sample.image["id"], "category_id": sample.content["categories"][0]["id"], "score": 0.9}
+    row |= {"bbox": sample.person["bbox"], "keypoints": points.ravel().tolist()}
+    (sample.folder / "results.json").write_text(json.dumps([row]))
+    return sample.folder / "results.json"
 
 
 def test_a_model_that_agrees_is_silent(sample):
-    assert sample.validate(predict=predictions(sample)).issues == []
+    assert sample.validate(results=predictions(sample)).issues == []
 
 
 def test_a_model_finds_people_without_annotation(sample):
     sample.content["annotations"] = [r for r in sample.content["annotations"] if r["image_id"] != sample.image["id"]]
     person = copy.deepcopy(sample.person)
     sample.content["annotations"].append({**person, "image_id": sample.content["images"][1]["id"]})
-    (hit,) = found(sample.validate(predict=predictions(sample)), "person-missing")
+    (hit,) = found(sample.validate(results=predictions(sample)), "person-missing")
     assert hit.image == 0
 
 
 def test_people_in_a_crowd_need_no_annotation(sample):
-    predict = predictions(sample)
+    results = predictions(sample)
     sample.person.update(iscrowd=1, keypoints=[0] * 51, num_keypoints=0)
-    assert found(sample.validate(predict=predict), "person-missing") == []
+    assert found(sample.validate(results=results), "person-missing") == []
 
 
 def test_a_model_finds_swapped_sides(sample):
     swapped = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
-    hits = found(sample.validate(predict=predictions(sample, swapped)), "left-right")
+    hits = found(sample.validate(results=predictions(sample, swapped)), "left-right")
     assert [hit.row for hit in hits] == [0]
     assert "A model agrees" in hits[0].message
 
