@@ -8,7 +8,6 @@ stop the same command goes on, where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train_pose
+from sia.coco.coco_files import read_json
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, exit_status
 from sia.io.output_file import named_folder, write_json
@@ -72,7 +72,7 @@ def _open(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
     file = args.output / "cross_validation.json"
     wanted: dict[str, Any] = {"folds": [], "count": args.folds, "flags": args.flags}
     if file.is_file():
-        state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        state: dict[str, Any] = read_json(file, "record of a cross-validation")
         if any(state.get(name) != wanted[name] for name in ("count", "flags")):
             raise ConfigError(f"{args.output} was begun with other flags: {' '.join(state['flags'])}. Name another.")
         return state
