@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
+from sia.io.input_file import sha256_of
 from sia.runtimes.letterbox import Matrix, letterbox_image, warp_image
 from sia.skeletons.skeleton import Skeleton
 
@@ -102,13 +102,9 @@ def _without(files: Sequence[Path], excluded: Sequence[Path]) -> list[Path]:
     sizes = {path: path.stat().st_size for path in files}
     lengths = frozenset(sizes.values())
     taken = {path: path.stat().st_size for path in excluded if path.is_file()}
-    sums = {_checksum(path) for path, length in taken.items() if length in lengths}
+    sums = {sha256_of(path) for path, length in taken.items() if length in lengths}
     lengths = frozenset(taken.values())
-    return [path for path, length in sizes.items() if length not in lengths or _checksum(path) not in sums]
-
-
-def _checksum(path: Path) -> int:
-    return zlib.crc32(path.read_bytes())
+    return [path for path, length in sizes.items() if length not in lengths or sha256_of(path) not in sums]
 
 
 def unlabelled_loader(
