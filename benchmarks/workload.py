@@ -98,11 +98,7 @@ def make_training(
     """A model with its optimizer, losses and average; attention on a CPU as the arithmetic has it fastest."""
     model = model.train().to(device)
     model.fuse_attention(torch.device(device).type == "cuda" or dtype == torch.float32)
-    backbone = model.backbone
-    optimizer = make_optimizer(
-        model, lr=1e-4, weight_decay=0.05, layer_decay=1.0, layer_index=backbone.layer_index, depth=backbone.depth,
-        muon=muon,
-    )  # fmt: skip
+    optimizer = make_optimizer(model, lr=1e-4, weight_decay=0.05, layer_decay=1.0, muon=muon)
     criterion = PoseCriterion(torch.tensor(COCO_PERSON.sigmas)).to(device)
     ema = ExponentialMovingAverage(model, 0.999)
     return Training(model, criterion, optimizer, ema, dtype, torch.device(device).type == "cuda")

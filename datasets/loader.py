@@ -8,6 +8,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from datasets.augmentation.transforms import Augmentation, training_sample, validation_sample
 from datasets.coco.coco_pose import CocoPose
@@ -15,11 +16,9 @@ from datasets.labels import Array, Labels, Sample
 from datasets.sampler import SampleKey, TrainingBatches, ValidationBatches
 from datasets.workers import BatchWorkers, Samples
 from sia.batch import PoseBatch
-from sia.errors import ConfigError
-from sia.runtimes.letterbox import Matrix, letterbox_matrix, scale_of
+from sia.runtimes.letterbox import Matrix, scale_of
 
 B = TypeVar("B")
-Item = tuple[SampleKey, Sample, Matrix]
 
 
 class TrainingLoader(BatchWorkers[B]):
@@ -78,33 +77,31 @@ def validation_loader(
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> ValidationLoader:
-    """Letterboxed batches of H, W; the last one of a rank may be smaller, and a rank may have none.
-
-    Raises:
-        ConfigError: a number that makes no sense.
-    """
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}, but is {value}.")
+    """Letterboxed batches of H, W; the last one of a rank may be smaller, and a rank may have none."""
     batches = ValidationBatches(len(dataset), batch_size, rank=rank, world_size=world_size)
     return BatchWorkers(_LabelledSamples(dataset, image_size), batches, workers, pin_memory)
 
 
-def collate(dataset: CocoPose, items: Sequence[Item]) -> PoseBatch:
+def collate(dataset: CocoPose, items: Sequence[tuple[Sample, Matrix]]) -> PoseBatch:
     """Stacks samples, padding people and ignored areas to the most that one of them has."""
-    keys = [key for key, _, _ in items]
-    images = np.empty((len(items), 3, *items[0][1].image.shape[:2]), np.uint8)
-    for channels, (_, sample, _) in zip(images, items, strict=True):
-        cv2.split(sample.image, list(channels))  # fills the batch in place, ten times faster than a transpose
-    rows = [(scale_of(matrix), matrix[0, 2], matrix[1, 2]) for _, _, matrix in items]
+    firsts = [sample.sources[0] for sample, _ in items]
+    rows = [(scale_of(matrix), matrix[0, 2], matrix[1, 2]) for _, matrix in items]
     return batch_of(
-        torch.from_numpy(images),
-        [sample.labels for _, sample, _ in items],
-        image_ids=torch.tensor([dataset.image_id(key.image) for key in keys]),
+        stacked([sample.image for sample, _ in items]),
+        [sample.labels for sample, _ in items],
+        image_ids=torch.tensor([dataset.image_id(index) for index in firsts]),
         letterboxes=torch.tensor(rows, dtype=torch.float32),
-        sizes=torch.tensor([dataset.size(key.image) for key in keys]),
-        files=[" + ".join(str(dataset.file(index)) for index in sample.sources) for _, sample, _ in items],
+        sizes=torch.tensor([dataset.size(index) for index in firsts]),
+        files=[" + ".join(str(dataset.file(index)) for index in sample.sources) for sample, _ in items],
     )
+
+
+def stacked(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """Images (H, W, 3) -> (N, 3, H, W)."""
+    result = np.empty((len(images), 3, *images[0].shape[:2]), np.uint8)
+    for channels, image in zip(result, images, strict=True):
+        cv2.split(image, list(channels))  # fills the result in place, ten times faster than a transpose
+    return torch.from_numpy(result)
 
 
 def batch_of(
@@ -151,10 +148,9 @@ class _LabelledSamples(Samples[PoseBatch]):
     def batch(self, keys: Sequence[SampleKey]) -> PoseBatch:
         return collate(self.dataset, [self._make(key) for key in keys])
 
-    def _make(self, key: SampleKey) -> Item:
+    def _make(self, key: SampleKey) -> tuple[Sample, Matrix]:
         if self.augmentation is None:
-            sample, letterbox = validation_sample(self.dataset, key.image, self.image_size)
-            return key, sample, letterbox_matrix(letterbox)
+            return validation_sample(self.dataset, key.image, self.image_size)
         rng = np.random.default_rng((self.seed, key.epoch, key.position))
         augmentation = self.augmentation if key.mosaic else self.augmentation.plain()
-        return key, *training_sample(self.dataset, key.image, self.image_size, augmentation, rng)
+        return training_sample(self.dataset, key.image, self.image_size, augmentation, rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ from torch import Tensor
 from datasets.augmentation.transforms import Augmentation, jitter_colour, random_placement
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels
-from datasets.loader import TrainingLoader
+from datasets.loader import TrainingLoader, stacked
 from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
+from sia.io.input_file import sha256_of
 from sia.runtimes.letterbox import Matrix, letterbox_image, warp_image
 from sia.skeletons.skeleton import Skeleton
 
@@ -102,13 +102,9 @@ def _without(files: Sequence[Path], excluded: Sequence[Path]) -> list[Path]:
     sizes = {path: path.stat().st_size for path in files}
     lengths = frozenset(sizes.values())
     taken = {path: path.stat().st_size for path in excluded if path.is_file()}
-    sums = {_checksum(path) for path, length in taken.items() if length in lengths}
+    sums = {sha256_of(path) for path, length in taken.items() if length in lengths}
     lengths = frozenset(taken.values())
-    return [path for path, length in sizes.items() if length not in lengths or _checksum(path) not in sums]
-
-
-def _checksum(path: Path) -> int:
-    return zlib.crc32(path.read_bytes())
+    return [path for path, length in sizes.items() if length not in lengths or sha256_of(path) not in sums]
 
 
 def unlabelled_loader(
@@ -168,17 +164,12 @@ class _ViewSamples(Samples[Views]):
             for image, rng in zip(images, draws, strict=True)
         ]
         return Views(
-            teacher=_stacked([image for image, _ in teacher]),
+            teacher=stacked([image for image, _ in teacher]),
             letterboxes=torch.tensor([letterbox for _, letterbox in teacher], dtype=torch.float32),
             sizes=torch.tensor([image.shape[:2] for image in images]),
-            student=_stacked([image for image, _ in views]),
+            student=stacked([image for image, _ in views]),
             matrices=[matrix for _, matrix in views],
             known=[self.images.known.get(key.image) for key in keys],
             files=[str(file) for file in files],
             seed=(*seeds[0], 2),
         )
-
-
-def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Images (H, W, 3) -> (N, 3, H, W)."""
-    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))

@@ -8,8 +8,6 @@ stop the same command goes on, where it was.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import signal
 import subprocess
 import sys
@@ -21,8 +19,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train_pose
+from sia.coco.coco_files import read_json
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, exit_status
+from sia.io.output_file import named_folder, write_json
 
 LAUNCH = Path(__file__).resolve().with_name("launch.py")
 OWN = ("val_ann", "output", "exp", "stage", "pipeline")
@@ -67,13 +67,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _open(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
     """What was done in the folder, with the folds written."""
-    from sia.io.output_file import named_folder
     from stages.pipeline.splits import make_folds
 
     file = args.output / "cross_validation.json"
     wanted: dict[str, Any] = {"folds": [], "count": args.folds, "flags": args.flags}
     if file.is_file():
-        state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        state: dict[str, Any] = read_json(file, "record of a cross-validation")
         if any(state.get(name) != wanted[name] for name in ("count", "flags")):
             raise ConfigError(f"{args.output} was begun with other flags: {' '.join(state['flags'])}. Name another.")
         return state
@@ -83,8 +82,6 @@ def _open(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(folder: Path, state: dict[str, Any]) -> None:
-    from sia.io.output_file import write_json
-
     write_json(folder / "cross_validation.json", state, indent=1)
 
 
@@ -107,8 +104,9 @@ def _train(args: argparse.Namespace, fold: int) -> int:
 
 def _figures(results: Path) -> dict[str, float]:
     """AP after the last epoch, and the best of all; the latter was chosen on the fold itself."""
-    with results.open(newline="", encoding="utf-8") as stream:
-        found = [float(row["AP"]) for row in csv.DictReader(stream) if row.get("AP")]
+    from utils.logger import read_results
+
+    found = [float(row["AP"]) for row in read_results(results) if row.get("AP")]
     return {"AP": found[-1], "best AP": max(found)}
 
 
@@ -126,8 +124,7 @@ def _report(folder: Path, state: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
-    args = parse_args(argv)
-    return exit_status(lambda: run(args))
+    return exit_status(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

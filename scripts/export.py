@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
-    args = parse_args(argv)
-    return exit_status(lambda: run(args))
+    return exit_status(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

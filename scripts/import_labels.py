@@ -76,23 +76,18 @@ def check_args(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """The whole job."""
     check_args(args)
-    from datasets.converters import (  # now, as they load OpenCV and Pillow
-        import_cvat,
-        import_label_studio,
-        import_labelme,
-        import_yolo,
-    )
+    from datasets import converters  # now, as they load OpenCV and Pillow
     from datasets.converters.coco_writer import read_category
 
     wanted = None if args.category is None else read_category(args.category)
     if args.format == "cvat":
-        writer = import_cvat(args.input, wanted)
+        writer = converters.import_cvat(args.input, wanted)
     elif args.format == "labelme":
-        writer = import_labelme(args.input, args.img_dir, wanted)
+        writer = converters.import_labelme(args.input, args.img_dir, wanted)
     elif args.format == "labelstudio":
-        writer = import_label_studio(args.input, args.img_dir, wanted)
+        writer = converters.import_label_studio(args.input, args.img_dir, wanted)
     else:
-        writer = import_yolo(args.input, args.img_dir, args.label_dir, wanted)
+        writer = converters.import_yolo(args.input, args.img_dir, args.label_dir, wanted)
     write_annotations(args.output, writer.content())
     print(f"{args.output.resolve()}: {writer.describe()}")
     print("Check it: python scripts/validate_annotations.py --img_dir IMAGES --ann_file", args.output)
@@ -100,8 +95,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; bad input ends in one line and status 1."""
-    args = parse_args(argv)
-    return exit_status(lambda: run(args))
+    return exit_status(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

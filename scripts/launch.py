@@ -49,15 +49,15 @@ def run(argv: Sequence[str]) -> int:
     args = parse_args(argv)
 
     def job() -> int:
-        if Path(args.script).resolve() == ROOT / "train_pose.py":
-            train_pose.check_command(args.flags)
-        return 0 if args.check else main([args.script, *args.flags])
+        of_training = Path(args.script).resolve() == ROOT / "train_pose.py"
+        given = train_pose.check_command(args.flags) if of_training else {}
+        return 0 if args.check else main([args.script, *args.flags], given.get("device", "auto"))
 
     return exit_status(job)
 
 
-def main(command: Sequence[str]) -> int:
-    """Runs a script and its flags in all processes.
+def main(command: Sequence[str], device: str = "auto") -> int:
+    """Runs a script and its flags in all processes, as many as its -DEVICE asks for.
 
     Returns:
         The exit status of the process that failed first, as a shell would give it; 0 where none did.
@@ -72,7 +72,7 @@ def main(command: Sequence[str]) -> int:
 
     logging.disable(logging.ERROR)  # torchrun's own report of a failure; only in this process, not in the training
     # On a CPU two processes of one thread are no faster than one of two: 50 and 50 images/s (n16, 192 px, batch 16).
-    processes = max(1, torch.cuda.device_count()) if wanted_device(command) in ("auto", "cuda") else 1
+    processes = max(1, torch.cuda.device_count()) if device in ("auto", "cuda") else 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     try:
         torchrun(["--standalone", "--nproc-per-node", str(processes), *command])
@@ -81,16 +81,6 @@ def main(command: Sequence[str]) -> int:
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
-
-
-def wanted_device(command: Sequence[str]) -> str:
-    """What -DEVICE says, auto without it; the training checks the value."""
-    for flag, value in zip(command, [*command[1:], ""], strict=True):
-        if flag == "-DEVICE":
-            return value
-        if flag.startswith("-DEVICE="):
-            return flag.partition("=")[2]
-    return "auto"
 
 
 def _explain(failure: ProcessFailure) -> int:

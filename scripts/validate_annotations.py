@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,6 @@ from sia.io.output_file import named_folder, numbered_folder
 
 if TYPE_CHECKING:  # the checks load torch; what is wrong with the flags is said first
     from datasets.validation import ValidationReport
-    from sia.coco.annotation_file import AnnotationFile
-    from sia.people import People
 
 EPILOG = """exit status:
   0  no error was found (warnings and notes there may be)
@@ -74,16 +72,11 @@ def check_args(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> ValidationReport:
     """Checks, writes and prints."""
     from datasets.validation import validate
-    from datasets.validation.pose import read_predictions
     from datasets.validation.report import write_report
 
     other = None if args.other_ann_file is None else (args.other_ann_file, args.other_img_dir or args.img_dir)
-
-    def predict(data: AnnotationFile) -> Mapping[int, People]:
-        return {} if args.results is None else read_predictions(args.results, data)
-
     with tqdm(desc="images", unit="img", leave=False, disable=None) as bar:
-        report_data = validate(args.ann_file, args.img_dir, other, predict, args.workers, bar.update)
+        report_data = validate(args.ann_file, args.img_dir, other, args.results, args.workers, bar.update)
     print(describe(report_data, args.ann_file), flush=True)
     folder = named_folder(args.output_dir) if args.output_dir is not None else numbered_folder(Path("runs"), "validate")
     repaired = write_repairs(report_data, folder, args.ann_file) if args.fix else None

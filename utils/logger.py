@@ -124,7 +124,7 @@ class ResultsFile:
         self.path = path
         self.rows: list[dict[str, str]] = []
         if path.is_file():
-            self.rows = [row for row in _rows_of(path) if _epoch_of(row) <= epochs]
+            self.rows = [row for row in read_results(path) if _epoch_of(row) <= epochs]
 
     def add(self, row: Mapping[str, float | int | None]) -> None:
         """Appends a row; None leaves a cell empty, and a new column is empty in earlier rows.
@@ -141,8 +141,8 @@ class ResultsFile:
         write_text(self.path, text.getvalue())
 
 
-def _rows_of(path: Path) -> list[dict[str, str]]:
-    """Cells beyond the last column are left out.
+def read_results(path: Path) -> list[dict[str, str]]:
+    """The rows of a results.csv, by column; cells beyond the last column are left out.
 
     Raises:
         DataError: it is no table; it is not written over.
@@ -174,12 +174,9 @@ def _cell(value: float | int | None) -> str:
 Log = tuple[Callable[[dict[str, float | int], int], object], Callable[[], object]]
 """What takes values of a step, and what ends it."""
 
-KINDS = ("tensorboard", "wandb", "trackio", "mlflow")
-"""Dashboards, by the names of their packages for pip."""
-
 
 class Dashboards:
-    """Those that were asked for; a missing package is a warning, not an end.
+    """Those that were asked for, by the names of their packages for pip; a missing one is a warning, not an end.
 
     Attributes:
         warnings, lines: what to say about them.
@@ -197,8 +194,9 @@ class Dashboards:
             "trackio": lambda: _trackio(folder, name, config),
             "mlflow": lambda: _mlflow(folder, name, config),
         }
-        for kind in (kind for kind in KINDS if kind in kinds):
-            self._open(kind, openers[kind])
+        for kind, opener in openers.items():
+            if kind in kinds:
+                self._open(kind, opener)
 
     def _open(self, kind: str, opener: Callable[[], tuple[Log, str]]) -> None:
         try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from sia.model import PoseModel
+from sia.modules.conv_pyramid import ConvPyramid, stage_of
 
 BACKBONE = "backbone."
 TRUNK = "roi_head.body.trunk.net."
@@ -101,48 +104,30 @@ class MuonWithAdamW(Optimizer):
         self._share_groups()
 
 
-class TrunkRates(NamedTuple):
-    """How a pretrained network that reads the crops learns: as a pretrained backbone.
-
-    Attributes:
-        lr: stage i learns at ``lr * decay ** (depth + 1 - i)``.
-        decay: see there.
-        stage: of a parameter by its name in the network: 0 is the stem.
-        depth: the last stage.
-    """
-
-    lr: float
-    decay: float
-    stage: Callable[[str], int]
-    depth: int
-
-
 def make_optimizer(
-    model: nn.Module,
+    model: PoseModel,
     *,
     lr: float,
     weight_decay: float,
     layer_decay: float,
-    layer_index: Callable[[str], int],
-    depth: int,
     muon: bool,
-    trunk: TrunkRates | None = None,
+    trunk: tuple[float, float] | None = None,
 ) -> Optimizer:
     """Groups parameters by learning rate and decay.
 
     Args:
-        model: its backbone's parameters start with ``backbone.``.
+        model: what of it has a gradient is trained.
         lr: of everything outside the backbone.
         weight_decay: on matrices and kernels; norms, biases, tokens and positions have none.
         layer_decay: the backbone's layer i learns at ``lr * layer_decay ** (depth + 1 - i)`` (Bao et al., BEiT, 2021).
-        layer_index: depth of a backbone parameter by its name in the backbone: 0 is the stem, depth + 1 the last norm.
-        depth: number of blocks.
         muon: whether Muon moves the matrices inside the transformer layers that learn, at `MUON_RATE` times the rate.
-        trunk: where the parameters that start with `TRUNK` are pretrained; Muon moves none of them.
+        trunk: learning rate and decay per stage of a pretrained network that reads the crops, as of a pretrained
+            backbone; Muon moves none of it. None: as the rest.
 
     Returns:
         The optimiser; each group has a ``name`` (``new``, ``layer-00``, ...) for the log.
     """
+    backbone, body = model.backbone, model.roi_head.body
     groups: dict[tuple[str, bool, bool], list[Tensor]] = {}
     rates: dict[str, float] = {}
     for name, parameter in model.named_parameters():
@@ -150,12 +135,12 @@ def make_optimizer(
             continue
         group, rate = "new", lr
         if name.startswith(BACKBONE) and layer_decay < 1:
-            layer = layer_index(name.removeprefix(BACKBONE))
-            group, rate = f"layer-{layer:02d}", lr * layer_decay ** (depth + 1 - layer)
+            layer = backbone.layer_index(name.removeprefix(BACKBONE))
+            group, rate = f"layer-{layer:02d}", lr * layer_decay ** (backbone.depth + 1 - layer)
         by_muon = muon and is_hidden_matrix(name, parameter)
-        if trunk is not None and name.startswith(TRUNK):
-            stage, by_muon = trunk.stage(name.removeprefix(TRUNK)), False
-            group, rate = f"trunk-{stage:02d}", trunk.lr * trunk.decay ** (trunk.depth + 1 - stage)
+        if trunk is not None and isinstance(body, ConvPyramid) and name.startswith(TRUNK):
+            stage, by_muon = stage_of(name.removeprefix(TRUNK)), False
+            group, rate = f"trunk-{stage:02d}", trunk[0] * trunk[1] ** (body.trunk.depth + 1 - stage)
         rates[group] = rate
         kind = (group, by_muon, is_decayed(name, parameter))
         groups.setdefault(kind, []).append(parameter)

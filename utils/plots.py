@@ -5,7 +5,6 @@ B images of H x W input pixels; coordinates are continuous input pixels unless s
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,13 +18,13 @@ from numpy.typing import NDArray
 
 from sia.batch import PoseBatch
 from sia.drawing.annotator import Image, PoseAnnotator
-from sia.errors import DataError
 from sia.io.images import write_image
 from sia.io.output_file import complete_file
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
+from utils.logger import read_results
 
-Column = list[float]
+Column = NDArray[np.float64]
 Lines = dict[str, tuple[Column, Column]]
 """Epochs and values by name."""
 Floats = NDArray[np.float32]
@@ -54,7 +53,7 @@ def plot_results(csv_file: Path, png: Path) -> None:
         OutputError: the image can't be written.
     """
     columns = read_columns(csv_file)
-    epochs = columns.get("epoch") or [float(i + 1) for i in range(max(map(len, columns.values()), default=0))]
+    epochs = columns.get("epoch", np.arange(1.0, 1 + max(map(len, columns.values()), default=0)))
     panels = [(title, lines) for title, group in _panels(columns) if (lines := _drawn(epochs, group))]
     rows = max(1, math.ceil(len(panels) / _WIDTH))
     figure = Figure(figsize=(3.4 * _WIDTH, 2.6 * rows), layout="constrained")
@@ -72,13 +71,9 @@ def read_columns(csv_file: Path) -> dict[str, Column]:
     Raises:
         DataError: the file can't be read.
     """
-    try:
-        with csv_file.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"Can't read {csv_file}: {getattr(error, 'strerror', None) or error}.") from None
+    rows = read_results(csv_file)
     names = list(rows[0]) if rows else []
-    return {name.strip(): [_number(row.get(name)) for row in rows] for name in names if isinstance(name, str)}
+    return {name.strip(): np.array([_number(row.get(name)) for row in rows]) for name in names}
 
 
 def _number(text: object) -> float:
@@ -92,7 +87,7 @@ def _panels(columns: dict[str, Column]) -> list[tuple[str, dict[str, Column]]]:
     """The whole loss, AP, AR and learning rates first, then each part of the loss."""
 
     def percent(*names: str) -> dict[str, Column]:
-        return {name: [100 * value for value in columns[name]] for name in names if name in columns}
+        return {name: 100 * columns[name] for name in names if name in columns}
 
     return [
         ("loss", {name: column for name, column in columns.items() if name == "loss"}),
@@ -109,20 +104,14 @@ def _group(columns: dict[str, Column], prefix: str) -> dict[str, Column]:
 
 def _drawn(epochs: Column, columns: dict[str, Column]) -> Lines:
     """Epochs and values of the cells that have one, of the columns that have any."""
-    lines = {}
-    for name, column in columns.items():
-        cells = zip(epochs, column, strict=False)
-        pairs = [(x, y) for x, y in cells if math.isfinite(x) and math.isfinite(y) and y >= 0]
-        if pairs:
-            xs, ys = zip(*pairs, strict=True)
-            lines[name] = (list(xs), list(ys))
-    return lines
+    shown = {name: np.isfinite(epochs) & np.isfinite(column) & (column >= 0) for name, column in columns.items()}
+    return {name: (epochs[cells], columns[name][cells]) for name, cells in shown.items() if cells.any()}
 
 
 def _draw(axes: Axes, title: str, lines: Lines) -> None:
     if "AP" in lines:  # the epoch of the highest is the one that is kept
-        value, epoch = max(zip(lines["AP"][1], lines["AP"][0], strict=True), key=lambda pair: pair[0])
-        title = f"{title}: best AP {value:.1f}, epoch {epoch:.0f}"
+        epochs, values = lines["AP"]
+        title = f"{title}: best AP {values.max():.1f}, epoch {epochs[values.argmax()]:.0f}"
     axes.set_title(title, loc="left", fontsize=10, color=_INK)
     for number, (name, (xs, ys)) in enumerate(lines.items()):
         colour = _COLOURS[number % len(_COLOURS)]

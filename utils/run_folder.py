@@ -59,14 +59,11 @@ def create_run_folder(output: Path, name: str, launch: Launch | None = None) -> 
     Raises:
         OutputError: no folder can be made there.
     """
-    wanted = chain([output / name], (output / f"{name}-{number}" for number in count(2)))
-    if launch is None:
-        path = first_free_folder(wanted)
-        return RunFolder(first_free_folder([path / "weights"]).parent)
     made = first_free_folder(output / f".{name}.{number}" for number in count(1))
     first_free_folder([made / "weights"])
-    launch.sign(made)
-    for path in wanted:
+    if launch is not None:
+        launch.sign(made)
+    for path in chain([output / name], (output / f"{name}-{number}" for number in count(2))):
         if path.exists():
             continue
         try:

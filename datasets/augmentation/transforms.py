@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 from datasets.augmentation.geometry import warp_labels
 from datasets.coco.coco_pose import CocoPose
 from datasets.labels import Labels, Sample
-from sia.runtimes.letterbox import (
-    FILL,
-    Letterbox,
-    Matrix,
-    affine,
-    fit_letterbox,
-    letterbox_matrix,
-    scale_of,
-    warp_image,
-)
+from sia.runtimes.letterbox import FILL, Matrix, affine, fit_letterbox, letterbox_matrix, scale_of, warp_image
 from sia.skeletons.skeleton import Skeleton
 
 MOSAIC_SCALE = 0.7
@@ -85,10 +76,10 @@ def training_sample(
     return replace(sample, image=jitter_colour(sample.image, rng, augmentation.colour)), matrix
 
 
-def validation_sample(source: CocoPose, index: int, size: tuple[int, int]) -> tuple[Sample, Letterbox]:
-    """The letterboxed image of H, W and its people; no randomness, no shortcuts in decoding."""
-    letterbox = fit_letterbox(source.size(index), size)
-    return place(source, index, letterbox_matrix(letterbox), size, whole=True), letterbox
+def validation_sample(source: CocoPose, index: int, size: tuple[int, int]) -> tuple[Sample, Matrix]:
+    """The letterboxed image of H, W and its people, and its matrix; no randomness, no shortcuts in decoding."""
+    matrix = letterbox_matrix(fit_letterbox(source.size(index), size))
+    return place(source, index, matrix, size, whole=True), matrix
 
 
 def place(source: CocoPose, index: int, matrix: Matrix, size: tuple[int, int], whole: bool = False) -> Sample:

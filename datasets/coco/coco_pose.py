@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.coco.coco_file import CocoFile, read_coco_file
+from datasets.coco.coco_file import read_coco_file
 from datasets.labels import Labels
 from sia.coco.annotated_images import AnnotatedImages
 from sia.errors import DataError
 from sia.skeletons.skeleton import Skeleton
 
 
-class CocoPose:
+class CocoPose(AnnotatedImages):
     """Images and people of one annotation file.
 
     All coordinates are continuous pixels of the image as a viewer shows it. People without keypoints are people;
@@ -33,18 +33,12 @@ class CocoPose:
     def __init__(
         self, image_root: Path, annotation_file: Path, *, skeleton: Skeleton | None = None, labelled: bool = True
     ) -> None:
-        self.image_root = Path(image_root)
-        self.annotation_file = Path(annotation_file)
-        self._content: CocoFile = read_coco_file(self.annotation_file, skeleton, labelled=labelled)
-        content = self._content
+        self._content = content = read_coco_file(annotation_file, skeleton, labelled=labelled)
         names = [str(name) for name in content.names]
-        self._images = AnnotatedImages(self.image_root, self.annotation_file, content.image_ids, names, content.sizes)
+        super().__init__(image_root, annotation_file, content.image_ids, names, content.sizes)
         edges = np.arange(len(self) + 1)
-        self._people = np.searchsorted(self._content.owners, edges)
-        self._regions = np.searchsorted(self._content.ignored_owners, edges)
-
-    def __len__(self) -> int:
-        return len(self._content.image_ids)
+        self._people = np.searchsorted(content.owners, edges)
+        self._regions = np.searchsorted(content.ignored_owners, edges)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -54,38 +48,22 @@ class CocoPose:
     @property
     def report(self) -> dict[str, int]:
         """Annotations and joints that were not used as they stand, by reason."""
-        foreign = self._images.foreign
-        return self._content.report | ({"images found by the last parts of their names": foreign} if foreign else {})
+        found = {"images found by the last parts of their names": self.foreign} if self.foreign else {}
+        return self._content.report | found
 
     @property
     def image_ids(self) -> list[int]:
         """Ids of all images, in the order of the file."""
-        return [int(image_id) for image_id in self._content.image_ids]
+        return [int(image_id) for image_id in self.ids]
 
     @property
     def files(self) -> list[Path]:
         """Paths of all images."""
         return [self.file(index) for index in range(len(self))]
 
-    def file(self, index: int) -> Path:
-        """Path of one image."""
-        return self._images.file(index)
-
     def image_id(self, index: int) -> int:
         """Id of one image in the annotation file."""
-        return int(self._content.image_ids[index])
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width of one image."""
-        return self._images.size(index)
-
-    def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB with EXIF orientation applied; see `sia.io.images.read_image` for ``shrink``.
-
-        Raises:
-            DataError: the image is broken, or its size is not the annotated one.
-        """
-        return self._images.read(index, shrink)
+        return int(self.ids[index])
 
     def annotation(self, index: int) -> Labels:
         """The people and ignored areas of one image, in its pixels."""

@@ -19,6 +19,9 @@ from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 Joint = tuple[float, float, int]
 """x, y in pixels of the image, and COCO's v."""
 
+HIDDEN = ("hidden", "occluded")
+"""Flags of LabelMe, and words in a note of Label Studio, that make a keypoint hidden (v = 1)."""
+
 
 class CocoWriter:
     """COCO content in the making.

@@ -40,7 +40,7 @@ def import_cvat(file: Path, wanted: Skeleton | None = None) -> CocoWriter:
         raise DataError(f"{file}: this is 'CVAT for video'. Export it as 'CVAT for images 1.1'.")
     writer = CocoWriter(file, wanted or _skeleton(file, root))
     for image in root.iter("image"):
-        _Image(writer, file, image).read()
+        _Image(writer, image).read()
     return writer
 
 
@@ -100,13 +100,13 @@ def _edges(drawing: str, names: list[str]) -> list[tuple[int, int]]:
 class _Image:
     """Reads one ``<image>``."""
 
-    def __init__(self, writer: CocoWriter, file: Path, element: Element) -> None:
-        self.writer, self.file, self.element = writer, file, element
+    def __init__(self, writer: CocoWriter, element: Element) -> None:
+        self.writer, self.element = writer, element
         self.skeleton = writer.skeleton
         self.name = (element.get("name") or "").replace("\\", "/")
 
     def fail(self, message: str) -> NoReturn:
-        raise DataError(f"{self.file}: image {self.name!r}: {message}")
+        raise DataError(f"{self.writer.source}: image {self.name!r}: {message}")
 
     def read(self) -> None:
         width, height = (self._number(self.element, key) for key in ("width", "height"))

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from datasets.converters.coco_writer import CocoWriter, Joint, close_match
+from datasets.converters.coco_writer import HIDDEN, CocoWriter, Joint, close_match
 from sia.coco.annotation_values import Box
 from sia.coco.coco_files import Row, finite_numbers, read_json
 from sia.errors import DataError
 from sia.io.images import image_size
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
 
-HIDDEN = ("hidden", "occluded")
-"""Words in a keypoint's notes (``meta.text``) that make it hidden (v = 1)."""
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the names of uploaded files."""
 

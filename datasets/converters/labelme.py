@@ -6,14 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets.converters.coco_writer import CocoWriter, Joint, close_match
+from datasets.converters.coco_writer import HIDDEN, CocoWriter, Joint, close_match
 from sia.coco.annotation_values import Box
 from sia.coco.coco_files import Row, finite_numbers, read_json
 from sia.errors import DataError
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-
-HIDDEN = ("occluded", "hidden")
-"""Flags of a point that make it hidden (v = 1)."""
 
 
 def import_labelme(folder: Path, images: Path | None = None, wanted: Skeleton | None = None) -> CocoWriter:

@@ -23,7 +23,7 @@ import cv2
 
 from datasets.synthetic.scene.scene import Scene, SyntheticPerson, SyntheticScenes
 from sia.errors import ConfigError, OutputError
-from sia.io.output_file import complete_file, output_error
+from sia.io.output_file import complete_file, output_error, write_json
 from sia.skeletons.skeleton import COCO_PERSON
 
 VERSION = 1
@@ -125,7 +125,7 @@ def _write_splits(output: Path, arguments: _Arguments, workers: int, progress: C
     """Everything, between the mark of a folder at work and the record of a complete one."""
     for split in SPLITS:
         (output / "images" / split).mkdir(parents=True, exist_ok=True)
-    _write_json(output / _MARK, asdict(arguments))
+    write_json(output / _MARK, asdict(arguments))
     first = 1
     for split, count in zip(SPLITS, (arguments.train, arguments.val), strict=True):
         images: list[_Record] = []
@@ -135,9 +135,9 @@ def _write_splits(output: Path, arguments: _Arguments, workers: int, progress: C
             rows += [{"id": number} | row for number, row in enumerate(people, len(rows) + 1)]
             if progress is not None:
                 progress(1)
-        _write_json(output / f"{split}.json", _coco_header(split, arguments) | {"images": images, "annotations": rows})
+        write_json(output / f"{split}.json", _coco_header(split, arguments) | {"images": images, "annotations": rows})
         first += count
-    _write_json(output / _DONE, asdict(arguments))
+    write_json(output / _DONE, asdict(arguments))
     (output / _MARK).unlink()
 
 
@@ -184,7 +184,8 @@ def _draw_one(output: Path, split: str, arguments: _Arguments, first_id: int, in
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     name = f"{index:06d}.jpg"
-    _write(output / "images" / split / name, encoded.tobytes())
+    with complete_file(output / "images" / split / name) as unfinished:
+        unfinished.write_bytes(encoded.tobytes())
     image = {"id": first_id + index, "file_name": name, "width": arguments.size, "height": arguments.size}
     return image, [_coco_row(person, first_id + index) for person in scene.people]
 
@@ -218,12 +219,3 @@ def _coco_header(split: str, arguments: _Arguments) -> _Record:
     }
     info = {"description": f"Synthetic people, {split}", "version": str(VERSION), "seed": arguments.seed}
     return {"info": info, "licenses": [], "categories": [category]}
-
-
-def _write_json(path: Path, content: _Record) -> None:
-    _write(path, json.dumps(content).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with complete_file(path) as unfinished:
-        unfinished.write_bytes(content)

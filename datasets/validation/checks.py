@@ -24,14 +24,12 @@ class Check:
         name: in reports and on the console.
         title: what is wrong, a few words.
         remedy: what to do about it, a sentence.
-        fixed: whether ``--fix`` repairs it.
     """
 
     severity: Severity
     name: str
     title: str
     remedy: str
-    mended: bool = False
 
 
 _error, _warning, _note = (partial(Check, severity) for severity in Severity)
@@ -42,7 +40,7 @@ _ALL = (
     _error("skeleton", "keypoints of the category can't be used", "Correct the category; see docs/data.md."),
     _error("nobody", "nobody is labelled", "Give annotations with people whose joints are labelled."),
     _error("units", "coordinates are shares, not pixels", "Multiply them by width and height of the image."),
-    _error("id", "an id is no whole number", "Give every image and category a whole number as id.", True),
+    _error("id", "an id is no whole number", "Give every image and category a whole number as id."),
     _error("image-id-twice", "two images have one id", "Make the ids unique; annotations can't tell which is meant."),
     _error("category-id-twice", "two categories have one id", "Make the ids unique."),
     _error("dangling-image", "annotation of an image that is not there", "Add the image or remove the annotation."),
@@ -50,7 +48,7 @@ _ALL = (
     _error("image-name", "file_name can't be used", "Give a path inside the image folder."),
     _error("image-missing", "image is missing", "Put the image there, or remove it from the file."),
     _error("image-broken", "image can't be decoded", "Replace the image, or remove it from the file."),
-    _error("image-size-missing", "width or height is missing", "Write the size in pixels into the file.", True),
+    _error("image-size-missing", "width or height is missing", "Write the size in pixels into the file."),
     _error("image-size", "image has another size", "Annotate the image as a viewer shows it (EXIF applied)."),
     _error("flag", "iscrowd or complete is no yes or no", "Write iscrowd as 0 or 1, complete as true or false."),
     _error("keypoints-length", "wrong number of keypoint values", "Give x y v for every keypoint of the category."),
@@ -61,28 +59,28 @@ _ALL = (
     _error("split-same-image", "image is in the other split too", "Remove it from one: figures would be too good."),
     _warning("flips-unknown", "nothing is mirrored", "Declare flip_pairs ([]: every point is its own mirror image)."),
     _warning("skeleton-order", "COCO's keypoints in another order", "Put names and values into COCO's order."),
-    _warning("skeleton-base", "skeleton lines in other words", "COCO has pairs of numbers from 1 on.", True),
-    _warning("keypoint-names", "names of keypoints are numbers", "COCO has texts.", True),
-    _warning("written-otherwise", "number or flag in another type", "COCO has numbers; iscrowd is 0 or 1.", True),
-    _warning("annotation-id", "annotation without a usable id", "Number the annotations.", True),
-    _warning("annotation-id-twice", "two annotations have one id", "Make the ids unique.", True),
-    _warning("image-name-foreign", "file_name is of another computer", "Give a path inside the image folder.", True),
+    _warning("skeleton-base", "skeleton lines in other words", "COCO has pairs of numbers from 1 on."),
+    _warning("keypoint-names", "names of keypoints are numbers", "COCO has texts."),
+    _warning("written-otherwise", "number or flag in another type", "COCO has numbers; iscrowd is 0 or 1."),
+    _warning("annotation-id", "annotation without a usable id", "Number the annotations."),
+    _warning("annotation-id-twice", "two annotations have one id", "Make the ids unique."),
+    _warning("image-name-foreign", "file_name is of another computer", "Give a path inside the image folder."),
     _warning("bbox-corners", "boxes are x1 y1 x2 y2, it seems", "COCO has x y width height; look at them."),
     _warning("units-percent", "coordinates are percent, it seems", "COCO has pixels; look at them."),
     _warning("bbox-rotated", "box was turned", "Draw the upright box around the person."),
-    _warning("bbox-missing", "no box", "Taken from the labelled joints.", True),
-    _warning("bbox-empty", "box without area", "Taken from the labelled joints.", True),
-    _warning("person-empty", "neither a box nor a labelled joint", "Left out; remove the annotation.", True),
-    _warning("area-missing", "no area, or 0", "COCO's tools need it; SIA Pose takes 0.53 of the box.", True),
+    _warning("bbox-missing", "no box", "Taken from the labelled joints."),
+    _warning("bbox-empty", "box without area", "Taken from the labelled joints."),
+    _warning("person-empty", "neither a box nor a labelled joint", "Left out; remove the annotation."),
+    _warning("area-missing", "no area, or 0", "COCO's tools need it; SIA Pose takes 0.53 of the box."),
     _warning("joint-outside-image", "labelled joint outside the image", "Taken as unlabelled; move it inside."),
     _warning("image-twice", "image is in the file twice", "Keep one of the two and merge their annotations."),
-    _warning("unlabelled-with-place", "v = 0 with x, y other than 0", "Write 0 0 0, or set v.", True),
-    _warning("joint-at-origin", "labelled joint at (0, 0)", "Not labelled, very likely: write 0 0 0.", True),
-    _warning("num-keypoints", "num_keypoints is wrong", "Count the joints with v > 0.", True),
+    _warning("unlabelled-with-place", "v = 0 with x, y other than 0", "Write 0 0 0, or set v."),
+    _warning("joint-at-origin", "labelled joint at (0, 0)", "Not labelled, very likely: write 0 0 0."),
+    _warning("num-keypoints", "num_keypoints is wrong", "Count the joints with v > 0."),
     _warning("joint-outside-box", "seen joint outside the box", "Correct the box or the joint."),
     _warning("area-of-box", "area doesn't fit the box", "Area counts the person's pixels: 5 to 100 % of the box."),
-    _warning("bbox-outside-image", "box leaves the image", "Cut it at the border.", True),
-    _warning("person-twice", "person is annotated twice", "Remove one (--fix removes exact copies only).", True),
+    _warning("bbox-outside-image", "box leaves the image", "Cut it at the border."),
+    _warning("person-twice", "person is annotated twice", "Remove one (--fix removes exact copies only)."),
     _warning("left-right", "left and right are swapped, it seems", "Left is the person's own left; look at it."),
     _warning("limb", "limb is very long for this person", "Look whether both joints belong to this person."),
     _warning("joints-at-one-point", "several joints at one point", "Label each joint where it is, or not at all."),

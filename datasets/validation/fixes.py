@@ -138,4 +138,4 @@ REPAIRS: dict[str, Callable[[_Work, Issue], bool]] = {
     "bbox-outside-image": _cut_box,
     "person-twice": _remove_copy,
 }  # fmt: skip
-"""What fixes each check that says it can be fixed; False where one finding had to be left."""
+"""What ``--fix`` does about each check that it repairs; False where one finding had to be left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from sia.coco.annotation_file import AnnotationFile, Issue
 from sia.coco.image_name import ImageFolders, Located, problem_of_name
 from sia.errors import DataError
 from sia.io.images import open_image, orientation, read_image
+from sia.io.input_file import sha256_of
 
 GRID = 16
 """A fingerprint has a bit for each of so many by so many frequencies."""
@@ -80,7 +80,7 @@ def _read(image: int, folder: Path, place: str | None) -> ImageInfo:
     file = folder / place
     try:
         pixels = read_image(file)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = sha256_of(file)
     except (DataError, OSError) as error:
         return ImageInfo(image, file, str(error))
     height, width = pixels.shape[:2]

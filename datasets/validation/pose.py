@@ -12,6 +12,7 @@ import numpy as np
 from sia.coco.annotation_file import AnnotationFile, Floats, Issue, Person, Row
 from sia.coco.coco_files import GroundTruth, check_results, read_json
 from sia.errors import DataError
+from sia.evaluation.predictions import people_of_rows
 from sia.people import People
 from sia.skeletons.oks import oks_terms
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
@@ -229,13 +230,15 @@ def _best_oks(joints: Floats, points: Floats, area: float, skeleton: Skeleton) -
     return float(terms[:, joints[:, 2] > 0].mean(axis=1).max())
 
 
-def read_predictions(file: Path, data: AnnotationFile) -> Mapping[int, People]:
-    """People by index of the image, best score first.
+def read_predictions(file: Path | None, data: AnnotationFile) -> Mapping[int, People]:
+    """People by index of the image, best score first; nobody without a file.
 
     Raises:
         DataError: the file is not one of COCO keypoint results with boxes of these images and keypoints, or the
             annotations' own skeleton is faulty.
     """
+    if file is None:
+        return {}
     if data.skeleton is None:
         raise DataError(f"{data.path}: --results needs a category with usable keypoints. Correct it first.")
     truth = GroundTruth(list(data.images), [], min(data.merged), frozenset(data.merged), frozenset(data.declared))
@@ -245,13 +248,5 @@ def read_predictions(file: Path, data: AnnotationFile) -> Mapping[int, People]:
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(data.images[row["image_id"]], []).append(row)
-    return {image: _people(group) for image, group in groups.items()}
-
-
-def _people(rows: list[Row]) -> People:
-    rows = sorted(rows, key=lambda row: -row["score"])
-    boxes = np.array([row["bbox"] for row in rows], np.float32)
-    boxes[:, 2:] += boxes[:, :2]
-    points = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
-    scores = np.array([row["score"] for row in rows], np.float32)
-    return People(boxes, scores, points[..., :2], points[..., 2])
+    k = data.skeleton.num_keypoints
+    return {image: people_of_rows(group, k).best_first().as_people() for image, group in groups.items()}

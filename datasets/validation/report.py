@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.validation.checks import CHECKS, Severity
+from datasets.validation.fixes import REPAIRS
 from datasets.validation.images import ImageInfo
 from datasets.validation.report_data import ValidationReport
 from sia.coco.annotation_file import AnnotationFile, Issue, Person, Row
@@ -33,7 +34,7 @@ LISTED = 500
 
 
 def write_report(
-    report_data: ValidationReport, folder: Path, samples: int, repaired: Mapping[str, int] | None = None, seed: int = 0
+    report_data: ValidationReport, folder: Path, samples: int, repaired: Mapping[str, int] | None = None
 ) -> None:
     """Writes index.html, findings.json and images/ into the folder.
 
@@ -42,7 +43,6 @@ def write_report(
         folder: exists and is empty.
         samples: how many images to draw: those with findings first, in turn from each check, then others by chance.
         repaired: number of repairs by check, None where none were asked for.
-        seed: of the choice by chance.
 
     Raises:
         OutputError: something can't be written.
@@ -50,7 +50,7 @@ def write_report(
     content = _content(report_data, repaired)
     write_json(folder / "findings.json", content, indent=1)
     images = []
-    for info in choose(report_data, samples, seed):
+    for info in choose(report_data, samples):
         assert report_data.data is not None
         images.append(_draw_image(report_data.data, info, folder / "images"))
     listed, findings = Counter[str](), []
@@ -71,7 +71,7 @@ def _content(report_data: ValidationReport, repaired: Mapping[str, int] | None) 
         "checks": [
             {
                 "name": check.name, "severity": check.severity.value, "title": check.title, "remedy": check.remedy,
-                "count": count, "mended": check.mended, "repaired": (repaired or {}).get(check.name, 0),
+                "count": count, "mended": check.name in REPAIRS, "repaired": (repaired or {}).get(check.name, 0),
             }
             for check, count in checks
         ],
@@ -92,7 +92,7 @@ def _plain(issue: Issue, data: AnnotationFile | None) -> dict[str, Any]:
     return row | ({"joints": list(issue.joints)} if issue.joints else {})
 
 
-def choose(report_data: ValidationReport, samples: int, seed: int) -> list[ImageInfo]:
+def choose(report_data: ValidationReport, samples: int) -> list[ImageInfo]:
     """The images to draw: in turn one from each check, the worst check first, then others by chance."""
     usable = {info.image: info for info in report_data.infos if info.size is not None}
     by_check: dict[str, list[int]] = {}
@@ -100,7 +100,7 @@ def choose(report_data: ValidationReport, samples: int, seed: int) -> list[Image
         if issue.image is not None:
             by_check.setdefault(issue.check, []).append(issue.image)
     in_turn = [image for turn in zip_longest(*by_check.values()) for image in turn if image is not None]
-    others = random.Random(seed).sample(list(usable), len(usable))
+    others = random.Random(0).sample(list(usable), len(usable))
     return [usable[image] for image in dict.fromkeys([*in_turn, *others]) if image in usable][:samples]
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.validation.checks import CHECKS, Severity
 from datasets.validation.images import ImageInfo, check_images, check_splits, locate_images, read_images
 from datasets.validation.labels import check_labels
-from datasets.validation.pose import check_poses
+from datasets.validation.pose import check_poses, read_predictions
 from datasets.validation.statistics import Statistics, check_statistics, measure
 from sia.coco.annotation_file import AnnotationFile, Issue
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import read_json
 from sia.errors import DataError
-from sia.people import People
-
-Predict = Callable[[AnnotationFile], Mapping[int, People]]
-Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -52,9 +48,9 @@ def validate(
     file: Path,
     folder: Path,
     other: tuple[Path, Path] | None = None,
-    predict: Predict = lambda data: {},
+    results: Path | None = None,
     workers: int = 1,
-    progress: Progress = lambda count: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> ValidationReport:
     """Runs all checks.
 
@@ -62,12 +58,12 @@ def validate(
         file: COCO keypoint annotations.
         folder: of its images.
         other: file and folder of another split; its own faults are not reported.
-        predict: gives a model's people by index of the image, for the checks that ask a model.
+        results: of a model on these images, COCO keypoint results, for the checks that ask a model.
         workers: threads that decode images.
         progress: called with 1 after each image.
 
     Raises:
-        DataError: a folder is missing, or the other file can't be read.
+        DataError: a folder is missing, or the other file or the results can't be read.
     """
     data, issues = _read(file)
     if data is None:
@@ -78,7 +74,7 @@ def validate(
     issues += [
         *check_images(data, located, infos),
         *check_labels(data),
-        *(issue for part in data.parts for issue in check_poses(part, predict(part))),
+        *(issue for part in data.parts for issue in check_poses(part, read_predictions(results, part))),
         *check_statistics(data, statistics),
     ]
     if other is not None:

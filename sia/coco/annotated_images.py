@@ -55,7 +55,7 @@ class AnnotatedImages:
         height, width = self.sizes[index]
         return int(height), int(width)
 
-    def read(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
+    def read_image(self, index: int, shrink: int = 1) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB with EXIF orientation applied; see `sia.io.images.read_image` for ``shrink``.
 
         Raises:

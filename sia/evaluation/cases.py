@@ -76,7 +76,7 @@ def describe_cases(
     for case in sorted(cases, key=lambda case: _image_id(errors, case)):  # each image is read once
         image_id = _image_id(errors, case)
         if images is not None and image_id != last:
-            last, pixels = image_id, images.read(index[image_id])
+            last, pixels = image_id, images.read_image(index[image_id])
         name = errors.truth.rows[index[image_id]].get("file_name")
         described[case] = {"file": str(name or image_id), "image_id": image_id, **_describe(errors, case, pixels)}
     return [described[case] for case in cases]

@@ -99,13 +99,13 @@ def predict_images(
 def _read_ahead(images: AnnotatedImages, indices: Iterable[int], threads: int, most: int) -> Iterator[Image]:
     """Images in order, at most so many of them read before they are asked for."""
     if not threads:
-        yield from map(images.read, indices)
+        yield from map(images.read_image, indices)
         return
     waiting: deque[Future[Image]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for index in indices:
-                waiting.append(pool.submit(images.read, index))
+                waiting.append(pool.submit(images.read_image, index))
                 if len(waiting) > most:
                     yield waiting.popleft().result()
             while waiting:
@@ -118,7 +118,7 @@ def time_model(predictor: Predictor, images: AnnotatedImages) -> dict[str, Any]:
     """Median milliseconds of an image by itself, from pixels to people; reading the file is not in it."""
     seconds = []
     for index in np.unique(np.linspace(0, len(images) - 1, TIMED + 1).astype(int)).tolist():
-        image = images.read(index)
+        image = images.read_image(index)
         begin = time.perf_counter()
         predictor.predict([image])
         seconds.append(time.perf_counter() - begin)

@@ -9,9 +9,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sia.model import PoseModel
-from sia.modules.conv_pyramid import ConvPyramid, stage_of
 from sia.sia_vision import TrainableParts
-from utils.optimizer import Schedule, TrunkRates, make_optimizer
+from utils.optimizer import Schedule, make_optimizer
 
 FREEZE_SHARE, FREEZE_STEPS = 0.1, 1000
 """The automatic first phase: this fraction of the run, and at most about so many steps."""
@@ -67,17 +66,8 @@ def start_phase(model: PoseModel, phase: Phase, weight_decay: float) -> tuple[Op
     The optimiser starts without memory: what it knew of the heads was measured on features that don't move, and the
     warm-up gives it time to measure anew.
     """
-    backbone = model.backbone
-    backbone.set_trainable(phase.trainable)
+    model.backbone.set_trainable(phase.trainable)
     optimizer = make_optimizer(
-        model, lr=phase.lr, weight_decay=weight_decay, layer_decay=phase.llrd, layer_index=backbone.layer_index,
-        depth=backbone.depth, muon=phase.muon, trunk=_trunk_rates(model, phase),
-    )  # fmt: skip
+        model, lr=phase.lr, weight_decay=weight_decay, layer_decay=phase.llrd, muon=phase.muon, trunk=phase.trunk
+    )
     return optimizer, LambdaLR(optimizer, Schedule(phase.steps, phase.warmup))
-
-
-def _trunk_rates(model: PoseModel, phase: Phase) -> TrunkRates | None:
-    body = model.roi_head.body
-    if phase.trunk is None or not isinstance(body, ConvPyramid):
-        return None
-    return TrunkRates(*phase.trunk, stage_of, body.trunk.depth)

@@ -110,7 +110,7 @@ class Slow(CocoPose):
 
 @pytest.fixture
 def waiting(dataset: CocoPose) -> Iterator[Iterator[Any]]:
-    loader = validation_loader(Slow(dataset.image_root, dataset.annotation_file), **OPTIONS, workers=1)
+    loader = validation_loader(Slow(dataset.root, dataset.annotation_file), **OPTIONS, workers=1)
     yield iter(loader)
     assert loader.processes == []  # ended, though they hang
 

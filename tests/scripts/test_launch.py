@@ -51,13 +51,20 @@ def test_one_process_for_each_gpu_and_the_cores_shared(started: list[str], monke
 
 @pytest.mark.parametrize(
     ("flags", "processes"),
-    [("-DEVICE cpu", 1), ("-DEVICE=cuda:1", 1), ("-DEVICE cuda", 4), ("-DEVICE auto -BS 8", 4), ("-DEVICE", 1)],
-)
+    [
+        ("-DEVICE cpu", 1), ("-DEVICE=cuda:1", 1), ("-DEVICE cuda", 4), ("-DEVICE auto -BS 8", 4),
+        ("-DEVICE cuda -DEVICE cpu", 1), ("-CONFIG {}/cpu.yaml", 1),
+    ],
+)  # fmt: skip
 def test_a_device_may_ask_for_one_process(
-    started: list[str], monkeypatch: pytest.MonkeyPatch, flags: str, processes: int
+    started: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, processes: int
 ) -> None:
+    """Wherever it is said; the last of two counts."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    launch.main(["train_pose.py", *flags.split()])
+    (tmp_path / "last.pt").write_bytes(b"")
+    (tmp_path / "cpu.yaml").write_text("DEVICE: cpu\n")
+    command = ["--RESUME", str(tmp_path / "last.pt"), *flags.format(tmp_path).split()]
+    assert launch.run([str(ROOT / "train_pose.py"), *command]) == 0
     assert started[2] == str(processes)
 
 

@@ -8,9 +8,10 @@ import torch
 
 from datasets.synthetic.human.body import sample_shape
 from datasets.synthetic.human.motion import sample_motion
-from scripts.train_lifting import detected, errors, film, main
+from scripts.train_lifting import main
 from sia.lifting.network import LiftingNetwork, body_length, normalise
 from sia.lifting.skeleton import IN_COCO, JOINTS, PLACE
+from stages.lifting import detected, errors, film
 from tests.sia.lifting.test_motion_files import rigid
 
 

@@ -18,7 +18,6 @@ from utils.optimizer import (
     TRUNK,
     Float32Muon,
     Schedule,
-    TrunkRates,
     end_schedule_at,
     is_decayed,
     is_hidden_matrix,
@@ -39,10 +38,7 @@ def model_of(name: str, map_refiner: bool = False) -> torch.nn.Module:
 def test_every_parameter_is_in_one_group_with_its_rate(name: str, decay: float, muon: bool) -> None:
     model = model_of(name)
     backbone = model.backbone
-    optimizer = make_optimizer(
-        model, lr=1.0, weight_decay=0.05, layer_decay=decay, layer_index=backbone.layer_index, depth=backbone.depth,
-        muon=muon,
-    )  # fmt: skip
+    optimizer = make_optimizer(model, lr=1.0, weight_decay=0.05, layer_decay=decay, muon=muon)
     rows = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters())) == len(rows)
     for key, parameter in model.named_parameters():
@@ -63,9 +59,8 @@ def test_a_pretrained_network_for_crops_learns_as_a_pretrained_backbone() -> Non
     )
     model = create_model(config)
     assert isinstance(model.roi_head.body, ConvPyramid)
-    options = {"layer_decay": 1.0, "layer_index": model.backbone.layer_index, "depth": 4, "muon": True}
-    rates = TrunkRates(0.1, 0.5, stage_of, model.roi_head.body.trunk.depth)
-    plain, lowered = (make_optimizer(model, lr=1.0, weight_decay=0.05, trunk=t, **options) for t in (None, rates))
+    options = {"lr": 1.0, "weight_decay": 0.05, "layer_decay": 1.0, "muon": True}
+    plain, lowered = (make_optimizer(model, trunk=rates, **options) for rates in (None, (0.1, 0.5)))
     found = [
         {id(p): group for group in optimizer.param_groups for p in group["params"]} for optimizer in (plain, lowered)
     ]
@@ -136,9 +131,7 @@ def test_state_dict_continues_exactly_and_schedules_reach_both_parts(muon: bool)
     def new() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)
         model = model_of("sia_pose_decoder_led")
-        index, depth = model.backbone.layer_index, model.backbone.depth
-        options = {"layer_index": index, "depth": depth, "muon": muon}
-        return model, make_optimizer(model, lr=1e-3, weight_decay=0.05, layer_decay=1.0, **options)
+        return model, make_optimizer(model, lr=1e-3, weight_decay=0.05, layer_decay=1.0, muon=muon)
 
     whole, optimizer = new()
     run(2, whole, optimizer)
@@ -157,9 +150,7 @@ def test_without_a_matrix_that_learns_all_is_moved_by_adamw() -> None:
     """A frozen backbone under heads that have no transformer layer of their own."""
     model = model_of("sia_pose_simple")
     model.backbone.requires_grad_(False)
-    optimizer = make_optimizer(
-        model, lr=1.0, weight_decay=0.0, layer_decay=1.0, layer_index=model.backbone.layer_index, depth=4, muon=True
-    )
+    optimizer = make_optimizer(model, lr=1.0, weight_decay=0.0, layer_decay=1.0, muon=True)
     assert isinstance(optimizer, torch.optim.AdamW)
 
 
@@ -177,12 +168,11 @@ def test_what_is_never_decayed() -> None:
 
 def test_learning_rates_for_the_log() -> None:
     model = model_of("sia_pose_simple")
-    backbone = model.backbone
-    options = {"weight_decay": 0.1, "layer_index": backbone.layer_index, "depth": backbone.depth, "muon": True}
+    options = {"weight_decay": 0.1, "muon": True}
     assert learning_rates(make_optimizer(model, lr=0.5, layer_decay=1.0, **options)) == {"new": 0.5}
     rates = learning_rates(make_optimizer(model, lr=1.0, layer_decay=0.5, **options))
     assert rates["new"] == 1.0
-    assert rates["backbone_first"] == 0.5 ** (backbone.depth + 1)
+    assert rates["backbone_first"] == 0.5 ** (model.backbone.depth + 1)
     assert rates["backbone_last"] == 0.5  # the last block; this variant has a final norm of its own
 
 

@@ -71,7 +71,7 @@ def test_columns_of_other_files(tmp_path):
 
 
 def test_unreadable_results(tmp_path):
-    with pytest.raises(DataError, match=r"none\.csv: No such file"):
+    with pytest.raises(DataError, match=r"none\.csv: no such file"):
         plot_results(tmp_path / "none.csv", tmp_path / "results.png")
 
 

@@ -38,10 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         argument_default=argparse.SUPPRESS,
     )
-    groups: dict[str, Any] = {}
-    for entry in flag_fields():
-        group = entry.metadata["group"]
-        groups.setdefault(group, parser.add_argument_group(group))
+    titles = dict.fromkeys(entry.metadata["group"] for entry in flag_fields())
+    groups = {title: parser.add_argument_group(title) for title in titles}
     for entry in flag_fields():
         _declare(groups[entry.metadata["group"]], entry)
     return parser
@@ -59,20 +57,20 @@ def _declare(group: Any, entry: Field[Any]) -> None:
         meta["flag"],
         dest=entry.name,
         type=_reader(entry),
-        metavar=_METAVARS.get(meta["kind"], "NAME"),
+        metavar=_KINDS.get(meta["kind"], ("NAME", ""))[0],
         help=f"{text}{choices} ({default})",
     )
 
 
-_METAVARS: dict[Any, str] = {
-    int: "N",
-    batch_size: "N",
-    float: "X",
-    Path: "PATH",
-    image_size: "SIZE",
-    name_list: "NAMES",
+_KINDS: dict[Any, tuple[str, str]] = {
+    int: ("N", "give a whole number"),
+    batch_size: ("N", "give a whole number from 1 on, or auto"),
+    float: ("X", "give a number"),
+    Path: ("PATH", ""),
+    image_size: ("SIZE", ""),
+    name_list: ("NAMES", ""),
 }
-
+"""How the help names a value, and what to do about one that can't be read; `image_size` says that itself."""
 
 _NONE = ("backbone", "teacher", "members", "llm", "llm_url")
 """Texts whose default None means none, not auto."""
@@ -92,17 +90,10 @@ def _reader(entry: Field[Any]) -> Callable[[str], Any]:
         try:
             return entry.metadata["kind"](text)
         except ValueError as error:
-            hint = str(error) if entry.metadata["kind"] is image_size else _NUMBERS[entry.metadata["kind"]]
+            hint = _KINDS[entry.metadata["kind"]][1] or error
             raise ConfigError(f"{entry.metadata['flag']} '{text}': {hint}.") from error
 
     return read
-
-
-_NUMBERS: dict[Any, str] = {
-    int: "give a whole number",
-    batch_size: "give a whole number from 1 on, or auto",
-    float: "give a number",
-}
 
 
 class _Parser(Parser):

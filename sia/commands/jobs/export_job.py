@@ -73,7 +73,7 @@ class Labelled:
         _, images = open_annotated(self.coco_root, self.ann_file)
         indices = spread(range(len(images)))
         print(f"Images: {len(indices)} of the {len(images)} of {self.ann_file}", flush=True)
-        return [images.read(index) for index in indices]
+        return [images.read_image(index) for index in indices]
 
     def score(self, predictor: Predictor) -> Metrics:
         """COCO's figures, with ``AP`` and ``AP50`` from 0 to 1."""

@@ -314,11 +314,12 @@ def test_a_image_of_the_right_size_is_not_touched() -> None:
 
 @pytest.mark.parametrize("size", [(256, 256), (640, 480), (96, 320), (100, 40)])
 def test_validation_is_a_letterbox(images: Images, size: tuple[int, int]) -> None:
-    sample, letterbox = validation_sample(images, 0, size)
+    sample, matrix = validation_sample(images, 0, size)
+    again, letterbox = letterbox_image(images.read_image(0), size)
+    np.testing.assert_array_equal(matrix, letterbox_matrix(letterbox))
     expected = MARKERS[0, :, :2] * letterbox.scale + (letterbox.pad_x, letterbox.pad_y)
     np.testing.assert_allclose(sample.labels.keypoints[0, :, :2], expected, rtol=1e-5)
     assert check_markers(sample.image, sample.labels, False, 0, TOLERANCE) == 3
-    again, _ = letterbox_image(images.read_image(0), size)
     np.testing.assert_array_equal(sample.image, again)
 
 

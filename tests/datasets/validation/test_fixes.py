@@ -17,8 +17,8 @@ def repaired(sample):
     return fix(report_data.data, report_data.infos, report_data.issues)
 
 
-def test_the_table_says_what_is_repaired():
-    assert set(REPAIRS) == {check.name for check in CHECKS.values() if check.mended}
+def test_what_is_repaired_is_in_the_table():
+    assert set(REPAIRS) <= set(CHECKS)
 
 
 @pytest.mark.parametrize("check", [check for check in REPAIRS if check != "person-twice"])
