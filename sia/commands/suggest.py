@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "model that the labels shall improve (default: the small model that comes with the project)",
     )  # fmt: skip
     parser.add_argument("--copy", action="store_true", help="copy the images there, too, to upload them from one place")
-    add_batch_flags(parser, "suggest")
+    add_batch_flags(parser, "suggest-1")
 
 
 def run(args: argparse.Namespace) -> int:

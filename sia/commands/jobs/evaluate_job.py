@@ -26,7 +26,7 @@ from sia.coco.coco_files import (
     read_json,
     split,
 )
-from sia.commands.jobs.run import load_as_asked, output_folder, remove_if_empty
+from sia.commands.jobs.run import load_predictor, output_folder, remove_if_empty
 from sia.errors import ConfigError, SiaError, complain
 from sia.evaluation.coco_eval import Metrics
 from sia.evaluation.crowdpose import as_crowdpose, crowd_levels
@@ -148,7 +148,7 @@ def prepare(
     exported = weights.suffix.lower() in RUNTIMES  # these choose for themselves
     with ranks.shared_errors():
         chosen = args.device if exported else device
-        predictor = load_as_asked(weights, chosen, args)
+        predictor = load_predictor(weights, chosen, args)
         labels = Labels.open(args, predictor.skeleton)
     images = labels.images
     assert images is not None

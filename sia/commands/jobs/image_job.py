@@ -22,7 +22,7 @@ from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
 from sia.drawing.faces import LEAST, blur_boxes, head_boxes
 from sia.drawing.window import Window
-from sia.errors import DISK_FULL, DataError, SiaError, first_line
+from sia.errors import DISK_FULL, DataError, SiaError, first_line, warn
 from sia.formats.door import Results, parse_targets
 from sia.formats.writer import About, Record
 from sia.io.image_folder import find_images, watch_folder
@@ -163,7 +163,7 @@ class ImageJob:
     def warn(self, line: str) -> None:
         """Says it, and puts it into run.json."""
         self.output.tally.warnings.append(readable(line))
-        _warn(line)
+        warn(line)
 
     def _say(self, number: int, text: str) -> None:
         total = str(len(self.files))
@@ -226,7 +226,7 @@ def run(args: argparse.Namespace) -> int:
     model = make_model(args.llm, args.llm_url)
     pipeline = pipeline_of(args)
     fill_thresholds(args, pipeline)
-    predictor = load_predictor(args)
+    predictor = load_predictor(args.weight_path, args.device, args)
     if args.describe:
         predictor.skeleton.refuse_several("--describe")
     ids = choose_ids(files, args.ann_file, predictor, warnings)
@@ -239,7 +239,7 @@ def run(args: argparse.Namespace) -> int:
         doubt = Doubt(args.llm_below, args.llm_agree)
         if model is not None and pipeline is None and doubt.agree > 0 and predictor.skeleton.mirrors:
             find = look_twice(find, predictor.skeleton)
-        writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn, doubt) if args.describe else None
+        writer = DescriptionWriter(model, folder / "answers", args.llm_people, warn, doubt) if args.describe else None
         about = About(predictor.skeleton, args.kpt_thresh, ids.category)
         results = Results(parse_targets(args.save or "coco"), folder, "results", about)
         job = ImageJob(args, predictor, find, ids, ImageOutput(folder, results), writer)
@@ -316,10 +316,6 @@ def pipeline_of(args: argparse.Namespace) -> Pipeline | None:
     pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or BATCH)
     args.weight_path = pipeline.weights
     return pipeline
-
-
-def _warn(line: str) -> None:
-    print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
 def _summarise(job: ImageJob) -> None:

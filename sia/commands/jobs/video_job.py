@@ -18,7 +18,7 @@ from sia.commands.signals import Interrupted, SignalHandler
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
 from sia.drawing.window import Window
-from sia.errors import ConfigError, OutputError, SiaError
+from sia.errors import ConfigError, OutputError, SiaError, warn
 from sia.formats.door import Results, parse_targets
 from sia.formats.writer import About, Record, frame_name
 from sia.io.output_file import write_json
@@ -193,11 +193,9 @@ class VideoJob:
     def summarise(self) -> None:
         """Says what was done and where it is."""
         for warning in self.warnings:
-            print(f"WARNING: {mask(warning)}", file=sys.stderr)
+            warn(warning)
         medians = self.timings.medians()
-        each = ", ".join(
-            f"{part} {medians[part]:.3g} ms" for part in ("reading", "model", "writing") if part in medians
-        )
+        each = ", ".join(f"{part} {medians[part]:.3g} ms" for part in _PARTS if part in medians)
         average = self.people / max(self.frames, 1)
         notes = f", {len(self.ids)} ids" if self.tracks else ""
         notes += f", {self.live.dropped} frames dropped to keep up with the source" if self.live else ""
@@ -239,7 +237,7 @@ def run(args: argparse.Namespace) -> int:
     with open_video(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
         if args.smooth == "offline" and isinstance(reader, LiveReader):
             raise ConfigError("--smooth offline waits for frames ahead. Use --smooth online for a live source.")
-        predictor = load_predictor(args)
+        predictor = load_predictor(args.weight_path, args.device, args)
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")
         with remove_if_empty(folder):
