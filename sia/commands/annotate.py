@@ -11,7 +11,7 @@ from sia.commands.values import fraction
 from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import check_input_file, set_pixel_limit
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 
 FORMATS = {"cvat": "cvat", "labelstudio": "labelstudio", "coco": "coco-annotations", "labelme": "labelme"}
 """Names of this command, and those in `sia.formats.door`."""

@@ -10,7 +10,7 @@ from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import find_weights, readable_weights
 from sia.io.input_file import check_input_file, check_input_folder, set_pixel_limit
 from sia.io.optional import need_extra
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

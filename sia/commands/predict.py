@@ -20,7 +20,7 @@ from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import check_input_file, check_input_folder
 from sia.io.optional import need, need_extra
 from sia.io.remote import is_one_image
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 from sia.video.source import READERS, is_address, is_video, kind_of
 
 SCORE, KEYPOINT = 0.6, 0.3

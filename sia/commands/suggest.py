@@ -10,7 +10,7 @@ from sia.commands.predict import check_images
 from sia.commands.values import positive
 from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import check_input_file, set_pixel_limit
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

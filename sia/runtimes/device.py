@@ -199,3 +199,12 @@ def _physical_cores() -> int:
     """Of this machine; two threads of one core would wait for each other."""
     siblings = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
     return len({path.read_text() for path in siblings}) or os.cpu_count() or 1
+
+
+def wait_passively() -> None:
+    """Lets OpenMP's threads sleep while they wait, unless the user has said otherwise with ``OMP_WAIT_POLICY``.
+
+    By default they spin, which takes the processor from threads that have work as soon as anything else runs on the
+    machine. To be called before torch is loaded. `benchmarks/threads.py` measures both, idle and busy.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

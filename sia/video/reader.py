@@ -8,13 +8,12 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
 from sia.errors import ConfigError, DataError, first_line
-from sia.io.input_file import MAX_PIXELS
+from sia.io.input_file import pixel_limit
 from sia.video.clock import StampsAhead
 from sia.video.damage import Damage
 from sia.video.info import Frame, Image, describe, frame_stamp, is_avi, packet_stamp, turn
@@ -43,7 +42,6 @@ class VideoReader:
 
     Args:
         source: a path, or an address that FFmpeg can open.
-        max_pixels: frames with more are refused before they are decoded.
         threads: whether the decoder may work on several frames at a time.
 
     Attributes:
@@ -54,8 +52,8 @@ class VideoReader:
         DataError: no such file, not a video, frames that are too large, or nothing in it that can be decoded.
     """
 
-    def __init__(self, source: str, max_pixels: int = MAX_PIXELS, threads: bool = True) -> None:
-        self._container = _open(source)
+    def __init__(self, source: str, threads: bool = True) -> None:
+        self._container, max_pixels = _open(source), pixel_limit()
         try:
             self._stream = _video_stream(self._container, source)
             width, height = self._stream.width, self._stream.height
@@ -245,9 +243,15 @@ class DecordReader:
     video wrongly.
     """
 
-    def __init__(self, source: str, max_pixels: int = MAX_PIXELS) -> None:
-        decord = _import_decord()
-        with VideoReader(source, max_pixels, threads=False) as probe:
+    def __init__(self, source: str) -> None:
+        try:
+            import decord
+        except (ImportError, OSError) as error:
+            raise ConfigError(
+                f"--reader decord needs the package decord, which can't be imported here ({error}). "
+                "Install it (pip install decord; x86-64 Linux and Windows only) or use --reader av."
+            ) from error
+        with VideoReader(source, threads=False) as probe:
             self.info = probe.info
             self._stamps = probe.stamps()
         a, b, c, d = self.info.orientation
@@ -279,17 +283,6 @@ class DecordReader:
                 self.warnings.append(f"decord stopped after frame {number - 1} ({type(error).__name__}).")
                 return
             yield Frame(number, clock(stamp), clock.step, image)  # decord turns them upright itself
-
-
-def _import_decord() -> Any:
-    try:
-        import decord
-    except (ImportError, OSError) as error:
-        raise ConfigError(
-            f"--reader decord needs the package decord, which can't be imported here ({error}). "
-            "Install it (pip install decord; x86-64 Linux and Windows only) or use --reader av."
-        ) from error
-    return decord
 
 
 def _shows(packet: av.Packet[av.VideoStream]) -> bool:

@@ -21,6 +21,7 @@ from sia.drawing.window import Window
 from sia.errors import ConfigError, OutputError, SiaError, warn
 from sia.formats.door import Results, parse_targets
 from sia.formats.writer import About, Record, frame_name
+from sia.io.input_file import set_pixel_limit
 from sia.io.output_file import write_json
 from sia.io.secrets import mask
 from sia.motion.motion import Motion
@@ -234,7 +235,8 @@ def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[F
 
 def run(args: argparse.Namespace) -> int:
     """The whole job; returns the exit status."""
-    with open_video(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
+    set_pixel_limit(args.max_pixels)
+    with open_video(args.video_path, args.reader) as reader, SignalHandler() as interruption:
         if args.smooth == "offline" and isinstance(reader, LiveReader):
             raise ConfigError("--smooth offline waits for frames ahead. Use --smooth online for a live source.")
         predictor = load_predictor(args.weight_path, args.device, args)

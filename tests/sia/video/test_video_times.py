@@ -159,11 +159,13 @@ def test_damage_that_the_decoder_hides_is_told(tmp_path: Path) -> None:
     assert " 14" in line
 
 
-def test_frames_with_too_many_pixels_are_refused(tmp_path: Path) -> None:
+def test_frames_with_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_video(tmp_path / "a.mp4", frames=2)
+    monkeypatch.setenv("SIA_MAX_PIXELS", "6143")
     with pytest.raises(DataError, match=r"96 x 64 px.*--max_pixels 6144"):
-        VideoReader(str(source), max_pixels=6143)
-    assert len(list(VideoReader(str(source), max_pixels=6144))) == 2
+        VideoReader(str(source))
+    monkeypatch.setenv("SIA_MAX_PIXELS", "6144")
+    assert len(list(VideoReader(str(source)))) == 2
 
 
 @pytest.mark.parametrize(
