@@ -198,7 +198,7 @@ def run_images(args: argparse.Namespace) -> int:
     from sia.commands.jobs import image_job
 
     with clear_stdout(targets):
-        return image_job.run(args)
+        return image_job.run(args, targets)
 
 
 def run_video(args: argparse.Namespace) -> int:
@@ -212,14 +212,19 @@ def run_video(args: argparse.Namespace) -> int:
     args.weight_path = readable_weights(args.weight_path)
     need_extra("video", "Reading videos")
     targets = parse_targets(args.save or "jsonl")
-    args.conf_thresh = SCORE if args.conf_thresh is None else args.conf_thresh
-    args.kpt_thresh = KEYPOINT if args.kpt_thresh is None else args.kpt_thresh
+    fill_thresholds(args)
     args.batch_size = args.batch_size or BATCH
     wait_passively()
     from sia.commands.jobs import video_job
 
     with clear_stdout(targets):
-        return video_job.run(args)
+        return video_job.run(args, targets)
+
+
+def fill_thresholds(args: argparse.Namespace, score: float = SCORE, keypoint: float = KEYPOINT) -> None:
+    """Those that were not given."""
+    args.conf_thresh = score if args.conf_thresh is None else args.conf_thresh
+    args.kpt_thresh = keypoint if args.kpt_thresh is None else args.kpt_thresh
 
 
 def check_image_args(args: argparse.Namespace) -> None:

@@ -39,23 +39,13 @@ def run(args: argparse.Namespace, files: Sequence[Path]) -> int:
     announce(predictor)
     folder = output_folder(args.output_dir, "suggest")
     with remove_if_empty(folder):
-        seen = look_at(estimator, files, args.batch_size)
+        seen: dict[Path, Uncertainty] = {}
+        for images in read_batches(files, args.batch_size):
+            seen |= zip(images, estimator.estimate(list(images.values())), strict=True)
         chosen = choose(seen, labelled, args.n)
         write(folder, chosen, args.copy)
     say(chosen, folder)
     return int(len(seen) < len(files))
-
-
-def look_at(estimator: UncertaintyEstimator, files: Sequence[Path], batch_size: int) -> dict[Path, Uncertainty]:
-    """What the model makes of each image that can be read; the others are named.
-
-    Raises:
-        DataError: none can be.
-    """
-    seen: dict[Path, Uncertainty] = {}
-    for images in read_batches(files, batch_size):
-        seen |= zip(images, estimator.estimate(list(images.values())), strict=True)
-    return seen
 
 
 def choose(seen: dict[Path, Uncertainty], labelled: set[Path], count: int) -> list[Row]:

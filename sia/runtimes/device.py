@@ -192,13 +192,11 @@ def cpu_threads() -> int:
     if torch is not None:
         return int(torch.get_num_threads())
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else min(usable_cores(), _physical_cores())
-
-
-def _physical_cores() -> int:
-    """Of this machine; two threads of one core would wait for each other."""
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
     siblings = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
-    return len({path.read_text() for path in siblings}) or os.cpu_count() or 1
+    cores = len({path.read_text() for path in siblings}) or os.cpu_count() or 1  # two threads of one would wait
+    return min(usable_cores(), cores)
 
 
 def wait_passively() -> None:

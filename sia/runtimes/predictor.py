@@ -22,16 +22,6 @@ RUNTIMES: dict[str, type[Runtime]] = {".onnx": OnnxRuntime, ".xml": OpenVinoRunt
 """What runs a file, by its suffix; PyTorch runs all others, and is loaded only for them."""
 
 
-def _runtime_of(path: Path) -> type[Runtime]:
-    suffix = path.suffix.lower()
-    if suffix in RUNTIMES:
-        return RUNTIMES[suffix]
-    need("torch", f"Running {path}")
-    from sia.runtimes.torch_runtime import TorchRuntime
-
-    return TorchRuntime
-
-
 class Predictor:
     """Finds people in images of any size with one model on one device.
 
@@ -77,7 +67,13 @@ class Predictor:
             ConfigError: the device, a size, this threshold, the precision or the flip test can't be had, or a package
                 is missing.
         """
-        runtime = _runtime_of(weight_path).load(weight_path, device)
+        kind = RUNTIMES.get(weight_path.suffix.lower())
+        if kind is None:
+            need("torch", f"Running {weight_path}")
+            from sia.runtimes.torch_runtime import TorchRuntime
+
+            kind = TorchRuntime
+        runtime = kind.load(weight_path, device)
         if roi_score_thresh is not None:
             runtime.set_roi_score_thresh(roi_score_thresh)
         if roi_size is not None:

@@ -13,11 +13,11 @@ import av
 import numpy as np
 
 from sia.errors import ConfigError, DataError, first_line
-from sia.io.input_file import pixel_limit
+from sia.io.input_file import check_input_file, pixel_limit
 from sia.video.clock import StampsAhead
 from sia.video.damage import Damage
 from sia.video.info import Frame, Image, describe, frame_stamp, is_avi, packet_stamp, turn
-from sia.video.source import check_source, for_ffmpeg, is_address, is_sent_once
+from sia.video.source import for_ffmpeg, is_address, is_sent_once
 
 FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError)
 """What PyAV raises for files that are broken."""
@@ -290,13 +290,17 @@ def _shows(packet: av.Packet[av.VideoStream]) -> bool:
 
 
 def _open(source: str) -> av.container.InputContainer:
-    check_source(source)
+    remote = is_address(source)
+    if not remote:
+        check_input_file(Path(source), "Check --video_path.")
+        if not Path(source).stat().st_size:
+            raise DataError(f"The video {source} is empty (0 bytes).")
     try:
-        if is_address(source):
+        if remote:
             return av.open(source, options={"rtsp_flags": "prefer_tcp"}, timeout=PATIENCE)
         return av.open(for_ffmpeg(source))
     except FAULTS as error:
-        hint = "Check the address." if is_address(source) else "The file is broken or not a video."
+        hint = "Check the address." if remote else "The file is broken or not a video."
         raise DataError(f"Can't open {source} as a video: {_reason(error)}. {hint}") from error
 
 

@@ -64,11 +64,10 @@ def _extract(words: Sequence[object], patience: float) -> tuple[list[str], int]:
     """What `sia.video.sound_worker` said, and its exit status."""
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "sia.video.sound_worker", *map(str, words)]
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     try:  # in a session of its own: Ctrl-C is for the main process, which ends the video in order
         done = subprocess.run(
-            command, **streams, env={**os.environ, "PYTHONPATH": path}, start_new_session=True, timeout=patience,
-            check=False,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path}, start_new_session=True, timeout=patience, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [f"it took longer than {patience:.0f} s"], 1

@@ -15,7 +15,7 @@ from sia.errors import ConfigError, DataError
 from sia.video.open import open_video
 from sia.video.reader import VideoReader
 from sia.video.writer import VideoWriter
-from tests.inference_helpers import frame_times, save_video
+from tests.inference_helpers import copy_video, frame_times, save_video
 
 DROPPED = [0, 1, 2, 3, 4, 12, 19, 20, 21, 26, 27, 28, 29]
 """In 25ths of a second; what an AVI file has between is empty."""
@@ -89,10 +89,7 @@ def test_repeated_stamps_are_moved_by_next_to_nothing(tmp_path: Path, name: str)
     times = times_of(source)
     assert all(abs(time - Fraction(i // 2 * 2, 25)) <= Fraction(2, 1000) for i, time in enumerate(times))
     copy = tmp_path / "copy.mp4"
-    with VideoReader(str(source)) as video, VideoWriter(copy, video.info, (64, 96)) as writer:
-        for image in video:
-            writer.write(image.image, image.pts, image.duration)
-        writer.finish(complete=True)
+    copy_video(source, copy)
     assert frame_times(copy) == times
 
 
