@@ -14,7 +14,7 @@ from typing import Any
 
 from sia.errors import ConfigError, DataError, SiaError, WeightsError, complain, exit_status
 from sia.io.input_file import MAX_PIXELS, check_input_file, check_input_folder, set_pixel_limit
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 from utils.config.builder import build_config, pipeline_config
 from utils.config.config_file import with_config_files
 from utils.config.flags import parse_flags

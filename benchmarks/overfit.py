@@ -18,7 +18,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import MODELS, ROOT, launch, machine, table
-from sia.coco.coco_files import read_json, with_images, write_annotations
 from sia.errors import ConfigError
 
 IMAGES = 32
@@ -38,12 +37,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def write_subset(args: argparse.Namespace) -> Path:
     """The first images of the annotation file, crowds and people without keypoints included."""
-    content = read_json(args.data / "train.json", "annotation file")
+    from benchmarks.comparison.data import write_first
+
     if args.output.exists():
         raise ConfigError(f"{args.output} exists. Name another --output.")
     args.output.mkdir(parents=True)
     subset: Path = args.output / "subset.json"
-    write_annotations(subset, with_images(content, {image["id"] for image in content["images"][:IMAGES]}))
+    write_first(args.data / "train.json", IMAGES, subset)
     return subset
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train_pose
 from sia.commands.parser import Parser
 from sia.errors import exit_status
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 
 if TYPE_CHECKING:  # torch is loaded after the training's flags and paths are checked: see `main`
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure

@@ -17,9 +17,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.coco.coco_files import write_annotations
-from sia.commands.parser import Parser
+from sia.commands.parser import Parser, add_max_pixels
 from sia.errors import ConfigError, exit_status
-from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
+from sia.io.input_file import check_input_file, check_input_folder, set_pixel_limit
 from sia.io.output_file import named_folder, numbered_folder
 
 if TYPE_CHECKING:  # the checks load torch; what is wrong with the flags is said first

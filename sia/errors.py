@@ -69,6 +69,11 @@ def complain(message: str) -> None:
     print(f"error: {mask(message)}", file=sys.stderr)
 
 
+def warn(message: str) -> None:
+    """One line on stderr, at once, about what goes on in spite of it."""
+    print(f"WARNING: {mask(message)}", file=sys.stderr, flush=True)
+
+
 REFUSED = frozenset({*DISK_FULL, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP})
 """What is no fault of the program, wherever it meets it: permissions, full and broken disks, impossible names."""
 

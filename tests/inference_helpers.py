@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from sia.io.checkpoint import save_checkpoint
 from sia.registry import ModelConfig, create_model
 from sia.skeletons.skeleton import COCO_PERSON
+from sia.video.reader import VideoReader
+from sia.video.writer import VideoWriter
 
 COLOURS = {"R": (230, 20, 20), "G": (20, 200, 20), "B": (20, 20, 230), "W": (240, 240, 240)}
 
@@ -106,6 +109,18 @@ def _add_tone(container, audio, milliseconds: int, layout: str, rate: int) -> No
         frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         container.mux(audio.encode(frame))
     container.mux(audio.encode(None))
+
+
+def copy_video(source: Path, target: Path, most: int | None = None) -> tuple[VideoReader, VideoWriter]:
+    """Frame by frame, all or the first so many; the two have the warnings."""
+    with VideoReader(str(source)) as reader:
+        frames = iter(reader)
+        first = next(frames)
+        with VideoWriter(target, reader.info, first.image.shape[:2]) as writer:
+            for frame in itertools.chain([first], itertools.islice(frames, most and most - 1)):
+                writer.write(frame.image, frame.pts, frame.duration)
+            writer.finish(complete=most is None)
+    return reader, writer
 
 
 def frame_times(path: Path) -> list[Fraction]:

@@ -134,7 +134,7 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None
     assert "AP   100.0" in done.stdout, done.stderr
     assert (tmp_path / "out" / "report.html").is_file()
     code = "import pathlib, sia.commands.pipeline as above; above.open_pipeline(pathlib.Path('p'), 'cpu', 1)"
-    assert "ConfigError: --pipeline p needs the stages" in run("-c", code).stderr
+    assert "ConfigError: --pipeline p needs the training code" in run("-c", code).stderr
 
 
 def test_pyproject_and_scripts_take_the_same_pythons() -> None:

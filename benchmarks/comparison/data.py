@@ -9,12 +9,13 @@ Images are links, not copies. Nothing is resized: every method letterboxes by it
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
 
 from datasets.coco.coco_pose import CocoPose
-from sia.coco.coco_files import read_json, with_images, write_annotations
+from sia.coco.coco_files import Row, read_json, write_annotations
 from sia.skeletons.skeleton import Skeleton
 
 
@@ -46,6 +47,13 @@ def write_first(source: Path, images: int | None, path: Path) -> None:
     """Annotations of the first images only."""
     content = read_json(source, "annotation file")
     write_annotations(path, with_images(content, {image["id"] for image in content["images"][:images]}))
+
+
+def with_images(content: Row, ids: Container[int]) -> Row:
+    """COCO content with some of its images, in their order, and all people in these."""
+    images = [image for image in content["images"] if image["id"] in ids]
+    people = [row for row in content["annotations"] if row["image_id"] in ids]
+    return {**content, "images": images, "annotations": people}
 
 
 def link(target: Path, path: Path) -> None:

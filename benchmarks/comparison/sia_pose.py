@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.common import ROOT
-from sia.coco.coco_files import read_json, with_images, write_annotations
+from benchmarks.comparison.data import with_images
+from sia.coco.coco_files import read_json, write_annotations
 from sia.io.images import read_image
 from sia.runtimes.predictor import Predictor
 

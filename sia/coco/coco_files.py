@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,6 @@ def read_json(path: Path, what: str, hook: Callable[[Row], Any] | None = None) -
         raise DataError(f"Can't read the {what} {path}: {error.strerror or error}. Check the path.") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"The {what} {path} is not valid JSON ({error}). Write it again.") from None
-
-
-def with_images(content: Row, ids: Container[int]) -> Row:
-    """COCO content with some of its images, in their order, and all people in these."""
-    images = [image for image in content["images"] if image["id"] in ids]
-    people = [row for row in content["annotations"] if row["image_id"] in ids]
-    return {**content, "images": images, "annotations": people}
 
 
 def write_annotations(path: Path, content: Row) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from sia.coco.coco_files import load_ground_truth, read_json
 from sia.errors import DataError
-from sia.io.input_file import check_input_file
-from sia.io.results import Ids, number_images
+from sia.io.results import Ids
 from sia.skeletons.skeleton import Skeleton
 
 Name = tuple[str, ...]
@@ -30,8 +31,13 @@ class ImageIds:
 
     @classmethod
     def numbered(cls, files: Sequence[Path]) -> ImageIds:
-        """By the numbers in the files' names, or 1, 2, 3, ..."""
-        return cls(dict(zip(files, number_images(files), strict=True)))
+        """The last number in each file name where all have one and no two the same, else 1, 2, 3, ...
+
+        COCO names its files by image id, so results of COCO's own images can be evaluated as they are.
+        """
+        numbers = [re.findall(r"[0-9]+", file.stem)[-1:] for file in files]
+        ids = [int(found[0]) for found in numbers if found and len(found[0]) <= 18]
+        return cls(dict(zip(files, ids if len(set(ids)) == len(files) else count(1), strict=False)))
 
     @classmethod
     def annotated(cls, files: Sequence[Path], ann_file: Path, skeleton: Skeleton) -> ImageIds:
@@ -44,7 +50,6 @@ class ImageIds:
             DataError: no annotation file of these keypoints, a file that may be several images, or an image that is
                 several files.
         """
-        check_input_file(ann_file, "Check --ann_file.")
         content = read_json(ann_file, "annotation file")
         truth = load_ground_truth(content, skeleton, labelled=False)
         named = defaultdict[str, list[tuple[Name, int]]](list)

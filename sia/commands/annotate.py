@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sia.commands.parser import add_batch_flags
+from sia.commands.parser import add_batch_flags, add_input_size
 from sia.commands.predict import check_images
-from sia.commands.values import fraction, input_size
+from sia.commands.values import fraction
 from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import check_input_file, set_pixel_limit
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 
 FORMATS = {"cvat": "cvat", "labelstudio": "labelstudio", "coco": "coco-annotations", "labelme": "labelme"}
 """Names of this command, and those in `sia.formats.door`."""
@@ -45,10 +45,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--kpt_thresh", type=fraction, default=0.3, metavar="0-1",
         help="keypoints whose confidence is lower are marked as hidden (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
-    )
-    add_batch_flags(parser, "annotate")
+    add_input_size(parser)
+    add_batch_flags(parser, "annotate-1")
 
 
 def run(args: argparse.Namespace) -> int:

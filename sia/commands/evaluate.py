@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sia.commands.parser import add_pytorch_flags, add_roi_flags
-from sia.commands.values import input_size
+from sia.commands.parser import add_max_pixels, add_pytorch_flags, add_size_flags
 from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import find_weights, readable_weights
-from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder, set_pixel_limit
+from sia.io.input_file import check_input_file, check_input_folder, set_pixel_limit
 from sia.io.optional import need_extra
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +39,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--batch_size", type=int, default=16, metavar="N", help="images at once (default: 16)")
     model.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read images (default: 2)")
     model.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: auto)")
-    model.add_argument(
-        "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
-    )
+    add_size_flags(model)
     add_max_pixels(model)
-    add_roi_flags(model)
     add_pytorch_flags(model)
     parser.add_argument(
         "--samples", type=int, default=120, metavar="N", help="people that report.html shows (default: 120)"

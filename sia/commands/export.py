@@ -6,8 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from sia.commands.parser import add_roi_flags
-from sia.commands.values import input_size
+from sia.commands.parser import add_size_flags
 from sia.errors import ConfigError, OutputError
 from sia.io.bundled_weights import readable_weights
 
@@ -32,10 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         help="file to write, .onnx or .xml (with a .bin beside it); never overwritten (default: beside the weights; "
         "in the current folder for those named without a path)",
     )  # fmt: skip
-    what.add_argument(
-        "--imgsz", type=input_size, metavar="N|HxW", help="input size in pixels (default: that of the weights)"
-    )
-    add_roi_flags(what)
+    add_size_flags(what)
     check = parser.add_argument_group("check, and calibration of int8")
     check.add_argument(
         "--image_path", metavar="PATH",

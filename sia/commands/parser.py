@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from sia.commands.values import fraction, input_size, positive
 from sia.errors import show_every_name
 from sia.io.first_edition import rename_flags
-from sia.io.input_file import add_max_pixels
+from sia.io.input_file import MAX_PIXELS
 from sia.io.secrets import mask
 from sia.runtimes.device import PRECISIONS
 
@@ -31,27 +31,50 @@ class Parser(argparse.ArgumentParser):
         super().error(mask(message))
 
 
-def add_batch_flags(parser: argparse.ArgumentParser, name: str) -> None:
+def add_batch_flags(
+    parser: argparse.ArgumentParser, name: str, batch: int | None = 4, what: str = "images at a time (default: 4)"
+) -> None:
     """Those of a command that goes through many images: where to write, device, images at a time, size limit.
 
     Args:
         parser: of the command.
-        name: of its default output folder.
+        name: of its first default output folder.
+        batch: default of --batch_size.
+        what: help of --batch_size.
     """
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR",
         help="where to write; a number is added to the name of a folder that has files in it "
-        f"(default: runs/{name}-1, then -2, ...)",
+        f"(default: runs/{name}, then -2, ...)",
     )  # fmt: skip
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument(
-        "--batch_size", type=positive, default=4, metavar="N", help="images at a time (default: %(default)s)"
-    )
+        "--device", default="auto", metavar="NAME",
+        help="auto, cpu, cuda (or cuda:1 for a second GPU) or mps for Apple's GPU (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--batch_size", type=positive, default=batch, metavar="N", help=what)
     add_max_pixels(parser)
 
 
-def add_roi_flags(parser: argparse._ActionsContainer) -> None:
-    """Whose crop the RoI keypoint head reads, and of what size: for every command that runs a model, or writes one."""
+def add_max_pixels(parser: argparse._ActionsContainer) -> None:
+    """The flag; hand what it gives to `sia.io.input_file.set_pixel_limit`."""
+    parser.add_argument(
+        "--max_pixels", type=positive, default=MAX_PIXELS, metavar="N",
+        help="images and frames of more pixels are refused before they are decoded; 1 million take about 15 MB of "
+        "memory (default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_input_size(parser: argparse._ActionsContainer) -> None:
+    """The flag of every command that runs a model, or writes one."""
+    parser.add_argument(
+        "--imgsz", type=input_size, metavar="N|HxW",
+        help="input size in pixels; best near that of the weights (default)",
+    )  # fmt: skip
+
+
+def add_size_flags(parser: argparse._ActionsContainer) -> None:
+    """`add_input_size`, whose crop the RoI keypoint head reads, and of what size."""
+    add_input_size(parser)
     parser.add_argument(
         "--roi_size", type=input_size, metavar="N|HxW",
         help="size in pixels of the crop of each person, multiples of 16: smaller is faster and places keypoints worse "

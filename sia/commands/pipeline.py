@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from sia.drawing.annotator import Image
 from sia.io.optional import need_stages
@@ -13,18 +13,6 @@ from sia.runtimes.predictor import Predictor
 
 LOADER = "stages.pipeline.fitted"
 """Has the class that implements `Pipeline`."""
-
-
-class Thresholds(Protocol):
-    """From which score and confidence on people and keypoints are shown."""
-
-    @property
-    def score(self) -> float:
-        """Of people, in [0, 1]."""
-
-    @property
-    def keypoint(self) -> float:
-        """Of keypoints, in [0, 1]."""
 
 
 class Pipeline(Protocol):
@@ -37,8 +25,8 @@ class Pipeline(Protocol):
     def describe(self) -> str:
         """One line: what changes what the model finds."""
 
-    def display(self) -> Thresholds:
-        """Those that suit its labelled images."""
+    def display(self) -> Any:
+        """``score`` and ``keypoint``, in [0, 1], from which on people and keypoints are shown: as suits its images."""
 
     def finder(self, model: Predictor) -> Callable[[Sequence[Image]], list[People]]:
         """Opens the stages around its model; gives what finds the people of images, best first, in their pixels."""

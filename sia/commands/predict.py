@@ -8,20 +8,19 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
-from sia.commands.parser import add_pytorch_flags, add_roi_flags
-from sia.commands.values import fraction, input_size, positive, seconds
+from sia.commands.parser import add_batch_flags, add_pytorch_flags, add_size_flags
+from sia.commands.values import fraction, seconds
 from sia.description.doubt import AGREE, BELOW
 from sia.description.llm_flags import KEY, check_llm
 from sia.errors import ConfigError, DataError
 from sia.formats.door import FORMATS, clear_stdout, parse_targets
 from sia.io.bundled_weights import DEFAULT, readable_weights
-from sia.io.input_file import add_max_pixels, check_input_file, check_input_folder
+from sia.io.input_file import check_input_file, check_input_folder
 from sia.io.optional import need, need_extra
 from sia.io.remote import is_one_image
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 from sia.video.source import READERS, is_address, is_video, kind_of
 
 SCORE, KEYPOINT = 0.6, 0.3
@@ -30,22 +29,9 @@ SCORE, KEYPOINT = 0.6, 0.3
 SMOOTHING = ("none", "online", "offline")
 """What `sia.tracking.smoother` makes."""
 
-OF_IMAGES = {
-    "ann_file": "--ann_file",
-    "pipeline": "--pipeline",
-    "describe": "--describe",
-    "llm": "-LLM",
-    "llm_url": "-LLM_URL",
-    "watch": "--watch",
-}
-OF_VIDEOS = {
-    "track": "--track",
-    "track_memory": "--track_memory",
-    "smooth": "--smooth",
-    "angles": "--angles",
-    "count": "--count",
-}
-"""Flags by name that have no meaning for the other kind of source."""
+OF_IMAGES = ("--ann_file", "--pipeline", "--describe", "-LLM", "-LLM_URL", "--watch")
+OF_VIDEOS = ("--track", "--track_memory", "--smooth", "--angles", "--count")
+"""Flags that have no meaning for the other kind of source."""
 
 BATCH = 8
 """Frames at a time, and images on a GPU."""
@@ -85,28 +71,15 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--kpt_thresh", type=fraction, metavar="0-1",
         help=f"keypoints whose confidence is lower are not drawn; results have them all (default: {KEYPOINT})",
     )  # fmt: skip
-    parser.add_argument(
-        "--imgsz", type=input_size, metavar="N|HxW",
-        help="input size in pixels; best near that of the weights (default)",
-    )  # fmt: skip
-    add_roi_flags(parser)
+    add_size_flags(parser)
     add_pytorch_flags(parser)
     parser.add_argument(
         "--blur", choices=("faces",),
         help="make the heads of all people unrecognisable, also of people down to a third of --conf_thresh",
     )  # fmt: skip
-    parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR",
-        help="where to write; a number is added to the name of a folder that has files in it "
-        f"(default: runs/{name}, then -2, ...)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--device", default="auto", metavar="NAME",
-        help="auto, cpu, cuda (or cuda:1 for a second GPU) or mps for Apple's GPU (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--batch_size", type=positive, metavar="N",
-        help=f"images or frames at a time; takes memory, and makes a GPU faster (default: {BATCH}; images on a CPU 1)",
+    add_batch_flags(
+        parser, name, None,
+        f"images or frames at a time; takes memory, and makes a GPU faster (default: {BATCH}; images on a CPU 1)",
     )  # fmt: skip
     parser.add_argument(
         "--save", metavar="FORMAT[:PATH],...",
@@ -117,7 +90,6 @@ def add_shared_flags(parser: argparse.ArgumentParser, name: str) -> None:
         "--show", action="store_true",
         help="open a window with what is drawn, too; q or Esc in it ends the run",
     )  # fmt: skip
-    add_max_pixels(parser)
 
 
 def add_image_flags(parser: argparse._ActionsContainer) -> None:
@@ -208,23 +180,14 @@ def run(args: argparse.Namespace) -> int:
         SiaError: bad input.
     """
     video = is_video(args.source)
-    refuse(args, OF_IMAGES if video else OF_VIDEOS, "images" if video else "videos")
+    for flag in OF_IMAGES if video else OF_VIDEOS:
+        if vars(args)[flag.lstrip("-").lower()] not in (None, False, 0, "none"):
+            raise ConfigError(f"{flag} is for {'images' if video else 'videos'}. Leave it out for this source.")
     if video:
         args.video_path = args.source
         return run_video(args)
     args.image_path = args.source
     return run_images(args)
-
-
-def refuse(args: argparse.Namespace, flags: Mapping[str, str], kind: str) -> None:
-    """Says which flags don't fit the source.
-
-    Raises:
-        ConfigError: one of them was given.
-    """
-    for name, flag in flags.items():
-        if vars(args)[name] not in (None, False, 0, "none"):
-            raise ConfigError(f"{flag} is for {kind}. Leave it out for this source.")
 
 
 def run_images(args: argparse.Namespace) -> int:
@@ -235,7 +198,7 @@ def run_images(args: argparse.Namespace) -> int:
     from sia.commands.jobs import image_job
 
     with clear_stdout(targets):
-        return image_job.run(args)
+        return image_job.run(args, targets)
 
 
 def run_video(args: argparse.Namespace) -> int:
@@ -249,14 +212,19 @@ def run_video(args: argparse.Namespace) -> int:
     args.weight_path = readable_weights(args.weight_path)
     need_extra("video", "Reading videos")
     targets = parse_targets(args.save or "jsonl")
-    args.conf_thresh = SCORE if args.conf_thresh is None else args.conf_thresh
-    args.kpt_thresh = KEYPOINT if args.kpt_thresh is None else args.kpt_thresh
+    fill_thresholds(args)
     args.batch_size = args.batch_size or BATCH
     wait_passively()
     from sia.commands.jobs import video_job
 
     with clear_stdout(targets):
-        return video_job.run(args)
+        return video_job.run(args, targets)
+
+
+def fill_thresholds(args: argparse.Namespace, score: float = SCORE, keypoint: float = KEYPOINT) -> None:
+    """Those that were not given."""
+    args.conf_thresh = score if args.conf_thresh is None else args.conf_thresh
+    args.kpt_thresh = keypoint if args.kpt_thresh is None else args.kpt_thresh
 
 
 def check_image_args(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from sia.commands.predict import check_images
 from sia.commands.values import positive
 from sia.io.bundled_weights import DEFAULT, readable_weights
 from sia.io.input_file import check_input_file, set_pixel_limit
-from sia.runtimes.threads import wait_passively
+from sia.runtimes.device import wait_passively
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "model that the labels shall improve (default: the small model that comes with the project)",
     )  # fmt: skip
     parser.add_argument("--copy", action="store_true", help="copy the images there, too, to upload them from one place")
-    add_batch_flags(parser, "suggest")
+    add_batch_flags(parser, "suggest-1")
 
 
 def run(args: argparse.Namespace) -> int:

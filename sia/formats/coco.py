@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from sia.formats.writer import GrowingWriter, Record
-from sia.io.results import JsonList, coco_rows
+from sia.io.results import JsonList, coco_rows, json_line
 
 
 class CocoResults(GrowingWriter):
@@ -20,5 +18,4 @@ class CocoResults(GrowingWriter):
 
     def entries(self, record: Record) -> list[bytes]:
         """The rows."""
-        rows = coco_rows(record.people, self.about.skeleton, record.image_id, self.about.category)
-        return [json.dumps(row, allow_nan=False).encode() for row in rows]
+        return list(map(json_line, coco_rows(record.people, self.about.skeleton, record.image_id, self.about.category)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sia.formats.writer import Record, ResultWriter, labelled, rounded
+from sia.formats.writer import Record, ResultWriter, labelled
 from sia.io.output_file import write_json
-from sia.io.results import category_ids
+from sia.io.results import category_ids, rounded
 from sia.skeletons.oks import AREA_OF_BOX
 
 

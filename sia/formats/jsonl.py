@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sia.formats.writer import GrowingWriter, Record
-from sia.io.results import JsonList, StandardOutput, person_rows
+from sia.io.results import JsonList, StandardOutput, describe_rows, json_line, person_rows
 
 
 class JsonlWriter(GrowingWriter):
@@ -22,7 +21,7 @@ class JsonlWriter(GrowingWriter):
 
     def entries(self, record: Record) -> list[bytes]:
         """One line."""
-        row: dict[str, Any] = {} if self._begun else {"about": self.about.to_dict()}
+        row: dict[str, Any] = {} if self._begun else {"about": describe_rows(self.about.skeleton)}
         self._begun = True
         people, source = person_rows(record.people, self.about.skeleton), record.people.source
         if record.people.ids is not None:
@@ -34,4 +33,4 @@ class JsonlWriter(GrowingWriter):
         else:
             height, width = record.size
             row |= {"image_id": record.image_id, "file_name": record.name, "width": width, "height": height}
-        return [json.dumps({**row, "people": people}, allow_nan=False).encode()]
+        return [json_line({**row, "people": people})]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -10,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 from sia.formats.writer import GrowingWriter, Record, labelled
 from sia.io.output_file import write_text
 from sia.io.remote import is_web_address
-from sia.io.results import JsonList
+from sia.io.results import JsonList, json_line
 from sia.people import Person
 
 LOCAL = "/data/local-files/?d="
@@ -57,7 +56,7 @@ class LabelStudioWriter(GrowingWriter):
         if len(people):
             prediction["score"] = round(float(people.scores.mean()), 6)
         data = {"image": image, "image_id": record.image_id, "file_name": record.name, "sia": about}
-        return [json.dumps({"data": data, "predictions": [prediction]}, allow_nan=False).encode()]
+        return [json_line({"data": data, "predictions": [prediction]})]
 
     def _regions(self, person: Person, v: list[int], number: str, size: tuple[int, int]) -> list[dict[str, Any]]:
         height, width = size

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sia.formats.writer import Record, ResultWriter, labelled, rounded
+from sia.formats.writer import Record, ResultWriter, labelled
 from sia.io.output_file import write_json
+from sia.io.results import rounded
 
 
 class LabelMeWriter(ResultWriter):

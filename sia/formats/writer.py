@@ -6,10 +6,10 @@ Coordinates go in and come out in original pixels, x to the right, y down, pixel
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,6 @@ class Record:
         return self.people.source.size
 
 
-def rounded(values: Iterable[float]) -> list[float]:
-    """To a thousandth of a pixel, which is far below what any model resolves."""
-    return [round(float(value), 3) for value in values]
-
-
 def frame_name(video: str, number: int) -> str:
     """What an image of this frame is called, such as ``walk_000012.jpg``."""
     return f"{Path(video).stem}_{number:06d}.jpg"
@@ -76,13 +71,9 @@ class About:
     kpt_thresh: float = 0.3
     category: Ids = 1
 
-    def to_dict(self) -> dict[str, Any]:
-        """Schema with its version, version of the tool, coordinate frame, and what the values mean."""
-        return describe_rows(self.skeleton)
-
     def short(self) -> dict[str, str]:
         """Schema with its version, version of the tool, and coordinate frame."""
-        return {name: self.to_dict()[name] for name in ("format", "tool", "coordinates")}
+        return {name: describe_rows(self.skeleton)[name] for name in ("format", "tool", "coordinates")}
 
 
 class ResultWriter(ABC):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-from sia.errors import WeightsError, unknown
+from sia.errors import WeightsError, unknown, warn
 from sia.io.input_file import check_input_file
 from sia.sharing.hub import HUB, hub_weights
 
@@ -49,7 +48,7 @@ def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
         return hub_weights(name.removeprefix(HUB))
     path, bundled = Path(name).expanduser(), bundled_models()
     if path.suffix == ".pt" and path.parent.name == FOLDER.name and path.stem in bundled and not path.exists():
-        print(f"WARNING: {path} is now {bundled[path.stem]}; the old name goes in the next version.", file=sys.stderr)
+        warn(f"{path} is now {bundled[path.stem]}; the old name goes in the next version.")
         return bundled[path.stem]
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path

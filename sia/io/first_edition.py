@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from sia.errors import warn
 
 MODULES = {"glimpse": "roi_head", "rivalry": "duplicate_suppression", "narrow": "input_proj"}
 """Of the model: the first word of keys in state dicts."""
@@ -40,7 +41,7 @@ def rename_flags(argv: Sequence[str]) -> list[str]:
     for word in argv:
         flag, equals, value = word.partition("=")
         if flag in FLAGS:
-            print(f"WARNING: {flag} is now {FLAGS[flag]}; the old name goes in the next version.", file=sys.stderr)
+            warn(f"{flag} is now {FLAGS[flag]}; the old name goes in the next version.")
         words.append(f"{FLAGS.get(flag, flag)}{equals}{value}")
     return words
 

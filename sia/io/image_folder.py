@@ -6,13 +6,12 @@ import contextlib
 import glob
 import os
 import re
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from sia.errors import DataError
+from sia.errors import DataError, warn
 from sia.io.images import image_suffixes
 from sia.io.input_file import check_input_folder
 from sia.io.optional import need
@@ -26,7 +25,7 @@ _NAMED = 5
 """So many files are named; the others are counted."""
 
 
-def find_images(pattern: str, warn: Callable[[str], None] | None = None, flag: str = "--image_path") -> list[Path]:
+def find_images(pattern: str, warn: Callable[[str], None] = warn, flag: str = "--image_path") -> list[Path]:
     """The images that a path, a folder or a glob names, in natural order (2 before 10).
 
     A folder gives the images directly in it; ``folder/**/*.jpg`` gives those below it as well.
@@ -103,7 +102,7 @@ def _state(path: Path) -> object:
     return None
 
 
-def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[[str], None] | None) -> list[Path]:
+def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[[str], None]) -> list[Path]:
     """The images among them; the others are named, by reason."""
     images, left_out = list[Path](), defaultdict[str, list[str]](list)
     for path in paths:
@@ -120,10 +119,7 @@ def _images_of(paths: Iterable[Path], nothing: str, folder: str, warn: Callable[
         hint = f"For those in folders below it, use a glob in quotes: '{folder}/**/*.jpg'." if folder else ""
         raise DataError(" ".join(filter(None, [f"{nothing}.", *lines, hint])))
     for line in lines:
-        if warn is None:
-            print(f"WARNING: {line}", file=sys.stderr, flush=True)
-        else:
-            warn(line)
+        warn(line)
     return sorted(images, key=_natural)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from sia.errors import ConfigError, DataError, OutputError, first_line
+from sia.errors import ConfigError, DataError, OutputError, first_line, warn
 from sia.io.input_file import check_input_file, pixel_limit
 from sia.io.optional import need
 from sia.io.output_file import write_bytes
@@ -28,6 +27,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # broken metadata
 
 Pixels = NDArray[np.uint8]
 Warn = Callable[[str], None]
+_warn_once: Warn = functools.cache(warn)
 
 _JPEG = b"\xff\xd8"
 _REDUCED = {1: cv2.IMREAD_COLOR_RGB, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
@@ -145,11 +145,6 @@ def image_suffixes() -> frozenset[str]:
     """Endings of file names that `read_image` knows, in lower case and with the dot."""
     usable = {suffix for suffix, name in Image.registered_extensions().items() if name in _formats()}
     return frozenset({*usable, ".mpo", ".heic", ".heif", ".hif"})
-
-
-@functools.cache
-def _warn_once(line: str) -> None:
-    print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
 def _decode_jpeg(opened: ImageFile, shrink: int) -> Pixels | None:

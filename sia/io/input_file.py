@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
@@ -118,19 +117,3 @@ def pixel_limit() -> int:
 def set_pixel_limit(pixels: int) -> None:
     """What ``--max_pixels`` of every entry point does. Kept in the environment, so that loader workers obey it too."""
     os.environ[_LIMIT] = str(pixels)
-
-
-def add_max_pixels(parser: argparse._ActionsContainer) -> None:
-    """The flag; hand what it gives to `set_pixel_limit`."""
-    parser.add_argument(
-        "--max_pixels", type=_pixels, default=MAX_PIXELS, metavar="N",
-        help="images and frames of more pixels are refused before they are decoded; 1 million take about 15 MB of "
-        "memory (default: %(default)s)",
-    )  # fmt: skip
-
-
-def _pixels(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value

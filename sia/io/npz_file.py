@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from sia.errors import DataError, SiaError
+from sia.errors import DataError
 from sia.io.input_file import check_input_file
 
 LARGEST = 1 << 30
@@ -33,9 +33,7 @@ class Wanted(NamedTuple):
     finite: bool = False
 
 
-def read_npz(
-    path: Path, wanted: Mapping[str, Wanted], what: str, remedy: str, error: type[SiaError] = DataError
-) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path, wanted: Mapping[str, Wanted], what: str, remedy: str) -> dict[str, NDArray[Any]]:
     """Some arrays of a file.
 
     Args:
@@ -43,19 +41,18 @@ def read_npz(
         wanted: what each array has to be, by name; others are not looked at.
         what: the file is, for the message.
         remedy: what to do where it can't be used.
-        error: the class to raise.
 
     Raises:
-        SiaError: the file is missing, unreadable or broken, or an array is missing or not what it has to be.
+        DataError: the file is missing, unreadable or broken, or an array is missing or not what it has to be.
     """
-    check_input_file(path, remedy, error)
+    check_input_file(path, remedy)
     lengths: dict[str, int] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             return {name: _read(archive, name, entry, lengths) for name, entry in wanted.items()}
     except Exception as problem:  # zipfile, zlib and NumPy raise whatever they trip over
         reason = " ".join(str(problem).split()) or type(problem).__name__
-        raise error(f"The {what} {path} can't be used: {reason}. {remedy}") from None
+        raise DataError(f"The {what} {path} can't be used: {reason}. {remedy}") from None
 
 
 def _read(archive: zipfile.ZipFile, name: str, wanted: Wanted, lengths: dict[str, int]) -> NDArray[Any]:

@@ -57,10 +57,10 @@ def need_extra(extra: str, purpose: str) -> None:
 
 
 def need_stages(module: str, purpose: str) -> Any:
-    """A module of the stages, which live above the library: named, not imported, so that nothing here depends on them.
+    """A module that lives above the library: named, not imported, so that nothing here depends on it.
 
     Raises:
-        ConfigError: they are not there, as in the installed package.
+        ConfigError: it is not there, as in the installed package.
     """
     try:
         return importlib.import_module(module)
@@ -68,6 +68,6 @@ def need_stages(module: str, purpose: str) -> Any:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise ConfigError(
-            f"{purpose} needs the stages, which are not part of the installed package. Run this in a clone of the "
-            "repository."
+            f"{purpose} needs the training code, which is not part of the installed package. Run this in a clone of "
+            "the repository."
         ) from error

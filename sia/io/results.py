@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,10 @@ def person_rows(people: People, skeleton: Skeleton) -> list[Row]:
         people.boxes.tolist(), people.scores.tolist(), keypoints.tolist(), strict=True
     ):
         bbox = [x1, y1, x2 - x1, y2 - y1]
-        rows.append({"score": round(score, 6), "bbox": _rounded(bbox), "keypoints": _rounded(values)})
+        rows.append({"score": round(score, 6), "bbox": rounded(bbox), "keypoints": rounded(values)})
     for name, told in (("visibilities", people.visibilities), ("sigmas", people.sigmas)):
         for row, values in zip(rows, [] if told is None else told.tolist(), strict=told is not None):
-            row[name] = _rounded(values)
+            row[name] = rounded(values)
     if skeleton.categories:
         for row, block in zip(rows, skeleton.class_ids(people.confidences).tolist(), strict=True):
             own = skeleton.blocks[block]
@@ -57,9 +56,9 @@ def person_rows(people: People, skeleton: Skeleton) -> list[Row]:
     return rows
 
 
-def _rounded(values: Sequence[float]) -> list[float]:
-    # A thousandth of a pixel is far below what any model resolves, and halves the file.
-    return [round(value, 3) for value in values]
+def rounded(values: Iterable[float]) -> list[float]:
+    """To a thousandth of a pixel, which is far below what any model resolves, and halves the file."""
+    return [round(float(value), 3) for value in values]
 
 
 def category_ids(skeleton: Skeleton, given: Ids) -> dict[str, int]:
@@ -99,20 +98,13 @@ def describe_rows(skeleton: Skeleton) -> Row:
     }
 
 
-def number_images(files: Sequence[Path]) -> list[int]:
-    """Image ids: the last number in each file name where all have one and no two the same, else 1, 2, 3, ...
-
-    COCO names its files by image id, so results of COCO's own images can be evaluated as they are.
-    """
-    numbers = [re.findall(r"[0-9]+", file.stem)[-1:] for file in files]
-    ids = [int(found[0]) for found in numbers if found and len(found[0]) <= 18]
-    if len(set(ids)) == len(files):
-        return ids
-    return list(range(1, len(files) + 1))
+def json_line(row: Row) -> bytes:
+    """Standard JSON (no NaN) of one row."""
+    return json.dumps(row, allow_nan=False).encode()
 
 
 class JsonList:
-    """A list of JSON objects in a file that is whole, valid JSON after each `extend`, so that a killed run keeps it.
+    """A list of JSON objects in a file that is whole, valid JSON after each `append`, so that a killed run keeps it.
 
     Args:
         path: of the file, which is made.
@@ -133,12 +125,8 @@ class JsonList:
             self._stream = path.open("xb", buffering=0)
             self._write(start + end)
 
-    def extend(self, rows: Sequence[Row]) -> None:
-        """Appends rows and hands them to the operating system; an OutputError leaves those before them."""
-        self.append([json.dumps(row, allow_nan=False).encode() for row in rows])
-
     def append(self, entries: Sequence[bytes]) -> None:
-        """The same of rows that are text already."""
+        """Appends rows and hands them to the operating system; an OutputError leaves those before them."""
         if not entries:
             return
         text = self._between.join(entries)
@@ -178,7 +166,7 @@ class JsonLines(JsonList):
 
     def write(self, row: Row) -> None:
         """Appends one row."""
-        self.extend([row])
+        self.append([json_line(row)])
 
     def __exit__(self, *_: object) -> None:
         self.close()

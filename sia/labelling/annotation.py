@@ -39,7 +39,9 @@ def run(args: argparse.Namespace, files: Sequence[Path], form: str) -> int:
     Raises:
         SiaError: bad input.
     """
-    teacher = None if args.teacher is None else _open_teacher(args.teacher, args.device)
+    teacher: Teacher | None = None
+    if args.teacher is not None:
+        teacher = need_stages(OPENER, f"--teacher {args.teacher}").open_teacher(args.teacher, args.device)
     predictor = Predictor.load(args.weight_path, args.device, args.imgsz)
     if teacher is not None and predictor.skeleton.num_keypoints != 17:
         raise ConfigError(f"--teacher has COCO's 17 keypoints, {args.weight_path} has others.")
@@ -73,8 +75,3 @@ def _posed(people: People, teacher: Teacher, image: Image) -> People:
     keypoints = np.where(found[:, None, None], poses.keypoints, people.keypoints).astype(np.float32)
     confidences = np.where(found[:, None], poses.confidences, people.confidences).astype(np.float32)
     return replace(people, keypoints=keypoints, confidences=confidences)
-
-
-def _open_teacher(name: str, device: str) -> Teacher:
-    teacher: Teacher = need_stages(OPENER, f"--teacher {name}").open_teacher(name, device)
-    return teacher

@@ -1,4 +1,4 @@
-"""Looks at all images of a folder and suggests which to label next."""
+"""Which images of a folder to label next: those the model is unsure of, each unlike the ones chosen before it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sia.coco.image_ids import ImageIds
 from sia.commands.jobs.run import announce, output_folder, remove_if_empty
 from sia.errors import ConfigError
 from sia.io.output_file import write_json, write_text, writing
 from sia.labelling.batches import read_batches
-from sia.labelling.selection import select
 from sia.labelling.uncertainty import Uncertainty, UncertaintyEstimator
 from sia.runtimes.predictor import Predictor
 
 SHOWN = 10
 """Rows that are printed; suggested.json has all."""
 Row = dict[str, Any]
+Floats = NDArray[np.float64]
 
 
 def run(args: argparse.Namespace, files: Sequence[Path]) -> int:
@@ -38,23 +39,13 @@ def run(args: argparse.Namespace, files: Sequence[Path]) -> int:
     announce(predictor)
     folder = output_folder(args.output_dir, "suggest")
     with remove_if_empty(folder):
-        seen = look_at(estimator, files, args.batch_size)
+        seen: dict[Path, Uncertainty] = {}
+        for images in read_batches(files, args.batch_size):
+            seen |= zip(images, estimator.estimate(list(images.values())), strict=True)
         chosen = choose(seen, labelled, args.n)
         write(folder, chosen, args.copy)
     say(chosen, folder)
     return int(len(seen) < len(files))
-
-
-def look_at(estimator: UncertaintyEstimator, files: Sequence[Path], batch_size: int) -> dict[Path, Uncertainty]:
-    """What the model makes of each image that can be read; the others are named.
-
-    Raises:
-        DataError: none can be.
-    """
-    seen: dict[Path, Uncertainty] = {}
-    for images in read_batches(files, batch_size):
-        seen |= zip(images, estimator.estimate(list(images.values())), strict=True)
-    return seen
 
 
 def choose(seen: dict[Path, Uncertainty], labelled: set[Path], count: int) -> list[Row]:
@@ -64,6 +55,37 @@ def choose(seen: dict[Path, Uncertainty], labelled: set[Path], count: int) -> li
     known = np.array([seen[path].embedding for path in seen if path in labelled], np.float32)
     rows, distances = select(np.array([seen[path].value for path in pool]), embeddings, count, known)
     return [_row(pool[row], seen[pool[row]], distance) for row, distance in zip(rows, distances, strict=True)]
+
+
+def select(
+    uncertainties: Floats, embeddings: NDArray[np.float32], count: int, labelled: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.int64], Floats]:
+    """Greedy k-centre (Sener & Savarese 2018, Active Learning for CNNs, algorithm 1), weighted by uncertainty.
+
+    Each step takes the image with the largest product of uncertainty and distance to the closest one that is labelled
+    or taken already, so a copy of one is never taken while others are left.
+
+    Args:
+        uncertainties: (N,) in [0, 1].
+        embeddings: (N, D) of length 1.
+        count: how many to take, at most N.
+        labelled: (L, D) embeddings of images that have labels.
+
+    Returns:
+        Rows in the order of taking, and the cosine distance of each at that moment, in [0, 2].
+    """
+    distances = np.full(len(uncertainties), 1.0)
+    if labelled is not None and len(labelled):
+        distances = 1.0 - (embeddings @ labelled.T).max(1).astype(np.float64)
+    free = np.ones(len(uncertainties), dtype=bool)
+    rows, at = [], []
+    for _ in range(min(count, len(uncertainties))):
+        row = int(np.where(free, uncertainties * distances.clip(min=0), -1.0).argmax())
+        rows.append(row)
+        at.append(float(distances[row]))
+        free[row] = False
+        distances = np.minimum(distances, 1.0 - (embeddings @ embeddings[row]).astype(np.float64))
+    return np.array(rows, np.int64), np.array(at)
 
 
 def _row(path: Path, found: Uncertainty, distance: float) -> Row:

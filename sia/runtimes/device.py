@@ -192,10 +192,17 @@ def cpu_threads() -> int:
     if torch is not None:
         return int(torch.get_num_threads())
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else min(usable_cores(), _physical_cores())
-
-
-def _physical_cores() -> int:
-    """Of this machine; two threads of one core would wait for each other."""
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
     siblings = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
-    return len({path.read_text() for path in siblings}) or os.cpu_count() or 1
+    cores = len({path.read_text() for path in siblings}) or os.cpu_count() or 1  # two threads of one would wait
+    return min(usable_cores(), cores)
+
+
+def wait_passively() -> None:
+    """Lets OpenMP's threads sleep while they wait, unless the user has said otherwise with ``OMP_WAIT_POLICY``.
+
+    By default they spin, which takes the processor from threads that have work as soon as anything else runs on the
+    machine. To be called before torch is loaded. `benchmarks/threads.py` measures both, idle and busy.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

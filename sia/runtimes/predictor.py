@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from sia.errors import DataError, WeightsError
-from sia.io.images import pixels_of, read_image
 from sia.io.optional import need
 from sia.people import People
 from sia.runtimes.device import Device
@@ -24,43 +20,6 @@ from sia.skeletons.skeleton import Skeleton
 
 RUNTIMES: dict[str, type[Runtime]] = {".onnx": OnnxRuntime, ".xml": OpenVinoRuntime}
 """What runs a file, by its suffix; PyTorch runs all others, and is loaded only for them."""
-
-OneImage = NDArray[np.uint8] | str | os.PathLike[str] | PIL.Image.Image
-Images = OneImage | Iterable[OneImage]
-
-
-def _several(images: Any) -> Iterable[Any]:
-    """One image becomes a list of it; an array of four dimensions is a batch already."""
-    if isinstance(images, np.ndarray):
-        return images if images.ndim >= 4 else [images]
-    one = isinstance(images, str | os.PathLike | PIL.Image.Image) or not isinstance(images, Iterable)
-    return [images] if one else images
-
-
-def _as_array(image: Any) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of whatever `Predictor.predict` takes."""
-    if isinstance(image, str | os.PathLike):
-        return read_image(Path(image))
-    if isinstance(image, PIL.Image.Image):
-        return pixels_of(image)
-    if not isinstance(image, np.ndarray):
-        raise DataError(
-            "An image must be a path, an image of Pillow or a (H, W, 3) uint8 array, but one is of type "
-            f"{type(image).__name__}."
-        )
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise DataError(f"Images must be (H, W, 3) uint8, but one is {image.shape} {image.dtype}.")
-    return image
-
-
-def _runtime_of(path: Path) -> type[Runtime]:
-    suffix = path.suffix.lower()
-    if suffix in RUNTIMES:
-        return RUNTIMES[suffix]
-    need("torch", f"Running {path}")
-    from sia.runtimes.torch_runtime import TorchRuntime
-
-    return TorchRuntime
 
 
 class Predictor:
@@ -108,7 +67,13 @@ class Predictor:
             ConfigError: the device, a size, this threshold, the precision or the flip test can't be had, or a package
                 is missing.
         """
-        runtime = _runtime_of(weight_path).load(weight_path, device)
+        kind = RUNTIMES.get(weight_path.suffix.lower())
+        if kind is None:
+            need("torch", f"Running {weight_path}")
+            from sia.runtimes.torch_runtime import TorchRuntime
+
+            kind = TorchRuntime
+        runtime = kind.load(weight_path, device)
         if roi_score_thresh is not None:
             runtime.set_roi_score_thresh(roi_score_thresh)
         if roi_size is not None:
@@ -133,28 +98,30 @@ class Predictor:
         """One line: what runs where and why."""
         return self.runtime.describe(self.image_size)
 
-    def predict(self, images: Images) -> list[People]:
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[People]:
         """Finds people in a batch; returns when the results are there, so that it can be timed.
 
         Args:
-            images: one image or several: (H, W, 3) uint8 RGB arrays of any sizes, paths, or images of Pillow.
+            images: (H, W, 3) uint8 RGB arrays of any sizes; `sia.estimator` makes these of whatever holds an image.
 
         Returns:
             `People` of each image, best first, in its own pixels; all candidates, however low their score.
 
         Raises:
-            DataError: something that is no image, or can't be read.
+            DataError: an array that is no image.
             ConfigError: the batch doesn't fit into the GPU's memory.
             WeightsError: the model gives numbers that are not finite.
         """
-        arrays = [_as_array(image) for image in _several(images)]
-        if not arrays:
+        if not len(images):
             return []
-        pairs = [letterbox_image(image, self.image_size) for image in arrays]  # the same resize as in validation
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise DataError(f"Images must be (H, W, 3) uint8, but one is {image.shape} {image.dtype}.")
+        pairs = [letterbox_image(image, self.image_size) for image in images]  # the same resize as in validation
         decoded = self.runtime.find(np.stack([image for image, _ in pairs]).transpose(0, 3, 1, 2))
         if not decoded.is_finite():
             raise WeightsError(
                 f"The model of {self.runtime.source} gives numbers that are not finite. Its training failed."
             )
         letterboxes = np.array([letterbox for _, letterbox in pairs], np.float32)
-        return decoded.to_original(letterboxes, np.array([image.shape[:2] for image in arrays]))
+        return decoded.to_original(letterboxes, np.array([image.shape[:2] for image in images]))

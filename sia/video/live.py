@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -11,7 +10,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import count, repeat
 
-from sia.errors import DataError, first_line
+from sia.errors import DataError, first_line, warn
 from sia.io.secrets import mask
 from sia.video.info import Frame, Image, VideoInfo
 from sia.video.reader import VideoReader
@@ -116,7 +115,7 @@ class LiveReader:
                     for shot in shots:
                         if lost:
                             self._breaks.append(time.monotonic() - lost)
-                            _say(f"{name} is back after {self._breaks[-1]:.1f} s.")
+                            warn(f"{name} is back after {self._breaks[-1]:.1f} s.")
                         lost, waits = 0.0, iter(WAITS)
                         self._keep(shot)
                         if self._ended.is_set():
@@ -131,7 +130,7 @@ class LiveReader:
                 return
             if not lost:
                 lost = time.monotonic()
-                _say(f"{name} is gone ({reason}): trying again {len(WAITS)} x within {sum(WAITS):.0f} s.")
+                warn(f"{name} is gone ({reason}): trying again {len(WAITS)} x within {sum(WAITS):.0f} s.")
             self._ended.wait(wait)
 
     def _keep(self, shot: Shot | None) -> None:
@@ -166,7 +165,3 @@ def shots_of(reader: VideoReader, again: Callable[[], VideoReader]) -> Callable[
                 yield partial(reader.upright, frame)
 
     return connect
-
-
-def _say(line: str) -> None:
-    print(f"WARNING: {line}", file=sys.stderr, flush=True)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from sia.errors import DataError, first_line
-from sia.io.input_file import MAX_PIXELS
 from sia.io.optional import need
 from sia.io.remote import stdin_file
 from sia.io.secrets import mask
@@ -22,7 +21,7 @@ _FORMAT = "bv*[height<=1080][vcodec^=avc1]/bv*[height<=1080]/b"
 """Of a page's videos: the best up to this height, rather H.264, whose sound isn't needed."""
 
 
-def open_video(source: str, decoder: str = "av", max_pixels: int = MAX_PIXELS) -> Reader:
+def open_video(source: str, decoder: str = "av") -> Reader:
     """Opens a source of a kind that `sia.video.source.is_video` knows.
 
     Those without an end become a `LiveReader`, all others are read whole.
@@ -30,7 +29,6 @@ def open_video(source: str, decoder: str = "av", max_pixels: int = MAX_PIXELS) -
     Args:
         source: as the user named it.
         decoder: one of `sia.video.source.READERS`.
-        max_pixels: frames with more are refused before they are decoded.
 
     Raises:
         ConfigError: a package is missing, or decord shows this video wrongly.
@@ -42,16 +40,15 @@ def open_video(source: str, decoder: str = "av", max_pixels: int = MAX_PIXELS) -
         return LiveReader(live_info(source), partial(shots, number_in(source)))
     path = str(stdin_file()) if source == "-" else source
     if decoder == "decord":
-        return DecordReader(path, max_pixels)
-    again = partial(_open_stream, path, kind == "youtube", max_pixels)
+        return DecordReader(path)
+
+    def again() -> VideoReader:
+        return VideoReader(address_in(path) if kind == "youtube" else path)
+
     reader = again()
     if reader.live:
         return LiveReader(live_info(source, reader.info.rate, reader.info.pixel_aspect), shots_of(reader, again))
     return reader
-
-
-def _open_stream(source: str, page: bool, max_pixels: int) -> VideoReader:
-    return VideoReader(address_in(source) if page else source, max_pixels)
 
 
 def address_in(page: str) -> str:

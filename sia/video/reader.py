@@ -8,17 +8,16 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
 from sia.errors import ConfigError, DataError, first_line
-from sia.io.input_file import MAX_PIXELS
+from sia.io.input_file import check_input_file, pixel_limit
 from sia.video.clock import StampsAhead
 from sia.video.damage import Damage
 from sia.video.info import Frame, Image, describe, frame_stamp, is_avi, packet_stamp, turn
-from sia.video.source import check_source, for_ffmpeg, is_address, is_sent_once
+from sia.video.source import for_ffmpeg, is_address, is_sent_once
 
 FAULTS = (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError)
 """What PyAV raises for files that are broken."""
@@ -43,7 +42,6 @@ class VideoReader:
 
     Args:
         source: a path, or an address that FFmpeg can open.
-        max_pixels: frames with more are refused before they are decoded.
         threads: whether the decoder may work on several frames at a time.
 
     Attributes:
@@ -54,8 +52,8 @@ class VideoReader:
         DataError: no such file, not a video, frames that are too large, or nothing in it that can be decoded.
     """
 
-    def __init__(self, source: str, max_pixels: int = MAX_PIXELS, threads: bool = True) -> None:
-        self._container = _open(source)
+    def __init__(self, source: str, threads: bool = True) -> None:
+        self._container, max_pixels = _open(source), pixel_limit()
         try:
             self._stream = _video_stream(self._container, source)
             width, height = self._stream.width, self._stream.height
@@ -245,9 +243,15 @@ class DecordReader:
     video wrongly.
     """
 
-    def __init__(self, source: str, max_pixels: int = MAX_PIXELS) -> None:
-        decord = _import_decord()
-        with VideoReader(source, max_pixels, threads=False) as probe:
+    def __init__(self, source: str) -> None:
+        try:
+            import decord
+        except (ImportError, OSError) as error:
+            raise ConfigError(
+                f"--reader decord needs the package decord, which can't be imported here ({error}). "
+                "Install it (pip install decord; x86-64 Linux and Windows only) or use --reader av."
+            ) from error
+        with VideoReader(source, threads=False) as probe:
             self.info = probe.info
             self._stamps = probe.stamps()
         a, b, c, d = self.info.orientation
@@ -281,29 +285,22 @@ class DecordReader:
             yield Frame(number, clock(stamp), clock.step, image)  # decord turns them upright itself
 
 
-def _import_decord() -> Any:
-    try:
-        import decord
-    except (ImportError, OSError) as error:
-        raise ConfigError(
-            f"--reader decord needs the package decord, which can't be imported here ({error}). "
-            "Install it (pip install decord; x86-64 Linux and Windows only) or use --reader av."
-        ) from error
-    return decord
-
-
 def _shows(packet: av.Packet[av.VideoStream]) -> bool:
     return packet.size > 0 and not packet.is_discard
 
 
 def _open(source: str) -> av.container.InputContainer:
-    check_source(source)
+    remote = is_address(source)
+    if not remote:
+        check_input_file(Path(source), "Check --video_path.")
+        if not Path(source).stat().st_size:
+            raise DataError(f"The video {source} is empty (0 bytes).")
     try:
-        if is_address(source):
+        if remote:
             return av.open(source, options={"rtsp_flags": "prefer_tcp"}, timeout=PATIENCE)
         return av.open(for_ffmpeg(source))
     except FAULTS as error:
-        hint = "Check the address." if is_address(source) else "The file is broken or not a video."
+        hint = "Check the address." if remote else "The file is broken or not a video."
         raise DataError(f"Can't open {source} as a video: {_reason(error)}. {hint}") from error
 
 

@@ -63,23 +63,15 @@ def add_sound(info: VideoInfo, images: Path, target: Path, until: Fraction | Non
 def _extract(words: Sequence[object], patience: float) -> tuple[list[str], int]:
     """What `sia.video.sound_worker` said, and its exit status."""
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with subprocess.Popen(
-        [sys.executable, "-m", "sia.video.sound_worker", *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # Ctrl-C is for the main process, which ends the video in order
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return [f"it took longer than {patience:.0f} s"], 1
-        except BaseException:
-            process.kill()
-            raise
-    return output.decode(errors="replace").splitlines(), process.returncode
+    command = [sys.executable, "-m", "sia.video.sound_worker", *map(str, words)]
+    try:  # in a session of its own: Ctrl-C is for the main process, which ends the video in order
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path}, start_new_session=True, timeout=patience, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return [f"it took longer than {patience:.0f} s"], 1
+    return done.stdout.decode(errors="replace").splitlines(), done.returncode
 
 
 def _merge(paths: Sequence[Path], target: Path, timescale: int) -> None:

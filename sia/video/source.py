@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from sia.errors import DataError
-from sia.io.input_file import check_input_file
 from sia.io.remote import content_type, is_web_address, name_in, stdin_file
 
 READERS = ("av", "decord")
@@ -94,17 +92,3 @@ def for_ffmpeg(source: str | Path) -> str:
     """The name by which FFmpeg opens it: ``data:1.mp4`` and ``%03d.mp4`` are files, too."""
     source = str(source)
     return source if is_address(source) else f"file:{source}"
-
-
-def check_source(source: str) -> None:
-    """Answers at once where nothing can be read.
-
-    Raises:
-        DataError: no such file, a folder, a pipe, no permission, or an empty file.
-    """
-    if is_address(source):
-        return
-    path = Path(source)
-    check_input_file(path, "Check --video_path.")
-    if path.stat().st_size == 0:
-        raise DataError(f"The video {source} is empty (0 bytes).")

@@ -47,13 +47,12 @@ class VideoWriter:
         path: of the file; must not exist.
         info: of the source.
         size: height, width of the frames.
-        sound: whether to bring the source's sound along.
 
     Raises:
         OutputError: the file can't be written.
     """
 
-    def __init__(self, path: Path, info: VideoInfo, size: tuple[int, int], sound: bool = True) -> None:
+    def __init__(self, path: Path, info: VideoInfo, size: tuple[int, int]) -> None:
         if path.exists():
             raise OutputError(f"{path} exists already and is not overwritten. Name another --output_dir.")
         self.path = path
@@ -62,7 +61,7 @@ class VideoWriter:
         self._info = info
         self._durations: dict[int, int] = {}
         self._end = 0
-        self._sound = sound and info.audio and not info.remote
+        self._sound = info.audio and not info.remote
         self._partial = path.with_name(f".{path.name}.part")
         self._with_sound = path.with_name(f".{path.name}.sound.part")
         self._size = self._fitting(size)

@@ -377,7 +377,7 @@ def test_several_categories_a_trunk_and_a_threshold_of_its_own(tmp_path: Path, o
         for part, wanted in zip(exported.runtime.find(images)[:3], ours.runtime.find(images)[:3], strict=True):
             assert part.shape == wanted.shape and np.abs(part - wanted).max() <= 0.01
     image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
-    first, second, best = (model.predict(image)[0] for model in (ours, exported, plain))
+    first, second, best = (model.predict([image])[0] for model in (ours, exported, plain))
     assert len(first) and second.visibilities is None and second.sigmas is None
     config = exported.runtime.description.config.to_dict()
     assert config.pop("certainty") is False and ModelConfig.from_dict(config) == exported.runtime.description.config

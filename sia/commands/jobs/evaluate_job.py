@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import io
 import os
 import re
@@ -26,8 +25,8 @@ from sia.coco.coco_files import (
     read_json,
     split,
 )
-from sia.commands.jobs.run import load_as_asked, output_folder, remove_if_empty
-from sia.errors import ConfigError, SiaError, complain
+from sia.commands.jobs.run import load_predictor, output_folder, remove_if_empty
+from sia.errors import SiaError, complain
 from sia.evaluation.coco_eval import Metrics
 from sia.evaluation.crowdpose import as_crowdpose, crowd_levels
 from sia.evaluation.keypoint_scores import csv_rows
@@ -35,6 +34,7 @@ from sia.evaluation.matches import matches_of
 from sia.evaluation.predict import Alone, Ranks, predict_images, time_model
 from sia.evaluation.report import Evaluation
 from sia.evaluation.significance import prove
+from sia.io.optional import need_stages
 from sia.io.output_file import write_json, write_text
 from sia.runtimes.predictor import RUNTIMES, Predictor
 from sia.skeletons.skeleton import Skeleton
@@ -89,13 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if os.environ.get("WORLD_SIZE", "1") == "1":
         evaluate_weights(args, Alone(), args.device)
         return 0
-    try:
-        processes = importlib.import_module(PROCESSES)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "Several processes need the training code, which is not part of the installed package. Run this in a "
-            "clone of the repository, or start one process."
-        ) from error
+    processes = need_stages(PROCESSES, "Evaluation by several processes, not by one,")
     is_main = True
     try:
         with processes.init_distributed(args.device) as ranks:
@@ -148,7 +142,7 @@ def prepare(
     exported = weights.suffix.lower() in RUNTIMES  # these choose for themselves
     with ranks.shared_errors():
         chosen = args.device if exported else device
-        predictor = load_as_asked(weights, chosen, args)
+        predictor = load_predictor(weights, chosen, args)
         labels = Labels.open(args, predictor.skeleton)
     images = labels.images
     assert images is not None

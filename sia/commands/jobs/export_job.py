@@ -19,7 +19,7 @@ from sia.errors import WeightsError
 from sia.io.bundled_weights import FOLDER
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
-from sia.io.output_file import output_error
+from sia.io.output_file import writing
 from sia.registry import ROI_SCORE_THRESH
 from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.export_openvino import export_int8, export_openvino
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace, files: Sequence[Path], labelled: Labelled | No
     size = args.imgsz or runtime.description.config.image_size
     print(runtime.describe(size), flush=True)
     images = check_images(args.image_path, labelled)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
             partial = Path(folder) / path.name
@@ -109,8 +109,6 @@ def run(args: argparse.Namespace, files: Sequence[Path], labelled: Labelled | No
             check(args, Predictor(runtime, size), partial, images, labelled)
             for file in files:
                 (partial.parent / file.name).replace(file)
-    except OSError as error:
-        raise output_error(error, path) from error
     print("Written: ", *(file.resolve() for file in files), flush=True)
 
 

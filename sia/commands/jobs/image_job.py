@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.jobs.image_output import ImageOutput, close_after, name_below, readable
+from sia.commands.jobs.image_output import ImageOutput, name_below, readable
 from sia.commands.jobs.run import Timings, announce, describe_run, load_predictor, output_folder, remove_if_empty
-from sia.commands.pipeline import Pipeline, open_pipeline
-from sia.commands.predict import BATCH, KEYPOINT, SCORE
+from sia.commands.pipeline import open_pipeline
+from sia.commands.predict import BATCH, fill_thresholds
 from sia.commands.signals import SignalHandler
 from sia.description.doubt import Doubt
 from sia.description.image import describe_image, heading, make_model, write_words
@@ -22,8 +23,8 @@ from sia.description.writer import DescriptionWriter
 from sia.drawing.annotator import Image, PoseAnnotator
 from sia.drawing.faces import LEAST, blur_boxes, head_boxes
 from sia.drawing.window import Window
-from sia.errors import DISK_FULL, DataError, SiaError, first_line
-from sia.formats.door import Results, parse_targets
+from sia.errors import DISK_FULL, DataError, OutputError, SiaError, first_line, warn
+from sia.formats.door import Results, Target
 from sia.formats.writer import About, Record
 from sia.io.image_folder import find_images, watch_folder
 from sia.io.input_file import set_pixel_limit
@@ -99,11 +100,6 @@ class ImageJob:
             if self.output.is_due():
                 self.output.describe(self.header())
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every file was tried."""
-        return len(self.output.tally.images) + len(self.output.tally.unreadable) == len(self.files)
-
     def _batches(self) -> Iterator[dict[int, Image]]:
         """Images by number, read as they are needed."""
         size = self.args.batch_size or (1 if self.predictor.device.type == "cpu" else BATCH)
@@ -163,7 +159,7 @@ class ImageJob:
     def warn(self, line: str) -> None:
         """Says it, and puts it into run.json."""
         self.output.tally.warnings.append(readable(line))
-        _warn(line)
+        warn(line)
 
     def _say(self, number: int, text: str) -> None:
         total = str(len(self.files))
@@ -179,7 +175,8 @@ class ImageJob:
         height, width = image.shape[:2]
         entry = {"id": image_id, "file_name": name, "width": width, "height": height}
         entry |= {"people": len(people), "annotated": readable(path.name)}
-        self.output.add(entry, Record(people, image_id, name_below(file, self.top)))
+        self.output.results.add(Record(people, image_id, name_below(file, self.top)))
+        self.output.tally.images.append(entry)
         self.people += len(people)
         return path
 
@@ -218,15 +215,23 @@ def _count(people: int) -> str:
     return f"{people} {'person' if people == 1 else 'people'}"
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, targets: Sequence[Target]) -> int:
     """The whole job; returns the exit status."""
     set_pixel_limit(args.max_pixels)
     warnings: list[str] = []
-    files = [] if args.watch else named_files(args.image_path, warnings.append)
-    model = make_model(args.llm, args.llm_url)
-    pipeline = pipeline_of(args)
-    fill_thresholds(args, pipeline)
-    predictor = load_predictor(args)
+    if is_one_image(args.image_path):  # told under a name
+        files = [Path("stdin" if args.image_path == "-" else name_in(args.image_path) or "image")]
+    else:
+        files = [] if args.watch else find_images(args.image_path, warnings.append)
+    model, pipeline = make_model(args.llm, args.llm_url), None
+    if args.pipeline is not None:
+        pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or BATCH)
+        args.weight_path = pipeline.weights
+        if None in (args.conf_thresh, args.kpt_thresh):
+            display = pipeline.display()
+            fill_thresholds(args, display.score, display.keypoint)
+    fill_thresholds(args)
+    predictor = load_predictor(args.weight_path, args.device, args)
     if args.describe:
         predictor.skeleton.refuse_several("--describe")
     ids = choose_ids(files, args.ann_file, predictor, warnings)
@@ -239,9 +244,9 @@ def run(args: argparse.Namespace) -> int:
         doubt = Doubt(args.llm_below, args.llm_agree)
         if model is not None and pipeline is None and doubt.agree > 0 and predictor.skeleton.mirrors:
             find = look_twice(find, predictor.skeleton)
-        writer = DescriptionWriter(model, folder / "answers", args.llm_people, _warn, doubt) if args.describe else None
+        writer = DescriptionWriter(model, folder / "answers", args.llm_people, warn, doubt) if args.describe else None
         about = About(predictor.skeleton, args.kpt_thresh, ids.category)
-        results = Results(parse_targets(args.save or "coco"), folder, "results", about)
+        results = Results(targets, folder, "results", about)
         job = ImageJob(args, predictor, find, ids, ImageOutput(folder, results), writer)
         for line in warnings:
             job.warn(line)
@@ -250,13 +255,6 @@ def run(args: argparse.Namespace) -> int:
             if status != 130:
                 job.window.wait()
         return status
-
-
-def named_files(source: str, warn: Callable[[str], None]) -> list[Path]:
-    """The images, or the name under which the one from stdin or from an address is told."""
-    if is_one_image(source):
-        return [Path("stdin" if source == "-" else name_in(source) or "image")]
-    return find_images(source, warn)
 
 
 def choose_ids(files: Sequence[Path], ann_file: Path | None, predictor: Predictor, warnings: list[str]) -> ImageIds:
@@ -278,10 +276,12 @@ def carry_out(job: ImageJob) -> int:
             job.run(interruption)
         except BaseException:
             if job.output.tally.images:
-                close_after(job.output, job.header())
+                with contextlib.suppress(OutputError, OSError):  # which mustn't hide the error
+                    job.output.close(job.header(), complete=False)
                 _write_words(job)
             raise
-        job.output.close(job.header(), complete=job.is_complete)
+        tried = len(job.output.tally.images) + len(job.output.tally.unreadable)
+        job.output.close(job.header(), complete=tried == len(job.files))
         _write_words(job)
     _summarise(job)
     if interruption.signal:
@@ -293,33 +293,6 @@ def carry_out(job: ImageJob) -> int:
 def _write_words(job: ImageJob) -> None:
     if job.writer is not None:
         write_words(job.output.folder, job.described)
-
-
-def fill_thresholds(args: argparse.Namespace, pipeline: Pipeline | None) -> None:
-    """Those that were not given."""
-    score, keypoint = SCORE, KEYPOINT
-    if pipeline is not None and None in (args.conf_thresh, args.kpt_thresh):
-        display = pipeline.display()
-        score, keypoint = display.score, display.keypoint
-    args.conf_thresh = score if args.conf_thresh is None else args.conf_thresh
-    args.kpt_thresh = keypoint if args.kpt_thresh is None else args.kpt_thresh
-
-
-def pipeline_of(args: argparse.Namespace) -> Pipeline | None:
-    """That of ``--pipeline``, whose weights become those to take.
-
-    Raises:
-        SiaError: it can't be used.
-    """
-    if args.pipeline is None:
-        return None
-    pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or BATCH)
-    args.weight_path = pipeline.weights
-    return pipeline
-
-
-def _warn(line: str) -> None:
-    print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
 def _summarise(job: ImageJob) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sia.drawing.annotator import Image
-from sia.errors import OutputError
 from sia.formats.door import Results
-from sia.formats.writer import Record
 from sia.io.images import write_image
 from sia.io.output_file import write_json
 from sia.io.results import Row
@@ -45,7 +42,7 @@ class ImageOutput:
         self.folder, self.results = folder, results
         self.tally = Tally()
         self.sidecar_path = folder / "run.json"
-        self._names = OutputNames()
+        self._names = {"results.json", "run.json", "facts.json"}
         self._written = 0.0
 
     def write(self, file: Path, image: Image) -> Path:
@@ -54,18 +51,9 @@ class ImageOutput:
         Raises:
             OutputError: it can't be written.
         """
-        path = self.folder / self._names.take(file, max(image.shape[:2]) <= LONGEST_JPEG)
+        path = self.folder / self._name_for(file, max(image.shape[:2]) <= LONGEST_JPEG)
         write_image(path, image, spend=True)
         return path
-
-    def add(self, entry: Row, record: Record) -> None:
-        """An image and its people.
-
-        Raises:
-            OutputError: the disk is full; what was added before stays.
-        """
-        self.results.add(record)
-        self.tally.images.append(entry)
 
     def close(self, header: Row, complete: bool) -> None:
         """The last version of all files; run.json begins with ``header``.
@@ -89,31 +77,18 @@ class ImageOutput:
         write_json(self.sidecar_path, {**header, "complete": complete, **vars(self.tally)}, indent=1)
         self._written = time.monotonic()
 
-
-class OutputNames:
-    """The images' own names, as .png or .jpg, told apart where two of different folders or formats are the same."""
-
-    def __init__(self) -> None:
-        self._taken = {"results.json", "run.json", "facts.json"}
-
-    def take(self, file: Path, jpeg: bool = True) -> str:
-        """A name that no other file has got."""
+    def _name_for(self, file: Path, jpeg: bool) -> str:
+        """The image's own name, as .png or .jpg, told apart where two of different folders or formats are the same."""
         suffix = ".jpg" if jpeg and file.suffix.lower() != ".png" else ".png"
         stem = file.stem
         if len(stem.encode(errors="surrogateescape")) > LONGEST_NAME:
             stem = stem.encode(errors="replace")[:LONGEST_NAME].decode(errors="ignore")
         name, copy = f"{stem}{suffix}", 1
-        while name.lower() in self._taken:
+        while name.lower() in self._names:
             copy += 1
             name = f"{stem}-{copy}{suffix}"
-        self._taken.add(name.lower())
+        self._names.add(name.lower())
         return name
-
-
-def close_after(output: ImageOutput, header: Row) -> None:
-    """Keeps what was done when a run ends in an error, which this mustn't hide."""
-    with contextlib.suppress(OutputError, OSError):
-        output.close(header, complete=False)
 
 
 def name_below(file: Path, top: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,19 +11,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from sia.errors import warn
 from sia.io.output_file import named_folder, numbered_folder
 from sia.io.results import describe_rows
 from sia.io.secrets import mask
 from sia.runtimes.predictor import Predictor
 
 
-def load_predictor(args: argparse.Namespace) -> Predictor:
-    """The model that the flags name, as they want it: see `Predictor.load`."""
-    return load_as_asked(args.weight_path, args.device, args)
-
-
-def load_as_asked(weights: Path, device: str, args: argparse.Namespace) -> Predictor:
-    """The same of other weights, or on another device."""
+def load_predictor(weights: Path, device: str, args: argparse.Namespace) -> Predictor:
+    """A model as the flags want it: see `Predictor.load`."""
     return Predictor.load(weights, device, args.imgsz, args.roi_score_thresh, args.tta, args.roi_size, args.precision)
 
 
@@ -32,7 +27,7 @@ def announce(predictor: Predictor) -> None:
     """Says what runs where, and shouts when a GPU is left idle."""
     print(predictor.describe(), flush=True)
     if predictor.device.warning:
-        print(f"WARNING: {predictor.device.warning}", file=sys.stderr, flush=True)
+        warn(predictor.device.warning)
 
 
 def describe_run(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from sia.commands.signals import Interrupted, SignalHandler
 from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
 from sia.drawing.window import Window
-from sia.errors import ConfigError, OutputError, SiaError
-from sia.formats.door import Results, parse_targets
+from sia.errors import ConfigError, OutputError, SiaError, warn
+from sia.formats.door import Results, Target
 from sia.formats.writer import About, Record, frame_name
+from sia.io.input_file import set_pixel_limit
 from sia.io.output_file import write_json
 from sia.io.secrets import mask
 from sia.motion.motion import Motion
@@ -50,12 +51,15 @@ class VideoJob:
 
     Args:
         args: the flags.
+        targets: what --save names.
         predictor: the model.
         reader: an open video.
         folder: of the output; exists and is empty.
     """
 
-    def __init__(self, args: argparse.Namespace, predictor: Predictor, reader: Reader, folder: Path) -> None:
+    def __init__(
+        self, args: argparse.Namespace, targets: Sequence[Target], predictor: Predictor, reader: Reader, folder: Path
+    ) -> None:
         self.stem = stem = output_stem(args.video_path)
         self.args = args
         self.predictor = predictor
@@ -73,7 +77,7 @@ class VideoJob:
         self.video_path = folder / f"{stem}.mp4"
         self.angles_path = folder / f"{stem}_angles.csv"
         about = About(predictor.skeleton, args.kpt_thresh)
-        self.results = Results(parse_targets(args.save or "jsonl"), folder, stem, about)
+        self.results = Results(targets, folder, stem, about)
         self.sidecar_path = folder / "run.json"
         self.size = (0, 0)
         self.frames = 0
@@ -158,13 +162,6 @@ class VideoJob:
         video.write(drawn, frame.pts, frame.duration)
         return len(people)
 
-    def give_up(self, error: SiaError) -> None:
-        """Describes the rows that are there, as far as the disk lets it."""
-        self.warnings.append(str(error))
-        if self.results.paths:
-            with contextlib.suppress(OutputError):
-                self.save_description(complete=False)
-
     def save_description(self, complete: bool) -> None:
         """run.json, which says how to read the rows."""
         info, (height, width) = self.reader.info, self.size
@@ -193,11 +190,9 @@ class VideoJob:
     def summarise(self) -> None:
         """Says what was done and where it is."""
         for warning in self.warnings:
-            print(f"WARNING: {mask(warning)}", file=sys.stderr)
+            warn(warning)
         medians = self.timings.medians()
-        each = ", ".join(
-            f"{part} {medians[part]:.3g} ms" for part in ("reading", "model", "writing") if part in medians
-        )
+        each = ", ".join(f"{part} {medians[part]:.3g} ms" for part in _PARTS if part in medians)
         average = self.people / max(self.frames, 1)
         notes = f", {len(self.ids)} ids" if self.tracks else ""
         notes += f", {self.live.dropped} frames dropped to keep up with the source" if self.live else ""
@@ -234,20 +229,24 @@ def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[F
         batch = list(islice(rest, size))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, targets: Sequence[Target]) -> int:
     """The whole job; returns the exit status."""
-    with open_video(args.video_path, args.reader, args.max_pixels) as reader, SignalHandler() as interruption:
+    set_pixel_limit(args.max_pixels)
+    with open_video(args.video_path, args.reader) as reader, SignalHandler() as interruption:
         if args.smooth == "offline" and isinstance(reader, LiveReader):
             raise ConfigError("--smooth offline waits for frames ahead. Use --smooth online for a live source.")
-        predictor = load_predictor(args)
+        predictor = load_predictor(args.weight_path, args.device, args)
         announce(predictor)
         folder = output_folder(args.output_dir, "inference-video")
         with remove_if_empty(folder):
-            job = VideoJob(args, predictor, reader, folder)
+            job = VideoJob(args, targets, predictor, reader, folder)
             try:
                 job.run(interruption)
             except SiaError as error:
-                job.give_up(error)
+                job.warnings.append(str(error))
+                if job.results.paths:  # the rows that are there, as far as the disk lets it
+                    with contextlib.suppress(OutputError):
+                        job.save_description(complete=False)
                 raise
             job.save_description(complete=not interruption.signal)
         job.summarise()

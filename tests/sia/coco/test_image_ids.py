@@ -45,3 +45,18 @@ def test_names_with_and_without_folders(tmp_path: Path) -> None:
 def test_what_can_not_be_told(tmp_path: Path, names: dict[int, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         ids(tmp_path, ["a/1.jpg", "b/1.jpg"], names)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["000000000139.jpg", "000000000285.jpg"], [139, 285]),  # COCO
+        (["COCO_val2014_000000000042.jpg"], [42]),  # the last number counts
+        (["a1.jpg", "b1.jpg"], [1, 2]),  # two the same
+        (["cat.jpg", "7.jpg"], [1, 2]),  # one has none
+        (["0123456789012345678901.jpg"], [1]),  # too long for 64 bits
+        ([], []),
+    ],
+)
+def test_numbers_of_files_without_annotations(names: list[str], numbers: list[int]) -> None:
+    assert [*ImageIds.numbered([Path(name) for name in names]).of.values()] == numbers

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sia.coco.image_ids import ImageIds
 from sia.errors import DataError
 from sia.io.image_folder import find_images
-from sia.io.results import number_images
 
 
 def names(folder: Path, said: list[str]) -> list[str]:
@@ -60,4 +60,4 @@ def test_odd_names_are_found_and_ordered(tmp_path: Path) -> None:
     assert {path.name for path in found} == set(odd)
     assert [path.name for path in found if path.name in odd[:2]] == ["2.png", "10.png"]
     assert [path.name for path in find_images(str(tmp_path / "*.png"))] == [path.name for path in found]
-    assert len(set(number_images(found))) == len(found)
+    assert len({*ImageIds.numbered(found).of.values()}) == len(found)

@@ -10,7 +10,7 @@ import pytest
 
 from sia.errors import OutputError
 from sia.io.output_file import complete_file, named_folder, numbered_folder, write_json
-from sia.io.results import JsonLines, StandardOutput, coco_rows, describe_rows, number_images, person_rows
+from sia.io.results import JsonLines, StandardOutput, coco_rows, describe_rows, person_rows
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON
 
@@ -51,21 +51,6 @@ def test_description_is_json_and_says_the_frame() -> None:
     text = json.dumps(describe_rows(COCO_PERSON))
     assert "pixel i covers [i, i + 1)" in text
     assert "sia_pose_results/1" in text
-
-
-@pytest.mark.parametrize(
-    ("names", "ids"),
-    [
-        (["000000000139.jpg", "000000000285.jpg"], [139, 285]),  # COCO
-        (["COCO_val2014_000000000042.jpg"], [42]),  # the last number counts
-        (["a1.jpg", "b1.jpg"], [1, 2]),  # two the same
-        (["cat.jpg", "7.jpg"], [1, 2]),  # one has none
-        (["0123456789012345678901.jpg"], [1]),  # too long for 64 bits
-        ([], []),
-    ],
-)
-def test_image_ids(names: list[str], ids: list[int]) -> None:
-    assert number_images([Path(name) for name in names]) == ids
 
 
 def test_lines_are_there_at_the_end_and_also_after_an_error(tmp_path: Path) -> None:

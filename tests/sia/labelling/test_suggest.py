@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sia.cli import main
-from sia.labelling.selection import select
+from sia.labelling.suggestion import select
 from sia.people import People
 from sia.runtimes.views import SHIFT, back, second_view
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton

@@ -94,7 +94,7 @@ def test_weights_of_before_say_nothing_of_it(tmp_path: Path):
     payload = load_checkpoint(save_weights(tmp_path / "new.pt"))
     del payload["model_config"]["certainty"]
     save_checkpoint(tmp_path / "old.pt", payload)
-    (people,) = Predictor.load(tmp_path / "old.pt", "cpu").predict(quarters(60, 80))
+    (people,) = Predictor.load(tmp_path / "old.pt", "cpu").predict([quarters(60, 80)])
     assert len(people) and people.visibilities is None and people.sigmas is None
 
 
@@ -117,7 +117,7 @@ def test_the_bundled_weights_tell(tmp_path: Path, size: str):
     payload["weights"] = {key: value for key, value in payload["weights"].items() if not key.startswith(OWN)}
     save_checkpoint(tmp_path / "without.pt", payload)
     more, plain = (
-        Predictor.load(path, "cpu", (128, 128)).predict(quarters(90, 120))[0]
+        Predictor.load(path, "cpu", (128, 128)).predict([quarters(90, 120)])[0]
         for path in (weights, tmp_path / "without.pt")
     )
     assert more.visibilities.shape == more.sigmas.shape == more.confidences.shape and plain.sigmas is None

@@ -1,7 +1,8 @@
-"""How much of the machine may be used. Which device is taken is tested with the predictor."""
+"""How much of the machine may be used, and how. Which device is taken is tested with the predictor."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,12 @@ def test_cores_within_a_containers_quota(
     monkeypatch.setattr(device, "Path", lambda name: file)
     monkeypatch.setattr(device.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     assert device.usable_cores() == expected
+
+
+def test_threads_sleep_while_they_wait_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    device.wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    device.wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

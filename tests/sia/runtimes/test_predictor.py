@@ -7,7 +7,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from sia.errors import ConfigError, DataError, WeightsError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
@@ -51,20 +50,6 @@ def test_a_image_has_the_same_people_in_any_batch(weights: Path) -> None:
         (alone,) = predictor.predict([image])
         assert np.allclose(alone.keypoints, together.keypoints, atol=1e-2)
         assert np.allclose(alone.scores, together.scores, atol=1e-5)
-
-
-def test_one_image_of_any_kind(weights: Path, tmp_path: Path) -> None:
-    predictor = Predictor.load(weights, "cpu")
-    pixels = np.random.default_rng(3).integers(0, 255, (50, 70, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    kinds = [pixels, tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), [pixels], pixels[None]]
-    found = [predictor.predict(kind) for kind in kinds]
-    for people in found:
-        np.testing.assert_array_equal(people[0].keypoints, found[0][0].keypoints)
-        assert len(people) == 1
-    for wrong in (None, 5, [None], tmp_path / "none.png", np.zeros((4, 4), np.uint8), {}.keys):
-        with pytest.raises(DataError):
-            predictor.predict(wrong)
 
 
 def test_maps_input_pixels_back_through_the_letterbox(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from datasets.synthetic import SyntheticScenes
 from sia.io.bundled_weights import DEFAULT
 from sia.io.image_folder import find_images
-from sia.io.images import write_image
+from sia.io.images import read_image, write_image
 from sia.runtimes.export_onnx import export_onnx
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
@@ -80,7 +80,8 @@ def assert_the_same_people(bundled: TorchRuntime, exported: Path, images: Path, 
     assert "ONNX Runtime" in run_without((*TORCH, *MORE), IMAGES, *flags)
     entries, rows = (json.loads((folder / name).read_text()) for name in ("run.json", "results.json"))
     files, count = find_images(str(images)), 0
-    for file, entry, people in zip(files, entries["images"], Predictor(bundled, SIZE).predict(files), strict=True):
+    everyone = Predictor(bundled, SIZE).predict([read_image(file) for file in files])
+    for file, entry, people in zip(files, entries["images"], everyone, strict=True):
         assert entry["file_name"] == str(file) and (folder / entry["annotated"]).is_file()
         found = [row for row in rows if row["image_id"] == entry["id"]]
         points = np.array([row["keypoints"] for row in found]).reshape(len(found), -1, 3)[..., :2]

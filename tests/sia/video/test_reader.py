@@ -13,20 +13,9 @@ from sia.video.info import turn
 from sia.video.open import open_video
 from sia.video.reader import DecordReader, VideoReader
 from sia.video.writer import VideoWriter
-from tests.inference_helpers import frame_times, name_quarters, save_video, sound_packets
+from tests.inference_helpers import copy_video, frame_times, name_quarters, save_video, sound_packets
 
 UNEVEN = list(itertools.accumulate([0, *np.random.default_rng(0).integers(10, 90, 24).tolist()]))
-
-
-def copy_video(source: Path, target: Path, most: int | None = None, sound: bool = True) -> VideoReader:
-    with VideoReader(str(source)) as reader:
-        frames = iter(reader)
-        first = next(frames)
-        with VideoWriter(target, reader.info, first.image.shape[:2], sound) as writer:
-            for frame in itertools.chain([first], itertools.islice(frames, most and most - 1)):
-                writer.write(frame.image, frame.pts, frame.duration)
-            writer.finish(complete=most is None)
-    return reader
 
 
 @pytest.mark.parametrize(
@@ -74,7 +63,7 @@ def test_the_index_is_in_front(tmp_path: Path) -> None:
 
 
 def test_odd_sizes_become_even_and_colours_stay(tmp_path: Path) -> None:
-    reader = copy_video(save_video(tmp_path / "a.mp4", frames=5, size=(63, 97)), tmp_path / "b.mp4")
+    reader, _ = copy_video(save_video(tmp_path / "a.mp4", frames=5, size=(63, 97)), tmp_path / "b.mp4")
     assert reader.info.time_base
     with VideoReader(str(tmp_path / "b.mp4")) as again:
         images = [frame.image for frame in again]
@@ -168,7 +157,7 @@ def test_a_video_cut_off_is_read_up_to_the_break(tmp_path: Path, name: str) -> N
     whole = save_video(tmp_path / name, frames=50, noise=20, sound="aac", **options)
     cut = tmp_path / f"cut-{name}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
-    reader = copy_video(cut, tmp_path / "b.mp4")
+    reader, _ = copy_video(cut, tmp_path / "b.mp4")
     count = len(frame_times(tmp_path / "b.mp4"))
     assert 15 < count < 45
     assert f"after frame {count - 1} " in reader.warnings[0]

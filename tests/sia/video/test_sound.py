@@ -9,16 +9,11 @@ import av
 import pytest
 
 from sia.video import sound
-from sia.video.reader import VideoReader
-from sia.video.writer import VideoWriter
-from tests.inference_helpers import frame_times, save_video, sound_packets
+from tests.inference_helpers import copy_video, frame_times, save_video, sound_packets
 
 
-def copy_video(source: Path, target: Path) -> list[str]:
-    with VideoReader(str(source)) as reader, VideoWriter(target, reader.info, (64, 96)) as writer:
-        for frame in reader:
-            writer.write(frame.image, frame.pts, frame.duration)
-        writer.finish(complete=True)
+def warnings_of(source: Path, target: Path) -> list[str]:
+    _, writer = copy_video(source, target)
     assert len(frame_times(target)) == len(frame_times(source))
     assert {path.name for path in target.parent.iterdir()} == {source.name, target.name}
     return writer.warnings
@@ -37,7 +32,7 @@ def test_layouts_of_their_own_order_that_crash_pyav(tmp_path: Path, channels: st
     tag = {"6.1": 0x00_7D_00_07, "7.1": 0x00_80_00_08}[channels]  # MPEG_6_1_A, MPEG_7_1_C of Core Audio
     content[at : at + 8] = tag.to_bytes(4, "big") + bytes(4)
     source.write_bytes(content)
-    assert copy_video(source, tmp_path / "b.mp4") == []
+    assert warnings_of(source, tmp_path / "b.mp4") == []
     assert seconds_of_sound(tmp_path / "b.mp4") == [("aac", 0.4)]
 
 
@@ -54,10 +49,8 @@ def test_layouts_of_their_own_order_that_crash_pyav(tmp_path: Path, channels: st
     ],
 )
 def test_kinds_of_sound(tmp_path: Path, name: str, codec: str, layout: str, rate: int) -> None:
-    assert (
-        copy_video(save_video(tmp_path / name, frames=10, sound=codec, layout=layout, rate=rate), tmp_path / "b.mp4")
-        == []
-    )
+    source = save_video(tmp_path / name, frames=10, sound=codec, layout=layout, rate=rate)
+    assert warnings_of(source, tmp_path / "b.mp4") == []
     ((made, seconds),) = seconds_of_sound(tmp_path / "b.mp4")
     assert made == ("alac" if codec == "alac" else "aac")
     assert seconds == pytest.approx(0.4, abs=0.11)
@@ -66,7 +59,7 @@ def test_kinds_of_sound(tmp_path: Path, name: str, codec: str, layout: str, rate
 def test_a_track_without_a_decoder_is_left_out_and_the_other_stays(tmp_path: Path) -> None:
     source = save_video(tmp_path / "a.mkv", frames=10, sound="pcm_s16le", tracks=2)
     source.write_bytes(source.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT", 1))
-    (warning,) = copy_video(source, tmp_path / "b.mp4")
+    (warning,) = warnings_of(source, tmp_path / "b.mp4")
     assert warning == "Track 1 of the sound is left out: there is no decoder for it."
     assert seconds_of_sound(tmp_path / "b.mp4") == [("aac", 0.4)]
 
@@ -75,13 +68,7 @@ def test_sound_of_a_recording_that_was_restarted_goes_on(tmp_path: Path) -> None
     part = save_video(tmp_path / "part.ts", frames=25, sound="aac").read_bytes()
     (tmp_path / "part.ts").unlink()
     (tmp_path / "a.ts").write_bytes(part + part)
-    with (
-        VideoReader(str(tmp_path / "a.ts")) as reader,
-        VideoWriter(tmp_path / "b.mp4", reader.info, (64, 96)) as writer,
-    ):
-        for frame in reader:
-            writer.write(frame.image, frame.pts, frame.duration)
-        writer.finish(complete=True)
+    copy_video(tmp_path / "a.ts", tmp_path / "b.mp4")
     assert float(sound_packets(tmp_path / "b.mp4")[-1][1]) == pytest.approx(2, abs=0.1)
 
 
@@ -104,13 +91,13 @@ def test_after_a_crash_the_others_are_brought(
 
     monkeypatch.setattr(sound, "_extract", first_fails)
     source = save_video(tmp_path / "a.mp4", frames=10, sound="aac", tracks=2)
-    assert copy_video(source, tmp_path / "b.mp4") == [warning]
+    assert warnings_of(source, tmp_path / "b.mp4") == [warning]
     assert len(seconds_of_sound(tmp_path / "b.mp4")) == 1 + kept
 
 
 def test_sound_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_video(tmp_path / "a.mp4", frames=2, sound="aac")
     monkeypatch.setattr(sound, "_PATIENCE", -0.05)
-    (warning,) = copy_video(source, tmp_path / "b.mp4")
+    (warning,) = warnings_of(source, tmp_path / "b.mp4")
     assert "it took longer" in warning
     assert seconds_of_sound(tmp_path / "b.mp4") == []

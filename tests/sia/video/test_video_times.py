@@ -15,7 +15,7 @@ from sia.errors import ConfigError, DataError
 from sia.video.open import open_video
 from sia.video.reader import VideoReader
 from sia.video.writer import VideoWriter
-from tests.inference_helpers import frame_times, save_video
+from tests.inference_helpers import copy_video, frame_times, save_video
 
 DROPPED = [0, 1, 2, 3, 4, 12, 19, 20, 21, 26, 27, 28, 29]
 """In 25ths of a second; what an AVI file has between is empty."""
@@ -89,10 +89,7 @@ def test_repeated_stamps_are_moved_by_next_to_nothing(tmp_path: Path, name: str)
     times = times_of(source)
     assert all(abs(time - Fraction(i // 2 * 2, 25)) <= Fraction(2, 1000) for i, time in enumerate(times))
     copy = tmp_path / "copy.mp4"
-    with VideoReader(str(source)) as video, VideoWriter(copy, video.info, (64, 96)) as writer:
-        for image in video:
-            writer.write(image.image, image.pts, image.duration)
-        writer.finish(complete=True)
+    copy_video(source, copy)
     assert frame_times(copy) == times
 
 
@@ -159,11 +156,13 @@ def test_damage_that_the_decoder_hides_is_told(tmp_path: Path) -> None:
     assert " 14" in line
 
 
-def test_frames_with_too_many_pixels_are_refused(tmp_path: Path) -> None:
+def test_frames_with_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_video(tmp_path / "a.mp4", frames=2)
+    monkeypatch.setenv("SIA_MAX_PIXELS", "6143")
     with pytest.raises(DataError, match=r"96 x 64 px.*--max_pixels 6144"):
-        VideoReader(str(source), max_pixels=6143)
-    assert len(list(VideoReader(str(source), max_pixels=6144))) == 2
+        VideoReader(str(source))
+    monkeypatch.setenv("SIA_MAX_PIXELS", "6144")
+    assert len(list(VideoReader(str(source)))) == 2
 
 
 @pytest.mark.parametrize(
