@@ -14,13 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
+from sia import registry
 from sia.errors import exit_status
-from sia.registry import HEAD_CONFIGS
-from sia.registry import MODELS as VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = tuple(VARIANTS)
-SIZES = tuple(size for size in HEAD_CONFIGS if size != "test")
+MODELS = tuple(registry.MODELS)
+SIZES = tuple(size for size in registry.HEAD_CONFIGS if size != "test")
 Key = TypeVar("Key")
 
 

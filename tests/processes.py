@@ -27,7 +27,7 @@ CONTEXT.set_forkserver_preload(
         "stages.training.train",
         "stages.pipeline.runner",
         "sia.runtimes.predictor",
-        "stages.evaluation.evaluator",
+        "stages.evaluator",
         "torch.nn.parallel",
         "torch.distributed.fsdp",
         "scipy.optimize",

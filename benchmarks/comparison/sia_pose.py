@@ -56,9 +56,8 @@ def write_one(data: Path, folder: Path) -> Path:
     """Annotations of the first training image that has labelled keypoints."""
     content = read_json(data / "train.json", "annotation file")
     labelled = next(row["image_id"] for row in content["annotations"] if row.get("num_keypoints"))
-    path = folder / "train-one.json"
-    write_annotations(path, with_images(content, {labelled}))
-    return path
+    write_annotations(folder / "train-one.json", with_images(content, {labelled}))
+    return folder / "train-one.json"
 
 
 def predict(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ ODD: tuple[Any, ...] = (
 def mutate_bytes(data: bytes, rng: Random) -> bytes:
     """Flips, cuts, inserts, repeats and overwrites, most often one of these, and near the ends as often as within."""
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        data = rng.choice((_flip, _flip, _cut, _insert, _splice, _overwrite, _remove))(data, _place(data, rng), rng)
+        data = rng.choice((_flip, _flip, _insert, _splice, _overwrite, _remove, _remove))(data, _place(data, rng), rng)
     return data
 
 
@@ -40,10 +40,6 @@ def _place(data: bytes, rng: Random) -> int:
 def _flip(data: bytes, place: int, rng: Random) -> bytes:
     changed = bytes(byte ^ 1 << rng.randrange(8) for byte in data[place : place + 1])
     return data[:place] + changed + data[place + 1 :]
-
-
-def _cut(data: bytes, place: int, rng: Random) -> bytes:
-    return data[:place]
 
 
 def _insert(data: bytes, place: int, rng: Random) -> bytes:
@@ -61,7 +57,7 @@ def _overwrite(data: bytes, place: int, rng: Random) -> bytes:
 
 
 def _remove(data: bytes, place: int, rng: Random) -> bytes:
-    return data[:place] + data[place + rng.choice((1, 2, 4, 64)) :]
+    return data[:place] + data[place + rng.choice((1, 2, 4, 64, len(data), len(data))) :]
 
 
 def mutate_value(value: Any, rng: Random, odd: tuple[Any, ...] = ODD) -> Any:

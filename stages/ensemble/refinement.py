@@ -27,7 +27,7 @@ from stages.error_model.fitting import ALONE, BatchShare, fit, share_statistics,
 from stages.error_model.folds import CalibrationSet
 from stages.error_model.pose_errors import FEWEST_PEOPLE, CorruptedPoses, PoseErrors, errors_of_pairs, sample_errors
 from stages.error_model.pose_input import ConfidenceScale, confidence_scale, draw_turns, network_input, turn_people
-from stages.evaluation.evaluator import on_first_rank
+from stages.evaluator import on_first_rank
 from stages.stage import Images, StageInput
 
 BATCH = 32

@@ -27,7 +27,7 @@ from stages.ensemble.refinement_network import PoseRefinementNetwork
 from stages.error_model.calibration import Calibration
 from stages.error_model.folds import FOLDS, CalibrationSet
 from stages.error_model.pose_input import ConfidenceScale
-from stages.evaluation.evaluator import on_first_rank
+from stages.evaluator import on_first_rank
 from stages.stage import REMEDY, Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
 

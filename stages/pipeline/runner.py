@@ -28,7 +28,7 @@ from sia.io.input_file import set_pixel_limit
 from sia.io.output_file import first_free_folder, numbered_folder, output_error
 from sia.registry import read_description
 from sia.runtimes.predictor import Predictor
-from stages.evaluation.evaluator import on_first_rank
+from stages.evaluator import on_first_rank
 from stages.pipeline.fitted import FOLDER, Thresholds, load_stage, write_fitted
 from stages.pipeline.report import write_report
 from stages.pipeline.splits import describe, prepare_splits, read_splits

@@ -20,7 +20,7 @@ from sia.io.images import write_image
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
 from stages.error_model.folds import CalibrationSet
-from stages.evaluation.evaluator import on_first_rank
+from stages.evaluator import on_first_rank
 from stages.postprocess.duplicates import Rule, choose_rule, clip
 from stages.postprocess.thresholds import DisplayThresholds, choose_display_thresholds
 from stages.stage import Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit

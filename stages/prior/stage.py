@@ -28,7 +28,7 @@ from stages.error_model.folds import CalibrationSet
 from stages.error_model.pose_errors import FEWEST_PEOPLE, errors_of_pairs
 from stages.error_model.pose_input import ConfidenceScale, confidence_scale
 from stages.error_model.statistics import LogisticRegression
-from stages.evaluation.evaluator import on_first_rank
+from stages.evaluator import on_first_rank
 from stages.prior.figures import Moved, draw_sheets
 from stages.prior.kinematics import KinematicLimits, learn_anatomy
 from stages.prior.moves import Moves, ShiftGate

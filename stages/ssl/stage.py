@@ -26,7 +26,7 @@ from sia.io.stored import Count, checked, read_stored
 from sia.registry import read_description
 from sia.runtimes.torch_runtime import TorchRuntime
 from stages.baseline import TRAINING, load, model_of
-from stages.evaluation.evaluator import on_first_rank
+from stages.evaluator import on_first_rank
 from stages.ssl.pseudo_batches import PseudoBatches
 from stages.ssl.teacher import ask_all
 from stages.ssl.thresholds import Gates, NoThresholdError, choose_thresholds, judge

@@ -16,7 +16,7 @@ from sia.batch import PoseBatch
 from sia.errors import ConfigError, WeightsError
 from sia.model import PoseModel
 from sia.runtimes.torch_runtime import torch_finder
-from stages.evaluation.evaluator import predict_batch
+from stages.evaluator import predict_batch
 from stages.training.auto_config import Plan, make_plan
 from stages.training.data import Data
 from stages.training.initialization import Pretrained, Start

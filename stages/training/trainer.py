@@ -19,7 +19,7 @@ from sia.evaluation.coco_eval import Metrics
 from sia.io.checkpoint import FORMAT, save_checkpoint
 from sia.io.weights import CERTAINTY
 from sia.losses.criterion import PoseCriterion
-from stages.evaluation.evaluator import evaluate_model
+from stages.evaluator import evaluate_model
 from stages.training.context import StepFacts, TrainerContext, WeightedBatch
 from stages.training.phases import phase_at, start_phase
 from stages.training.state import SavedStart, plain

@@ -13,7 +13,7 @@ from datasets.loader import validation_loader
 from sia.batch import PoseBatch
 from sia.people import People
 from sia.runtimes.torch_runtime import torch_finder
-from stages.evaluation.evaluator import predict_batch
+from stages.evaluator import predict_batch
 from utils.plots import plot_results, training_batch_image, validation_image
 from utils.run_folder import RunFolder
 

@@ -27,7 +27,7 @@ from sia.io.checkpoint import load_checkpoint, save_checkpoint
 from sia.losses.criterion import PoseCriterion
 from sia.runtimes import device
 from sia.runtimes.torch_runtime import TorchRuntime
-from stages.evaluation import evaluator
+from stages import evaluator
 from stages.training import auto_config as plan
 from stages.training import time_budget, trainer, trial, visualizer
 from stages.training import train as train_module

@@ -16,7 +16,7 @@ from sia.errors import DataError, SiaError, WeightsError
 from sia.registry import ModelConfig, create_model
 from sia.runtimes.torch_runtime import torch_finder
 from sia.skeletons.skeleton import Skeleton
-from stages.evaluation.evaluator import evaluate_model, predict_results
+from stages.evaluator import evaluate_model, predict_results
 from tests.processes import together
 
 SKELETON = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.08, 0.1, 0.07), category="triangle")
