@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train_pose
 from sia.commands.parser import Parser
 from sia.errors import exit_status
-from sia.runtimes.device import wait_passively
+from sia.runtimes.device import usable_cores, wait_passively
 
 if TYPE_CHECKING:  # torch is loaded after the training's flags and paths are checked: see `main`
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -67,8 +67,6 @@ def main(command: Sequence[str], device: str = "auto") -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
-
-    from sia.runtimes.device import usable_cores
 
     logging.disable(logging.ERROR)  # torchrun's own report of a failure; only in this process, not in the training
     # On a CPU two processes of one thread are no faster than one of two: 50 and 50 images/s (n16, 192 px, batch 16).

@@ -50,6 +50,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def reason_of(error: BaseException) -> str:
+    """The same, without number and file name where it comes from the operating system or from FFmpeg."""
+    return getattr(error, "strerror", None) or first_line(error)
+
+
 def unknown(what: str, value: str, known: Sequence[str]) -> str:
     """What to say about a name that is not in a table: the closest ones that are."""
     by_letters = {name.lstrip("-").lower(): name for name in known}

@@ -22,6 +22,20 @@ def photographs() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a small model of people, untrained; not to be changed."""
+    from tests.inference_helpers import save_weights
+
+    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's own folder is the current one."""
+    monkeypatch.chdir(tmp_path)
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Of ``-n auto``: half as many more as cores, since some tests wait, for processes or for time to pass."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

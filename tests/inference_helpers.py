@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import torch
 
 from sia.io.checkpoint import save_checkpoint
@@ -121,6 +123,18 @@ def copy_video(source: Path, target: Path, most: int | None = None) -> tuple[Vid
                 writer.write(frame.image, frame.pts, frame.duration)
             writer.finish(complete=most is None)
     return reader, writer
+
+
+@contextlib.contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """As on a full disk, nothing longer can be written."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def frame_times(path: Path) -> list[Fraction]:

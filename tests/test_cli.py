@@ -18,10 +18,7 @@ from sia.commands.info import read_facts
 from sia.io.optional import EXTRAS
 from tests.inference_helpers import quarters, save_video, save_weights
 
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture

@@ -21,19 +21,11 @@ from sia.io.images import read_image
 from sia.people import People
 from sia.registry import ROI_SCORE_THRESH
 from sia.runtimes.predictor import Predictor
-from tests.inference_helpers import name_quarters, quarters, save_weights
+from tests.inference_helpers import files_up_to, name_quarters, quarters
 from tests.serving import serving
 from tests.sia.description.chat import Chat, sentences
 
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def save_image(path: Path, height: int = 40, width: int = 60) -> Path:
@@ -201,15 +193,10 @@ def test_an_output_that_can_not_be_made(tmp_path: Path, weights: Path, capsys: p
 
 
 def test_a_full_disk(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (99, 99, 3), dtype=np.uint8)).save(tmp_path / "a.png")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
-    try:
+    with files_up_to(5000):
         assert run(weights, tmp_path / "a.png", "--output_dir", "out") == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "Can't write out/a.png" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -23,20 +23,12 @@ from sia.cli import main
 from sia.drawing import window
 from sia.io import remote
 from sia.runtimes.predictor import Predictor
-from tests.inference_helpers import frame_times, name_quarters, quarters, save_video, save_weights
+from tests.inference_helpers import frame_times, name_quarters, quarters, save_video
 from tests.live_server import ClipServer, Http
 from tests.serving import serving
 from tests.sia.io.test_remote import Images
 
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture

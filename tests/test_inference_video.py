@@ -15,17 +15,9 @@ import pytest
 from inference_video_pose import main
 from sia.people import People
 from sia.runtimes.predictor import Predictor
-from tests.inference_helpers import frame_times, save_video, save_weights, sound_packets
+from tests.inference_helpers import files_up_to, frame_times, save_video, sound_packets
 
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def run(weights: Path, path: object, *flags: str) -> int:
@@ -147,14 +139,9 @@ def test_weights_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_full_disk_keeps_whole_rows_and_no_half_video(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    resource = pytest.importorskip("resource")
     source = save_video(tmp_path / "a.mp4", frames=50, noise=60)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
+    with files_up_to(20_000):
         assert run(weights, source, "--output_dir", "out") == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "Can't write out/a.mp4" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jsonl", "run.json"}
     about = json.loads((tmp_path / "out" / "run.json").read_text())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from sia.commands.parser import add_size_flags
-from sia.errors import ConfigError, OutputError
+from sia.errors import ConfigError
 from sia.io.bundled_weights import readable_weights
+from sia.io.output_file import check_new
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "openvino-int8": "-int8.xml"}
 
@@ -48,8 +48,7 @@ def check_args(args: argparse.Namespace) -> list[Path]:
         All files that belong to the export; the one that is opened comes last.
 
     Raises:
-        ConfigError: flags that can't work together.
-        OutputError: something is there already.
+        ConfigError: flags that can't work together, or something is there already.
         SiaError: a file that can't be read.
     """
     given, args.weight_path = args.weight_path, readable_weights(args.weight_path)
@@ -60,8 +59,7 @@ def check_args(args: argparse.Namespace) -> list[Path]:
         raise ConfigError(f"--output_path {path} must end in {suffix} for --format {args.format}.")
     files = [path] if suffix == ".onnx" else [path.with_suffix(".bin"), path]
     for file in files:
-        if os.path.lexists(file):
-            raise OutputError(f"{file} exists and is not overwritten. Name another --output_path, or remove it.")
+        check_new(file, "--output_path")
     return files
 
 

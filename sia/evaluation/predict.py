@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.annotated_images import AnnotatedImages
-from sia.coco.coco_files import GroundTruth, Row, load_ground_truth, load_skeleton
+from sia.coco.coco_files import Row
 from sia.errors import ConfigError
 from sia.io.results import Ids, coco_rows
 from sia.runtimes.predictor import Predictor
@@ -124,16 +123,3 @@ def time_model(predictor: Predictor, images: AnnotatedImages) -> dict[str, Any]:
         seconds.append(time.perf_counter() - begin)
     taken = seconds[1:] or seconds
     return {"milliseconds": round(1000 * median(taken), 2), "images": len(taken), "model": predictor.describe()}
-
-
-def open_annotated(
-    root: Path, ann_file: Path, predictor: Predictor | None = None
-) -> tuple[GroundTruth, AnnotatedImages]:
-    """Annotations, of the model's skeleton if there is one, and their images.
-
-    Raises:
-        DataError: one of them can't be used.
-    """
-    skeleton = load_skeleton(ann_file) if predictor is None else predictor.skeleton
-    truth = load_ground_truth(ann_file, skeleton, opened=True)
-    return truth, AnnotatedImages.of(truth, root, ann_file)

@@ -43,7 +43,6 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     Raises:
         OutputError: no permission, a full disk; no temporary file stays behind.
     """
-    path = Path(path)
     try:
         with complete_stream(path) as stream:
             torch.save(dict(payload), stream)
@@ -53,7 +52,6 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads one of our own checkpoints, tensors on the CPU."""
-    path = Path(path)
     payload = _read(path)
     if path.suffix == ".safetensors":
         payload = {**_read_header(path), "weights": payload}
@@ -100,7 +98,6 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     Returns:
         The dictionary as it stands; nesting under 'model', 'state_dict' or 'teacher' is the converter's affair.
     """
-    path = Path(path)
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"{path}: weights must be one of {', '.join(_SUFFIXES)}.")
     content = _read(path)

@@ -136,7 +136,7 @@ def _name(wanted: str) -> str:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16 products: without them, bf16 is slower than fp32."""
+    """Whether the device has instructions for bf16 products: emulated, bf16 can be fifteen times as slow as fp32."""
     import torch
 
     if device.type == "cuda":
@@ -146,19 +146,11 @@ def multiplies_bf16(device: torch.device) -> bool:
     return cpu and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it, else float32: emulated bfloat16 can be fifteen times as slow."""
-    import torch
-
-    return torch.bfloat16 if multiplies_bf16(device) else torch.float32
-
-
 def autocast(device: torch.device) -> torch.autocast:
-    """The context of `fastest_dtype`; nothing changes in it where that is float32."""
+    """The context of bfloat16 where the device multiplies it; elsewhere nothing changes in it."""
     import torch
 
-    dtype = fastest_dtype(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bf16(device))
 
 
 def usable_cores() -> int:

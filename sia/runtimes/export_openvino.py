@@ -36,9 +36,7 @@ def export_openvino(onnx_path: Path, path: Path, description: ModelMetadata) -> 
     _save(library, new_core(library).read_model(onnx_path), path, description)
 
 
-def export_int8(
-    onnx_path: Path, path: Path, description: ModelMetadata, images: Sequence[NDArray[np.uint8]]
-) -> ModelMetadata:
+def export_int8(onnx_path: Path, path: Path, description: ModelMetadata, images: Sequence[NDArray[np.uint8]]) -> None:
     """The same with transformer blocks and RoI keypoint head in int8, its ranges measured on images.
 
     Args:
@@ -46,9 +44,6 @@ def export_int8(
         path: the .xml.
         description: of the float32 model.
         images: (1, 3, H, W) each, letterboxed.
-
-    Returns:
-        What the file says about itself.
 
     Raises:
         ConfigError: a package is missing.
@@ -66,9 +61,8 @@ def export_int8(
         model_type=nncf.ModelType.TRANSFORMER,
         ignored_scope=nncf.IgnoredScope(patterns=[f"(?!{QUANTISED}).*"], validate=False),
     )
-    described = replace(description, precision="int8 in blocks and RoI keypoint head, else float32")
-    _save(library, model, path, described)
-    return described
+    precision = "int8 in blocks and RoI keypoint head, else float32"
+    _save(library, model, path, replace(description, precision=precision))
 
 
 def _save(library: Any, model: Any, path: Path, description: ModelMetadata) -> None:

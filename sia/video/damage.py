@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sia.errors import reason_of
+
 _MOST = 12
 """Most stretches of damaged frames that are named."""
 
@@ -31,7 +33,7 @@ class Damage:
     def lose(self, error: Exception) -> None:
         """A piece of the video can't be read or decoded."""
         self._lost += 1
-        self._waiting = self._waiting or getattr(error, "strerror", None) or str(error) or type(error).__name__
+        self._waiting = self._waiting or reason_of(error)
 
     def lost_before(self, number: int) -> None:
         """Says where the first loss was, once the decoder has given what it held: before frame ``number``."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import count, repeat
 
-from sia.errors import DataError, first_line, warn
+from sia.errors import DataError, reason_of, warn
 from sia.io.secrets import mask
 from sia.video.info import Frame, Image, VideoInfo
 from sia.video.reader import VideoReader
@@ -122,7 +122,7 @@ class LiveReader:
                             return
             except Exception as error:  # whatever a driver or a decoder raises
                 self._error, cause = error, error.__cause__ or error
-                reason = getattr(cause, "strerror", None) or first_line(cause)
+                reason = reason_of(cause)
             wait = next(waits, None)
             if wait is None:
                 self._lost = f"{name} did not come back within {sum(WAITS):.0f} s ({reason})." if lost else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from sia.errors import ConfigError, DataError, first_line
+from sia.errors import ConfigError, DataError, reason_of
 from sia.io.input_file import check_input_file, pixel_limit
 from sia.video.clock import StampsAhead
 from sia.video.damage import Damage
@@ -84,7 +84,7 @@ class VideoReader:
             self.upright(self._first)
         except FAULTS as error:
             self._container.close()
-            raise DataError(f"Can't read the video {source}: {_reason(error)}.") from error
+            raise DataError(f"Can't read the video {source}: {reason_of(error)}.") from error
         except BaseException:
             self._container.close()
             raise
@@ -301,11 +301,7 @@ def _open(source: str) -> av.container.InputContainer:
         return av.open(for_ffmpeg(source))
     except FAULTS as error:
         hint = "Check the address." if remote else "The file is broken or not a video."
-        raise DataError(f"Can't open {source} as a video: {_reason(error)}. {hint}") from error
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
+        raise DataError(f"Can't open {source} as a video: {reason_of(error)}. {hint}") from error
 
 
 def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:

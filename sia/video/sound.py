@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 
+from sia.errors import reason_of
 from sia.video.info import VideoInfo
 from sia.video.source import for_ffmpeg
 
@@ -56,7 +57,7 @@ def add_sound(info: VideoInfo, images: Path, target: Path, until: Fraction | Non
             if tracks:
                 _merge([images, *tracks], target, info.time_base.denominator)
     except (OSError, av.FFmpegError, ValueError) as error:
-        return False, [*warnings, f"The sound is left out: {getattr(error, 'strerror', None) or error}."]
+        return False, [*warnings, f"The sound is left out: {reason_of(error)}."]
     return bool(tracks), warnings
 
 

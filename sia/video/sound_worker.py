@@ -18,6 +18,7 @@ from typing import Any
 
 import av
 
+from sia.errors import reason_of
 from sia.video.clock import JUMP
 from sia.video.source import for_ffmpeg
 
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         extract(source, int(number), target, Fraction(start), end)
     except Exception as error:
-        print(_reason(error))
+        print(reason_of(error))
         status = 1
     sys.stdout.flush()
     os._exit(status)  # without tidying up: damage to the heap would show there
@@ -76,7 +77,7 @@ def _write(
             except Exception as error:
                 if written < _TRIED:
                     raise
-                print(_reason(error))
+                print(reason_of(error))
         if not written:
             raise ValueError("it is empty")
 
@@ -99,7 +100,7 @@ def _packets(
             if packet.size:
                 yield packet
     except (av.FFmpegError, OSError, ValueError) as error:
-        print(_reason(error))
+        print(reason_of(error))
 
 
 def _copied(
@@ -159,10 +160,6 @@ def _pcm_channels(codec: str, rate: int, packet: Any) -> int | None:
     samples = packet.duration * packet.time_base * rate
     channels = packet.size * 8 / int(name["bits"] or 8) / float(samples)
     return round(channels) if channels > 0.5 and abs(channels - round(channels)) < 0.1 else None
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
 
 
 if __name__ == "__main__":

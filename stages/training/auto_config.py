@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from sia.errors import ConfigError
-from sia.runtimes.device import fastest_dtype, usable_cores
+from sia.runtimes.device import multiplies_bf16, usable_cores
 from sia.sia_vision import TrainableParts
 from stages.training.initialization import Pretrained
 from stages.training.phases import Phase, freeze_epochs_of
@@ -194,7 +194,7 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, st
     Raises:
         ConfigError: the device can't do what was asked for.
     """
-    cuda, fast = device.type == "cuda", fastest_dtype(device) == torch.bfloat16
+    cuda, fast = device.type == "cuda", multiplies_bf16(device)
     if wanted == "fp16" and not cuda:
         raise ConfigError(f"-PRECISION fp16 needs a CUDA GPU, but this run is on {device.type}. Use -PRECISION auto.")
     if wanted == "bf16" and cuda and not fast:

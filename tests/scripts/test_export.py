@@ -284,7 +284,7 @@ def test_an_export_that_differs_is_refused(folder: Path, quick: None, tmp_path: 
     ("flags", "message"),
     [
         (["--output_path", "a.pt"], "must end in .onnx"),
-        (["--output_path", "{here}/taken.onnx"], "is not overwritten"),
+        (["--output_path", "{here}/taken.onnx"], "exists already"),
         (["--ann_file", "a.json"], "go together"),
         (["--image_path", "/none", "--output_path", "{here}/b.onnx"], "/none"),
         (["--weight_path", "/none.pt", "--output_path", "{here}/b.onnx"], "/none.pt: no such file"),

@@ -43,7 +43,7 @@ def failure(exit_code: int) -> ChildFailedError:
 
 def test_one_process_for_each_gpu_and_the_cores_shared(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr("sia.runtimes.device.usable_cores", lambda: 10)
+    monkeypatch.setattr("scripts.launch.usable_cores", lambda: 10)
     assert launch.main(["train_pose.py", "-BS", "8"]) == 0
     assert started == ["--standalone", "--nproc-per-node", "4", "train_pose.py", "-BS", "8"]
     assert os.environ["OMP_NUM_THREADS"] == "2"

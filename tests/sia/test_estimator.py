@@ -20,14 +20,9 @@ from sia.io.bundled_weights import POSE_COCO, find_weights
 from sia.io.images import read_image
 from sia.people import People
 from tests.conftest import ROOT
-from tests.inference_helpers import quarters, save_video, save_weights
+from tests.inference_helpers import quarters, save_video
 from tests.live_server import ClipServer, Http, age
 from tests.serving import serving
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
 
 
 @pytest.fixture(scope="module")

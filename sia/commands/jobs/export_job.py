@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.coco.coco_files import check_results
+from sia.coco.annotated_images import AnnotatedImages
+from sia.coco.coco_files import GroundTruth, check_results, load_ground_truth, load_skeleton
 from sia.errors import WeightsError
 from sia.io.bundled_weights import FOLDER
 from sia.io.image_folder import find_images
@@ -28,6 +29,7 @@ from sia.runtimes.openvino_runtime import OpenVinoRuntime
 from sia.runtimes.parity import CLOSE, Parity, compare
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.torch_runtime import TorchRuntime
+from sia.skeletons.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from sia.evaluation.coco_eval import Metrics
@@ -66,11 +68,13 @@ class Labelled:
     def __init__(self, coco_root: Path, ann_file: Path) -> None:
         self.coco_root, self.ann_file = coco_root, ann_file
 
+    def _open(self, skeleton: Skeleton) -> tuple[GroundTruth, AnnotatedImages]:
+        truth = load_ground_truth(self.ann_file, skeleton, opened=True)
+        return truth, AnnotatedImages.of(truth, self.coco_root, self.ann_file)
+
     def images(self) -> Images:
         """Some of them, (H, W, 3) uint8 RGB each; says how many."""
-        from sia.evaluation.predict import open_annotated
-
-        _, images = open_annotated(self.coco_root, self.ann_file)
+        _, images = self._open(load_skeleton(self.ann_file))
         indices = spread(range(len(images)))
         print(f"Images: {len(indices)} of the {len(images)} of {self.ann_file}", flush=True)
         return [images.read_image(index) for index in indices]
@@ -78,9 +82,9 @@ class Labelled:
     def score(self, predictor: Predictor) -> Metrics:
         """COCO's figures, with ``AP`` and ``AP50`` from 0 to 1."""
         from sia.evaluation.coco_eval import score
-        from sia.evaluation.predict import open_annotated, predict_images
+        from sia.evaluation.predict import predict_images
 
-        truth, images = open_annotated(self.coco_root, self.ann_file, predictor)
+        truth, images = self._open(predictor.skeleton)
         rows = predict_images(predictor, images, truth.category_ids, batch_size=8, threads=0)
         return score(truth, check_results(rows, truth, predictor.skeleton), predictor.skeleton)
 

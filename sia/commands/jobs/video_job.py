@@ -19,6 +19,7 @@ from sia.drawing.annotator import PoseAnnotator
 from sia.drawing.tracks import TrackAnnotator
 from sia.drawing.window import Window
 from sia.errors import ConfigError, OutputError, SiaError, warn
+from sia.estimator import BATCH_PIXELS
 from sia.formats.door import Results, Target
 from sia.formats.writer import About, Record, frame_name
 from sia.io.input_file import set_pixel_limit
@@ -38,9 +39,6 @@ from sia.video.writer import VideoWriter
 
 _LONGEST_NAME = 200
 """Bytes of an output file's name; file systems have 255, and endings are added."""
-
-_BATCH_PIXELS = 64_000_000
-"""Most pixels of a batch: huge frames come one by one."""
 
 _PARTS = ("reading", "model", "writing")
 """Of the work on a frame, as `Timings` has them."""
@@ -95,7 +93,7 @@ class VideoJob:
                 stack.callback(self.results.close)
                 self.motion.open_table(self.angles_path, stack)
                 stack.enter_context(self.window)
-                batches = _batches(self._frames(interruption), 1 if self.live else self.args.batch_size, _BATCH_PIXELS)
+                batches = _batches(self._frames(interruption), 1 if self.live else self.args.batch_size, BATCH_PIXELS)
                 batch = next(batches, [])  # of an open reader empty only after a signal
                 if not batch:
                     return

@@ -13,6 +13,7 @@ from sia.io.output_file import complete_file, named_folder, numbered_folder, wri
 from sia.io.results import JsonLines, StandardOutput, coco_rows, describe_rows, person_rows
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON
+from tests.inference_helpers import files_up_to
 
 TWO = People(
     np.array([[10, 20, 50, 100], [0, 0, 5, 5]], np.float32),
@@ -69,17 +70,12 @@ def test_no_lines_leave_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_lines_on_a_full_disk_keep_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with pytest.raises(OutputError, match=r"rows\.jsonl"), JsonLines(tmp_path / "rows.jsonl") as lines:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-            for number in range(200):
-                lines.write({"frame": number})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    rows = (tmp_path / "rows.jsonl").read_text().splitlines()
+def test_lines_on_a_full_disk_keep_whole_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with files_up_to(1000), pytest.raises(OutputError, match=r"rows\.jsonl"), JsonLines(path) as lines:
+        for number in range(200):
+            lines.write({"frame": number})
+    rows = path.read_text().splitlines()
     assert [json.loads(row)["frame"] for row in rows] == list(range(len(rows)))
     assert len(rows) > 10
 

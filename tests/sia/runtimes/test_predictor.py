@@ -21,11 +21,6 @@ from tests.inference_helpers import save_weights
 PAW = Skeleton(("nose", "left_paw", "right_paw"), ((0, 1), (0, 2)), ((1, 2),), (0.05, 0.1, 0.1))
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_weights(tmp_path_factory.mktemp("weights") / "best.pt")
-
-
 def test_people_of_images_of_any_size(weights: Path) -> None:
     predictor = Predictor.load(weights, "cpu")
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from sia.video.info import turn
 from sia.video.open import open_video
 from sia.video.reader import DecordReader, VideoReader
 from sia.video.writer import VideoWriter
-from tests.inference_helpers import copy_video, frame_times, name_quarters, save_video, sound_packets
+from tests.inference_helpers import copy_video, files_up_to, frame_times, name_quarters, save_video, sound_packets
 
 UNEVEN = list(itertools.accumulate([0, *np.random.default_rng(0).integers(10, 90, 24).tolist()]))
 
@@ -216,15 +216,9 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [100, 20_000])
 def test_a_full_disk_leaves_no_half_video(tmp_path: Path, limit: int) -> None:
-    resource = pytest.importorskip("resource")
     source = save_video(tmp_path / "a.mp4", frames=50, noise=40)
     out = tmp_path / "out"
     out.mkdir()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OutputError, match=r"Can't write .*b\.mp4"):
-            copy_video(source, out / "b.mp4")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_up_to(limit), pytest.raises(OutputError, match=r"Can't write .*b\.mp4"):
+        copy_video(source, out / "b.mp4")
     assert not list(out.iterdir())
