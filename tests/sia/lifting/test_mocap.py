@@ -15,11 +15,11 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from datasets.synthetic.human.head import FACE_POINTS
-from scripts.train_lifting import errors
 from sia.io.bundled_weights import FOLDER
 from sia.lifting.network import LiftingNetwork
 from sia.lifting.skeleton import PLACE
 from sia.lifting.tracks import resample
+from stages.lifting import errors
 
 RATE, HEAD, VIEWS = 30.0, 0.23, 16
 SIDES = {"Right": (0.085, 0.183, 16, 25), "Left": (-0.085, -0.183, 30, 39)}
