@@ -143,8 +143,14 @@ def errors(network: Any, points: Tensor, generator: Any) -> tuple[float, float]:
 
 
 def clips(motions: Sequence[Tensor], generator: Any) -> Iterator[Tensor]:
-    """(B, T, 21, 3) parts of random motions, longer ones more often, for ever."""
+    """(B, T, 21, 3) parts of random motions, longer ones more often, for ever.
+
+    Raises:
+        DataError: no motion is as long as a clip.
+    """
     motions = [motion for motion in motions if len(motion) >= _CLIP]
+    if not motions:
+        raise DataError(f"No motion has the {_CLIP} frames of a clip. Give longer ones as --data, or --motions.")
     weights = torch.tensor([float(len(motion)) for motion in motions])
     while True:
         chosen = torch.multinomial(weights, _BATCH, replacement=True, generator=generator).tolist()

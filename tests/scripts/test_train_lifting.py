@@ -111,3 +111,11 @@ def test_motion_that_can_not_be_used_is_one_line(tmp_path: Path, capsys: pytest.
         assert main(["--output", str(tmp_path / "a.safetensors"), "--test", str(tmp_path / name)]) == 1
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
+
+
+def test_motions_shorter_than_a_clip_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "short.npz", joints=np.random.default_rng(0).normal(size=(40, 17, 3)), rate=30.0)
+    flags = ["--output", str(tmp_path / "a.safetensors"), "--motions", "0", "--data", str(tmp_path / "short.npz")]
+    assert main([*flags, "--steps", "2", "--workers", "1"]) == 1
+    assert "No motion has the 81 frames of a clip." in capsys.readouterr().err
+    assert not (tmp_path / "a.safetensors").exists()
