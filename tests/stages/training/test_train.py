@@ -25,7 +25,6 @@ from datasets.workers import BatchWorkers
 from sia.errors import ConfigError, OutputError
 from sia.io.checkpoint import load_checkpoint, save_checkpoint
 from sia.losses.criterion import PoseCriterion
-from sia.runtimes import device
 from sia.runtimes.torch_runtime import TorchRuntime
 from stages import evaluator
 from stages.training import auto_config as plan
@@ -687,7 +686,7 @@ def test_fp16_keeps_its_loss_scale(train: Callable[..., int], tmp_path: Path, mo
 def test_choices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(device, "multiplies_bf16", lambda _, fast=fast: fast)
+        monkeypatch.setattr(plan, "multiplies_bf16", lambda _, fast=fast: fast)
         assert choose_precision("auto", cpu)[0] == dtype
     with pytest.raises(ConfigError, match="fp16 needs"):
         choose_precision("fp16", cpu)
