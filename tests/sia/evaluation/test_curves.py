@@ -47,6 +47,9 @@ def test_curves_equal_obvious_code():
     low = counted & (scores < 0.1)
     assert bins[0]["precision"] == pytest.approx(right[low].mean())
     assert bins[0]["oks"] == pytest.approx(errors.oks[low].mean())
+    rated = [counted & (scores >= low / 10) & (scores < (low + 1) / 10 + (low == 9)) for low in range(10)]
+    gaps = [group.sum() * abs(scores[group].mean() - right[group].mean()) for group in rated if group.any()]
+    assert found["reliability"]["error"] == pytest.approx(sum(gaps) / counted.sum())
     wild = curves(errors.matches, 10 * scores, errors.oks)
     assert wild["reliability"]["error"] is None and wild["f1"]["best"]["f1"] == pytest.approx(best)
 

@@ -11,6 +11,7 @@ import pytest
 
 from sia.cli import main
 from sia.coco.coco_files import check_results, load_ground_truth
+from sia.evaluation.cases import GROUPS, find_cases
 from sia.evaluation.coco_eval import score
 from sia.evaluation.error_kinds import KINDS, ErrorAnalysis
 from sia.skeletons.skeleton import COCO_PERSON
@@ -67,6 +68,19 @@ def test_people_are_found_missed_doubled_or_made_up(tmp_path):
         assert cost[kind] > metrics["AP"] + 0.01, kind
     assert cost["miss"] < 0.95 and cost["all keypoint errors"] < 0.95
     assert cost["all"] == pytest.approx(1.0)
+
+
+def test_who_has_most_errors_of_a_kind_is_shown_first():
+    content = labels()
+    truth = load_ground_truth(content, COCO_PERSON)
+    good = results(content)
+    rows = [*spoil(good[:20], "miss", 0.1), *spoil(good[20:40], "miss", 0.3), *spoil(good[40:], "jitter", 0.1)]
+    errors = ErrorAnalysis.of(truth, check_results(rows, truth, COCO_PERSON), COCO_PERSON)
+    groups = dict(zip((*GROUPS, *KINDS[1:]), find_cases(errors), strict=True))
+    for kind in ("jitter", "miss"):
+        counts = [(errors.kinds[case.row] == KINDS.index(kind)).sum() for case in groups[kind]]
+        assert counts == sorted(counts, reverse=True) and counts[-1] > 0
+    assert len(groups["miss"]) <= 40 and not groups["inversion"] and not groups["missed"]
 
 
 @pytest.mark.parametrize("seed", range(6))
