@@ -11,22 +11,30 @@ import argparse
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypedDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train_pose
-from sia.coco.coco_files import read_json
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, exit_status
 from sia.io.output_file import named_folder, write_json
+from sia.io.stored import read_stored
 
 LAUNCH = Path(__file__).resolve().with_name("launch.py")
 OWN = ("val_ann", "output", "exp", "stage", "pipeline")
 """Fields of the training that this script sets, or that are no training."""
+
+
+class Record(TypedDict):
+    """What is done: figures of each fold that is trained, of how many folds, with which flags of the training."""
+
+    folds: list[dict[str, float]]
+    count: int
+    flags: list[str]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -65,15 +73,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+def _open(args: argparse.Namespace, given: dict[str, Any]) -> Record:
     """What was done in the folder, with the folds written."""
     from stages.pipeline.splits import make_folds
 
     file = args.output / "cross_validation.json"
-    wanted: dict[str, Any] = {"folds": [], "count": args.folds, "flags": args.flags}
+    wanted: Record = {"folds": [], "count": args.folds, "flags": args.flags}
     if file.is_file():
-        state: dict[str, Any] = read_json(file, "record of a cross-validation")
-        if any(state.get(name) != wanted[name] for name in ("count", "flags")):
+        state = read_stored(file, Record, "record of a cross-validation", "Name another --output.")
+        if (state["count"], state["flags"]) != (wanted["count"], wanted["flags"]):
             raise ConfigError(f"{args.output} was begun with other flags: {' '.join(state['flags'])}. Name another.")
         return state
     make_folds(named_folder(args.output), given["coco_root"], given["train_ann"], args.folds, given.get("seed", 0))
@@ -81,7 +89,7 @@ def _open(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
     return wanted
 
 
-def _write(folder: Path, state: dict[str, Any]) -> None:
+def _write(folder: Path, state: Mapping[str, Any]) -> None:
     write_json(folder / "cross_validation.json", state, indent=1)
 
 
@@ -110,15 +118,18 @@ def _figures(results: Path) -> dict[str, float]:
     return {"AP": found[-1], "best AP": max(found)}
 
 
-def _report(folder: Path, state: dict[str, Any]) -> None:
+def _report(folder: Path, state: Record) -> None:
     print(f"\n{'fold':<8}{'AP':>8}{'best AP':>10}")
     for number, row in enumerate(state["folds"], 1):
         print(f"{number:<8}{100 * row['AP']:>8.2f}{100 * row['best AP']:>10.2f}")
     columns = {name: [row[name] for row in state["folds"]] for name in ("AP", "best AP")}
-    for name, choose in (("mean", mean), ("sd", stdev)):
-        state[name] = {column: choose(values) for column, values in columns.items()}
-        print(f"{name:<8}{100 * state[name]['AP']:>8.2f}{100 * state[name]['best AP']:>10.2f}")
-    _write(folder, state)
+    figures = {
+        name: {column: choose(values) for column, values in columns.items()}
+        for name, choose in (("mean", mean), ("sd", stdev))
+    }
+    for name, row in figures.items():
+        print(f"{name:<8}{100 * row['AP']:>8.2f}{100 * row['best AP']:>10.2f}")
+    _write(folder, {**state, **figures})
     print(f"\nAP is that after the last epoch; the best was chosen on the fold itself. {folder}/cross_validation.json")
 
 

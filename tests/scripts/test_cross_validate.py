@@ -121,3 +121,13 @@ def test_what_does_not_go_together(people: Path, tmp_path: Path, capsys: pytest.
         assert cross_validate.main(words) == 1
         assert message in (error := capsys.readouterr().err) and error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"folds": [], "count": 2}', "{"])
+def test_a_broken_record_is_one_line(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (tmp_path / "cross_validation.json").write_text(content)
+    assert cross_validate.main(command(people, tmp_path)) == 1
+    said = capsys.readouterr().err
+    assert "The record of a cross-validation" in said and "Name another --output." in said and said.count("\n") == 1
