@@ -195,6 +195,6 @@ def wait_passively() -> None:
     """Lets OpenMP's threads sleep while they wait, unless the user has said otherwise with ``OMP_WAIT_POLICY``.
 
     By default they spin, which takes the processor from threads that have work as soon as anything else runs on the
-    machine. To be called before torch is loaded. `benchmarks/threads.py` measures both, idle and busy.
+    machine. To be called before torch is loaded. `git show a61b267:benchmarks/threads.py` measured both.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
