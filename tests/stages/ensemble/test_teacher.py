@@ -91,9 +91,7 @@ def test_labels_by_people_stay_and_doubtful_keypoints_do_not(people: Rows, tmp_p
     assert (last[0, 0] == 0).all() and (last[0, 1:, 2] == 0.5).all()
 
 
-def test_processes_of_one_machine_share_the_file(
-    people: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_of_one_machine_share_the_file(people: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a second machine, too, one process writes: it may have folders of its own."""
     files = write(tmp_path / "ann.json", annotations([bare(row) for row in people])), tmp_path
     source, own = str(write(tmp_path / "teacher.json", results(people))), tmp_path / "made"
