@@ -118,7 +118,8 @@ pack pose-two.pt pose-sports.pt pose-again.pt
 pose_head pose-wide.pt 7 --head pose-two.pt --roi_size 192x128 --lr 5e-4 --seed 3
 pack pose-mean.pt pose-wide.pt pose-sports.pt pose-again.pt
 led_head() { # WEIGHTS FILE FLAGS...
-    head_of "$1" "$2" 4 --roi_size 192x128 --data "${SHARP[@]}" --val "$(crops coco_person val 448)" "${@:3}"
+    local data=("${SHARP[@]/%512/448}") # its input
+    head_of "$1" "$2" 4 --roi_size 192x128 --data "${data[@]}" --val "$(crops coco_person val 448)" "${@:3}"
 }
 led_head led.pt led-192.pt --head pose-again.pt
 led_head led.pt led-wide.pt --head pose-mean.pt
@@ -137,7 +138,7 @@ train led-finder 2 -MODEL sia_pose_decoder_led -IMGSZ 384 --RESUME led-mean.pt
 pack simple-found.pt runs/finder/weights/last.pt --imgsz 512
 pack led-found.pt runs/led-finder/weights/last.pt --imgsz 448
 
-# ---- 22 to 25: the head for the new tokens, and the refiner of sia_pose ----
+# ---- 22 to 26: the head for the new tokens, and the refiner of sia_pose ----
 again() { head_of simple-found.pt "$@" --roi_size 192x128; } # FILE EPOCHS FLAGS...
 again simple-near.pt 5 --data "${SHARP[@]}" --lr 2e-4 --seed 5
 pack simple-two.pt simple-near.pt simple-found.pt
@@ -147,7 +148,11 @@ again pose-all.pt 5 --lr 4e-4 --seed 7 --head pose-refiner.pt --model sia_pose
 pack simple-last.pt simple-all.pt simple-two.pt
 pack pose-last.pt pose-all.pt pose-refiner.pt
 led_head led-found.pt led-near.pt --lr 2e-4 --seed 8
-pack led-last.pt led-near.pt led-found.pt
+pack led-two.pt led-near.pt led-found.pt
+train led-again 1 -MODEL sia_pose_decoder_led -IMGSZ 448 --RESUME led-two.pt
+pack led-mean-2.pt runs/led-again/weights/last.pt led-two.pt
+led_head led-mean-2.pt led-all.pt --lr 4e-4 --seed 11 --head simple-last.pt --data "${EVERYONE[@]/%512/448}"
+pack led-last.pt led-all.pt led-mean-2.pt
 
 # ---- Visibility and sigma, and the six files ----
 mkdir -p pose_coco
