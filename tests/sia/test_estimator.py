@@ -158,10 +158,9 @@ def test_folders_globs_and_anything_with_images_are_streamed(model: sia.PoseEsti
 
 def test_what_is_live_is_streamed_one_by_one(model: sia.PoseEstimator) -> None:
     with serving(ClipServer(Http)) as server:
-        frames = list(islice(model.stream(server.address, conf=0.01), 5))
-    assert [people.frame for people in frames] == [0, 1, 2, 3, 4] and frames[-1].ids is not None
-    times = [people.time or 0 for people in frames]
-    assert times == sorted(set(times)) and times[-1] < 5 and frames[0].path == server.address
+        frames = list(islice(model.stream(server.address, conf=0.01), 8))
+    assert [people.frame for people in frames] == list(range(8)) and frames[-1].ids is not None
+    assert 0.1 < (frames[-1].time or 0) < 5 and frames[0].path == server.address
     assert age(frames[-1].image, monotonic()) < 10
     with pytest.raises(sia.DataError, match="Camera 98 can't be opened"):
         next(model.stream(98))
