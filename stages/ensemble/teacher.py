@@ -56,7 +56,7 @@ def teacher_labels(annotations: Path, images: Path, teacher: str, device: str, f
         teacher: ``KIND:PATH`` of a model (see -MEMBERS), or a json of COCO results or annotations of the same images.
         device: where a model runs.
         folder: gets the file, whose name changes with all that goes into it, so that a second call finds it there. The
-            first process of each machine writes it, since machines may not share the folder; others wait for it.
+            first rank writes it, others wait for it.
 
     Raises:
         ConfigError: the teacher can't be had, or has other keypoints.
@@ -69,7 +69,7 @@ def teacher_labels(annotations: Path, images: Path, teacher: str, device: str, f
     for path in files:
         key.update("".join(digests(path).values()).encode())
     target = folder / f"{annotations.stem}-{key.hexdigest()[:12]}.json"
-    if int(os.environ.get("LOCAL_RANK", "0")):
+    if int(os.environ.get("RANK", "0")):
         while not target.is_file():
             time.sleep(WAIT)
     if not target.is_file():

@@ -91,21 +91,6 @@ def test_labels_by_people_stay_and_doubtful_keypoints_do_not(people: Rows, tmp_p
     assert (last[0, 0] == 0).all() and (last[0, 1:, 2] == 0.5).all()
 
 
-def test_processes_of_one_machine_share_the_file(people: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a second machine, too, one process writes: it may have folders of its own."""
-    files = write(tmp_path / "ann.json", annotations([bare(row) for row in people])), tmp_path
-    source, own = str(write(tmp_path / "teacher.json", results(people))), tmp_path / "made"
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    written = teacher_labels(*files, source, "cpu", own)
-    content = written.read_bytes()
-    written.unlink()
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr("stages.ensemble.teacher.time.sleep", lambda seconds: written.write_bytes(content))
-    assert teacher_labels(*files, source, "cpu", own) == written
-
-
 def test_a_model_is_told_the_boxes(people: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
