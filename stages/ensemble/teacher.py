@@ -28,7 +28,7 @@ from stages.ensemble.members import SEEN, digests
 SAME_BOX = 0.5
 """Least IoU of a labelled box and a result's for these to be one person."""
 WAIT = 0.5
-"""Seconds between looks of other ranks for the file of the first."""
+"""Seconds between looks of other processes for the file of the first."""
 
 Ask = Callable[[int, Array], Poses]
 """Index of an image and (N, 4) boxes x1, y1, x2, y2 -> the pose in each."""
@@ -56,7 +56,7 @@ def teacher_labels(annotations: Path, images: Path, teacher: str, device: str, f
         teacher: ``KIND:PATH`` of a model (see -MEMBERS), or a json of COCO results or annotations of the same images.
         device: where a model runs.
         folder: gets the file, whose name changes with all that goes into it, so that a second call finds it there. The
-            first rank writes it, others wait for it.
+            first process of each machine writes it, whether machines share the folder or not; others wait for it.
 
     Raises:
         ConfigError: the teacher can't be had, or has other keypoints.
@@ -69,7 +69,7 @@ def teacher_labels(annotations: Path, images: Path, teacher: str, device: str, f
     for path in files:
         key.update("".join(digests(path).values()).encode())
     target = folder / f"{annotations.stem}-{key.hexdigest()[:12]}.json"
-    if int(os.environ.get("RANK", "0")):
+    if int(os.environ.get("LOCAL_RANK", "0")):
         while not target.is_file():
             time.sleep(WAIT)
     if not target.is_file():
@@ -89,7 +89,10 @@ def teacher_labels(annotations: Path, images: Path, teacher: str, device: str, f
         about = {**content.get("info", {}), "teacher": teacher, "people posed by the teacher": count}
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_annotations(target, {**taught, "info": about})
+        draft = target.with_name(f".{os.environ.get('GROUP_RANK', '0')}-{target.name}")  # one of each machine
+        with writing(target):
+            write_annotations(draft, {**taught, "info": about})
+            draft.replace(target)
         print(f"-TEACHER {teacher}: {count} people without keypoints posed. Training on {target}", flush=True)
     return target
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 import train_pose
 from datasets.coco.coco_pose import CocoPose
+from sia.coco.coco_files import write_annotations
 from sia.errors import ConfigError, DataError
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.experts.expert import Poses
@@ -89,6 +90,43 @@ def test_labels_by_people_stay_and_doubtful_keypoints_do_not(people: Rows, tmp_p
     np.testing.assert_allclose(first[1, :, :2].ravel(), np.array(moved[1]["keypoints"]).reshape(17, 3)[:, :2].ravel())
     assert (first[1, :, 2] == 0.5).all()
     assert (last[0, 0] == 0).all() and (last[0, 1:, 2] == 0.5).all()
+
+
+def test_processes_of_one_machine_share_the_file(people: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a second machine, too, one process writes: it may have folders of its own."""
+    files = write(tmp_path / "ann.json", annotations([bare(row) for row in people])), tmp_path
+    source, own = str(write(tmp_path / "teacher.json", results(people))), tmp_path / "made"
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    written = teacher_labels(*files, source, "cpu", own)
+    content = written.read_bytes()
+    written.unlink()
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("stages.ensemble.teacher.time.sleep", lambda seconds: written.write_bytes(content))
+    assert teacher_labels(*files, source, "cpu", own) == written
+
+
+def test_machines_that_share_the_folder_do_not_meet(
+    people: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one machine writes, another does the whole job: both end, with the same file."""
+    files = write(tmp_path / "ann.json", annotations([bare(row) for row in people])), tmp_path
+    source, own = str(write(tmp_path / "teacher.json", results(people))), tmp_path / "made"
+    drafts: list[Path] = []
+
+    def write_slowly(path: Path, content: dict[str, Any]) -> None:
+        drafts.append(path)
+        if len(drafts) == 1:
+            monkeypatch.setenv("GROUP_RANK", "1")
+            teacher_labels(*files, source, "cpu", own)
+        write_annotations(path, content)
+
+    monkeypatch.setenv("GROUP_RANK", "0")
+    monkeypatch.setattr("stages.ensemble.teacher.write_annotations", write_slowly)
+    written = teacher_labels(*files, source, "cpu", own)
+    assert len(set(drafts)) == 2 and [path.name for path in own.iterdir()] == [written.name]
+    assert len(CocoPose(tmp_path, written)) == 2
 
 
 def test_a_model_is_told_the_boxes(people: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
