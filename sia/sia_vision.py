@@ -45,12 +45,12 @@ class ResidualUnit(nn.Module):
         self.norm1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.act = nn.SiLU()
+        self.act = nn.SiLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
         residual: Tensor = self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))
-        return x + residual
+        return residual.add_(x)
 
 
 class ReducedConv(nn.Conv2d):

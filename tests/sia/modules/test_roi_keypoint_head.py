@@ -14,6 +14,7 @@ from sia.modules.roi_keypoint_head import (
     Heatmaps,
     RoIKeypointHead,
     RoIs,
+    _kernels,
     best_places,
     heatmap_target,
     rois_around,
@@ -241,3 +242,10 @@ def test_a_flip_test_takes_the_mean_of_both_heatmaps():
     torch.testing.assert_close(found.confidences, 1 + share.log())
     torch.testing.assert_close(found.scores, (alone.scores + other.scores) / 2)
     assert torch.equal(found.fine, alone.fine) and torch.equal(found.context, alone.context)
+
+
+def test_kernels_have_no_products_that_slow_a_cpu() -> None:
+    """The smallest weight twice, of a share of e^-40, is a normal number still."""
+    kernels = _kernels(48, torch.tensor([0.7, 3.0]))
+    assert kernels.min().square() * torch.tensor(-40.0).exp() > torch.finfo(torch.float32).tiny
+    assert (kernels.diagonal(dim1=1, dim2=2) == 1).all()
