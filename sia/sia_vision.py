@@ -45,7 +45,7 @@ class ResidualUnit(nn.Module):
         self.norm1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.act = nn.SiLU(inplace=True)
+        self.act = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""

@@ -14,7 +14,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 def downsample(width_in: int, width_out: int) -> nn.Sequential:
     """A 3x3 convolution of stride 2, batch normalisation and SiLU: (N, C, h, w) to half the height and width."""
     convolution = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width_out), nn.SiLU(inplace=True))
+    return nn.Sequential(convolution, nn.BatchNorm2d(width_out), nn.SiLU())
 
 
 class Residual(nn.Module):
@@ -31,8 +31,9 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, C, h, w) to the same shape."""
-        inner = F.silu(self.norm1(self.first(x)), inplace=True)
-        return F.silu(self.norm2(self.second(inner)).add_(x), inplace=True)
+        inplace = not self.training  # in training the gradient needs its input, which would be copied
+        inner = F.silu(self.norm1(self.first(x)), inplace=inplace)
+        return F.silu(self.norm2(self.second(inner)).add_(x), inplace=inplace)
 
 
 def fold_batch_norms(model: nn.Module) -> None:
