@@ -179,8 +179,8 @@ class Backbone(nn.Module):
     def normalise(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), uint8 in [0, 255] or float in [0, 1], to what `embed` expects."""
         if images.dtype == torch.uint8:
-            images = images.to(self.mean.dtype) / 255
-        return (images - self.mean) / self.std
+            images = images.to(self.mean.dtype).div_(255)
+        return (images - self.mean).div_(self.std)
 
     def embed(self, images: Tensor) -> Features:
         """Normalised images (B, 3, H, W) to the input of block 0; positions are interpolated to the grid.

@@ -273,8 +273,7 @@ def sample(images: Tensor, extent: Tensor, rois: RoIs, size: tuple[int, int]) ->
     x, y = sample_points(extent, rois, images.shape[-2], images.shape[-1], size)
     x, y = x * (2 / (below.shape[3] - 1)) - 1, y * (2 / (below.shape[2] - 1)) - 1
     height, width = size
-    even = torch.arange(2 * width, device=images.device) % 2 == 0
-    pairs = torch.where(even, x.repeat_interleave(2, dim=-1)[:, None, :, None], y[:, :, None, :, None])  # x, y, x, ...
+    pairs = torch.stack(torch.broadcast_tensors(x[:, None, :, None], y[:, :, None, :, None]), dim=-1)
     found = F.grid_sample(below, pairs.reshape(1, -1, width, 2), align_corners=True)
     return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=height).mean(2)
 
