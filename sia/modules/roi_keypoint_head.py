@@ -273,8 +273,9 @@ def sample(images: Tensor, extent: Tensor, rois: RoIs, size: tuple[int, int]) ->
     x, y = sample_points(extent, rois, images.shape[-2], images.shape[-1], size)
     x, y = x * (2 / (below.shape[3] - 1)) - 1, y * (2 / (below.shape[2] - 1)) - 1
     height, width = size
-    pairs = torch.stack(torch.broadcast_tensors(x[:, None, :, None], y[:, :, None, :, None]), dim=-1)
-    found = F.grid_sample(below, pairs.reshape(1, -1, width, 2), align_corners=True)
+    x = x[:, None, :, None].expand(-1, OVERSAMPLING, -1, height, -1)
+    y = y[:, :, None, :, None].expand(-1, -1, OVERSAMPLING, -1, width)
+    found = F.grid_sample(below, torch.stack([x, y], dim=-1).reshape(1, -1, width, 2), align_corners=True)
     return rearrange(found, "1 c (n s h) w -> n c s h w", s=OVERSAMPLING**2, h=height).mean(2)
 
 
