@@ -6,7 +6,7 @@ B images, N patches of width D, G groups of M tokens in training (1 otherwise), 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -290,13 +290,22 @@ class PoseModel(nn.Module, ABC):
         """Runs the RoI keypoint head; people without a crop keep the keypoints that their token found."""
         at, extent = (rois.image, rois.row), self.extent(first.features.grid, size)
         flip_order = None if self.training else self.roi_flip_order
-        found = self.roi_head(pixels, extent, first.tokens[at], first.people.scores[at], rois, flip_order)
+
+        def read_crops(rois: RoIs) -> Found:
+            found: Found = self.roi_head(pixels, extent, first.tokens[at], first.people.scores[at], rois, flip_order)
+            return found
+
+        found = self.look(read_crops, rois, first.people.boxes[at])
         people = first.people._replace(
             scores=first.people.scores.detach().index_put(at, found.scores),
             poses=first.people.poses.index_put(at, found.poses),
             confidences=first.people.confidences.index_put(at, found.confidences),
         )
         return self.duplicate_suppression(first.tokens, people, 1), found
+
+    def look(self, read_crops: Callable[[RoIs], Found], rois: RoIs, boxes: Tensor) -> Found:
+        """What the RoI keypoint head finds in the crops of n people with these boxes (n, 4)."""
+        return read_crops(rois)
 
     def refine(self, people: Prediction, tokens: Tensor, features: Features, size: tuple[int, int]) -> list[Prediction]:
         """The people after each layer of the refiner, where there is one."""

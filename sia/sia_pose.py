@@ -1,11 +1,15 @@
-"""`sia_pose`: `sia_pose_simple` with a cross-attention decoder that refines each person's keypoints and score."""
+"""`sia_pose`: a cross-attention decoder refines keypoints and score, in two crops of each person."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from einops import rearrange
 from torch import Tensor
 
 from sia.modules.map_refiner import MapRefiner
+from sia.modules.roi_keypoint_head import Found, RoIs, rois_around
+from sia.modules.second_crop import merge, pose_boxes
 from sia.outputs import Prediction
 from sia.registry import HeadConfig
 from sia.sia_pose_simple import SiaPoseSimple
@@ -29,6 +33,15 @@ class SiaPose(SiaPoseSimple):
             self.refiner = MapRefiner(backbone.dim, backbone.dim, stem_dim, dim, len(mean_pose), layers)
         else:
             self.roi_head.add_refiner(dim, layers)
+
+    def look(self, read_crops: Callable[[RoIs], Found], rois: RoIs, boxes: Tensor) -> Found:
+        """Also in crops around the poses found, but not in training, nor with older weights."""
+        first = read_crops(rois)
+        if self.training or self.head_config.map_refiner:
+            return first
+        boxes = pose_boxes(boxes, first)
+        second = read_crops(rois_around(boxes, rois.image, rois.row, self.roi_head.size))
+        return merge(first, second, boxes)
 
     @property
     def reads_patches(self) -> bool:
