@@ -34,7 +34,7 @@ def test_one_person_is_looked_at_whatever_the_weights(name: str) -> None:
     for parameter in model.parameters():  # everybody is as likely as can be
         parameter.copy_(parameter.abs())
     model(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
-    assert looked == [1]
+    assert looked == [1] * (2 if name == "sia_pose" else 1)  # crops
 
 
 def test_counting_without_numbers_is_counting() -> None:
