@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -290,12 +291,8 @@ class PoseModel(nn.Module, ABC):
         """Runs the RoI keypoint head; people without a crop keep the keypoints that their token found."""
         at, extent = (rois.image, rois.row), self.extent(first.features.grid, size)
         flip_order = None if self.training else self.roi_flip_order
-
-        def read_crops(rois: RoIs) -> Found:
-            found: Found = self.roi_head(pixels, extent, first.tokens[at], first.people.scores[at], rois, flip_order)
-            return found
-
-        found = self.look(read_crops, rois, first.people.boxes[at])
+        told = (pixels, extent, first.tokens[at], first.people.scores[at])
+        found = self.look(partial(self.roi_head, *told, flip_order=flip_order), rois, first.people.boxes[at])
         people = first.people._replace(
             scores=first.people.scores.detach().index_put(at, found.scores),
             poses=first.people.poses.index_put(at, found.poses),
@@ -304,7 +301,7 @@ class PoseModel(nn.Module, ABC):
         return self.duplicate_suppression(first.tokens, people, 1), found
 
     def look(self, read_crops: Callable[[RoIs], Found], rois: RoIs, boxes: Tensor) -> Found:
-        """What the RoI keypoint head finds in the crops of n people with these boxes (n, 4)."""
+        """What the RoI keypoint head, `read_crops`, finds of n people with these boxes (n, 4), first in these crops."""
         return read_crops(rois)
 
     def refine(self, people: Prediction, tokens: Tensor, features: Features, size: tuple[int, int]) -> list[Prediction]:

@@ -35,7 +35,7 @@ class SiaPose(SiaPoseSimple):
             self.roi_head.add_refiner(dim, layers)
 
     def look(self, read_crops: Callable[[RoIs], Found], rois: RoIs, boxes: Tensor) -> Found:
-        """Also in crops around the poses found, but not in training, nor with older weights."""
+        """Also in crops nearer to the poses found, but not in training, nor with older weights."""
         first = read_crops(rois)
         if self.training or self.head_config.map_refiner:
             return first

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sia.boxes import to_centres, to_corners
+from sia.boxes import to_centres
 from sia.modules.roi_keypoint_head import Found
 
 SURE = 0.2
@@ -38,8 +38,8 @@ def pose_boxes(boxes: Tensor, found: Found) -> Tensor:
     high = found.poses.masked_fill(~sure[..., None], -OUTSIDE).amax(1)
     margin = MARGIN * (high - low).amax(-1, keepdim=True)
     enough = sure.sum(-1, keepdim=True) >= LEAST * sure.shape[-1]
-    corners = to_corners(boxes)
-    return to_centres(torch.where(enough, (torch.cat([low - margin, high + margin], -1) + corners) / 2, corners))
+    own = to_centres(torch.cat([low - margin, high + margin], -1))
+    return torch.where(enough, (own + boxes) / 2, boxes)
 
 
 def merge(first: Found, second: Found, boxes: Tensor) -> Found:
