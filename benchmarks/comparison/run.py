@@ -4,8 +4,7 @@
     python benchmarks/comparison/run.py --data DIR/coco_person --methods yolo11n:nbs=16,batch=8 ... --output DIR
 
 Without --data, 5,000 + 500 images of synthetic people, 192 px, are drawn. A method is NAME or NAME:KEY=VALUE,... with
-settings of its own. Each training has one hardware thread. Stopped, the same command goes on with the trainings that
-are not finished.
+settings of its own. Each training has one hardware thread. Stopped, the same command goes on where each was last saved.
 """
 
 from __future__ import annotations

@@ -37,12 +37,13 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "VAL_ANN": write_one(args.data, folder), "OUTPUT": folder, "EXP": "run", "TIME": args.minutes, "BS": 16,
         **args.options,
     }  # fmt: skip
+    weights = folder / "run" / "weights" / "last.pt"
+    flags = {"-RESUME": weights} if weights.is_file() else fixed  # stopped before its time was over
     command = [sys.executable, str(ROOT / "train_pose.py")]
-    command += [text for flag, value in fixed.items() for text in (f"-{flag}", str(value))]
+    command += [text for flag, value in flags.items() for text in (f"-{flag}", str(value))]
     subprocess.run(command, check=True)
     with (folder / "run" / "results.csv").open(newline="") as stream:
         last = list(csv.DictReader(stream))[-1]
-    weights = folder / "run" / "weights" / "last.pt"
     return {
         "file": str(weights),
         "seconds": float(last["seconds"]),

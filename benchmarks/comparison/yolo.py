@@ -2,7 +2,8 @@
 
 Run by the Python of benchmarks/.comparison-venv (AGPL-3.0), never imported by the product. Trained from the model's
 YAML, without downloaded weights, with Ultralytics' defaults and its ``time`` setting, which ends the training and fits
-the learning rate to it. Defaults that are counted in epochs of a training of 100 are made for one of 10.
+the learning rate to it. Defaults that are counted in epochs of a training of 100 are made for one of 10. A training
+that was stopped goes on from its last whole epoch, with the time that it had left.
 """
 
 from __future__ import annotations
@@ -37,23 +38,42 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "epochs": 10, "time": args.minutes / 60, "warmup_epochs": 0.3, "close_mosaic": 1,
     }  # fmt: skip
     settings.update({key: yaml.safe_load(value) for key, value in args.options.items()})
-    model, seen = YOLO(f"{args.model}-pose.yaml"), list[int]()
+    run = folder / "run"
+    last, seen = run / "weights" / "last.pt", list[int]()
+    resumes = last.is_file()
+    model = YOLO(str(last) if resumes else f"{args.model}-pose.yaml")
+    spent = float(last_row(run)["time"]) if resumes else 0.0
+
+    def count_spent(trainer: Any) -> None:
+        trainer.train_time_start -= spent
+
+    def begin_epoch(trainer: Any) -> None:
+        trainer.start_epoch = 0  # its mean time of an epoch divides all the time by the epochs since this one
+        seen.clear()
+
+    model.add_callback("on_train_start", count_spent)
+    model.add_callback("on_train_epoch_start", begin_epoch)
     model.add_callback("on_train_batch_end", lambda trainer: seen.append(trainer.batch_size))
-    model.train(**settings)
-    with (folder / "run" / "results.csv").open(newline="") as stream:
-        last = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)][-1]
+    model.train(**settings, resume=resumes)
     return {
-        "file": str(folder / "run" / "weights" / "last.pt"),
-        "seconds": float(last["time"]),
-        "images": sum(seen),
+        "file": str(last),
+        "seconds": float(last_row(run)["time"]),
+        "images": model.trainer.epoch * len(model.trainer.train_loader.dataset) + sum(seen),
         "parameters": sum(parameter.numel() for parameter in model.model.parameters()),
         "versions": f"ultralytics {ultralytics.__version__}, torch {torch.__version__}",
     }
 
 
+def last_row(run: Path) -> dict[str, str]:
+    """Of a training's results.csv, without the spaces around the names."""
+    with (run / "results.csv").open(newline="") as stream:
+        return [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)][-1]
+
+
 def own_data(shared: Path, own: Path) -> Path:
     """data.yaml of this training alone: Ultralytics writes caches beside the labels."""
-    shutil.copytree(shared, own, symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(own, ignore_errors=True)
+    shutil.copytree(shared, own, symlinks=True)
     content = yaml.safe_load((shared / "data.yaml").read_text())
     (own / "data.yaml").write_text(yaml.safe_dump({**content, "path": str(own)}))
     return own / "data.yaml"
