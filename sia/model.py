@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -289,10 +288,15 @@ class PoseModel(nn.Module, ABC):
         self, pixels: Tensor, size: tuple[int, int], first: Candidates, rois: RoIs
     ) -> tuple[Prediction, Found]:
         """Runs the RoI keypoint head; people without a crop keep the keypoints that their token found."""
-        at, extent = (rois.image, rois.row), self.extent(first.features.grid, size)
+        extent = self.extent(first.features.grid, size)
         flip_order = None if self.training else self.roi_flip_order
-        told = (pixels, extent, first.tokens[at], first.people.scores[at])
-        found = self.look(partial(self.roi_head, *told, flip_order=flip_order), rois, first.people.boxes[at])
+
+        def read_crops(rois: RoIs) -> Found:
+            tokens, scores = first.tokens[rois.image, rois.row], first.people.scores[rois.image, rois.row]
+            return self.roi_head(pixels, extent, tokens, scores, rois, flip_order)  # type: ignore[no-any-return]
+
+        at = (rois.image, rois.row)
+        found = self.look(read_crops, rois, first.people.boxes[at])
         people = first.people._replace(
             scores=first.people.scores.detach().index_put(at, found.scores),
             poses=first.people.poses.index_put(at, found.poses),

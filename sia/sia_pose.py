@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
 from sia.modules.map_refiner import MapRefiner
 from sia.modules.roi_keypoint_head import Found, RoIs, rois_around
-from sia.modules.second_crop import merge, pose_boxes
+from sia.modules.second_crop import likely, merge, pose_boxes
 from sia.outputs import Prediction
 from sia.registry import HeadConfig
 from sia.sia_pose_simple import SiaPoseSimple
@@ -35,13 +36,15 @@ class SiaPose(SiaPoseSimple):
             self.roi_head.add_refiner(dim, layers)
 
     def look(self, read_crops: Callable[[RoIs], Found], rois: RoIs, boxes: Tensor) -> Found:
-        """Also in crops nearer to the poses found, but not in training, nor with older weights."""
+        """Also in crops of likely people nearer to the poses found, but not in training, nor with older weights."""
         first = read_crops(rois)
         if self.training or self.head_config.map_refiner:
             return first
-        boxes = pose_boxes(boxes, first)
-        second = read_crops(rois_around(boxes, rois.image, rois.row, self.roi_head.size))
-        return merge(first, second, boxes)
+        (again,) = likely(first, rois).nonzero(as_tuple=True)
+        torch._check(again.shape[0] > 0)  # for the tracer, which knows no data
+        boxes = pose_boxes(boxes, first)[again]
+        second = read_crops(rois_around(boxes, rois.image[again], rois.row[again], self.roi_head.size))
+        return merge(first, second, boxes, again)
 
     @property
     def reads_patches(self) -> bool:

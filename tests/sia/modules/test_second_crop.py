@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from sia.modules.roi_keypoint_head import Found, Heatmaps, RoIs
-from sia.modules.second_crop import DOUBT, MARGIN, merge, pose_boxes
+from sia.modules.second_crop import DOUBT, LIKELY, MARGIN, likely, merge, pose_boxes
 
 BOX = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
 SURE, UNSURE = 3.0, -3.0
+ALL = torch.tensor([0])
 
 
 def found(poses: list[list[float]], confidences: list[float], score: float = 0.0) -> Found:
@@ -44,7 +45,7 @@ def test_a_pose_of_few_sure_keypoints_leaves_the_box_as_it_is(confidences: list[
 
 def test_keypoints_on_which_the_crops_agree_are_averaged_by_confidence() -> None:
     first, second = found([[0.5, 0.5]], [2.0], score=1.0), found([[0.51, 0.49]], [0.0], score=-2.0)
-    both = merge(first, second, BOX)
+    both = merge(first, second, BOX, ALL)
     share = torch.tensor([2.0, 0.0]).sigmoid()
     toward = float(share[1] / share.sum())
     assert both.poses[0, 0].tolist() == pytest.approx([0.5 + 0.01 * toward, 0.5 - 0.01 * toward], abs=1e-6)
@@ -57,6 +58,32 @@ def test_keypoints_on_which_the_crops_agree_are_averaged_by_confidence() -> None
 def test_of_keypoints_far_apart_the_surer_is_taken_with_some_doubt(surer: int) -> None:
     crops = [found([[0.3, 0.3]], [-1.0]), found([[0.7, 0.7]], [-1.0])]
     crops[surer] = crops[surer]._replace(confidences=torch.tensor([[1.5]]))
-    both = merge(crops[0], crops[1], BOX)
+    both = merge(crops[0], crops[1], BOX, ALL)
     assert both.poses.tolist() == crops[surer].poses.tolist()
     assert both.confidences.item() == pytest.approx(1.5 - DOUBT)
+
+
+def people(scores: list[float]) -> Found:
+    """So many people with two keypoints each, the scores as probabilities."""
+    one, many = found([[0.4, 0.4], [0.6, 0.6]], [1.0, 2.0]), len(scores)
+    return one._replace(
+        poses=one.poses.repeat(many, 1, 1),
+        confidences=one.confidences.repeat(many, 1),
+        scores=torch.tensor(scores).logit(),
+    )
+
+
+def test_likely_people_and_the_first_of_each_image_get_a_second_crop() -> None:
+    scores = [LIKELY - 0.1, LIKELY + 0.1, LIKELY - 0.1, LIKELY - 0.2]
+    rois = RoIs(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 2, 5, 0]), torch.zeros(4, 2), torch.ones(4, 2))
+    assert likely(people(scores), rois).tolist() == [True, True, False, True]
+
+
+def test_people_without_a_second_crop_stay_as_they_were() -> None:
+    first, second = people([0.1, 0.6, 0.2]), people([0.8])
+    second = second._replace(poses=second.poses + 0.3, confidences=second.confidences + 1)
+    both = merge(first, second, BOX, torch.tensor([1]))
+    for name in ("poses", "confidences", "scores"):
+        before, after = getattr(first, name), getattr(both, name)
+        torch.testing.assert_close(after[[0, 2]], before[[0, 2]], rtol=0, atol=0)
+        assert not torch.equal(after[1], before[1])
