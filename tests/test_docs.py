@@ -17,7 +17,7 @@ PAGES = [*DOCS, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECU
          ROOT / "weights/README.md"]  # fmt: skip
 CODE = ("*.py", "scripts/*.py", "sia/**/*.py", "utils/**/*.py", "datasets/**/*.py", "stages/**/*.py",
         "benchmarks/**/*.py", "scripts/*.sh")  # fmt: skip
-SOURCES = [path for pattern in CODE for path in sorted(ROOT.glob(pattern))]
+SOURCES = [path for pattern in CODE for path in sorted(ROOT.glob(pattern)) if "/." not in f"{path.relative_to(ROOT)}"]
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 LOADED = re.compile(r"<(?:script|img|iframe)[^>]+src=\"?(https?:[^\s\">]+)|<link[^>]+href=\"?(https?:[^\s\">]+)")
