@@ -32,14 +32,14 @@ def check_labels(data: AnnotationFile) -> Iterator[Issue]:
 
 
 def _box(person: Person, size: tuple[int, int] | None) -> Iterator[Issue]:
-    x, y, width, height = person.box
+    x, y, width, height = map(float, person.box)
     if size is not None:
         out = max(-x, -y, x + width - size[0], y + height - size[1])
         if out > OUTSIDE_TOLERANCE:
             wholly = ", wholly" if min(x + width, y + height, size[0] - x, size[1] - y) <= 0 else ""
             message = f"The box leaves the image by {out:.1f} px{wholly}."
             yield Issue("bbox-outside-image", message, person.image, person.row)
-    share = person.area / (width * height)
+    share = float(person.area) / width / height
     if not person.crowd and not LEAST_SHARE <= share <= 1:
         yield Issue("area-of-box", f"The area is {100 * share:.3g} % of the box.", person.image, person.row)
 
