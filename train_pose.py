@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sia.errors import ConfigError, DataError, SiaError, WeightsError, complain, exit_status
+from sia.errors import ConfigError, DataError, SiaError, complain, exit_status
+from sia.io.bundled_weights import readable_weights
 from sia.io.input_file import MAX_PIXELS, check_input_file, check_input_folder, set_pixel_limit
 from sia.runtimes.device import wait_passively
 from utils.config.builder import build_config, pipeline_config
@@ -24,7 +25,6 @@ INPUTS: dict[str, tuple[Callable[[Path, str, type[SiaError]], None], type[SiaErr
     "coco_root": (check_input_folder, DataError),
     "train_ann": (check_input_file, DataError),
     "val_ann": (check_input_file, DataError),
-    "resume": (check_input_file, WeightsError),
     "results_calibrate": (check_input_file, DataError),
     "results_test": (check_input_file, DataError),
     "prior_poses": (check_input_file, DataError),
@@ -91,6 +91,8 @@ def check_command(arguments: Sequence[str]) -> dict[str, Any]:
     for name, (check, error) in INPUTS.items():
         if given.get(name) is not None:
             check(given[name], f"Check {flag_of(name)}.", error)
+    if given.get("resume") is not None:
+        given["resume"] = readable_weights(given["resume"], flag_of("resume"))
     if given.get("resume") is None and given.get("pipeline") is None:  # else an earlier run completes the flags
         if is_pipeline(given):
             pipeline_config(given, None)

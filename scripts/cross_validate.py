@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,6 +23,9 @@ from sia.commands.parser import Parser
 from sia.errors import ConfigError, exit_status
 from sia.io.output_file import named_folder, write_json
 from sia.io.stored import read_stored
+
+if TYPE_CHECKING:
+    from utils.run_folder import RunFolder
 
 LAUNCH = Path(__file__).resolve().with_name("launch.py")
 OWN = ("val_ann", "output", "exp", "stage", "pipeline")
@@ -67,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
         if status:
             print(f"Fold {fold} stopped with status {status}. The same command goes on.", file=sys.stderr)
             return status
-        state["folds"].append(_figures(args.output / f"fold-{fold}" / "results.csv"))
+        done = _training(args.output, fold)
+        assert done is not None
+        state["folds"].append(_figures(done.results))
         _write(args.output, state)
     _report(args.output, state)
     return 0
@@ -95,10 +100,10 @@ def _write(folder: Path, state: Mapping[str, Any]) -> None:
 
 def _train(args: argparse.Namespace, fold: int) -> int:
     """One training, on all GPUs; signals are its affair: it saves, and then ends."""
-    last = args.output / f"fold-{fold}" / "weights" / "last.pt"
+    begun = _training(args.output, fold)
     data = ["-TRAIN_ANN", f"{args.output / f'train-{fold}.json'}", "-VAL_ANN", f"{args.output / f'val-{fold}.json'}"]
     place = ["-OUTPUT", str(args.output), "-EXP", f"fold-{fold}"]
-    flags = ["--RESUME", str(last)] if last.is_file() else [*args.flags, *data, *place]
+    flags = [*args.flags, *data, *place] if begun is None else ["--RESUME", str(begun.last)]
     print(f"\nFold {fold} of {args.folds}", flush=True)
     process = subprocess.Popen([sys.executable, str(LAUNCH), str(Path(train_pose.__file__)), *flags])
     before = signal.signal(signal.SIGINT, lambda *_: None)  # the terminal has sent it to the training, too
@@ -108,6 +113,14 @@ def _train(args: argparse.Namespace, fold: int) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
         signal.signal(signal.SIGTERM, term)
+
+
+def _training(output: Path, fold: int) -> RunFolder | None:
+    """The one of a fold that has saved something; of those killed before that, empty folders stay."""
+    from utils.run_folder import RunFolder
+
+    saved = [*output.glob(f"fold-{fold}/weights/last.pt"), *output.glob(f"fold-{fold}-*/weights/last.pt")]
+    return RunFolder(saved[0].parent.parent) if saved else None
 
 
 def _figures(results: Path) -> dict[str, float]:

@@ -9,7 +9,6 @@ python scripts/import_labels.py --format yolo    --input data.yaml --img_dir ima
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,8 +54,6 @@ def check_args(args: argparse.Namespace) -> None:
         DataError: a file or folder that can't be read.
     """
     check_new(args.output)
-    if not os.path.isdir(args.output.parent):  # noqa: PTH112 (never raises)
-        raise ConfigError(f"--output {args.output}: its folder doesn't exist. Make it first.")
     if args.format == "yolo" and args.img_dir is None:
         reason = "labels are fractions of their sizes"
         raise ConfigError(f"--format yolo needs --img_dir, the folder of the images: {reason}.")

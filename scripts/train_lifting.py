@@ -14,7 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sia.commands.parser import Parser
-from sia.errors import exit_status
+from sia.commands.values import positive
+from sia.errors import ConfigError, exit_status
 from sia.io.output_file import check_new
 
 
@@ -27,15 +28,17 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="motion capture to learn from, beside these")
     parser.add_argument("--test", type=Path, nargs="+", default=[], help="motion capture to measure on only")
-    parser.add_argument("--steps", type=int, default=2000, help="of training (default: 2000)")
+    parser.add_argument("--steps", type=positive, default=2000, help="of training (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, help="0 or more (default: 0)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make motions (default: 2)")
+    parser.add_argument("--workers", type=positive, default=2, help="processes that make motions (default: 2)")
     return parser.parse_args(arguments)
 
 
 def run(args: argparse.Namespace) -> None:
     """The whole job; imported after the flags are checked, so that a wrong one is answered at once."""
     check_new(args.output)
+    if args.seed < 0:
+        raise ConfigError(f"--seed {args.seed} must be 0 or more.")
     from stages import lifting
 
     lifting.run(args)

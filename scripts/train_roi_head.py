@@ -86,8 +86,6 @@ def check_args(args: argparse.Namespace) -> None:
     positive = all(math.isfinite(value) and value > 0 for value in (args.epochs, args.lr, args.every))
     if not positive or args.batch < 2 or args.seed < 0:
         raise ConfigError("--epochs, --lr and --every must be positive numbers, --batch at least 2, --seed 0 or more.")
-    if not args.output.parent.is_dir():
-        raise ConfigError(f"--output {args.output}: there is no folder {args.output.parent}. Make it first.")
     if args.crops.exists() and not args.crops.is_dir():
         raise ConfigError(f"--crops {args.crops} is no folder. Name one, or a new one.")
     if args.head is not None and args.trunk is not None:

@@ -12,7 +12,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from sia.errors import DataError
+from sia.commands.values import SIDES, format_size, within_sides
+from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import find_weights
 from sia.io.image_folder import find_images, watch_folder
 from sia.io.images import pixels_of
@@ -67,6 +68,8 @@ def load(
         ConfigError: the device, a size, the precision or the flip test can't be had, or a package is missing.
     """
     size, crop = ((side, side) if isinstance(side, int) else side for side in (imgsz, roi_size))
+    if size is not None and not within_sides(size):
+        raise ConfigError(f"imgsz {format_size(size)} must be from {SIDES[0]} to {SIDES[1]} pixels a side.")
     return PoseEstimator(Predictor.load(find_weights(weights), device, size, roi_score_thresh, tta, crop, precision))
 
 

@@ -22,6 +22,7 @@ from sia.io.output_file import write_bytes
 from sia.lifting.network import HIPS, LIMBS, RATE, LiftingNetwork, body_length, normalise
 from sia.lifting.skeleton import IN_COCO
 from sia.lifting.tracks import resample
+from utils.optimizer import one_cycle
 
 _SECONDS, _CLIP, _BATCH = 4, 81, 24
 """Of a synthetic motion; frames of a clip, and clips of a step."""
@@ -161,7 +162,7 @@ def clips(motions: Sequence[Tensor], generator: Any) -> Iterator[Tensor]:
 def train(network: Any, motions: Sequence[Tensor], steps: int, generator: Any) -> None:
     """The loss is the mean error of joints, and of how they move."""
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    schedule = one_cycle(optimizer, 2e-3, steps, 0.1)
     begin = time.perf_counter()
     for step, points in zip(range(1, steps + 1), clips(motions, generator), strict=False):
         image, joints, _ = film(points, generator)

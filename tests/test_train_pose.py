@@ -21,6 +21,7 @@ from torch import nn
 import train_pose
 from datasets.synthetic import write_dataset
 from sia import model
+from sia.io.bundled_weights import bundled_models
 from sia.io.checkpoint import load_checkpoint
 from sia.losses.criterion import PoseCriterion
 from sia.modules import detection_tokens as tokens
@@ -342,3 +343,8 @@ def test_flags_are_checked_before_anything_is_loaded() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: flag -EPO is unknown. Did you mean -EPOCH")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_weights_to_start_from_have_a_name() -> None:
+    given = train_pose.check_command(["--RESUME", "sia_pose-n32"])
+    assert given["resume"] == bundled_models()["sia_pose-n32"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from sia.model import PoseModel
 from sia.modules.conv_pyramid import ConvPyramid, stage_of
@@ -212,3 +212,11 @@ def end_schedule_at(scheduler: LambdaLR, total: int) -> None:
     schedule = scheduler.lr_lambdas[0]
     assert isinstance(schedule, Schedule)
     schedule.end_at(total, scheduler.last_epoch)
+
+
+def one_cycle(optimizer: Optimizer, lr: float, steps: int, warm_up: float) -> OneCycleLR:
+    """A rise to the rate in a fraction of the steps, then a cosine; where that is one step, without the rise.
+
+    With a rise of one step OneCycleLR divides by zero.
+    """
+    return OneCycleLR(optimizer, lr, total_steps=steps, pct_start=warm_up if warm_up * steps != 1 else 0.0)

@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.common import launch, machine, table
 from benchmarks.comparison.methods import Method, parse_method
 from sia.coco.coco_files import load_skeleton, read_json
+from sia.errors import ConfigError
+from sia.io.output_file import write_json
 
 TRAIN, VAL, SIZE, SEED = 5000, 500, 192, 0
 """The synthetic images."""
@@ -35,6 +37,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--side", type=int, default=192, help="of the square input in pixels (default: 192)")
     add("--seeds", type=int, nargs="+", default=[0], help="one training each (default: 0)")
     add("--output", type=Path, required=True, help="folder of everything that is written")
+
+
+def check_settings(args: argparse.Namespace) -> None:
+    """What is in the folder already has to be of the same images, size and time.
+
+    Raises:
+        ConfigError: it isn't.
+    """
+    file, data = args.output / "settings.json", args.data and str(args.data.resolve())
+    settings = {"data": data, "images": args.images, "minutes": args.minutes, "side": args.side}
+    if file.is_file() and (before := json.loads(file.read_text())) != settings:
+        raise ConfigError(f"{args.output} is of {before}, not of {settings}. Name another --output.")
+    write_json(file, settings)
 
 
 def make_data(args: argparse.Namespace) -> Path:
@@ -80,6 +95,7 @@ def row(method: Method, seed: int, record: dict[str, Any], args: argparse.Namesp
 def run(args: argparse.Namespace) -> None:
     """Methods alternate within each seed; table.md grows with each."""
     args.output.mkdir(parents=True, exist_ok=True)
+    check_settings(args)
     data, rows, versions = make_data(args), [], {}
     head = ["method", "seed", "parameters (M)", "minutes", "images", "img/s", "AP", "AP50", "box AP"]
     for seed in args.seeds:

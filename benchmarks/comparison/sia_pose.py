@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,8 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
     weights = folder / "run" / "weights" / "last.pt"
     flags = {"-RESUME": weights} if weights.is_file() else fixed  # stopped before its time was over
+    if flags is fixed:
+        shutil.rmtree(folder / "run", ignore_errors=True)  # of one that stopped before it saved anything
     command = [sys.executable, str(ROOT / "train_pose.py")]
     command += [text for flag, value in flags.items() for text in (f"-{flag}", str(value))]
     subprocess.run(command, check=True)

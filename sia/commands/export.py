@@ -59,7 +59,7 @@ def check_args(args: argparse.Namespace) -> list[Path]:
         raise ConfigError(f"--output_path {path} must end in {suffix} for --format {args.format}.")
     files = [path] if suffix == ".onnx" else [path.with_suffix(".bin"), path]
     for file in files:
-        check_new(file, "--output_path")
+        check_new(file, "--output_path", makes_folder=True)
     return files
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple, TextIO
 
 from sia.errors import ConfigError, unknown
 from sia.formats.writer import About, Record, ResultWriter
-from sia.io.input_file import check_input_folder
 from sia.io.output_file import check_new
 from sia.people import People
 
@@ -65,7 +64,6 @@ def parse_targets(text: str) -> list[Target]:
             raise ConfigError(f"--save {name}:- can't be: only jsonl and csv go to standard output. Name a file.")
         if target.path not in (None, STDOUT):
             check_new(Path(place), f"--save {name}:")
-            check_input_folder(Path(place).absolute().parent, f"Make it, or change --save {part}.")
         targets.append(target)
     return targets
 

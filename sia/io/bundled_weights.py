@@ -58,14 +58,14 @@ def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
     return found
 
 
-def readable_weights(source: str | os.PathLike[str] | None) -> Path:
-    """What --weight_path names: the file of `find_weights`, which is there and can be read.
+def readable_weights(source: str | os.PathLike[str] | None, flag: str = "--weight_path") -> Path:
+    """What a flag names: the file of `find_weights`, which is there and can be read.
 
     Raises:
         WeightsError: it isn't, or as in `find_weights`.
     """
     path = find_weights(source)
-    check_input_file(path, "Check --weight_path.", WeightsError)
+    check_input_file(path, f"Check {flag}.", WeightsError)
     return path
 
 

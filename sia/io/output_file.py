@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
@@ -32,10 +33,27 @@ def writing(path: Path) -> Iterator[None]:
         raise output_error(error, path) from error
 
 
-def check_new(path: Path, flag: str = "--output") -> None:
-    """For files that are written at the end of a long job: one that exists is a ConfigError."""
+def check_new(path: Path, flag: str = "--output", makes_folder: bool = False) -> None:
+    """For files that are written at the end of a long job.
+
+    Args:
+        path: the file.
+        flag: that names it.
+        makes_folder: whether the job makes its folder, too.
+
+    Raises:
+        ConfigError: it exists already, or its folder doesn't.
+    """
     if os.path.lexists(path):  # never raises: where nothing may be looked at, writing says so
         raise ConfigError(f"{flag} {path} exists already. Name another file; nothing is overwritten.")
+    try:
+        is_folder = stat.S_ISDIR(path.absolute().parent.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError:  # writing says so
+        return
+    if not is_folder and not makes_folder:
+        raise ConfigError(f"{flag} {path}: there is no folder {path.parent}. Make it first.")
 
 
 def numbered_folder(parent: Path, name: str) -> Path:

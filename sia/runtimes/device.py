@@ -172,9 +172,11 @@ def memory() -> tuple[int, int]:
         return 8 << 30, 4 << 30
     if (file := Path("/proc/meminfo")).is_file():  # what caches hold can be had, too
         free = next((int(line.split()[1]) << 10 for line in file.open() if line.startswith("MemAvailable")), free)
-    limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))
+    limit, used, parts = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current", "stat"))
     if limit.is_file() and (text := limit.read_text().strip()) != "max":
-        total, free = min(total, int(text)), min(free, int(text) - int(used.read_text()))
+        numbers = dict(line.split() for line in parts.read_text().splitlines())
+        cached = sum(int(numbers.get(name, 0)) for name in ("active_file", "inactive_file"))
+        total, free = min(total, int(text)), min(free, int(text) - int(used.read_text()) + cached)
     return total, free
 
 

@@ -83,7 +83,8 @@ class Member:
             return self
         target = folder / f"{self.name.partition('-')[0]}{Path(self.path).suffix}"
         if not target.exists():
-            copy_file(Path(self.path), target)
+            for file in member_files(Path(self.path)):
+                copy_file(file, target.with_suffix(file.suffix))
         return replace(self, path=target.name)
 
     def located(self, folders: Sequence[Path]) -> Member:
@@ -109,17 +110,19 @@ class Member:
 
 def digests(path: Path) -> dict[str, str]:
     """The sha256 of a member's files by name, in a folder by path; see `member_files`."""
-    names = {file: file.name if file == path else file.relative_to(path).as_posix() for file in member_files(path)}
+    names = {file: file.relative_to(path if path.is_dir() else path.parent).as_posix() for file in member_files(path)}
     return {name: sha256_of(file) for file, name in names.items()}
 
 
 def member_files(path: Path) -> list[Path]:
-    """The file, or those of the folder and of its subfolders; what begins with a dot is no part of a model.
+    """The file, with its .bin if it is an .xml; or those of the folder and of its subfolders.
+
+    What begins with a dot is no part of a model.
 
     Raises:
         WeightsError: there is no such file or folder.
     """
-    files = [path]
+    files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
     if path.is_dir():
         parts = {file: file.relative_to(path).parts for file in sorted(path.rglob("*")) if file.is_file()}
         files = [file for file, names in parts.items() if not any(name.startswith(".") for name in names)]

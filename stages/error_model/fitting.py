@@ -20,6 +20,7 @@ from sia.skeletons.skeleton import Skeleton
 from stages.error_model.pose_errors import CorruptedPoses
 from stages.stage import StageInput
 from utils.distributed.context import DistributedContext
+from utils.optimizer import one_cycle
 
 LEARNING_RATE = 2e-3
 """At its peak."""
@@ -147,14 +148,14 @@ def fit(network: nn.Module, loss: Callable[[], Tensor], steps: int, warm_up: flo
         network: in evaluation mode afterwards.
         loss: of this rank's rows of the next batch, once a step; the sum over the ranks is what is made small.
         steps: of the optimiser.
-        warm_up: fraction of them in which the learning rate rises.
+        warm_up: fraction of them in which the learning rate rises; of one step alone it doesn't.
         share: of this rank.
 
     Returns:
         How the loss went, such as ``loss 3.249 -> 3.045``.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=warm_up)
+    schedule = one_cycle(optimizer, LEARNING_RATE, steps, warm_up)
     network.train()
     losses = []
     for _ in range(steps):

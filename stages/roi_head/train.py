@@ -203,7 +203,8 @@ class HeadTraining:
         crops = {"people": len(self.sampler.people), "background": len(self.sampler.background)}
         body = self.head.body
         trunk = body.trunk.name if isinstance(body, ConvPyramid) else ""
-        return {**crops, **asdict(self.recipe), "roi_size": list(self.head.size), "trunk": trunk}
+        refines = self.head.refiner is not None
+        return {**crops, **asdict(self.recipe), "roi_size": list(self.head.size), "trunk": trunk, "refiner": refines}
 
     def load_state(self, state: Mapping[str, Any], source: Path) -> None:
         """Goes on from there.

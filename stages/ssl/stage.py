@@ -116,7 +116,8 @@ def _gather(work: StageInput, weights: Path) -> Material:
         config = replace(
             work.config, model=model.name, size=model.size, imgsz=model.image_size, backbone=None,
             train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
-            epoch=work.config.ssl_epoch, patience=PATIENCE, plain_epochs=None, output=work.folder, resume=weights,
+            epoch=work.config.ssl_epoch, patience=PATIENCE, plain_epochs=None, freeze_epochs=None,
+            output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)
         images = find_unlabelled(config.unlabelled, data.train, (*data.val.files, *work.held_out))

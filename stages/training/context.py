@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from torch import nn
@@ -82,6 +82,7 @@ class TrainerContext:
         results, dashboards, visualizer: on the first rank only.
         unlabelled: what is learned from beside the labelled batches, if anything.
         deadline: of a run with -TIME.
+        measured: of a run that is continued, the figures of its last evaluation, and when they were taken.
     """
 
     config: TrainConfig
@@ -99,6 +100,7 @@ class TrainerContext:
     visualizer: TrainingVisualizer | None
     unlabelled: Unlabelled | None = None
     deadline: Deadline | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
 
     @property
     def skeleton(self) -> Skeleton:

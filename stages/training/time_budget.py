@@ -78,7 +78,11 @@ def fit_to_time(
         elapsed = ranks.from_main(time.monotonic() - start.began)
         steps, compares = _fit(config, speed, per_epoch, elapsed, pretrained)
         spent = 0.0
-    config = replace(config, epoch=math.ceil(steps / per_epoch))
+    epochs = math.ceil(steps / per_epoch)
+    try:
+        config = replace(config, epoch=epochs)
+    except ConfigError as error:  # another flag counts in epochs, of which it wants more
+        raise ConfigError(f"-TIME {config.time:g} is {epochs} epochs here. {error}") from None
     plan = make_plan(config, ranks, batches, data.workers, pretrained, steps)
     text = (
         f"{config.time:g} minutes (-TIME) are {steps} steps, {steps / per_epoch:.1f} epochs: "
@@ -86,7 +90,7 @@ def fit_to_time(
     )
     plan = replace(plan, lines=(("time", text), *plan.lines))
     end = start.began + seconds * (1 - MARGIN) - spent
-    return config, plan, Deadline(end, speed, compares)
+    return config, plan, Deadline(end, speed, evaluation_share(config, speed, per_epoch), compares)
 
 
 def _fit(config: TrainConfig, speed: Speed, per_epoch: int, elapsed: float, pretrained: Pretrained) -> tuple[int, bool]:
@@ -149,6 +153,11 @@ def _seconds_of_evaluation(model: PoseModel, data: Data, device: torch.device) -
     return SCORING + len(data.validation) * sum(timed) / max(len(timed), 1)
 
 
+def evaluation_share(config: TrainConfig, speed: Speed, per_epoch: int) -> float:
+    """Seconds of the evaluations between the epochs, by step."""
+    return speed.evaluation / (per_epoch * config.eval_every)
+
+
 def fit_steps(config: TrainConfig, speed: Speed, per_epoch: int, elapsed: float, evaluations: int) -> int:
     """How many steps of the optimiser fit, their evaluations included.
 
@@ -164,7 +173,7 @@ def fit_steps(config: TrainConfig, speed: Speed, per_epoch: int, elapsed: float,
     """
     assert config.time is not None
     fixed = elapsed + evaluations * speed.evaluation
-    each = speed.step + speed.evaluation / (per_epoch * config.eval_every)
+    each = speed.step + evaluation_share(config, speed, per_epoch)
     steps = int((60 * config.time * (1 - MARGIN) - fixed) / each)
     if steps < FEWEST:
         least = (fixed + FEWEST * each) / (1 - MARGIN) / 60
@@ -182,17 +191,23 @@ class Deadline:
     Attributes:
         end: when the run must be over, in seconds of `time.monotonic`.
         speed: as measured before the first step.
+        share: of the evaluations to come, in seconds a step.
         compares: whether the weights that the run starts from are evaluated too.
     """
 
     end: float
     speed: Speed
+    share: float = 0.0
     compares: bool = False
     _marks: list[tuple[float, int]] = field(default_factory=list)
 
     def to_dict(self, steps: int) -> dict[str, Any]:
         """For a checkpoint, with the steps that the run was planned with; see `budget_of`."""
         return {"steps": steps, **asdict(self.speed)}
+
+    def pause(self, seconds: float) -> None:
+        """Between two steps so much time went by otherwise, as for an evaluation: the steps are no slower for it."""
+        self._marks = [(moment + seconds, step) for moment, step in self._marks]
 
     def fit(self, step: int, total: int, most: int, now: float | None = None) -> int:
         """The steps that the run should have: ``total``, unless the recent speed says that it would end too late.
@@ -210,7 +225,8 @@ class Deadline:
             return total
         seconds = (now - since) / (step - first)
         slower = max(1.0, seconds / self.speed.step)
-        fits = max(1, int((self.end - now - slower * self.speed.evaluation) / seconds))
+        left_for_steps = self.end - now - slower * self.speed.evaluation
+        fits = max(1, int(left_for_steps / (seconds + slower * self.share)))
         if abs(fits - left) <= max(TOLERANCE * left, 1):
             return total
         self._marks = self._marks[-1:]

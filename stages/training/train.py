@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import torch
 
@@ -142,7 +143,7 @@ def assemble(
     optimizer, scheduler = start_phase(model, phase_at(plan.phases, epoch), config.wd)
     scaler = torch.amp.GradScaler(ranks.device.torch.type, enabled=plan.dtype == torch.float16)
     average = average or ExponentialMovingAverage(model, plan.ema)
-    state = TrainingState(model, average, optimizer, scheduler, scaler)
+    state, measured = TrainingState(model, average, optimizer, scheduler, scaler), dict[str, Any]()
     if start.training is not None:
         for name, value in data.identity().items():
             saved = start.training.identity.get(name)
@@ -152,6 +153,7 @@ def assemble(
                     "continued exactly. Start anew from the weights with --RESUME .../best.pt."
                 )
         state.restore(start.training, ranks, start.source)
+        measured = dict((start.checkpoint or {}).get("metrics", {}))
     folder = choose_folder(config, ranks, start)
     results = dashboards = visualizer = None
     if ranks.is_main:
@@ -165,6 +167,7 @@ def assemble(
         results = ResultsFile(folder.results, state.cursor.epoch)
     return TrainerContext(
         config=config, plan=plan, ranks=ranks, data=data, network=wrap(model, ranks), state=state, folder=folder,
+        measured=measured,
         description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
         pretrained=pretrained, progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
         results=results, dashboards=dashboards, visualizer=visualizer,

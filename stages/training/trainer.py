@@ -40,7 +40,7 @@ class Trainer:
         self.cursor = parts.state.cursor
         self.before: Metrics | None = None
         self.metrics: Metrics | None = None
-        self._measured: dict[str, Any] = {}  # the figures in the weights file, and when they were taken
+        self._measured = parts.measured  # the figures in the weights file, and when they were taken
         self._device = parts.ranks.device.torch
         self._criterion = PoseCriterion(torch.tensor(parts.skeleton.sigmas)).to(self._device)
         self._phase = phase_at(parts.plan.phases, self.cursor.epoch)
@@ -253,7 +253,7 @@ class Trainer:
 
     def _finish_epoch(self, interruption: SignalHandler) -> None:
         """Evaluates, writes the row, and saves."""
-        cursor, config = self.cursor, self.config
+        cursor, config, began = self.cursor, self.config, time.monotonic()
         number = cursor.epoch + 1
         last = number == config.epoch or cursor.step >= self.total
         evaluated = number % config.eval_every == 0 or last
@@ -273,6 +273,8 @@ class Trainer:
         self._change_phase()
         self.save()
         self.parts.progress.pause()
+        if self.parts.deadline is not None:
+            self.parts.deadline.pause(time.monotonic() - began)
 
     def _change_phase(self) -> None:
         """Enters the phase of the next epoch, before what is saved: a checkpoint holds the optimiser of its epoch."""

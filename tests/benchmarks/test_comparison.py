@@ -15,6 +15,7 @@ from benchmarks import latency
 from benchmarks.common import ROOT, table, take_turns
 from benchmarks.comparison import methods
 from benchmarks.comparison.methods import Method, parse_method
+from benchmarks.comparison.run import check_settings
 from benchmarks.comparison.sia_pose import write_one
 from sia.errors import ConfigError
 
@@ -90,3 +91,12 @@ def test_jobs_take_turns_after_a_warm_up() -> None:
 
 def test_numbers_stand_right() -> None:
     assert table(["name", "ms"], [["a", "1.0 (2x)"]]).splitlines()[1] == "| - | --: |"
+
+
+def test_a_folder_is_of_one_comparison(tmp_path: Path) -> None:
+    args = argparse.Namespace(output=tmp_path, data=None, images=100, minutes=3.0, side=96)
+    check_settings(args)
+    check_settings(args)
+    args.minutes = 4.0
+    with pytest.raises(ConfigError, match=r"is of .*'minutes': 3\.0.* Name another --output"):
+        check_settings(args)

@@ -91,7 +91,8 @@ def test_a_stopped_fold_is_gone_on_with(people: Path, tmp_path: Path, monkeypatc
             commands.append(words)
 
         def wait(self) -> int:
-            weights = tmp_path / "cv" / f"fold-{1 if len(commands) < 3 else 2}" / "weights"
+            (tmp_path / "cv" / "fold-1").mkdir(exist_ok=True)  # of one that was killed before it saved anything
+            weights = tmp_path / "cv" / ("fold-1-2" if len(commands) < 3 else "fold-2") / "weights"
             weights.mkdir(parents=True, exist_ok=True)
             (weights / "last.pt").touch()
             (weights.parent / "results.csv").write_text(f"epoch,AP\n1,0.5\n2,\n3,{0.1 * len(commands)}\n")
@@ -103,7 +104,7 @@ def test_a_stopped_fold_is_gone_on_with(people: Path, tmp_path: Path, monkeypatc
     assert signal.getsignal(signal.SIGINT) is handler
     assert cross_validate.main(command(people, tmp_path / "cv")) == 0
     assert [words[3:5] for words in commands] == [
-        ["-MODEL", "sia_pose_simple"], ["--RESUME", f"{tmp_path}/cv/fold-1/weights/last.pt"],
+        ["-MODEL", "sia_pose_simple"], ["--RESUME", f"{tmp_path}/cv/fold-1-2/weights/last.pt"],
         ["-MODEL", "sia_pose_simple"],
     ]  # fmt: skip
     state = json.loads((tmp_path / "cv" / "cross_validation.json").read_text())

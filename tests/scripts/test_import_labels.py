@@ -63,4 +63,4 @@ def test_nothing_is_overwritten(files, capsys):
 
 def test_the_folder_must_exist(files, capsys):
     assert main(["--format", "cvat", "--input", str(files / "a.xml"), "--output", str(files / "no" / "out.json")]) == 1
-    assert "its folder doesn't exist" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err

@@ -119,3 +119,20 @@ def test_motions_shorter_than_a_clip_are_one_line(tmp_path: Path, capsys: pytest
     assert main([*flags, "--steps", "2", "--workers", "1"]) == 1
     assert "No motion has the 81 frames of a clip." in capsys.readouterr().err
     assert not (tmp_path / "a.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "0"], "--workers"), (["--steps", "0"], "--steps"), (["--seed", "-1"], "--seed -1 must be 0"),
+        (["--output", "nowhere/x.safetensors"], "there is no folder nowhere. Make it first."),
+    ],
+)  # fmt: skip
+def test_wrong_flags_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    try:
+        assert main(["--output", str(tmp_path / "x.safetensors"), *words]) == 1
+    except SystemExit as stopped:
+        assert stopped.code == 2
+    assert message in capsys.readouterr().err and not any(tmp_path.iterdir())

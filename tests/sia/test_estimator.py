@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import sia
+from sia.errors import ConfigError
 from sia.io import remote
 from sia.io.bundled_weights import POSE_COCO, find_weights
 from sia.io.images import read_image
@@ -179,6 +180,12 @@ def test_stdin_and_watched_folders(
     assert_same(next(watched), expected)
     photo.rename(tmp_path / "later.jpg")
     assert next(watched).path == str(tmp_path / "later.jpg")
+
+
+@pytest.mark.parametrize("size", [0, 31, -3, 5000, (256, 5000)])
+def test_a_size_that_can_not_be_is_refused(weights: Path, size: int | tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match="must be from 32 to 4096 pixels a side"):
+        sia.load(weights, device="cpu", imgsz=size)
 
 
 def test_names_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

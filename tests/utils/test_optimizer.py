@@ -23,6 +23,7 @@ from utils.optimizer import (
     is_hidden_matrix,
     learning_rates,
     make_optimizer,
+    one_cycle,
     orthogonalised,
 )
 
@@ -244,3 +245,16 @@ def test_a_checkpoint_keeps_another_end() -> None:
         scheduler.step()
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert rates[-1] == pytest.approx(FINAL * 0.1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 20])
+@pytest.mark.parametrize("warm_up", [0.05, 0.1, 0.5])
+def test_one_cycle_of_any_length(steps: int, warm_up: float) -> None:
+    optimizer = optimizer_of((0.5,))
+    schedule, rates = one_cycle(optimizer, 0.5, steps, warm_up), []
+    for step in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step < steps - 1:
+            schedule.step()
+    assert all(0 < rate <= 0.5 for rate in rates) and rates[-1] == min(rates)

@@ -98,7 +98,8 @@ class TrainConfig:
     )  # fmt: skip
     resume: Path | None = flag(
         "--RESUME", WHAT, "A checkpoint. Of a training (last.pt): continues exactly that run, with its flags. "
-        "Of weights only (best.pt): starts a new run from them.", kind=Path, default=None, free=True,
+        "Of weights only (best.pt; or a name: sia_pose-n16, hf:owner/name): starts a new run from them.",
+        kind=Path, default=None, free=True,
     )  # fmt: skip
 
     epoch: int = flag("-EPOCH", LENGTH, "Epochs: passes over the training images.", kind=int, default=100)

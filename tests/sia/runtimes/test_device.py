@@ -21,6 +21,15 @@ def test_cores_within_a_containers_quota(
     assert device.usable_cores() == expected
 
 
+def test_what_caches_hold_in_a_container_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (
+        ("max", "1000"), ("current", "900"), ("stat", "anon 90\nfile 810\ninactive_file 500\nactive_file 300\n"),
+    ):  # fmt: skip
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(device, "Path", lambda name: tmp_path if name == "/sys/fs/cgroup" else Path(name))
+    assert device.memory() == (1000, 900)
+
+
 def test_threads_sleep_while_they_wait_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     device.wait_passively()

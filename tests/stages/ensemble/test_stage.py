@@ -17,8 +17,10 @@ from stages.baseline import model_of
 from stages.ensemble.experts.loading import parse_members
 from stages.ensemble.members import (
     INPUT,
+    Member,
     OpenMembers,
     as_predictions,
+    digests,
     list_members,
     member_files,
     predict_members,
@@ -196,3 +198,20 @@ def test_a_fit_comes_back_from_its_folder_and_needs_its_members_by_name(images: 
     (tmp_path / "kept" / "end2end.onnx").unlink()
     with pytest.raises(WeightsError, match=r"needs .*end2end\.onnx \(rtmpose1\), and it is not there"):
         STAGE.load(tmp_path / "kept", around)
+
+
+def test_an_openvino_export_is_two_files(tmp_path: Path) -> None:
+    place, fitted = tmp_path / "place", tmp_path / "fitted"
+    for folder in (place, fitted):
+        folder.mkdir()
+    (place / "model.xml").write_text("<net/>")
+    with pytest.raises(WeightsError, match="no such file"):
+        member_files(place / "model.xml")
+    (place / "model.bin").write_bytes(b"weights")
+    path = place / "model.xml"
+    saved = Member("own1", "own", str(path), digests(path)).save(fitted)
+    assert sorted(file.name for file in fitted.iterdir()) == ["own1.bin", "own1.xml"]
+    assert saved.located([fitted]).path == str(fitted / "own1.xml")
+    (fitted / "own1.bin").write_bytes(b"others")
+    with pytest.raises(WeightsError, match="is not the file that the pipeline was made with"):
+        saved.located([fitted])

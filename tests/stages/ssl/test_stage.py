@@ -131,7 +131,7 @@ def test_it_trains_and_predicts(
 
     scripted(monkeypatch, 0.1, 0.2, 0.3)
     monkeypatch.setattr(PoseModel, "forward", watched)
-    work = work_of(people, tmp_path / "ssl")
+    work = work_of(people, tmp_path / "ssl", freeze_epochs=3)  # of the baseline: this training has but 2 epochs
     result = ssl.fit(work)
     # in each step; the calls with 3 images are evaluations, the very first is the image of the first batch
     steps = [call for call in calls if call[1] != 3][1:]

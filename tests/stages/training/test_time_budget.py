@@ -11,7 +11,7 @@ import pytest
 
 from sia.errors import ConfigError, WeightsError
 from stages.training.state import SavedBudget
-from stages.training.time_budget import MARGIN, RECENT, Deadline, Speed, budget_of, fit_steps
+from stages.training.time_budget import MARGIN, RECENT, Deadline, Speed, budget_of, evaluation_share, fit_steps
 from utils.config.builder import build_config
 from utils.config.train_config import TrainConfig
 
@@ -61,6 +61,24 @@ def test_a_slower_machine_ends_in_time_with_fewer_steps() -> None:
     assert step < 120
     assert 410 - 6 * SPEED.step - 3 * SPEED.evaluation < now <= 410
     assert sorted(totals, reverse=True) == totals
+
+
+@pytest.mark.parametrize(("per_epoch", "minutes"), [(500, 60.0), (100, 30.0), (10, 20.0)])
+def test_evaluations_are_no_slower_steps(config: TrainConfig, per_epoch: int, minutes: float) -> None:
+    """On a steady machine the plan holds, whether an evaluation takes as long as few steps or as many."""
+    config, speed = replace(config, time=minutes), Speed(step=0.5, evaluation=60.0)
+    planned = fit_steps(config, speed, per_epoch, elapsed=5.0, evaluations=1)
+    deadline = Deadline(60 * minutes * (1 - MARGIN), speed, evaluation_share(config, speed, per_epoch))
+    now, step, totals = 5.0, 0, {planned}
+    while step < planned:
+        total = deadline.fit(step, planned, planned, now)
+        totals.add(total)
+        now, step = now + speed.step, step + 1
+        if step % per_epoch == 0:
+            now += speed.evaluation
+            deadline.pause(speed.evaluation)
+    assert totals == {planned}
+    assert now <= deadline.end
 
 
 def test_what_was_given_up_comes_back_with_the_speed_but_no_more() -> None:

@@ -249,6 +249,27 @@ def test_a_run_that_becomes_slower_ends_sooner(
     assert (cursor["epoch"], cursor["step"], cursor["total"]) == (2, 5, 5)
 
 
+def test_a_time_of_fewer_epochs_than_another_flag_wants(
+    train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(time_budget, "measure_speed", lambda *_: time_budget.Speed(1.0, 1.0))
+    monkeypatch.setattr(time_budget, "fit_steps", lambda *_, **__: 8)
+    assert train("-EXP run -TIME 9 -PLAIN_EPOCHS 3") == 1
+    assert "error: -TIME 9 is 2 epochs here. -PLAIN_EPOCHS 3 is more than -EPOCH 2." in capsys.readouterr().err
+
+
+def test_a_run_that_is_continued_keeps_its_figures(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped twice in the second epoch: the figures of the first stay in last.pt."""
+    last = tmp_path / "run" / "weights" / "last.pt"
+    for step, flags in ((5, "-EXP run"), (6, f"--RESUME {last}")):
+        with monkeypatch.context() as context:
+            stop_after(context, step)
+            assert train(flags) == 143
+        assert load_checkpoint(last)["metrics"]["epoch"] == 1
+
+
 def test_the_trial_leaves_the_weights_as_they_were(train: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     measure, seen = time_budget.measure_speed, []
 
@@ -640,7 +661,8 @@ def test_weights_of_another_model(
         ("-TRAIN_ANN nowhere.json", "nowhere.json"),
         ("-OUTPUT /dev/null/runs", "/dev/null/runs"),
         ("-PRECISION fp16", "-PRECISION fp16 needs a CUDA GPU"),
-        ("--RESUME nowhere.pt", "nowhere.pt: no such file"),
+        ("--RESUME nowhere.pt", "nowhere.pt: no such file. Check --RESUME."),
+        ("--RESUME sia_pose-n61", "sia_pose-n61 is unknown. Did you mean sia_pose-n16"),
     ],
 )
 def test_bad_flags_are_one_line(
