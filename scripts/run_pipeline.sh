@@ -40,8 +40,13 @@ make_demo_data() {
 }
 
 launch() {
-    local stage=()
-    has_flag "-STAGE -CONFIG" "$@" || stage=(-STAGE all)
+    local stage=(-STAGE all) word before=
+    for word in "$@"; do
+        if [[ ${word%%=*} == -STAGE ]] || { [[ $before == -CONFIG ]] && grep -q '^STAGE *:' "$word" 2>/dev/null; }; then
+            stage=()
+        fi
+        before=$word
+    done
     exec "$PYTHON" "$ROOT/scripts/launch.py" "$ROOT/train_pose.py" "${stage[@]+"${stage[@]}"}" "$@"
 }
 

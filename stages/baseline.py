@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sia.coco.coco_files import load_ground_truth, load_skeleton, read_json, read_skeleton
+from sia.errors import DataError
 from sia.evaluation.predictions import Array, Predictions, read_predictions
 from sia.io.checkpoint import load_checkpoint
 from sia.io.npz_file import Wanted, read_npz
@@ -176,7 +177,11 @@ def _take_results(work: StageInput) -> StageFit:
 def _read_results(source: Path, annotations: Path) -> Predictions:
     content = read_json(annotations, "annotation file")
     skeleton = read_skeleton(content, str(annotations))
-    return read_predictions(source, load_ground_truth(content, skeleton, labelled=False), skeleton)
+    people = read_predictions(source, load_ground_truth(content, skeleton, labelled=False), skeleton)
+    if len(people) and not 0 <= people.scores.min() <= people.scores.max() <= 1:
+        spread = f"{people.scores.min():g} to {people.scores.max():g}"
+        raise DataError(f"{source}: scores go from {spread}. Scale them to 0 to 1.")
+    return people
 
 
 def _files(config: TrainConfig) -> Sequence[Path]:

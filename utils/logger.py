@@ -9,12 +9,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from sia.errors import DataError
+from sia.errors import DataError, warn
 from sia.io.first_edition import LOSSES
 from sia.io.input_file import check_input_file
 from sia.io.output_file import write_text
@@ -187,7 +188,7 @@ class Dashboards:
     ) -> None:
         self.warnings: list[str] = []
         self.lines: list[str] = []
-        self._logs: list[Log] = []
+        self._logs: dict[str, Log] = {}
         openers: dict[str, Callable[[], tuple[Log, str]]] = {
             "tensorboard": lambda: _tensorboard(folder, step),
             "wandb": lambda: _wandb(folder, name, config),
@@ -206,19 +207,26 @@ class Dashboards:
         except Exception as error:  # they raise many kinds; a dashboard must never end a training
             self.warnings.append(f"{kind} could not start ({mask(str(error))}), so nothing is logged to it.")
         else:
-            self._logs.append(log)
+            self._logs[kind] = log
             self.lines.append(line)
 
     def log(self, row: Mapping[str, float | int | None], step: int) -> None:
         """Sends one row of results."""
         values = {name: value for name, value in row.items() if value is not None}
-        for log, _ in self._logs:
-            log(values, step)
+        for kind, (log, _) in list(self._logs.items()):
+            self._try(kind, partial(log, values, step))
 
     def close(self) -> None:
         """Writes what is left."""
-        for _, close in self._logs:
-            close()
+        for kind, (_, close) in list(self._logs.items()):
+            self._try(kind, close)
+
+    def _try(self, kind: str, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:
+            del self._logs[kind]
+            warn(f"{kind} failed ({mask(str(error))}), so nothing more is logged to it.")
 
 
 def _tensorboard(folder: Path, step: int) -> tuple[Log, str]:

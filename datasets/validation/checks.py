@@ -39,6 +39,7 @@ _ALL = (
     _error("sections", "a section is missing", "A file needs lists of objects: images, annotations, categories."),
     _error("skeleton", "keypoints of the category can't be used", "Correct the category; see docs/data.md."),
     _error("nobody", "nobody is labelled", "Give annotations with people whose joints are labelled."),
+    _error("confidences", "confidences of labels can't be used", "Give a number from 0 to 1 for each keypoint."),
     _error("units", "coordinates are shares, not pixels", "Multiply them by width and height of the image."),
     _error("id", "an id is no whole number", "Give every image and category a whole number as id."),
     _error("image-id-twice", "two images have one id", "Make the ids unique; annotations can't tell which is meant."),

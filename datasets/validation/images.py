@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -151,26 +152,29 @@ def check_splits(
             named = f"{other.file_name(theirs[twin].image)} of {other.path.name}"
             message = f"Nearly the same as {named} ({bits[twin]} of 256 bits differ)."
             yield Issue("split-similar-image", message, info.image)
-    ours, others_videos = _videos(data), _videos(other)
-    for name in sorted(ours.keys() & others_videos.keys()):
-        message = f"Frames of '{name}': {len(ours[name])} here, {len(others_videos[name])} in {other.path.name}."
-        yield Issue("split-same-video", message, ours[name][0])
+    files = [one.file_name(image) for one in (data, other) for image in range(len(one.content["images"]))]
+    videos, count = video_names(files), len(data.content["images"])
+    ours, others_videos = videos[:count], videos[count:]
+    for name in sorted({*ours} & {*others_videos} - {None}, key=str):
+        message = f"Frames of '{name}': {ours.count(name)} here, {others_videos.count(name)} in {other.path.name}."
+        yield Issue("split-same-video", message, ours.index(name))
 
+
+FEW = 20
+"""So many images may all be of one video; of more, half."""
 
 _NO_VIDEO = frozenset(
-    {"img", "im", "image", "images", "pic", "picture", "photo", "dsc", "dscn", "p", "frame", "frames"}
-    | {"train", "val", "test", "coco", "jpg", "png"}
+    {"img", "im", "image", "images", "pic", "picture", "pictures", "photo", "photos", "dsc", "dscn", "p", "frame"}
+    | {"frames", "train", "val", "test", "coco", "jpg", "png", "data", "dataset", "raw", "person", "people"}
 )
 
 
-def _videos(data: AnnotationFile) -> dict[str, list[int]]:
-    """Images by the video that their names speak of."""
-    groups: dict[str, list[int]] = {}
-    for image in range(len(data.content["images"])):
-        video = video_name(data.file_name(image))
-        if video:
-            groups.setdefault(video, []).append(image)
-    return groups
+def video_names(files: Sequence[str]) -> list[str | None]:
+    """The video of each image, by its name; a name that most of many images share is that of a folder or a camera."""
+    names = [video_name(file) for file in files]
+    most = max(len(files) // 2, FEW)
+    common = {name for name, count in Counter(names).items() if count > most}
+    return [None if name in common else name for name in names]
 
 
 def video_name(file_name: str) -> str | None:

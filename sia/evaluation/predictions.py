@@ -141,7 +141,7 @@ class Predictions(ImageRows):
 def people_of_rows(checked: Sequence[Row], num_keypoints: int) -> Predictions:
     """COCO keypoint results from `check_results` -> arrays; variances are unknown.
 
-    A missing ``bbox`` becomes the extent of the keypoints.
+    A missing ``bbox`` becomes the extent of the keypoints that were found: with a confidence, where any has one.
     """
     triples = np.array([row["keypoints"] for row in checked]).reshape(-1, num_keypoints, 3)
     points, confidences = triples[..., :2], triples[..., 2].clip(0, 1)
@@ -149,7 +149,9 @@ def people_of_rows(checked: Sequence[Row], num_keypoints: int) -> Predictions:
         boxes = np.array([row["bbox"] for row in checked]).reshape(-1, 4)
         boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=-1)
     else:
-        boxes = np.concatenate([points.min(1), points.max(1)], axis=-1) if checked else np.zeros((0, 4))
+        found = ((confidences > 0) | (confidences <= 0).all(1, keepdims=True))[..., None]
+        low, high = (np.where(found, points, edge) for edge in (np.inf, -np.inf))
+        boxes = np.concatenate([low.min(1), high.max(1)], axis=-1) if checked else np.zeros((0, 4))
     image_ids = np.array([row["image_id"] for row in checked], dtype=np.int64)
     scores = np.array([row["score"] for row in checked], dtype=np.float64)
     return Predictions(image_ids, boxes, scores, points, confidences, np.full(confidences.shape, np.nan))

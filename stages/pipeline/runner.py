@@ -22,7 +22,7 @@ from sia.coco.coco_files import load_ground_truth, load_skeleton, read_json
 from sia.errors import DataError, OutputError
 from sia.evaluation.matches import Matches, find_matches
 from sia.evaluation.predictions import Predictions, read_predictions
-from sia.evaluation.significance import measure, prove
+from sia.evaluation.significance import Proof, measure, prove
 from sia.io.checkpoint import load_checkpoint
 from sia.io.input_file import set_pixel_limit
 from sia.io.output_file import first_free_folder, numbered_folder, output_error
@@ -149,17 +149,45 @@ class Pipeline:
         if reasons:
             self.say(f"{name} runs again: {'; '.join(reasons)}")
         if record.done:
+            forced = name in self.config.force_stage and on_first_rank(lambda: self._force(name))
+            self.state = self.ranks.from_main(self.state)
             self.say(f"{_title(name)}{self._outcome(name)}, as it was made before")
-            return False
+            return forced
         work = self._work(record, before)
         self.say(f"{_title(name)}runs in {work.folder}")
-        made = _Made(name, record, stage, work, stage.fit(work))
+        try:
+            fit = stage.fit(work)
+        except StageInterrupted:
+            on_first_rank(lambda: self._spend(record, started))
+            raise
+        made = _Made(name, record, stage, work, fit)
         on_first_rank(lambda: self._save(made))
         people = self._apply(made, before)
         on_first_rank(lambda: self._finish(made, people, before, started))
         self.state = self.ranks.from_main(self.state)
         self.say(f"{_title(name)}{self._outcome(name)}, {clock(self.state.stages[name].seconds)}")
         return True
+
+    def _force(self, name: str) -> bool:
+        """Measures a stage that had declined, now that --FORCE_STAGE asks for it; whether there was one."""
+        record, before = self.state.stages[name], self.state.handed(name)
+        if before is None or record.proof is not None:
+            return False
+        record.proof = self._prove(self.state.place(before.results["test"]), record.after["test"])
+        self.state.write()
+        return True
+
+    def _prove(self, before: str, after: str) -> Proof:
+        return prove(self.matches(before), self.matches(after), self.config.seed, self._groups())
+
+    def _groups(self) -> dict[int, int]:
+        """Of the images of ``test``: those of one group are resampled together."""
+        images = read_splits(self.state.folder / "splits")
+        return {image.image_id: image.group for image in images if image.part == "test"}
+
+    def _spend(self, record: Record, started: float) -> None:
+        record.seconds = round(record.seconds + time.monotonic() - started, 1)
+        self.state.write()
 
     def _begin(self, name: str, stage: Stage) -> tuple[State, Handed | None, list[str]]:
         record, reasons = self.state.begin(name, stage, self.config)
@@ -168,10 +196,11 @@ class Pipeline:
     def _work(self, record: Record, before: Handed | None) -> StageInput:
         files = self.state.split_files
         del files["test"]
-        handed = before or Handed({})
+        handed, images = before or Handed({}), read_splits(self.state.folder / "splits")
+        like_test = [self.config.coco_root / image.file for image in images if not image.part]
         return StageInput(
-            self.state.folder / record.folder, self.config, files,
-            handed.results.get("calibrate"), handed.weights, self._test_images().files, self.ranks, self.say, self.argv,
+            self.state.folder / record.folder, self.config, files, handed.results.get("calibrate"), handed.weights,
+            [*self._test_images().files, *like_test], self.ranks, self.say, self.argv,
         )  # fmt: skip
 
     def _test_images(self) -> CocoPose:
@@ -227,17 +256,16 @@ class Pipeline:
         record.weights = place(weights) if people is not None and weights.is_file() else None
         record.images = [place(path) for path in drawn]
         if before is None:
-            record.measured = measure(self.matches(record.after["test"]), self.config.seed)
+            record.measured = measure(self.matches(record.after["test"]), self.config.seed, self._groups())
         elif not fit.declined or made.name in self.config.force_stage:
-            first, second = self.matches(place(before.results["test"])), self.matches(record.after["test"])
-            record.proof = prove(first, second, self.config.seed)
+            record.proof = self._prove(place(before.results["test"]), record.after["test"])
         files = [path for path in sorted(made.work.folder.rglob("*")) if path.is_file() and path.name[0] != "."]
         results = {path.with_suffix(suffix) for path in after.values() for suffix in (".json", ".npz")}
         handed_on = [path for path in files if path in results or path.is_relative_to(made.fitted_folder)]
         record.outputs = [self.state.store(path) for path in handed_on]
         record.others = [self.state.store(path) for path in files if path not in handed_on]
-        record.seconds, record.done = round(time.monotonic() - started, 1), True
-        self.state.write()
+        record.done = True
+        self._spend(record, started)
 
     def _write(self, made: _Made, split: str, people: Predictions) -> None:
         """A results file, which has to be one.

@@ -21,7 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from datasets.coco.coco_pose import CocoPose
-from datasets.validation.images import SIMILAR, fingerprint, video_name
+from datasets.validation.images import SIMILAR, fingerprint, video_names
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import Row, is_labelled, load_ground_truth, read_json, write_annotations
 from sia.errors import ConfigError, DataError
@@ -134,8 +134,8 @@ def make_folds(folder: Path, coco_root: Path, annotations: Path, count: int, see
     Images of one group stay together. Arguments and errors: see `make_splits`.
     """
     read, skeleton = _read(coco_root, annotations), CocoPose(coco_root, annotations).skeleton
-    images = [image for image, _, _ in read]
-    members = _members(images, _groups(np.array([bits for _, bits, _ in read]), [video for _, _, video in read]), seed)
+    images = [image for image, _ in read]
+    members = _members(images, _groups(images, np.array([bits for _, bits in read])), seed)
     folds: list[list[Image]] = [[] for _ in range(count)]
     for group in sorted(members, key=len, reverse=True):
         min(folds, key=len).extend(group)
@@ -194,29 +194,27 @@ def check_images(coco_root: Path, images: Iterable[Image], since: float) -> None
             )
 
 
-def _read(coco_root: Path, annotations: Path) -> list[tuple[Image, NDArray[np.uint64], str | None]]:
-    """The images of a file, their fingerprints, and the videos they are of."""
+def _read(coco_root: Path, annotations: Path) -> list[tuple[Image, NDArray[np.uint64]]]:
+    """The images of a file, and their fingerprints."""
     data = CocoPose(coco_root, annotations)
 
-    def read(index: int) -> tuple[Image, NDArray[np.uint64], str | None]:
+    def read(index: int) -> tuple[Image, NDArray[np.uint64]]:
         file = data.file(index)
         name = file.relative_to(coco_root).as_posix()
         image = Image(data.image_id(index), name, sha256_of(file), file.stat().st_size, 0)
-        return image, fingerprint(data.read_image(index)), video_name(name)
+        return image, fingerprint(data.read_image(index))
 
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, range(len(data))))
 
 
-def _assign(
-    read: Sequence[tuple[Image, NDArray[np.uint64], str | None]], known: int, share: float, seed: int
-) -> list[Image]:
+def _assign(read: Sequence[tuple[Image, NDArray[np.uint64]]], known: int, share: float, seed: int) -> list[Image]:
     """Gives each image its group and part; the first `known` are to be divided, the others are ``test``."""
-    images = [image for image, _, _ in read]
-    groups = _groups(np.array([bits for _, bits, _ in read]), [video for _, _, video in read])
+    images = [image for image, _ in read]
+    groups = _groups(images, np.array([bits for _, bits in read]))
     tested = set(groups[known:].tolist())
     wanted = {"test": 0.0 if tested else share * known, "calibrate": share * known}
-    part_of = _fill([p for p, _, _ in read[:known]], groups[:known], tested, wanted, seed)
+    part_of = _fill([p for p, _ in read[:known]], groups[:known], tested, wanted, seed)
     return [
         Image(p.image_id, p.file, p.sha256, p.size, int(group), "test" if i >= known else part_of[int(group)])
         for i, (p, group) in enumerate(zip(images, groups, strict=True))
@@ -250,8 +248,9 @@ def _members(images: Sequence[Image], groups: NDArray[np.int64], seed: int) -> l
     return sorted(members.values(), key=rank)
 
 
-def _groups(bits: NDArray[np.uint64], videos: Sequence[str | None]) -> NDArray[np.int64]:
+def _groups(images: Sequence[Image], bits: NDArray[np.uint64]) -> NDArray[np.int64]:
     """(N,) number of each image's group: linked by a fingerprint or by a video, directly or through others."""
+    videos = video_names([image.file for image in images])
     firsts: dict[str, int] = {}
     pairs = [(i, firsts.setdefault(video, i)) for i, video in enumerate(videos) if video is not None]
     for i in range(len(bits)):

@@ -35,7 +35,9 @@ def ids_of(path: Path) -> list[int]:
 
 def test_folds_are_disjoint_whole_and_of_groups(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first three images are of one video."""
-    monkeypatch.setattr(splits, "video_name", lambda name: "video" if int(Path(name).stem) < 3 else None)
+    monkeypatch.setattr(
+        splits, "video_names", lambda files: ["video" if int(Path(f).stem) < 3 else None for f in files]
+    )
     splits.make_folds(tmp_path, people / "images", people / "train.json", 3, 0)
     every = sorted(ids_of(people / "train.json"))
     folds = [ids_of(tmp_path / f"val-{number}.json") for number in (1, 2, 3)]

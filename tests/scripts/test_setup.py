@@ -288,5 +288,9 @@ def test_the_pipeline_runs_on_drawn_people_or_on_what_is_named(checkout: Checkou
     checkout.run("run_pipeline.sh", "-PIPELINE", "runs/a", "-STAGE=prior")
     assert not any("make_synthetic" in line for line in checkout.log)
     assert checkout.log[-1].endswith("train_pose.py -PIPELINE runs/a -STAGE=prior")
+    for name, text, stage in (("five.yaml", "EPOCH: 5\n", True), ("one.yaml", "EPOCH: 5\nSTAGE: prior\n", False)):
+        (checkout.root / name).write_text(text)
+        checkout.run("run_pipeline.sh", "-CONFIG", str(checkout.root / name))
+        assert ("-STAGE all" in checkout.log[-1]) == stage
     checkout.run("run_pipeline.sh", "--help")
     assert checkout.log[-1].endswith("train_pose.py --help")

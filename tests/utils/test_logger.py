@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from sia.errors import OutputError
+from utils import logger
 from utils.logger import Dashboards, Progress, ResultsFile, clock
 
 
@@ -94,6 +95,27 @@ def test_tensorboard(tmp_path: Path) -> None:
     dashboards.close()
     assert list((tmp_path / "tensorboard").glob("events.*"))
     assert not dashboards.warnings
+
+
+@pytest.mark.parametrize("fails", ["log", "close"])
+def test_a_dashboard_that_fails_later_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str
+) -> None:
+    calls: list[str] = []
+
+    def call(name: str) -> None:
+        calls.append(name)
+        if name == fails:
+            raise RuntimeError("server away")
+
+    log = lambda *_: call("log"), lambda: call("close")
+    monkeypatch.setattr(logger, "_mlflow", lambda *_: (log, "MLflow"))
+    dashboards = Dashboards(tmp_path, ["mlflow"], name="x", config={})
+    dashboards.log({"loss": 1.0}, 1)
+    dashboards.log({"loss": 1.0}, 2)
+    dashboards.close()
+    assert calls == (["log"] if fails == "log" else ["log", "log", "close"])
+    assert capsys.readouterr().err.count("mlflow failed (server away)") == 1
 
 
 @pytest.mark.parametrize("package", ["wandb", "torch.utils.tensorboard", "trackio", "mlflow"])

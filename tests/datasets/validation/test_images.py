@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.validation.images import SIMILAR, fingerprint, video_name
+from datasets.validation.images import SIMILAR, fingerprint, video_name, video_names
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,20 @@ from datasets.validation.images import SIMILAR, fingerprint, video_name
         ("im00010.jpg", None),
         ("COCO_val2014_000000000042.jpg", None),
         ("beach.jpg", None),
+        ("photos/IMG_1234.jpg", None),
+        ("dataset/raw/img_0001.jpg", None),
     ],
 )
 def test_video_name(file_name, video):
     assert video_name(file_name) == video
+
+
+@pytest.mark.parametrize(
+    ("images", "others", "video"), [(20, 0, "gym"), (21, 0, None), (30, 30, "gym"), (31, 29, None)]
+)
+def test_a_name_that_most_images_share_is_no_video(images, others, video):
+    files = [f"gym/{number:04d}.jpg" for number in range(images)] + [f"{number:012d}.jpg" for number in range(others)]
+    assert video_names(files) == [video] * images + [None] * others
 
 
 def test_fingerprints_of_different_images_differ():

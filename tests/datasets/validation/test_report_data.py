@@ -19,6 +19,7 @@ STRUCTURAL = {"json", "sections"}
 
 
 PLANTS = {
+    "confidences": (lambda s: s.person.update(keypoint_confidences=[87.0] * 17), 0, 0),
     "sections": (lambda s: s.content.pop("categories"), None, None),
     "skeleton": (lambda s: s.content["categories"][0]["skeleton"].append([3, 99]), None, None),
     "flag": (lambda s: s.person.update(iscrowd="maybe"), 0, 0),

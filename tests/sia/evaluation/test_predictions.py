@@ -10,7 +10,7 @@ import pytest
 
 from sia.coco.coco_files import GroundTruth
 from sia.errors import DataError
-from sia.evaluation.predictions import Predictions, read_predictions
+from sia.evaluation.predictions import Predictions, people_of_rows, read_predictions
 from sia.skeletons.skeleton import Skeleton
 
 SKELETON = Skeleton(("a", "b"), ((0, 1),), (), (0.1, 0.1), category="stick")
@@ -75,3 +75,9 @@ def test_a_sidecar_of_other_results(tmp_path: Path) -> None:
     (tmp_path / "b.npz").replace(tmp_path / "a.npz")
     with pytest.raises(DataError, match="variances"):
         read_predictions(tmp_path / "a.json", TRUTH, SKELETON)
+
+
+def test_a_missing_box_is_around_the_keypoints_that_were_found():
+    row = {"image_id": 1, "score": 0.5, "keypoints": [10, 20, 0.5, 30, 60, 0.9, 0, 0, 0]}
+    nowhere = {**row, "keypoints": [10, 20, 0, 30, 60, 0, 5, 5, 0]}
+    assert people_of_rows([row, nowhere], 3).boxes.tolist() == [[10, 20, 30, 60], [5, 5, 30, 60]]

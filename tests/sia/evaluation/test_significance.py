@@ -122,6 +122,18 @@ def test_chance_is_rarely_taken_for_a_gain():
     assert wins <= 3
 
 
+def test_images_of_one_group_are_drawn_together():
+    """Copies of an image add nothing: the interval stays as wide as that of the images alone."""
+    truth, _ = made_up(1, TRIANGLE, images=8)
+    rows = exact(truth, 0.05, np.random.default_rng(0))
+    alone = measure(find_matches(truth, rows, TRIANGLE), 0)
+    copies = find_matches(*copied(truth, rows, [6] * 8), TRIANGLE)
+    groups = {image: (image - 1) // 6 for image in copies.image_ids.tolist()}
+    together, apart = measure(copies, 0, groups), measure(copies, 0)
+    assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.15)
+    assert apart.high - apart.low < 0.6 * (together.high - together.low)
+
+
 def test_the_interval_is_that_of_plain_resampling():
     """Against a slow bootstrap that scores copies of the images with COCO's code."""
     truth, _ = made_up(2, TRIANGLE, images=12)

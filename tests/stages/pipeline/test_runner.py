@@ -119,13 +119,14 @@ def reported(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     data = f"-COCO_ROOT {people}/images -TRAIN_ANN {people}/train.json -VAL_ANN {people}/val.json -CALIBRATE 0.2"
     results = f"-RESULTS_CALIBRATE {people}/train-results.json -RESULTS_TEST {people}/val-results.json"
 
-    def run(flags: str, first: bool = True, **stages: Fit) -> int:
+    def run(flags: str, first: bool = True, last: bool = False, **stages: Fit) -> int:
         for name, function in stages.items():
             stage = Stage(function, load, fields=("bs", "tta"))
             monkeypatch.setitem(fitted.MODULES, name, f"tests.{name}")
             monkeypatch.setitem(__import__("sys").modules, f"tests.{name}", SimpleNamespace(STAGE=stage))
         more = f"{data} {results}" if first else ""
-        return train_pose.main(f"-PIPELINE {tmp_path}/p {flags} {more}".split())
+        words = f"{more} {flags}" if last else f"{flags} {more}"
+        return train_pose.main(f"-PIPELINE {tmp_path}/p {words}".split())
 
     return run
 
@@ -280,6 +281,15 @@ def test_force_applies_and_marks(
     assert got[-1] == folder / "1-baseline" / "calibrate.json"
 
 
+def test_a_stage_that_had_declined_can_be_forced(start: Callable[..., int], tmp_path: Path, counted: Any) -> None:
+    ran, count = counted
+    start("-STAGE all", ssl=declines, ensemble=declines, prior=count("prior", declines), postprocess=declines)
+    assert state(tmp_path).decision("prior") == "refused" and state(tmp_path).stages["prior"].proof is None
+    start("-STAGE prior --FORCE_STAGE prior", first=False)
+    assert ran == ["prior"]
+    assert state(tmp_path).decision("prior") == "forced" and state(tmp_path).stages["prior"].proof is not None
+
+
 def test_a_stage_before_that_changes_makes_those_after_it_out_of_date(
     start: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +411,15 @@ def test_one_process_at_a_time(start: Callable[..., int], tmp_path: Path, capsys
     with pipeline.lock_folder(tmp_path / "p"):
         assert start("-STAGE baseline", first=False) == 1
     assert "Another process works in" in capsys.readouterr().err
+
+
+def test_scores_of_another_program_are_from_0_to_1(
+    reported: Callable[..., int], tmp_path: Path, people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = json.loads((people / "val-results.json").read_text())
+    (tmp_path / "val.json").write_text(json.dumps([{**row, "score": 1 + row["score"]} for row in rows]))
+    assert reported(f"-STAGE baseline -RESULTS_TEST {tmp_path}/val.json", last=True) == 1
+    assert "Scale them to 0 to 1." in capsys.readouterr().err
 
 
 def test_results_of_another_program_are_kept_as_they_are(
