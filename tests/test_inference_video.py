@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from inference_video_pose import main
+from sia.commands.jobs.video_job import output_stem
 from sia.people import People
 from sia.runtimes.predictor import Predictor
 from tests.inference_helpers import files_up_to, frame_times, save_video, sound_packets
@@ -247,3 +248,8 @@ def test_real_clips(photographs: Path, weights: Path, tmp_path: Path) -> None:
         pytest.skip(f"no {clip}")
     assert run(weights, clip, "--output_dir", "out") == 0
     assert frame_times(tmp_path / "out" / clip.name) == frame_times(clip)
+
+
+def test_a_video_called_run_keeps_its_results() -> None:
+    for name, stem in (("run.mp4", "run-video"), ("Run.mov", "Run-video"), ("running.mp4", "running")):
+        assert output_stem(name) == stem

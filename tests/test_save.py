@@ -138,7 +138,7 @@ def test_ids_of_a_data_set_in_every_format_that_has_ids(weights: str, tmp_path: 
         ("cocoo", "The format cocoo is unknown. Did you mean coco"),
         ("slp:-", "only jsonl and csv go to standard output"),
         ("csv:in/a.png", "in/a.png exists already"),
-        ("csv:none/a.csv", "/none: no such folder. Make it, or change --save csv:none/a.csv."),
+        ("csv:none/a.csv", "there is no folder none. Make it first."),
     ],
 )
 def test_what_can_not_be_saved(weights: str, save: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

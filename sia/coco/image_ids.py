@@ -53,7 +53,7 @@ class ImageIds:
         content = read_json(ann_file, "annotation file")
         truth = load_ground_truth(content, skeleton, labelled=False)
         named = defaultdict[str, list[tuple[Name, int]]](list)
-        for image in content["images"]:
+        for image in truth.rows:
             parts = PurePosixPath(str(image.get("file_name", "")).replace("\\", "/")).parts
             named[parts[-1] if parts else ""].append((parts, image["id"]))
         exact = {path: found for path in files if (found := _exact(path, named[path.name], ann_file)) is not None}

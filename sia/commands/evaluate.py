@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from sia.commands.parser import add_max_pixels, add_pytorch_flags, add_size_flags
@@ -66,6 +67,8 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError("--compare takes weights beside --weight_path only; name the results with --compare instead.")
     if args.samples < 0:
         raise ConfigError(f"--samples must be at least 0, but is {args.samples}.")
+    if args.output_dir is not None and os.path.isfile(args.output_dir):  # noqa: PTH113 (never raises)
+        raise ConfigError(f"--output_dir {args.output_dir} is a file. Name a folder.")
     if args.weight_path is not None:
         args.weight_path = readable_weights(args.weight_path)
     if args.compare is not None:

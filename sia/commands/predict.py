@@ -237,6 +237,8 @@ def check_image_args(args: argparse.Namespace) -> None:
     check_llm(args.llm, args.llm_url)
     if args.llm is not None and not args.describe:
         raise ConfigError("-LLM is for --describe. Give both.")
+    if args.llm is not None and args.llm_url is None:
+        need_extra("llm", "-LLM")
     if args.pipeline is not None:
         if args.weight_path != DEFAULT:
             raise ConfigError("--pipeline has its own weights: leave --weight_path out.")

@@ -48,7 +48,7 @@ def parse_targets(text: str) -> list[Target]:
         ConfigError: a format that is unknown or named twice, one that can't go to standard output, or a file that
             exists.
     """
-    targets: list[Target] = []
+    targets, taken = list[Target](), list[Path]()
     for part in text.split(","):
         name, colon, place = part.strip().partition(":")
         if name not in FORMATS:
@@ -58,12 +58,14 @@ def parse_targets(text: str) -> list[Target]:
         target = Target(name, Path(place) if colon else None)
         if name in (other.format for other in targets):
             raise ConfigError(f"--save {text}: {name} is there twice.")
-        if target.path is not None and target.path in (other.path for other in targets):
-            raise ConfigError(f"--save {text}: two formats would go to {target.path}. Name two.")
         if target.path == STDOUT and not writer_class(name).STREAMS:
             raise ConfigError(f"--save {name}:- can't be: only jsonl and csv go to standard output. Name a file.")
-        if target.path not in (None, STDOUT):
-            check_new(Path(place), f"--save {name}:")
+        for file in [] if target.path is None else writer_class(name).files(target.path):
+            if file in taken:
+                raise ConfigError(f"--save {text}: two formats would go to {file}. Name two.")
+            taken.append(file)
+            if file != STDOUT:
+                check_new(file, f"--save {name}:")
         targets.append(target)
     return targets
 
@@ -122,13 +124,14 @@ class Results:
             writer.add(record)
 
     def close(self) -> None:
-        """Makes all complete; nothing can be added after it.
+        """Makes all complete, also where one fails; nothing can be added after it.
 
         Raises:
             OutputError: one can't be written.
         """
-        for writer in self._writers:
-            writer.close()
+        with contextlib.ExitStack() as stack:
+            for writer in reversed(self._writers):
+                stack.callback(writer.close)
 
     @property
     def paths(self) -> list[Path]:
@@ -155,13 +158,17 @@ def save_results(
     name = format or path.suffix[1:]
     if name not in FORMATS:
         raise ConfigError(unknown("The format", name, list(FORMATS)) + " Give it as format=...")
-    check_new(path, "The file")
+    for file in writer_class(name).files(path):
+        check_new(file, "The file")
     writer = None
-    for number, found in enumerate([people] if isinstance(people, People) else people, 1):
-        if writer is None:
-            writer = writer_class(name)(path, About(found.skeleton, kpt_thresh))
-        writer.add(Record.of(found, number))
+    try:
+        for number, found in enumerate([people] if isinstance(people, People) else people, 1):
+            if writer is None:
+                writer = writer_class(name)(path, About(found.skeleton, kpt_thresh))
+            writer.add(Record.of(found, number))
+    finally:  # what came before an error is kept
+        if writer is not None:
+            writer.close()
     if writer is None:
         raise ConfigError("There is nothing to save: not one image came.")
-    writer.close()
     return path

@@ -42,7 +42,7 @@ class Record:
     def of(cls, people: People, number: int) -> Record:
         """Of what `sia.load` finds; the number is the id of an image, frames have their own."""
         if people.frame is not None:
-            return cls(people, people.frame, frame_name(people.path or "video", people.frame))
+            return cls(people, people.frame, frame_name(Path(people.path or "video").stem, people.frame))
         return cls(people, number, Path(people.path or f"image_{number:06d}.jpg").name)
 
     @property
@@ -54,7 +54,7 @@ class Record:
 
 def frame_name(video: str, number: int) -> str:
     """What an image of this frame is called, such as ``walk_000012.jpg``."""
-    return f"{Path(video).stem}_{number:06d}.jpg"
+    return f"{video}_{number:06d}.jpg"
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,13 @@ class ResultWriter(ABC):
 
     @property
     def paths(self) -> list[Path]:
-        """What is written: one file or folder, or two files."""
-        return [self.path, *([self.path.with_suffix(self.BESIDE)] if self.BESIDE else [])]
+        """What is written."""
+        return self.files(self.path)
+
+    @classmethod
+    def files(cls, path: Path) -> list[Path]:
+        """What goes to a path: one file or folder, or two files."""
+        return [path, *([path.with_suffix(cls.BESIDE)] if cls.BESIDE else [])]
 
     def lines(self) -> JsonLines | StandardOutput:
         """A file of lines, or standard output."""

@@ -46,7 +46,7 @@ def find_weights(source: str | os.PathLike[str] | None = None) -> Path:
     name = os.fspath(source)
     if name.startswith(HUB):
         return hub_weights(name.removeprefix(HUB))
-    path, bundled = Path(name).expanduser(), bundled_models()
+    path, bundled = Path(os.path.expanduser(name)), bundled_models()  # noqa: PTH111 (Path's raises for ~nobody)
     if path.suffix == ".pt" and path.parent.name == FOLDER.name and path.stem in bundled and not path.exists():
         warn(f"{path} is now {bundled[path.stem]}; the old name goes in the next version.")
         return bundled[path.stem]

@@ -71,6 +71,8 @@ def named_folder(wanted: Path) -> Path:
             return wanted
     if os.path.isfile(wanted):  # noqa: PTH113 (as above)
         raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
+    if wanted.name in ("", ".."):
+        raise OutputError(f"--output_dir {wanted} has files in it already. Name a new folder.")
     return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))
 
 

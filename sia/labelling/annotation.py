@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sia.commands.jobs.image_output import name_below
 from sia.commands.jobs.run import announce, output_folder, remove_if_empty
 from sia.drawing.annotator import Image
 from sia.errors import ConfigError
@@ -51,18 +52,20 @@ def run(args: argparse.Namespace, files: Sequence[Path], form: str) -> int:
     above = Path(os.path.commonpath([path.absolute().parent for path in files]))
     images = people = 0
     with remove_if_empty(folder):
-        for batch in read_batches(files, args.batch_size):
-            found = predictor.predict(list(batch.values()))
-            for (path, image), those in zip(batch.items(), found, strict=True):
-                images += 1
-                kept = those.above(args.conf_thresh)
-                if teacher is not None and len(kept):
-                    kept = _posed(kept, teacher, image)
-                people += len(kept)
-                source = Source(predictor.skeleton, (image.shape[0], image.shape[1]), str(path))
-                name = path.absolute().relative_to(above).as_posix()
-                results.add(Record(replace(kept, source=source), images, name))
-        results.close()
+        try:
+            for batch in read_batches(files, args.batch_size):
+                found = predictor.predict(list(batch.values()))
+                for (path, image), those in zip(batch.items(), found, strict=True):
+                    images += 1
+                    kept = those.above(args.conf_thresh)
+                    if teacher is not None and len(kept):
+                        kept = _posed(kept, teacher, image)
+                    people += len(kept)
+                    source = Source(predictor.skeleton, (image.shape[0], image.shape[1]), str(path))
+                    results.add(Record(replace(kept, source=source), images, name_below(path, str(above))))
+        finally:  # what was done before Ctrl-C is kept
+            if images:
+                results.close()
     print(f"{images} of {len(files)} images, {people} people. File names are relative to {above}. Written:")
     print("\n".join(str(path.resolve()) for path in results.paths))
     return int(images < len(files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from sia.coco.image_ids import ImageIds
 from sia.commands.jobs.run import announce, output_folder, remove_if_empty
-from sia.errors import ConfigError
-from sia.io.output_file import write_json, write_text, writing
+from sia.errors import ConfigError, DataError
+from sia.io.output_file import write_bytes, write_json, writing
 from sia.labelling.batches import read_batches
 from sia.labelling.uncertainty import Uncertainty, UncertaintyEstimator
 from sia.runtimes.predictor import Predictor
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace, files: Sequence[Path]) -> int:
 def choose(seen: dict[Path, Uncertainty], labelled: set[Path], count: int) -> list[Row]:
     """The images to label, the most useful first, and why."""
     pool = [path for path in seen if path not in labelled]
+    if not pool:
+        raise DataError("No image without labels can be read, so there is nothing to suggest.")
     embeddings = np.array([seen[path].embedding for path in pool])
     known = np.array([seen[path].embedding for path in seen if path in labelled], np.float32)
     rows, distances = select(np.array([seen[path].value for path in pool]), embeddings, count, known)
@@ -101,7 +104,7 @@ def _row(path: Path, found: Uncertainty, distance: float) -> Row:
 
 def write(folder: Path, chosen: Sequence[Row], copy: bool) -> None:
     """suggested.txt for `sia annotate`, suggested.json with the reasons, and copies where they are wanted."""
-    write_text(folder / "suggested.txt", "".join(f"{row['file']}\n" for row in chosen))
+    write_bytes(folder / "suggested.txt", b"".join(os.fsencode(row["file"]) + b"\n" for row in chosen))
     write_json(folder / "suggested.json", {"format": "sia-suggestions", "version": 1, "images": chosen}, indent=1)
     if copy:
         (folder / "images").mkdir()

@@ -47,5 +47,5 @@ def run(args: argparse.Namespace) -> None:
             page.launch(
                 server_name=args.host, server_port=args.port, share=args.share, quiet=True, max_file_size="500mb"
             )
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise ConfigError(f"Can't serve at {args.host}:{args.port}: {error}. Name another --port.") from error

@@ -28,6 +28,8 @@ LEAST = 0.15
 """Least similarity of the same person in two frames."""
 SAME = 0.75
 """Similarity from which someone new is someone of the same frame, found twice."""
+MOMENT = 0.2
+"""Seconds that someone of one frame waits to be seen again; or until the next frame, as far as `PATIENCE` lets."""
 PATIENCE = 1.0
 """Seconds that a track waits for its person."""
 DOUBTFUL = 1 / 3
@@ -138,6 +140,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._numbers = count(1)
         self._first = True
+        self._moment, self._before = MOMENT, float("inf")
 
     def update(self, people: People, time: float, image: Image | None = None) -> TrackedPeople:
         """The people of the next frame with their ids; doubtful ones that continue no track are left out.
@@ -147,9 +150,10 @@ class Tracker:
             time: seconds, later than that of the frame before.
             image: (H, W, 3) RGB, the frame; `memory` needs it.
         """
+        self._moment, self._before = min(max(MOMENT, time - self._before), PATIENCE), time
         waiting, self._tracks = self._tracks, []
         for track in waiting:
-            is_here = time - track.time <= (PATIENCE if track.is_confirmed else 0.2)
+            is_here = time - track.time <= (PATIENCE if track.is_confirmed else self._moment)
             (self._tracks if is_here else self._away).append(track)
         self._away = [track for track in self._away if track.number and time - track.time <= self.memory]
         people = people.above(DOUBTFUL * self.sure)
@@ -231,7 +235,7 @@ class Tracker:
 
     def _number(self, track: _Track, time: float) -> int:
         """The id of someone away who wears the same, or a new one; 0 while neither is clear yet."""
-        away = [t for t in (*self._away, *self._tracks) if t.number and t.looks and time - t.time > 0.2]
+        away = [t for t in (*self._away, *self._tracks) if t.number and t.looks and time - t.time > self._moment]
         if not self.memory or not away:
             return next(self._numbers)
         if track.looks < LOOKS:

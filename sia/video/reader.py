@@ -229,7 +229,7 @@ class VideoReader:
 
     def _is_whole(self) -> bool:
         """Whether all packets were there: then the last frame is one that stays for long."""
-        if not is_avi(self._container):
+        if not is_avi(self._container) or self.info.remote:  # which has no file to measure
             return 0 < self._stream.frames <= self._sized
         with Path(self.info.source).open("rb") as file:  # its header says how long it is
             head = file.read(8)

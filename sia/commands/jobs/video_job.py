@@ -211,7 +211,8 @@ def output_stem(source: str) -> str:
     if kind in ("stream", "youtube", "camera", "screen"):
         return kind
     stem = ("stdin" if source == "-" else Path(source).stem).encode(errors="replace").replace(b"?", b"_")
-    return stem[:_LONGEST_NAME].decode(errors="ignore")
+    name = stem[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{name}-video" if name.lower() == "run" else name  # run.json describes the run
 
 
 def _batches(frames: Iterable[Frame], size: int, pixels: int) -> Iterator[list[Frame]]:

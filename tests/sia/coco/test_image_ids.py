@@ -34,6 +34,12 @@ def test_names_with_and_without_folders(tmp_path: Path) -> None:
     assert ids(tmp_path, ["a/1.jpg", "c/1.jpg"], {5: "a/1.jpg"}) == {"a/1.jpg": 5}
 
 
+def test_ids_written_as_text_are_numbers(tmp_path: Path) -> None:
+    path = ann_file(tmp_path, {5: "a.jpg"})
+    path.write_text(path.read_text().replace('"id": 5', '"id": "5"'))
+    assert ImageIds.annotated([tmp_path / "a.jpg"], path, COCO_PERSON).of == {tmp_path / "a.jpg": 5}
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

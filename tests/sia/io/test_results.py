@@ -131,3 +131,12 @@ def test_lines_for_standard_output_are_handed_on_at_once(monkeypatch: pytest.Mon
     lines = StandardOutput()
     lines.append([b"one", b"two"])
     assert raw.getvalue() == b"one\ntwo\n"
+
+
+def test_a_folder_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").touch()
+    monkeypatch.chdir(tmp_path / "in")
+    for wanted in (".", ".."):
+        with pytest.raises(OutputError, match="has files in it already"):
+            named_folder(Path(wanted))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 
 from datasets.converters import import_cvat, import_label_studio, import_labelme
 from sia.cli import main
+from sia.labelling import annotation
 from tests.inference_helpers import save_weights
 
 
@@ -62,6 +65,27 @@ def test_round_trips(flags: list[str]) -> None:
         assert found.keys() == wanted.keys()
         for image in wanted:
             np.testing.assert_allclose(found[image], wanted[image], atol=0.01, err_msg=f"{name} {image}")
+
+
+def test_what_was_done_before_a_stop_is_kept(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read = annotation.read_batches
+
+    def stopped(*arguments: Any) -> Iterator[Any]:
+        yield next(iter(read(arguments[0], 1)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(annotation, "read_batches", stopped)
+    assert main(["annotate", *flags, "--format", "coco", "--output_dir", "coco"]) == 130
+    assert len(json.loads(Path("coco/labels-annotations.json").read_text())["images"]) == 1
+
+
+def test_names_that_are_no_text(flags: list[str]) -> None:
+    Path("in/b.png").rename(os.fsdecode(b"in/caf\xe9.png"))
+    assert main(["suggest", *["--images", "in", "--n", "2", "--output_dir", "sg"], *flags[2:6]]) == 0
+    assert b"caf\xe9.png" in Path("sg/suggested.txt").read_bytes()
+    for form in ("labelstudio", "coco"):
+        words = ["--images", "sg/suggested.txt", *flags[2:], "--format", form, "--output_dir", form]
+        assert main(["annotate", *words]) == 0
 
 
 def test_bad_input(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:

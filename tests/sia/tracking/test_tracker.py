@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON
@@ -89,6 +90,19 @@ def test_a_second_frame_has_to_confirm_someone_new() -> None:
         both.keypoints[1] += 300
         both.boxes[1] += 300
         assert tracker.update(both, 0.04 * (frame - 5)).ids.tolist() == ids
+
+
+@pytest.mark.parametrize("rate", [1.25, 4.0, 4.9, 25.0])
+def test_someone_new_gets_an_id_at_any_frame_rate(rate: float) -> None:
+    clip = walkers(0, 3, 1.0)
+    one = in_view(clip, 5)[0]
+    tracker, found = Tracker(COCO_PERSON, 0.3), []
+    for frame in range(5):
+        both = people_of(clip, 5, [one, one] if frame else [one])
+        both.keypoints[1:] += 300
+        both.boxes[1:] += 300
+        found.append(tracker.update(both, frame / rate).ids.tolist())
+    assert found == [[1], [1, 0], [1, 2], [1, 2], [1, 2]]
 
 
 def test_someone_found_twice_counts_once() -> None:
