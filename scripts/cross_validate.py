@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,9 +23,6 @@ from sia.commands.parser import Parser
 from sia.errors import ConfigError, exit_status
 from sia.io.output_file import named_folder, write_json
 from sia.io.stored import read_stored
-
-if TYPE_CHECKING:
-    from utils.run_folder import RunFolder
 
 LAUNCH = Path(__file__).resolve().with_name("launch.py")
 OWN = ("val_ann", "output", "exp", "stage", "pipeline")
@@ -64,13 +61,15 @@ def run(args: argparse.Namespace) -> int:
     if named:
         raise ConfigError(f"{', '.join(named)} can't be given here: each fold has its own.")
     given = train_pose.check_command([*args.flags, "-VAL_ANN", str(LAUNCH)])  # any file: the folds aren't written yet
+    from utils.run_folder import saved_run  # loads torch: not before the flags are checked
+
     state = _open(args, given)
     for fold in range(len(state["folds"]) + 1, args.folds + 1):
         status = _train(args, fold)
         if status:
             print(f"Fold {fold} stopped with status {status}. The same command goes on.", file=sys.stderr)
             return status
-        done = _training(args.output, fold)
+        done = saved_run(args.output, f"fold-{fold}")
         assert done is not None
         state["folds"].append(_figures(done.results))
         _write(args.output, state)
@@ -100,7 +99,9 @@ def _write(folder: Path, state: Mapping[str, Any]) -> None:
 
 def _train(args: argparse.Namespace, fold: int) -> int:
     """One training, on all GPUs; signals are its affair: it saves, and then ends."""
-    begun = _training(args.output, fold)
+    from utils.run_folder import saved_run
+
+    begun = saved_run(args.output, f"fold-{fold}")
     data = ["-TRAIN_ANN", f"{args.output / f'train-{fold}.json'}", "-VAL_ANN", f"{args.output / f'val-{fold}.json'}"]
     place = ["-OUTPUT", str(args.output), "-EXP", f"fold-{fold}"]
     flags = [*args.flags, *data, *place] if begun is None else ["--RESUME", str(begun.last)]
@@ -113,14 +114,6 @@ def _train(args: argparse.Namespace, fold: int) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
         signal.signal(signal.SIGTERM, term)
-
-
-def _training(output: Path, fold: int) -> RunFolder | None:
-    """The one of a fold that has saved something; of those killed before that, empty folders stay."""
-    from utils.run_folder import RunFolder
-
-    saved = [*output.glob(f"fold-{fold}/weights/last.pt"), *output.glob(f"fold-{fold}-*/weights/last.pt")]
-    return RunFolder(saved[0].parent.parent) if saved else None
 
 
 def _figures(results: Path) -> dict[str, float]:

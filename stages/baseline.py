@@ -33,7 +33,7 @@ from stages.stage import (
 from stages.training import train as training
 from stages.training.initialization import Start
 from utils.config.train_config import TrainConfig
-from utils.run_folder import RunFolder
+from utils.run_folder import saved_run
 
 WEIGHTS = "model.pt"
 TRAINING = (
@@ -115,7 +115,7 @@ def fit(work: StageInput) -> StageFit:
     """
     if work.config.results_test is not None:
         return _take_results(work)
-    begun = _training(work.folder)
+    begun = saved_run(work.folder, "training")
     config = replace(
         work.config, stage="baseline", pipeline=None, config_file=None, results_calibrate=None, results_test=None,
         force_stage=(), train_ann=work.splits["fit"], val_ann=work.splits["calibrate"], output=work.folder,
@@ -124,7 +124,7 @@ def fit(work: StageInput) -> StageFit:
     number = training.run(config, replace(_start(config), argv=work.argv))
     if number:
         raise StageInterrupted(number)
-    folder = _training(work.folder)
+    folder = saved_run(work.folder, "training")
     assert folder is not None
     images = [folder.path / name for name in ("results.png", "val_labels_predictions.jpg")]
     fitted, people = model_of(work, folder.best)
@@ -148,12 +148,6 @@ def _start(config: TrainConfig) -> Start:
     if checkpoint is not None and config.resume is not None and not config.resume.is_relative_to(config.output):
         checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}  # only its weights
     return Start(checkpoint)
-
-
-def _training(folder: Path) -> RunFolder | None:
-    """The one training that has saved something."""
-    saved = sorted(folder.glob("training*/weights/last.pt"))
-    return RunFolder(saved[0].parent.parent) if saved else None
 
 
 def _take_results(work: StageInput) -> StageFit:

@@ -74,6 +74,12 @@ def create_run_folder(output: Path, name: str, launch: Launch | None = None) -> 
     raise AssertionError("the names never end")
 
 
+def saved_run(output: Path, name: str) -> RunFolder | None:
+    """The run of this name that has saved something; of those that were killed before, empty folders stay."""
+    saved = [*output.glob(f"{name}/weights/last.pt"), *output.glob(f"{name}-*/weights/last.pt")]
+    return RunFolder(saved[0].parent.parent) if saved else None
+
+
 def run_folder_of(checkpoint: Path) -> RunFolder | None:
     """The folder of the run that a checkpoint lies in, or None where it was copied out of it."""
     folder = checkpoint.absolute().parent.parent

@@ -39,8 +39,10 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         **args.options,
     }  # fmt: skip
     weights = folder / "run" / "weights" / "last.pt"
-    flags = {"-RESUME": weights} if weights.is_file() else fixed  # stopped before its time was over
-    if flags is fixed:
+    flags = fixed
+    if weights.is_file():  # stopped before its time was over
+        flags = {"-RESUME": weights}
+    else:
         shutil.rmtree(folder / "run", ignore_errors=True)  # of one that stopped before it saved anything
     command = [sys.executable, str(ROOT / "train_pose.py")]
     command += [text for flag, value in flags.items() for text in (f"-{flag}", str(value))]

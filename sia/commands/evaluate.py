@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from sia.commands.parser import add_max_pixels, add_pytorch_flags, add_size_flags
@@ -11,6 +10,7 @@ from sia.errors import ConfigError, DataError
 from sia.io.bundled_weights import find_weights, readable_weights
 from sia.io.input_file import check_input_file, check_input_folder, set_pixel_limit
 from sia.io.optional import need_extra
+from sia.io.output_file import refuse_file
 from sia.runtimes.device import wait_passively
 
 
@@ -67,8 +67,8 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError("--compare takes weights beside --weight_path only; name the results with --compare instead.")
     if args.samples < 0:
         raise ConfigError(f"--samples must be at least 0, but is {args.samples}.")
-    if args.output_dir is not None and os.path.isfile(args.output_dir):  # noqa: PTH113 (never raises)
-        raise ConfigError(f"--output_dir {args.output_dir} is a file. Name a folder.")
+    if args.output_dir is not None:
+        refuse_file(args.output_dir)
     if args.weight_path is not None:
         args.weight_path = readable_weights(args.weight_path)
     if args.compare is not None:

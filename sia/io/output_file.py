@@ -61,6 +61,12 @@ def numbered_folder(parent: Path, name: str) -> Path:
     return first_free_folder(parent / f"{name}-{number}" for number in count(1))
 
 
+def refuse_file(wanted: Path) -> None:
+    """For a folder that is made at the end of a long job, too: a file in its place is an OutputError."""
+    if os.path.isfile(wanted):  # noqa: PTH113 (as above)
+        raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
+
+
 def named_folder(wanted: Path) -> Path:
     """Makes the folder, or the first of ``wanted-2``, ``wanted-3``, ... where it has files in it already."""
     is_empty = False
@@ -69,8 +75,7 @@ def named_folder(wanted: Path) -> Path:
     if is_empty:
         with writing(wanted), tempfile.TemporaryFile(dir=wanted):
             return wanted
-    if os.path.isfile(wanted):  # noqa: PTH113 (as above)
-        raise OutputError(f"--output_dir {wanted} is a file. Name a folder.")
+    refuse_file(wanted)
     if wanted.name in ("", ".."):
         raise OutputError(f"--output_dir {wanted} has files in it already. Name a new folder.")
     return first_free_folder(chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))))

@@ -43,6 +43,7 @@ from utils.config.train_config import TrainConfig
 from utils.distributed.context import DistributedContext
 from utils.ema import skip_warm_up
 from utils.plots import training_batch_image
+from utils.run_folder import saved_run
 
 PATIENCE = 3
 """Epochs without a new best AP of the calibration images after which the best weights are taken."""
@@ -122,9 +123,9 @@ def _gather(work: StageInput, weights: Path) -> Material:
         data = load_data(config, ranks)
         images = find_unlabelled(config.unlabelled, data.train, (*data.val.files, *work.held_out))
         config = replace(config, exp=_name(config, weights, images, ranks))
-    last = ranks.from_main(_earlier(config))
-    if last is not None:
-        config, checkpoint = replace(config, resume=last), load_checkpoint(last)
+    begun = ranks.from_main(saved_run(config.output, str(config.exp)))  # by an earlier call with the same input
+    if begun is not None:
+        config, checkpoint = replace(config, resume=begun.last), load_checkpoint(begun.last)
     else:
         checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}
     return Material(config, Start(checkpoint, source=f"{config.resume}"), data, images, weights)
@@ -138,11 +139,6 @@ def _name(config: TrainConfig, weights: Path, images: Unlabelled, ranks: Distrib
     for path in (weights, config.train_ann, config.val_ann):
         content.update(path.read_bytes())
     return f"training-{content.hexdigest()[:8]}"
-
-
-def _earlier(config: TrainConfig) -> Path | None:
-    """The checkpoint of an earlier call with the same input."""
-    return next(iter(sorted(config.output.glob(f"{config.exp}*/weights/last.pt"), reverse=True)), None)
 
 
 def _prepare(material: Material, ranks: DistributedContext) -> tuple[Trainer, PseudoBatches, _Found]:
