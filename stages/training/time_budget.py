@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -35,8 +36,8 @@ SCORING = 2.0
 """Seconds to compute AP from the predictions, and to draw."""
 FEWEST = 10
 """Fewer steps teach nothing."""
-RECENT = 20
-"""Steps that the recent speed is the mean of."""
+RECENT, WINDOW = 20, 0.1
+"""The recent speed is the mean of at least so many steps, and of this fraction of the time left."""
 TOLERANCE = 0.05
 """A smaller relative difference of the steps left changes nothing."""
 
@@ -199,7 +200,7 @@ class Deadline:
     speed: Speed
     share: float = 0.0
     compares: bool = False
-    _marks: list[tuple[float, int]] = field(default_factory=list)
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
 
     def to_dict(self, steps: int) -> dict[str, Any]:
         """For a checkpoint, with the steps that the run was planned with; see `budget_of`."""
@@ -207,7 +208,7 @@ class Deadline:
 
     def pause(self, seconds: float) -> None:
         """Between two steps so much time went by otherwise, as for an evaluation: the steps are no slower for it."""
-        self._marks = [(moment + seconds, step) for moment, step in self._marks]
+        self._marks = deque((moment + seconds, step) for moment, step in self._marks)
 
     def fit(self, step: int, total: int, most: int, now: float | None = None) -> int:
         """The steps that the run should have: ``total``, unless the recent speed says that it would end too late.
@@ -219,9 +220,12 @@ class Deadline:
             now: seconds of `time.monotonic`.
         """
         now = time.monotonic() if now is None else now
-        self._marks = [*self._marks[-RECENT:], (now, step)]
-        (since, first), left = self._marks[0], total - step
-        if step - first < RECENT or left <= 0:
+        marks, window = self._marks, WINDOW * (self.end - now)
+        marks.append((now, step))
+        while len(marks) > RECENT + 1 and now - marks[1][0] >= window:
+            marks.popleft()
+        (since, first), left = marks[0], total - step
+        if step - first < RECENT or now - since < window or left <= 0:
             return total
         seconds = (now - since) / (step - first)
         slower = max(1.0, seconds / self.speed.step)
@@ -229,7 +233,7 @@ class Deadline:
         fits = max(1, int(left_for_steps / (seconds + slower * self.share)))
         if abs(fits - left) <= max(TOLERANCE * left, 1):
             return total
-        self._marks = self._marks[-1:]
+        self._marks = deque([marks[-1]])
         return min(step + fits, most)
 
 
