@@ -96,6 +96,7 @@ class StageInput:
         results: what the stages before have found in ``calibrate``, a results file; None for the first stage.
         weights: of the model that stands, where there is one.
         held_out: files of images that nobody may learn from.
+        groups: of the images of ``calibrate``, by id: nearly the same images, or frames of a video, have one number.
         ranks: this process among those that call together.
         say: prints a line, on the first rank.
         argv: the command line, for the record.
@@ -107,6 +108,7 @@ class StageInput:
     results: Path | None
     weights: Path | None
     held_out: Sequence[Path]
+    groups: Mapping[int, int]
     ranks: DistributedContext
     say: Callable[[str], None]
     argv: tuple[str, ...] = ()

@@ -95,6 +95,7 @@ class Pipeline:
         ranks: this process among those that run it.
         state: what was done; the same on all ranks, and written by the first.
         skeleton: of the people.
+        images: and the part of each.
     """
 
     def __init__(self, config: TrainConfig, argv: Sequence[str], ranks: DistributedContext, closing: ExitStack) -> None:
@@ -107,8 +108,8 @@ class Pipeline:
         self._matches: dict[str, Matches] = {}
         self.state: State = on_first_rank(lambda: self._open(closing))
         self.skeleton = load_skeleton(self.state.split_files["test"])
-        splits = describe(read_splits(self.state.folder / "splits"))
-        self.say(f"pipeline      {self.state.folder}\nimages      {splits}")
+        self.images = read_splits(self.state.folder / "splits")
+        self.say(f"pipeline      {self.state.folder}\nimages      {describe(self.images)}")
 
     def say(self, text: str) -> None:
         """Prints a line, once."""
@@ -178,12 +179,11 @@ class Pipeline:
         return True
 
     def _prove(self, before: str, after: str) -> Proof:
-        return prove(self.matches(before), self.matches(after), self.config.seed, self._groups())
+        return prove(self.matches(before), self.matches(after), self.config.seed, self._groups("test"))
 
-    def _groups(self) -> dict[int, int]:
-        """Of the images of ``test``: those of one group are resampled together."""
-        images = read_splits(self.state.folder / "splits")
-        return {image.image_id: image.group for image in images if image.part == "test"}
+    def _groups(self, part: str) -> dict[int, int]:
+        """Of the images of a part, by id."""
+        return {image.image_id: image.group for image in self.images if image.part == part}
 
     def _spend(self, record: Record, started: float) -> None:
         record.seconds = round(record.seconds + time.monotonic() - started, 1)
@@ -196,11 +196,11 @@ class Pipeline:
     def _work(self, record: Record, before: Handed | None) -> StageInput:
         files = self.state.split_files
         del files["test"]
-        handed, images = before or Handed({}), read_splits(self.state.folder / "splits")
-        like_test = [self.config.coco_root / image.file for image in images if not image.part]
+        handed = before or Handed({})
+        like_test = [self.config.coco_root / image.file for image in self.images if not image.part]
         return StageInput(
             self.state.folder / record.folder, self.config, files, handed.results.get("calibrate"), handed.weights,
-            [*self._test_images().files, *like_test], self.ranks, self.say, self.argv,
+            [*self._test_images().files, *like_test], self._groups("calibrate"), self.ranks, self.say, self.argv,
         )  # fmt: skip
 
     def _test_images(self) -> CocoPose:
@@ -256,7 +256,7 @@ class Pipeline:
         record.weights = place(weights) if people is not None and weights.is_file() else None
         record.images = [place(path) for path in drawn]
         if before is None:
-            record.measured = measure(self.matches(record.after["test"]), self.config.seed, self._groups())
+            record.measured = measure(self.matches(record.after["test"]), self.config.seed, self._groups("test"))
         elif not fit.declined or made.name in self.config.force_stage:
             record.proof = self._prove(place(before.results["test"]), record.after["test"])
         files = [path for path in sorted(made.work.folder.rglob("*")) if path.is_file() and path.name[0] != "."]

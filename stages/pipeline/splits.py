@@ -28,6 +28,7 @@ from sia.errors import ConfigError, DataError
 from sia.io.input_file import sha256_of
 from sia.io.output_file import write_json
 from sia.io.stored import Count, Place, Sha256, read_stored
+from stages.error_model.folds import deal
 from stages.pipeline.state import REMEDY, State
 from stages.stage import SPLITS
 from utils.config.train_config import TrainConfig, flag_of
@@ -136,10 +137,7 @@ def make_folds(folder: Path, coco_root: Path, annotations: Path, count: int, see
     read, skeleton = _read(coco_root, annotations), CocoPose(coco_root, annotations).skeleton
     images = [image for image, _ in read]
     members = _members(images, _groups(images, np.array([bits for _, bits in read])), seed)
-    folds: list[list[Image]] = [[] for _ in range(count)]
-    for group in sorted(members, key=len, reverse=True):
-        min(folds, key=len).extend(group)
-    for number, fold in enumerate(folds, 1):
+    for number, fold in enumerate(deal(members, count), 1):
         out = {image.image_id for image in fold}
         for name, part in (("val", fold), ("train", [image for image in images if image.image_id not in out])):
             _write_part(folder / f"{name}-{number}.json", annotations, part)

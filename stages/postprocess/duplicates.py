@@ -18,6 +18,7 @@ from sia.evaluation.labels import distinct_rows
 from sia.evaluation.predictions import Predictions
 from sia.skeletons.oks import AREA_OF_BOX, oks_terms
 from sia.skeletons.skeleton import Skeleton
+from stages.error_model.folds import CalibrationSet
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75)
 LIMITS = (1.0, 0.9, 0.75, 0.6)
@@ -53,14 +54,14 @@ def clip(people: Predictions, sizes: Mapping[int, tuple[int, int]]) -> Predictio
     return replace(people, keypoints=np.clip(people.keypoints, 0, limits))
 
 
-def choose_rule(people: Predictions, truth: GroundTruth, skeleton: Skeleton) -> tuple[Rule, float]:
+def choose_rule(people: Predictions, calibrate: CalibrationSet) -> tuple[Rule, float]:
     """The best rule on all images, and the gain in AP that its choice on one half brought on the other.
 
     Returns:
         `Rule()` and 0.0 where there is no such gain.
     """
-    images = sorted(truth.images)
-    halves = [part for part in (images[0::2], images[1::2]) if _has_labels(truth, part)]
+    truth, skeleton = calibrate.truth, calibrate.skeleton
+    halves = [part for part in (half.tolist() for half in calibrate.halves()) if _has_labels(truth, part)]
     if len(halves) < 2:
         return Rule(), 0.0
     rules = [Rule(weight, limit) for weight, limit in product(WEIGHTS, LIMITS)]

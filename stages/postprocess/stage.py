@@ -85,7 +85,7 @@ def _choose(work: StageInput) -> StageFit:
     calibrate = CalibrationSet.open(work)
     people, images = calibrate.read(work.results), Images.of_split(work.data("calibrate"))
     clipped = clip(people, {number: images.size(number) for number in images.ids})
-    rule, gain = choose_rule(clipped, calibrate.truth, calibrate.skeleton)
+    rule, gain = choose_rule(clipped, calibrate)
     tidied = rule.apply(clipped, calibrate.skeleton)
     display = choose_display_thresholds(tidied, calibrate.truth, calibrate.skeleton)
     before, after = (

@@ -41,9 +41,6 @@ from stages.prior.vae import PosePrior
 from stages.stage import REMEDY, Images, Stage, StageFit, StageInput, Surroundings, load_fit, save_fit
 from utils.config.train_config import TrainConfig
 
-FOLDS = 6
-"""Of the calibrate part's images: even ones ask the prior of the odd ones, and the other way round."""
-
 PARTS: tuple[type[Part], ...] = (Swaps, Moves, Rescoring)
 
 LIKELY = 1.0
@@ -121,7 +118,7 @@ class CalibrationData:
     Attributes:
         calibrate: its labels.
         truth: labels of the predictions.
-        folds: (N,) of each prediction.
+        folds: (N,) of each prediction; even ones ask the prior of the odd ones, and the other way round.
     """
 
     calibrate: CalibrationSet
@@ -130,11 +127,9 @@ class CalibrationData:
 
     @classmethod
     def of(cls, people: Predictions, calibrate: CalibrationSet) -> CalibrationData:
-        """Folds by image, in an order of the seed's."""
-        images = np.unique(people.image_ids)
-        order = np.random.default_rng(calibrate.seed).permutation(len(images))
-        folds = order[np.searchsorted(images, people.image_ids)] % FOLDS
-        return cls(calibrate, MatchedLabels.of(people, calibrate.labels, calibrate.skeleton), folds)
+        """Finds the labels."""
+        truth = MatchedLabels.of(people, calibrate.labels, calibrate.skeleton)
+        return cls(calibrate, truth, calibrate.folds_of(people))
 
 
 @dataclass(frozen=True)
@@ -270,7 +265,7 @@ def try_all(scene: PriorContext, bench: CalibrationData, say: Callable[[str], No
     for part in PARTS:
         changed, fitted, told = change(part, now, bench)
         after = find_matches(calibrate.path, changed.people.rows(category), skeleton)
-        proof = prove(before, after, calibrate.seed)
+        proof = prove(before, after, calibrate.seed, calibrate.groups)
         trials.append(Trial(part.name, proof, gains(proof), told))
         say(f"prior, {trials[-1].line()}")
         if trials[-1].kept:

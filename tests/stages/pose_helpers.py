@@ -36,7 +36,7 @@ def stage_input(
     """What the runner would give to a stage; of one process by default."""
     folder.mkdir(exist_ok=True)
     alone = DistributedContext(0, 1, 1, choose_device("cpu"))
-    return StageInput(folder, config, splits, results, weights, (), ranks or alone, say)
+    return StageInput(folder, config, splits, results, weights, (), {}, ranks or alone, say)
 
 
 def reloaded(stage: Stage, fitted: Fitted, folder: Path, skeleton: Skeleton = COCO_PERSON, model: Any = None) -> Any:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sia.coco.coco_files import load_ground_truth
 from sia.evaluation.coco_eval import evaluate
 from sia.skeletons.skeleton import COCO_PERSON
+from stages.error_model.folds import CalibrationSet
 from stages.postprocess.duplicates import Rule, choose_rule, clip
 from tests.stages.crowd import SIDE, predict, truth_of
 
 
 def ap(truth: dict, people) -> float:
     return evaluate(truth, people.rows(1), COCO_PERSON).AP
+
+
+def calibration(truth: dict) -> CalibrationSet:
+    return CalibrationSet(Path("truth.json"), load_ground_truth(truth, COCO_PERSON), COCO_PERSON, 0)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -31,7 +38,7 @@ def test_clipping_brings_no_keypoint_further_from_its_label(seed: int) -> None:
 def test_scores_that_know_less_than_the_confidences_are_mended() -> None:
     truth = truth_of(30)
     people = predict(truth, jitter=0.8, ghosts=0.7, blind=0.4)
-    rule, gain = choose_rule(people, load_ground_truth(truth, COCO_PERSON), COCO_PERSON)
+    rule, gain = choose_rule(people, calibration(truth))
     assert rule.weight > 0
     assert gain > 0
     fresh = truth_of(30, seed=9)
@@ -50,11 +57,11 @@ def test_people_found_twice_are_told_once() -> None:
 def test_nothing_to_gain_changes_nothing() -> None:
     truth = truth_of(10)
     people = predict(truth, jitter=0.01)
-    rule, gain = choose_rule(people, load_ground_truth(truth, COCO_PERSON), COCO_PERSON)
+    rule, gain = choose_rule(people, calibration(truth))
     assert (rule, gain) == (Rule(), 0.0)
     assert (rule.apply(people, COCO_PERSON).scores == people.scores).all()
 
 
 def test_one_image_is_too_little_to_choose_on() -> None:
     truth = truth_of(1)
-    assert choose_rule(predict(truth), load_ground_truth(truth, COCO_PERSON), COCO_PERSON) == (Rule(), 0.0)
+    assert choose_rule(predict(truth), calibration(truth)) == (Rule(), 0.0)
