@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from datasets.labels import Labels
 from datasets.loader import TrainingLoader, stacked
 from datasets.sampler import SampleKey, TrainingBatches
 from datasets.workers import Samples
+from sia.errors import warn
 from sia.io.image_folder import find_images
 from sia.io.images import read_image
 from sia.io.input_file import sha256_of
@@ -74,6 +75,15 @@ class Views:
     seed: tuple[int, ...]
 
 
+def named_images(patterns: Sequence[str], warn: Callable[[str], None] = warn) -> list[Path]:
+    """The images of -UNLABELLED: see `sia.io.image_folder.find_images`.
+
+    Raises:
+        DataError: a pattern that names no image.
+    """
+    return [path for pattern in patterns for path in find_images(pattern, warn, "-UNLABELLED")]
+
+
 def find_unlabelled(patterns: Sequence[str], fit: CocoPose, held_out: Iterable[Path]) -> Unlabelled:
     """Images of the folders, and those of `fit` that show people without keypoints.
 
@@ -88,8 +98,7 @@ def find_unlabelled(patterns: Sequence[str], fit: CocoPose, held_out: Iterable[P
     Raises:
         DataError: a pattern that names no image, or a file that can't be read.
     """
-    paths = [path.resolve() for pattern in patterns for path in find_images(pattern, flag="-UNLABELLED")]
-    found = list(dict.fromkeys(paths))
+    found = list(dict.fromkeys(path.resolve() for path in named_images(patterns)))
     kept = _without(found, [*fit.files, *held_out]) if found else []
     labels = [fit.annotation(i) for i in range(len(fit))]
     partly = [i for i, label in enumerate(labels) if not (label.keypoints[..., 2] > 0).any(axis=1).all()]

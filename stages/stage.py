@@ -189,6 +189,7 @@ class Stage:
         load: a fitted stage out of its folder.
         fields: of the configuration: what decides the result. Another value, and the stage is fitted anew.
         files: that decide the result too, by their content.
+        images: that do by their names and sizes, as there may be very many.
         show: tells and draws for the report what was found in ``test``, without its labels: figures, and files.
     """
 
@@ -196,6 +197,7 @@ class Stage:
     load: Callable[[Path, Surroundings], Fitted]
     fields: tuple[str, ...]
     files: Callable[[TrainConfig], Sequence[Path]] = lambda config: ()
+    images: Callable[[TrainConfig], Sequence[Path]] = lambda config: ()
     show: Callable[[StageInput, StageFit, Predictions, CocoPose], tuple[dict[str, Any], list[Path]]] | None = None
 
 

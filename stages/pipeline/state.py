@@ -5,6 +5,7 @@ Paths in it are relative to the pipeline's folder where they lie in it, so that 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -30,6 +31,8 @@ FILE, FIRST_EDITION = STATES
 FORMAT: Literal["sia_pose_pipeline/2"] = "sia_pose_pipeline/2"
 REMEDY = "Start anew in another -PIPELINE folder."
 _DEEPEST = 16
+_NAMED = "file "
+"""Inputs that begin so are files that a stage names by itself, not what the stage before hands on."""
 
 
 def plain(value: Any) -> Any:
@@ -268,7 +271,7 @@ class State:
         record = self.stages.get(name)
         if record is None or not record.done:
             return False
-        given = {what: file.sha256 for what, file in record.inputs.items() if not what.startswith("file ")}
+        given = {what: file.sha256 for what, file in record.inputs.items() if not what.startswith(_NAMED)}
         return given == {what: file.sha256 for what, file in self.inputs(before).items()}
 
     def made(self, name: str, before: Handed | None) -> Handed:
@@ -297,7 +300,10 @@ class State:
         """
         flags, inputs = declared_flags(config, stage), self.inputs(self.handed(name))
         for number, file in enumerate(stage.files(config), 1):
-            inputs[f"file {number}, {file.name}"] = self.store(file)
+            inputs[f"{_NAMED}{number}, {file.name}"] = self.store(file)
+        images = stage.images(config)
+        if images:
+            inputs[f"{_NAMED}names and sizes of images"] = StoredFile(str(images[0].parent), _digest_of_names(images))
         record = self.stages.get(name)
         reasons = [] if record is None else record.differences(flags, inputs)
         if record is not None and record.done and not reasons:
@@ -324,6 +330,12 @@ def _of_first_edition(stages: Mapping[str, Record]) -> dict[str, Record]:
 
 
 _SPLIT_INPUTS = frozenset(f"part {split}" for split in SPLITS)
+
+
+def _digest_of_names(images: Iterable[Path]) -> str:
+    """Changes as soon as an image comes, goes, or has another size."""
+    lines = sorted(f"{path.name} {path.stat().st_size if path.is_file() else 0}" for path in images)
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def declared_flags(config: TrainConfig, stage: Stage) -> dict[str, str]:

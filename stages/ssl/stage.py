@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Struct, to_builtins
 
 from datasets.loader import validation_loader
-from datasets.unlabelled import Unlabelled, find_unlabelled, unlabelled_loader
+from datasets.unlabelled import Unlabelled, find_unlabelled, named_images, unlabelled_loader
 from sia.commands.signals import SignalHandler
 from sia.errors import WeightsError
 from sia.io.checkpoint import load_checkpoint
@@ -260,4 +260,5 @@ STAGE = Stage(
     fields=(
         "unlabelled", "ssl_epoch", "ssl_augmentations", "pseudo_precision", "ssl_weight", "ssl_ramp", *TRAINING,
     ),
+    images=lambda config: named_images(config.unlabelled, warn=lambda line: None),
 )  # fmt: skip

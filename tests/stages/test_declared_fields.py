@@ -95,6 +95,7 @@ def test_a_stage_declares_what_it_reads(name: str, people: Path, tmp_path: Path)
     read.clear()
     made = stage.fit(work)
     stage.files(work.config)
+    stage.images(work.config)
     if stage.show is not None:
         data = work.data("calibrate")
         found = read_predictions(

@@ -121,7 +121,8 @@ def reported(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
     def run(flags: str, first: bool = True, last: bool = False, **stages: Fit) -> int:
         for name, function in stages.items():
-            stage = Stage(function, load, fields=("bs", "tta"))
+            images = sorted((tmp_path / f"images of {name}").glob("*.jpg"))
+            stage = Stage(function, load, fields=("bs", "tta"), images=lambda config, images=images: images)
             monkeypatch.setitem(fitted.MODULES, name, f"tests.{name}")
             monkeypatch.setitem(__import__("sys").modules, f"tests.{name}", SimpleNamespace(STAGE=stage))
         more = f"{data} {results}" if first else ""
@@ -336,6 +337,24 @@ def test_only_declared_flags_make_a_stage_run_again(start: Callable[..., int], t
     assert ran == list(FOUR)
     start("-STAGE all -TTA flip", first=False)
     assert ran == [*FOUR, *FOUR]
+
+
+def test_new_images_make_the_stage_that_learns_from_them_run_again(
+    start: Callable[..., int], tmp_path: Path, counted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran, count = counted
+    four = {name: count(name, stage) for name, stage in FOUR.items()}
+    folder = tmp_path / "images of ssl"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(b"1")
+    for _ in range(2):
+        start("-STAGE all", **four)
+    assert ran == list(FOUR)
+    for name, content in (("2.jpg", b"2"), ("2.jpg", b"22")):  # one more; another one
+        (folder / name).write_bytes(content)
+        start("-STAGE all", **four)
+        assert "ssl runs again: another input: file names and sizes of images" in capsys.readouterr().out
+    assert ran == [*FOUR, "ssl", "ssl"]
 
 
 def test_two_runs_are_the_same(start: Callable[..., int], tmp_path: Path) -> None:
