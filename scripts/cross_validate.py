@@ -54,10 +54,11 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.folds < 2:
         raise ConfigError(f"--folds {args.folds} must be at least 2.")
+    from utils.config.config_file import with_config_files
     from utils.config.flags import parse_flags
     from utils.config.train_config import flag_of
 
-    named = [flag_of(name) for name in OWN if name in parse_flags(args.flags)]
+    named = [flag_of(name) for name in OWN if name in parse_flags(with_config_files(args.flags))]
     if named:
         raise ConfigError(f"{', '.join(named)} can't be given here: each fold has its own.")
     given = train_pose.check_command([*args.flags, "-VAL_ANN", str(LAUNCH)])  # any file: the folds aren't written yet
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     state = _open(args, given)
     for fold in range(len(state["folds"]) + 1, args.folds + 1):
-        status = _train(args, fold)
+        status = _train(args, fold, given.get("device"))
         if status:
             print(f"Fold {fold} stopped with status {status}. The same command goes on.", file=sys.stderr)
             return status
@@ -88,6 +89,8 @@ def _open(args: argparse.Namespace, given: dict[str, Any]) -> Record:
         if (state["count"], state["flags"]) != (wanted["count"], wanted["flags"]):
             raise ConfigError(f"{args.output} was begun with other flags: {' '.join(state['flags'])}. Name another.")
         return state
+    if args.output.is_dir() and any(args.output.iterdir()):
+        raise ConfigError(f"--output {args.output} has files of something else. Name another folder.")
     make_folds(named_folder(args.output), given["coco_root"], given["train_ann"], args.folds, given.get("seed", 0))
     _write(args.output, wanted)
     return wanted
@@ -97,7 +100,7 @@ def _write(folder: Path, state: Mapping[str, Any]) -> None:
     write_json(folder / "cross_validation.json", state, indent=1)
 
 
-def _train(args: argparse.Namespace, fold: int) -> int:
+def _train(args: argparse.Namespace, fold: int, device: str | None) -> int:
     """One training, on all GPUs; signals are its affair: it saves, and then ends."""
     from utils.run_folder import saved_run
 
@@ -105,6 +108,8 @@ def _train(args: argparse.Namespace, fold: int) -> int:
     data = ["-TRAIN_ANN", f"{args.output / f'train-{fold}.json'}", "-VAL_ANN", f"{args.output / f'val-{fold}.json'}"]
     place = ["-OUTPUT", str(args.output), "-EXP", f"fold-{fold}"]
     flags = [*args.flags, *data, *place] if begun is None else ["--RESUME", str(begun.last)]
+    if begun is not None and device is not None:
+        flags += ["-DEVICE", device]
     print(f"\nFold {fold} of {args.folds}", flush=True)
     process = subprocess.Popen([sys.executable, str(LAUNCH), str(Path(train_pose.__file__)), *flags])
     before = signal.signal(signal.SIGINT, lambda *_: None)  # the terminal has sent it to the training, too

@@ -42,7 +42,8 @@ make_demo_data() {
 launch() {
     local stage=(-STAGE all) word before=
     for word in "$@"; do
-        if [[ ${word%%=*} == -STAGE ]] || { [[ $before == -CONFIG ]] && grep -q '^STAGE *:' "$word" 2>/dev/null; }; then
+        if [[ $before == -CONFIG ]]; then word=-CONFIG=$word; fi
+        if [[ ${word%%=*} == -STAGE ]] || { [[ $word == -CONFIG=* ]] && grep -q '^STAGE *:' "${word#*=}" 2>/dev/null; }; then
             stage=()
         fi
         before=$word

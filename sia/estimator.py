@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -13,12 +14,13 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from sia.commands.values import SIDES, format_size, within_sides
-from sia.errors import ConfigError, DataError
+from sia.errors import ConfigError, DataError, warn
 from sia.io.bundled_weights import find_weights
 from sia.io.image_folder import find_images, watch_folder
 from sia.io.images import pixels_of
 from sia.io.optional import need_extra
 from sia.io.remote import is_one_image, read_named
+from sia.io.secrets import mask
 from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
 from sia.video.source import is_video
@@ -118,8 +120,8 @@ class PoseEstimator:
         """
         several: Any = images
         if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
-            return list(self._find(several, conf, batch_size))
-        return next(self._find([images], conf, 1))
+            return list(self._find(map(self._read, several), conf, batch_size))
+        return next(self._find(map(self._read, [images]), conf, 1))
 
     def stream(
         self,
@@ -150,7 +152,8 @@ class PoseEstimator:
             `People`, best first; those of videos have ``image``, ``frame``, ``time`` and, with tracking, ``ids``.
 
         Raises:
-            DataError: the source is missing, broken, or of a wrong type.
+            DataError: the source is missing, broken, or of a wrong type; of several files those that can't be read
+                are left out with a warning.
             ConfigError: a package is missing, or a batch doesn't fit into the memory of the GPU.
         """
         if isinstance(source, int):
@@ -159,16 +162,23 @@ class PoseEstimator:
             if not isinstance(source, Iterable) or isinstance(source, PIL.Image.Image):
                 raise _no_image(source)
             return self._find(source, conf, batch_size)
-        name = os.fspath(source)
+        name = os.path.expanduser(os.fspath(source))  # noqa: PTH111 (an address is no path)
         if watch:
-            return self._find(filter(None, watch_folder(name)), conf, 1)
+            return self._find(self._readable(filter(None, watch_folder(name))), conf, 1)
         if is_video(name):
             return self._follow(name, reader, conf, batch_size, track, track_memory)
         files = [name] if is_one_image(name) else find_images(name, flag="the source")
-        return self._find(files, conf, batch_size)
+        return self._find(self._readable(files) if len(files) > 1 else map(self._read, files), conf, batch_size)
 
-    def _find(self, images: Iterable[Any], conf: float, batch_size: int) -> Iterator[People]:
-        for batch in _batches(map(self._read, images), batch_size):
+    def _readable(self, files: Iterable[str | Path]) -> Iterator[tuple[NDArray[np.uint8], Source]]:
+        for file in files:
+            try:
+                yield self._read(file)
+            except DataError as error:  # noqa: PERF203 (one broken file doesn't end the work on a folder)
+                warn(f"{error} It is left out.")
+
+    def _find(self, images: Iterable[tuple[NDArray[np.uint8], Source]], conf: float, size: int) -> Iterator[People]:
+        for batch in _batches(images, size):
             pixels = [image for image, _ in batch]
             for people, source in zip(self.predictor.predict(pixels), (source for _, source in batch), strict=True):
                 yield replace(people.above(conf), source=source)
@@ -187,7 +197,7 @@ class PoseEstimator:
             for batch in _batches(frames, 1 if isinstance(video, LiveReader) else batch_size):
                 found = self.predictor.predict([image for image, _, _ in batch])
                 for (image, number, time), people in zip(batch, found, strict=True):
-                    source = Source(self.skeleton, image.shape[:2], name, image, number, time)
+                    source = Source(self.skeleton, image.shape[:2], mask(name), image, number, time)
                     if not track:
                         yield replace(people.above(conf), source=source)
                         continue
@@ -199,12 +209,13 @@ class PoseEstimator:
         if not isinstance(image, str | os.PathLike):
             pixels = _pixels_of(image)
             return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), None, pixels)
-        path = os.fspath(image)
+        path = os.path.expanduser(os.fspath(image))  # noqa: PTH111 (an address is no path)
         if is_video(path):
-            raise DataError(f"{path} is a video. Use stream() instead of a call.")
+            raise DataError(f"{mask(path)} is a video. Use stream() instead of a call.")
         pixels = read_named(path)
-        held = pixels if is_one_image(path) else None
-        return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), path, held)
+        if is_one_image(path):
+            return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), mask(path), pixels)
+        return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), path)
 
 
 def _pixels_of(image: Any) -> NDArray[np.uint8]:
@@ -215,7 +226,7 @@ def _pixels_of(image: Any) -> NDArray[np.uint8]:
     """
     if isinstance(image, PIL.Image.Image):
         return pixels_of(image)
-    if type(image).__module__.split(".")[0] == "torch":
+    if "torch" in sys.modules and isinstance(image, sys.modules["torch"].Tensor):
         return _pixels_of_tensor(image.detach().cpu())
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise _no_image(image)
@@ -247,9 +258,13 @@ def _no_image(value: Any) -> DataError:
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """So many at a time, fewer where they are large; the first element of an item is its pixels."""
-    rest = iter(items)
-    while batch := list(islice(rest, 1)):
-        first: Any = batch[0]
-        area = first[0].shape[0] * first[0].shape[1]
-        batch += islice(rest, max(0, min(size, BATCH_PIXELS // area) - 1))
+    batch: list[Any] = []
+    pixels = 0
+    for item in items:
+        batch.append(item)
+        pixels += batch[-1][0].shape[0] * batch[-1][0].shape[1]
+        if len(batch) >= size or pixels >= BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
         yield batch

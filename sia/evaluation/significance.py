@@ -19,6 +19,8 @@ from sia.io.stored import Finite
 
 RESAMPLES = 2000
 LEVEL = 0.95
+FEWEST_GROUPS = 10
+"""Of fewer groups, as of one video alone, an interval can't be drawn: each image is taken by itself."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ def _draw(matches: Matches, seed: int, groups: Mapping[int, int] | None, resampl
     """(1 + B, I): each image once, then how often it is in each resample of as many draws as there are groups."""
     ids = matches.image_ids.tolist()
     owners = np.unique([groups[image] for image in ids], return_inverse=True)[1] if groups else np.arange(len(ids))
+    if len(ids) and owners.max() + 1 < FEWEST_GROUPS:
+        owners = np.arange(len(ids))
     count = int(owners.max()) + 1 if len(ids) else 0
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / max(count, 1)), size=resamples)[:, owners]
     return np.concatenate([np.ones((1, len(ids)), np.int64), drawn])

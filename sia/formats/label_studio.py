@@ -50,7 +50,7 @@ class LabelStudioWriter(GrowingWriter):
         for number, (person, v) in enumerate(zip(people, seen.tolist(), strict=True), 1):
             regions += self._regions(person, v, f"p{number}", record.size)
         place = record.people.path or ""
-        image = place if is_web_address(place) else LOCAL + quote(record.name)
+        image = place if is_web_address(place) and record.people.frame is None else LOCAL + quote(record.name)
         about = self.about.short()
         prediction: dict[str, Any] = {"model_version": about["tool"], "result": regions}
         if len(people):

@@ -19,6 +19,7 @@ from sia.io.output_file import writing
 from sia.io.results import Ids, JsonLines, JsonList, StandardOutput, describe_rows
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
+from sia.video.source import is_address
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Record:
     def of(cls, people: People, number: int) -> Record:
         """Of what `sia.load` finds; the number is the id of an image, frames have their own."""
         if people.frame is not None:
-            return cls(people, people.frame, frame_name(Path(people.path or "video").stem, people.frame))
+            video = "stream" if is_address(people.path or "") else Path(people.path or "video").stem
+            return cls(people, people.frame, frame_name(video, people.frame))
         return cls(people, number, Path(people.path or f"image_{number:06d}.jpg").name)
 
     @property

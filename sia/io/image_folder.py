@@ -74,7 +74,7 @@ def watch_folder(folder: str) -> Iterator[Path | None]:
     """
     watch = need("watchfiles", "Watching a folder").watch
     check_input_folder(Path(folder))
-    options = {"rust_timeout": 200, "yield_on_timeout": True, "raise_interrupt": False, "recursive": False}
+    options = {"rust_timeout": 200, "yield_on_timeout": True, "recursive": False}
     seen, looks = set[Path](), dict[Path, tuple[float, object]]()
     """What was given, and what may still be written: since when it has been as it is, and how that is."""
     for turn, changes in enumerate(watch(folder, watch_filter=None, debounce=200, **options)):

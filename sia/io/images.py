@@ -304,6 +304,8 @@ def write_image(path: Path, image: Pixels, *, spend: bool = False) -> None:
         )
     except cv2.error:
         done = False
+    if not done and not (path.suffix and cv2.haveImageWriter(f"x{path.suffix}")):
+        raise OutputError(f"Can't write {path}: images can't be written as '{path.suffix}'. Name a .jpg or .png file.")
     if not done:
         height, width = image.shape[:2]
         raise OutputError(f"Can't write {path}: {path.suffix} can't hold an image of {width}x{height} pixels.")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sia import __version__
+from sia.errors import OutputError
 from sia.io.output_file import output_error, writing
 from sia.people import People
 from sia.skeletons.skeleton import Skeleton
@@ -122,7 +123,10 @@ class JsonList:
         self._first = self._place = len(start)
         """Bytes before the first object, and before the end."""
         with writing(self._name):
-            self._stream = path.open("xb", buffering=0)
+            try:
+                self._stream = path.open("xb", buffering=0)
+            except FileExistsError:
+                raise OutputError(f"{path} exists already: rows of another run. Move or delete it.") from None
             self._write(start + end)
 
     def append(self, entries: Sequence[bytes]) -> None:

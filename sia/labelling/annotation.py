@@ -49,7 +49,8 @@ def run(args: argparse.Namespace, files: Sequence[Path], form: str) -> int:
     announce(predictor)
     folder = output_folder(args.output_dir, "annotate")
     results = Results([Target(form, None)], folder, "labels", About(predictor.skeleton, args.kpt_thresh))
-    above = Path(os.path.commonpath([path.absolute().parent for path in files]))
+    folders = [path.absolute().parent for path in files]
+    above = Path(os.path.commonpath(folders)) if len({path.drive for path in folders}) == 1 else Path()
     images = people = 0
     with remove_if_empty(folder):
         try:

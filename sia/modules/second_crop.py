@@ -46,7 +46,7 @@ def pose_boxes(boxes: Tensor, found: Found) -> Tensor:
     low = found.poses.masked_fill(~sure[..., None], OUTSIDE).amin(1)
     high = found.poses.masked_fill(~sure[..., None], -OUTSIDE).amax(1)
     margin = MARGIN * (high - low).amax(-1, keepdim=True)
-    enough = sure.sum(-1, keepdim=True) >= LEAST * sure.shape[-1]
+    enough = (sure.sum(-1, keepdim=True) >= LEAST * sure.shape[-1]) & ((high - low).amin(-1, keepdim=True) > 0)
     own = to_centres(torch.cat([low - margin, high + margin], -1))
     return torch.where(enough, (own + boxes) / 2, boxes)
 

@@ -86,6 +86,8 @@ class TorchRuntime(Runtime):
     def set_precision(self, name: str) -> None:
         """See `Runtime`."""
         device = self.device.torch
+        if name not in PRECISIONS:
+            raise ConfigError(f"The precision '{name}' is none of {', '.join(PRECISIONS)}.")
         if name == "bf16" and not multiplies_bf16(device):
             raise ConfigError(f"--precision bf16: {self.device} has no instructions for it. Leave the flag out.")
         if name == "fp16" and device.type == "cpu":

@@ -48,7 +48,8 @@ def agreement(people: People, others: People, skeleton: Skeleton) -> NDArray[np.
         return np.zeros(len(people))
     areas = [AREA_OF_BOX * (who.boxes[:, 2:] - who.boxes[:, :2]).astype(np.float64).prod(1) for who in (people, others)]
     terms = pairwise_oks_terms(people.keypoints, areas[0], others.keypoints, areas[1], skeleton.sigmas)
-    return np.asarray(terms.mean(-1).max(1))
+    own = skeleton.own(people.confidences)[:, None]  # keypoints of other categories lie anywhere
+    return np.asarray(((terms * own).sum(-1) / own.sum(-1)).max(1))
 
 
 def look_twice(find: Find, skeleton: Skeleton) -> Find:

@@ -97,5 +97,6 @@ def follow_people(path: str, folder: Path, flags: dict[str, Any]) -> tuple[str, 
     command = [sys.executable, "-m", "sia", "predict", path, "--track", "--output_dir", str(folder), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise gradio.Error(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
+        lines = done.stderr.strip().splitlines() or [f"It ended with status {done.returncode}."]
+        raise gradio.Error(lines[-1].removeprefix("error: "))
     return str(next(folder.glob("*.mp4"))), str(next(folder.glob("*.jsonl")))

@@ -89,7 +89,10 @@ def hub_weights(name: str) -> Path:
         try:
             files = api.list_repo_files(repository, revision=revision)
         except Exception:  # without a connection, what was fetched before is there
-            cached = {file: hub.try_to_load_from_cache(repository, file, revision=revision) for file in WEIGHTS}
+            cached = {
+                file: hub.try_to_load_from_cache(repository, file, revision=revision)
+                for file in (*WEIGHTS, "model.onnx")
+            }
             files = [file for file, path in cached.items() if isinstance(path, str)]
             if not files:
                 raise

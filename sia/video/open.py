@@ -6,14 +6,14 @@ import logging
 from functools import partial
 from typing import Any
 
-from sia.errors import DataError, first_line
+from sia.errors import ConfigError, DataError, first_line
 from sia.io.optional import need
 from sia.io.remote import stdin_file
 from sia.io.secrets import mask
 from sia.video.capture import camera_shots, screen_shots
 from sia.video.live import LiveReader, live_info, shots_of
 from sia.video.reader import DecordReader, VideoReader
-from sia.video.source import kind_of, number_in
+from sia.video.source import READERS, is_address, kind_of, number_in
 
 Reader = VideoReader | DecordReader | LiveReader
 
@@ -31,10 +31,14 @@ def open_video(source: str, decoder: str = "av") -> Reader:
         decoder: one of `sia.video.source.READERS`.
 
     Raises:
-        ConfigError: a package is missing, or decord shows this video wrongly.
+        ConfigError: an unknown decoder, one for files only, a package is missing, or decord shows this video wrongly.
         DataError: the source can't be read.
     """
     kind = kind_of(source)
+    if decoder not in READERS:
+        raise ConfigError(f"The reader '{decoder}' is none of {', '.join(READERS)}.")
+    if decoder == "decord" and (kind != "video" or is_address(source)):
+        raise ConfigError("The reader decord reads files only. Use av for a stream.")
     if kind in ("camera", "screen"):
         shots = camera_shots if kind == "camera" else screen_shots
         return LiveReader(live_info(source), partial(shots, number_in(source)))

@@ -14,6 +14,7 @@ import numpy as np
 
 from sia.errors import ConfigError, DataError, reason_of
 from sia.io.input_file import check_input_file, pixel_limit
+from sia.io.secrets import mask
 from sia.video.clock import StampsAhead
 from sia.video.damage import Damage
 from sia.video.info import Frame, Image, describe, frame_stamp, is_avi, packet_stamp, turn
@@ -53,13 +54,13 @@ class VideoReader:
     """
 
     def __init__(self, source: str, threads: bool = True) -> None:
-        self._container, max_pixels = _open(source), pixel_limit()
+        self._container, max_pixels, named = _open(source), pixel_limit(), mask(source)
         try:
             self._stream = _video_stream(self._container, source)
             width, height = self._stream.width, self._stream.height
             if width * height > max_pixels:
                 raise DataError(
-                    f"{source} has frames of {width} x {height} px, more than the {max_pixels:,} pixels that are read. "
+                    f"{named} has frames of {width} x {height} px, more than the {max_pixels:,} pixels that are read. "
                     f"If memory allows it: --max_pixels {width * height}."
                 )
             self.in_bursts = self._container.format.name in ("hls", "dash")
@@ -78,13 +79,13 @@ class VideoReader:
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
-                raise DataError(f"The video {source} has no frame that can be decoded: it is empty or broken.")
+                raise DataError(f"The video {named} has no frame that can be decoded: it is empty or broken.")
             self.info = describe(source, self._container, self._stream, self._first, self._first_stamp(source))
             self._size = self._first.width, self._first.height
             self.upright(self._first)
         except FAULTS as error:
             self._container.close()
-            raise DataError(f"Can't read the video {source}: {reason_of(error)}.") from error
+            raise DataError(f"Can't read the video {named}: {reason_of(error)}.") from error
         except BaseException:
             self._container.close()
             raise
@@ -301,7 +302,7 @@ def _open(source: str) -> av.container.InputContainer:
         return av.open(for_ffmpeg(source))
     except FAULTS as error:
         hint = "Check the address." if remote else "The file is broken or not a video."
-        raise DataError(f"Can't open {source} as a video: {reason_of(error)}. {hint}") from error
+        raise DataError(f"Can't open {mask(source)} as a video: {reason_of(error)}. {hint}") from error
 
 
 def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
@@ -310,7 +311,9 @@ def _video_stream(container: av.container.InputContainer, source: str) -> av.Vid
     image = container.format.name.endswith("_pipe") or container.format.name == "image2"
     if image or not streams:
         what = "is an image, not a video" if image else "has no video stream, only sound or data"
-        raise DataError(f"{source} {what}.")
+        raise DataError(f"{mask(source)} {what}.")
     if getattr(streams[0], "codec_context", None) is None:
-        raise DataError(f"The video {source} is in a format that this build of PyAV can't decode. Convert it to H.264.")
+        raise DataError(
+            f"The video {mask(source)} is in a format that this build of PyAV can't decode. Convert it to H.264."
+        )
     return streams[0]

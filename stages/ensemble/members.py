@@ -97,14 +97,17 @@ class Member:
             return self
         path = Path(self.path)
         places = [path, *(folder / path.name for folder in folders)]
-        found = next((place for place in places if place.exists()), None)
-        if found is None:
+        there, wanted = [place for place in places if place.exists()], list(self.sha256.values())
+        if not there:
             raise WeightsError(
                 f"The pipeline needs {path} ({self.name}), and it is not there. Put it back, or copy it into "
                 f"{folders[-1]}."
             )
-        if list(digests(found).values()) != list(self.sha256.values()):
-            raise WeightsError(f"{found} ({self.name}) is not the file that the pipeline was made with. Put that back.")
+        found = next((place for place in there if list(digests(place).values()) == wanted), None)
+        if found is None:
+            raise WeightsError(
+                f"{there[0]} ({self.name}) is not the file that the pipeline was made with. Put that back."
+            )
         return replace(self, path=str(found))
 
 

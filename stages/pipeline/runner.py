@@ -24,7 +24,7 @@ from sia.evaluation.matches import Matches, find_matches
 from sia.evaluation.predictions import Predictions, read_predictions
 from sia.evaluation.significance import Proof, measure, prove
 from sia.io.checkpoint import load_checkpoint
-from sia.io.input_file import set_pixel_limit
+from sia.io.input_file import check_input_file, set_pixel_limit
 from sia.io.output_file import first_free_folder, numbered_folder, output_error
 from sia.registry import read_description
 from sia.runtimes.predictor import Predictor
@@ -133,6 +133,7 @@ class Pipeline:
             SiaError: from a stage; what is done stays done.
         """
         names = STAGES if self.config.stage == "all" else (self.config.stage,)
+        on_first_rank(lambda: self._check(names))
         for name in names:
             if self._run_stage(name) or name == names[-1]:
                 on_first_rank(lambda: write_report(self.state, self.config, self.matches))
@@ -141,6 +142,13 @@ class Pipeline:
         if on_first_rank(self._write_fitted):
             self.say(f"fitted        {folder / FOLDER}, which is all that new images need, on any machine")
             self.say(f"new images  python inference_image_pose.py --pipeline {folder} --image_path IMAGES")
+
+    def _check(self, names: Sequence[str]) -> None:
+        """What later stages name has to be there before the first one takes its hours."""
+        for stage in map(load_stage, names):
+            for file in stage.files(self.config):
+                check_input_file(file, "Check the flags.", DataError)
+            stage.images(self.config)
 
     def _run_stage(self, name: str) -> bool:
         """Whether there was something to do."""

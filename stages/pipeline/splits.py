@@ -25,6 +25,7 @@ from datasets.validation.images import SIMILAR, fingerprint, video_names
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import Row, is_labelled, load_ground_truth, read_json, write_annotations
 from sia.errors import ConfigError, DataError
+from sia.evaluation.significance import FEWEST_GROUPS
 from sia.io.input_file import sha256_of
 from sia.io.output_file import write_json
 from sia.io.stored import Count, Place, Sha256, read_stored
@@ -164,6 +165,9 @@ def describe(images: Sequence[Image]) -> str:
     text = ", ".join(f"{part} {counts[part]}" for part in SPLITS)
     if (sizes > 1).any():
         text += f"; {sizes[sizes > 1].sum()} images in {(sizes > 1).sum()} groups of near-duplicates or videos"
+    few = len({image.group for image in images if image.part == "test"})
+    if few < FEWEST_GROUPS and few < counts["test"]:
+        text += f"; test has {few} groups only, so its intervals take each image by itself and are too narrow"
     if counts[""]:
         text += f"; {counts['']} left out, as they are nearly the same as images of -VAL_ANN"
     if counts["calibrate"] < SCARCE:

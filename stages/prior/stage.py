@@ -222,8 +222,9 @@ def _train(
     seed, steps, extra = work.config.seed + half, work.config.prior_steps, work.config.prior_poses
     learned_from = (work.splits["fit"], work.splits["calibrate"], work.results, extra)
     files = [sha256_of(path) for path in learned_from if path is not None]
-    if work.ranks.is_main:
-        write_json(work.folder / f"errors_{half}.json", errors.to_dict())
+    with work.ranks.shared_errors():
+        if work.ranks.is_main:
+            write_json(work.folder / f"errors_{half}.json", errors.to_dict())
 
     def train() -> PosePrior:
         with BatchShare(work.ranks) as share:

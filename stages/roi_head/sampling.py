@@ -153,7 +153,7 @@ def _warped(
 
 def _with_a_hole(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     image, size = image.copy(), image.shape[:2]
-    height, width = (rng.uniform(0.1, 0.35, 2) * max(size)).astype(int)
+    height, width = (rng.uniform(0.1, 0.35, 2) * max(size)).clip(0, np.array(size) / 2).astype(int)
     top, left = rng.integers(0, size[0] - height), rng.integers(0, size[1] - width)
     image[top : top + height, left : left + width] = rng.integers(0, 256, 3)
     return image

@@ -117,7 +117,7 @@ def _gather(work: StageInput, weights: Path) -> Material:
         config = replace(
             work.config, model=model.name, size=model.size, imgsz=model.image_size, backbone=None,
             train_ann=work.splits["fit"], val_ann=work.splits["calibrate"],
-            epoch=work.config.ssl_epoch, patience=PATIENCE, plain_epochs=None, freeze_epochs=None,
+            epoch=work.config.ssl_epoch, patience=PATIENCE, eval_every=1, plain_epochs=None, freeze_epochs=None,
             output=work.folder, resume=weights,
         )  # fmt: skip
         data = load_data(config, ranks)
@@ -128,7 +128,7 @@ def _gather(work: StageInput, weights: Path) -> Material:
         config, checkpoint = replace(config, resume=begun.last), load_checkpoint(begun.last)
     else:
         checkpoint = {key: value for key, value in checkpoint.items() if key != "training"}
-    return Material(config, Start(checkpoint, source=f"{config.resume}"), data, images, weights)
+    return Material(config, Start(checkpoint, source=f"{config.resume}", argv=work.argv), data, images, weights)
 
 
 def _name(config: TrainConfig, weights: Path, images: Unlabelled, ranks: DistributedContext) -> str:

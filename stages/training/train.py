@@ -169,7 +169,8 @@ def assemble(
         config=config, plan=plan, ranks=ranks, data=data, network=wrap(model, ranks), state=state, folder=folder,
         measured=measured,
         description={"model_config": model_config.to_dict(), "skeleton": data.train.skeleton.to_dict()},
-        pretrained=pretrained, progress=Progress(plan.total_steps, state.cursor.step, enabled=ranks.is_main),
+        pretrained=pretrained,
+        progress=Progress(state.cursor.total or plan.total_steps, state.cursor.step, enabled=ranks.is_main),
         results=results, dashboards=dashboards, visualizer=visualizer,
     )  # fmt: skip
 

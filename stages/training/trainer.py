@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any
 
 import torch
@@ -105,7 +105,8 @@ class Trainer:
         loader, cursor = self.parts.data.training, self.cursor
         if cursor.batch >= len(loader):
             return 0
-        loader.set_mosaic(cursor.epoch < self.config.epoch - self.parts.plan.plain_epochs)
+        epochs = ceil(self.total / ceil(len(loader) / self.config.accum))  # -TIME may have made them fewer
+        loader.set_mosaic(cursor.epoch < epochs - self.parts.plan.plain_epochs)
         loader.set_epoch(cursor.epoch, cursor.batch)
         self.parts.network.train()
         stream = iter(loader)

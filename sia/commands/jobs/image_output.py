@@ -42,7 +42,7 @@ class ImageOutput:
         self.folder, self.results = folder, results
         self.tally = Tally()
         self.sidecar_path = folder / "run.json"
-        self._names = {"results.json", "run.json", "facts.json"}
+        self._names = set[str]()
         self._written = 0.0
 
     def write(self, file: Path, image: Image) -> Path:
