@@ -161,7 +161,7 @@ class PoseEstimator:
         if not isinstance(source, str | os.PathLike):
             if not isinstance(source, Iterable) or isinstance(source, PIL.Image.Image):
                 raise _no_image(source)
-            return self._find(source, conf, batch_size)
+            return self._find(map(self._read, source), conf, batch_size)
         name = os.path.expanduser(os.fspath(source))  # noqa: PTH111 (an address is no path)
         if watch:
             return self._find(self._readable(filter(None, watch_folder(name))), conf, 1)

@@ -19,7 +19,7 @@ from sia.io.stored import Finite
 
 RESAMPLES = 2000
 LEVEL = 0.95
-FEWEST_GROUPS = 10
+FEWEST_GROUPS = 6
 """Of fewer groups, as of one video alone, an interval can't be drawn: each image is taken by itself."""
 
 

@@ -109,6 +109,7 @@ def test_a_stopped_fold_is_gone_on_with(people: Path, tmp_path: Path, monkeypatc
         ["-MODEL", "sia_pose_simple"], ["--RESUME", f"{tmp_path}/cv/fold-1-2/weights/last.pt"],
         ["-MODEL", "sia_pose_simple"],
     ]  # fmt: skip
+    assert commands[1][-2:] == ["-DEVICE", "cpu"]
     state = json.loads((tmp_path / "cv" / "cross_validation.json").read_text())
     assert state["folds"] == [{"AP": 0.2, "best AP": 0.5}, {"AP": pytest.approx(0.3), "best AP": 0.5}]
 
@@ -116,14 +117,20 @@ def test_a_stopped_fold_is_gone_on_with(people: Path, tmp_path: Path, monkeypatc
 def test_what_does_not_go_together(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cv").mkdir()
     (tmp_path / "cv" / "cross_validation.json").write_text('{"count": 3, "flags": ["-A"], "folds": []}')
+    (tmp_path / "all.yaml").write_text("STAGE: all\n")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "train-1.json").write_text("mine")
     for words, message in (
         (command(people, tmp_path / "cv"), "was begun with other flags: -A"),
         (command(people, tmp_path / "new", "-VAL_ANN", "x.json"), "-VAL_ANN can't be given here"),
+        (command(people, tmp_path / "new", "-CONFIG", f"{tmp_path}/all.yaml"), "-STAGE can't be given here"),
+        (command(people, tmp_path / "others"), "others has files of something else"),
         (["--folds", "1", *command(people, tmp_path / "new")[2:]], "--folds 1 must be at least 2"),
     ):
         assert cross_validate.main(words) == 1
         assert message in (error := capsys.readouterr().err) and error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+    assert [path.name for path in (tmp_path / "others").iterdir()] == ["train-1.json"]
 
 
 @pytest.mark.parametrize("content", ["[]", '{"folds": [], "count": 2}', "{"])

@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torchvision import tv_tensors
 
 import sia
 from sia.errors import ConfigError
@@ -130,6 +131,68 @@ def test_an_address(model: sia.PoseEstimator, photo: Path, monkeypatch: pytest.M
             model(address)
     with pytest.raises(sia.DataError, match="Can't download"):
         model(address)
+
+
+def test_a_password_is_nowhere_in_what_is_found(model: sia.PoseEstimator, tmp_path: Path) -> None:
+    with serving(ClipServer(Http)) as server:
+        frame = next(model.stream(server.address.replace("http://", "http://admin:secret99@"), conf=0.01))
+    sia.save_results([frame], tmp_path / "labels", format="yolo")
+    names = [path.name for path in (tmp_path / "labels").rglob("*")]
+    assert "stream_000000.txt" in names and "secret99" not in f"{names} {frame!r} {frame.path} {frame.to_json()}"
+    assert "127.0.0.1" in (frame.path or "")
+    with pytest.raises(sia.DataError, match="Can't") as caught:
+        next(model.stream("rtsp://admin:secret99@127.0.0.1:9/cam"))
+    assert "secret99" not in str(caught.value)
+
+
+def test_a_small_image_does_not_let_huge_ones_into_its_batch(
+    model: sia.PoseEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sia.estimator.BATCH_PIXELS", 64 * 64)
+    sizes: list[list[int]] = []
+
+    def predict(images: list[np.ndarray]) -> list[People]:
+        sizes.append([image.shape[0] for image in images])
+        return [model(image, conf=0) for image in images] if not sizes else [people] * len(images)
+
+    people = model(np.zeros((8, 8, 3), np.uint8), conf=0)
+    monkeypatch.setattr(model, "predictor", SimpleNamespace(predict=predict, skeleton=model.skeleton))
+    images = [np.zeros((side, side, 3), np.uint8) for side in (8, 64, 64, 8, 8, 8, 8)]
+    assert len(model(images, conf=0, batch_size=3)) == 7
+    assert sizes == [[8, 64], [64], [8, 8, 8], [8]]
+
+
+def test_a_broken_file_is_left_out_of_a_folder(
+    model: sia.PoseEstimator, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photo.parent / "broken.jpg").write_bytes(b"no image")
+    (people,) = model.stream(photo.parent, conf=0)
+    assert people.path == str(photo)
+    assert "broken.jpg" in capsys.readouterr().err
+    with pytest.raises(sia.DataError, match=r"broken\.jpg"):
+        list(model.stream(photo.parent / "broken.jpg"))
+
+
+def test_the_home_folder(model: sia.PoseEstimator, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(photo.parent))
+    monkeypatch.setenv("USERPROFILE", str(photo.parent))
+    assert_same(model("~/photo.jpg", conf=0), model(photo, conf=0))
+
+
+def test_tensors_of_torchvision(model: sia.PoseEstimator) -> None:
+    image = tv_tensors.Image(torch.from_numpy(quarters(40, 60)).permute(2, 0, 1))
+    assert_same(model(image, conf=0), model(quarters(40, 60), conf=0))
+
+
+def test_unknown_words_are_one_line(weights: Path, model: sia.PoseEstimator, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="precision 'float16' is none of fp32, bf16, fp16"):
+        sia.load(weights, device="cpu", precision="float16")
+    with pytest.raises(ConfigError, match="reader 'opencv' is none of av, decord"):
+        next(model.stream(save_video(tmp_path / "walk.mp4", frames=2), reader="opencv"))
+    with pytest.raises(ConfigError, match="decord reads files only"):
+        next(model.stream("rtsp://127.0.0.1:9/cam", reader="decord"))
+    with pytest.raises(sia.OutputError, match=r"out\.xyz: images can't be written as '\.xyz'\. Name a \.jpg"):
+        model(quarters(40, 60)).save(tmp_path / "out.xyz")
 
 
 @pytest.mark.parametrize("track", [True, False])

@@ -11,7 +11,7 @@ from sia.description.image import describe_image, write_words
 from sia.description.writer import DescriptionWriter
 from sia.people import People, Source
 from sia.runtimes.views import agreement, look_twice
-from sia.skeletons.skeleton import COCO_PERSON
+from sia.skeletons.skeleton import COCO_PERSON, Category, Skeleton
 from tests.sia.description.chat import sentences
 from tests.sia.description.people import RAISED
 
@@ -41,6 +41,23 @@ def test_two_looks_that_differ_are_a_doubt() -> None:
     assert second is None
     assert moved.above(0.7).agreement.tolist() == moved.agreement[:1].tolist()
     assert agreement(two_people(), two_people()[:0], COCO_PERSON).tolist() == [0, 0]
+
+
+def test_keypoints_of_other_categories_agree_with_nothing() -> None:
+    """They lie in the middle of the box in both looks; here the own ones are in opposite corners."""
+    names = ("x.a", "x.b", "y.a", "y.b", "y.c", "y.d")
+    skeleton = Skeleton(names, (), (), (0.05,) * 6, categories=(Category("x", 1, 2), Category("y", 2, 4)))
+    middle = [[50.0, 50.0]] * 4
+    looks = [
+        People(
+            np.array([[0, 0, 100, 100]], np.float32), np.array([0.9], np.float32),
+            np.array([[[place, place], [place, place], *middle]], np.float32),
+            np.array([[0.9, 0.8, 0.1, 0.1, 0.1, 0.1]], np.float32),
+        )
+        for place in (0.0, 100.0)
+    ]  # fmt: skip
+    assert agreement(looks[0], looks[1], skeleton)[0] < 1e-3
+    assert agreement(looks[0], looks[0], skeleton)[0] == pytest.approx(1)
 
 
 def test_the_mirror_image_is_compared_point_by_point() -> None:

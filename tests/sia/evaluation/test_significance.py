@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sia.errors import DataError
 from sia.evaluation.coco_eval import evaluate
 from sia.evaluation.matches import find_matches
-from sia.evaluation.significance import Proof, measure, prove
+from sia.evaluation.significance import FEWEST_GROUPS, Proof, measure, prove
 from sia.skeletons.skeleton import COCO_PERSON
 from tests.sia.evaluation.test_coco_eval import TRIANGLE, made_up, predictions_for
 
@@ -132,6 +132,16 @@ def test_images_of_one_group_are_drawn_together():
     together, apart = measure(copies, 0, groups), measure(copies, 0)
     assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.15)
     assert apart.high - apart.low < 0.6 * (together.high - together.low)
+
+
+@pytest.mark.parametrize("count", [1, FEWEST_GROUPS - 1])
+def test_too_few_groups_are_no_certainty(count):
+    """Of one video alone each resample would be the same: whatever rose would be proved."""
+    before, after = both(0.06, 0.05)
+    groups = {image: number % count for number, image in enumerate(before.image_ids.tolist())}
+    proof = prove(before, after, 7, groups)
+    assert proof == prove(before, after, 7)
+    assert proof.difference.low < proof.difference.value < proof.difference.high
 
 
 def test_the_interval_is_that_of_plain_resampling():

@@ -43,6 +43,10 @@ def test_a_pose_of_few_sure_keypoints_leaves_the_box_as_it_is(confidences: list[
     torch.testing.assert_close(pose_boxes(BOX, pose), BOX)
 
 
+def test_a_single_keypoint_has_no_box_of_its_own() -> None:
+    torch.testing.assert_close(pose_boxes(BOX, found([[0.6, 0.4]], [SURE])), BOX)
+
+
 def test_keypoints_on_which_the_crops_agree_are_averaged_by_confidence() -> None:
     first, second = found([[0.5, 0.5]], [2.0], score=1.0), found([[0.51, 0.49]], [0.0], score=-2.0)
     both = merge(first, second, BOX, ALL)
