@@ -83,8 +83,8 @@ def add_size_flags(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--roi_score_thresh", type=fraction, metavar="0-1",
         help="people whose first score is lower get no RoI refinement, except for the best of each image: higher is "
-        "faster and finds fewer; S ** (2/3) on the scale of --conf_thresh (default: 0.15, which is 0.28 there, or "
-        "what an export was made with)",
+        "faster and finds fewer; 0.15 is 0.28 on the scale of --conf_thresh (default: 0.15, or what an export "
+        "was made with)",
     )  # fmt: skip
 
 
