@@ -213,9 +213,8 @@ class PoseEstimator:
         if is_video(path):
             raise DataError(f"{mask(path)} is a video. Use stream() instead of a call.")
         pixels = read_named(path)
-        if is_one_image(path):
-            return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), mask(path), pixels)
-        return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), path)
+        name, held = (mask(path), pixels) if is_one_image(path) else (path, None)  # a file can be read again
+        return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), name, held)
 
 
 def _pixels_of(image: Any) -> NDArray[np.uint8]:

@@ -204,8 +204,6 @@ def run_images(args: argparse.Namespace) -> int:
 def run_video(args: argparse.Namespace) -> int:
     """The same of a video."""
     kind = kind_of(args.video_path)
-    if args.reader == "decord" and kind != "video":
-        raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
     if args.video_path != "-" and kind in ("images", "video"):
         check_input_file(Path(args.video_path), "Check the path.")
     check_show(args)

@@ -13,7 +13,7 @@ from sia.io.secrets import mask
 from sia.video.capture import camera_shots, screen_shots
 from sia.video.live import LiveReader, live_info, shots_of
 from sia.video.reader import DecordReader, VideoReader
-from sia.video.source import READERS, is_address, kind_of, number_in
+from sia.video.source import READERS, kind_of, number_in
 
 Reader = VideoReader | DecordReader | LiveReader
 
@@ -37,8 +37,8 @@ def open_video(source: str, decoder: str = "av") -> Reader:
     kind = kind_of(source)
     if decoder not in READERS:
         raise ConfigError(f"The reader '{decoder}' is none of {', '.join(READERS)}.")
-    if decoder == "decord" and (kind != "video" or is_address(source)):
-        raise ConfigError("The reader decord reads files only. Use av for a stream.")
+    if decoder == "decord" and kind != "video":
+        raise ConfigError("--reader decord reads files only. Use --reader av for a stream.")
     if kind in ("camera", "screen"):
         shots = camera_shots if kind == "camera" else screen_shots
         return LiveReader(live_info(source), partial(shots, number_in(source)))
