@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from sia.commands.values import SIDES, format_size, within_sides
 from sia.errors import ConfigError, DataError, warn
 from sia.io.bundled_weights import find_weights
-from sia.io.image_folder import find_images, watch_folder
+from sia.io.image_folder import common_folder, find_images, name_below, watch_folder
 from sia.io.images import pixels_of
 from sia.io.optional import need_extra
-from sia.io.remote import is_one_image, read_named
+from sia.io.remote import is_one_image, name_in, read_named
 from sia.io.secrets import mask
 from sia.people import People, Source
 from sia.runtimes.predictor import Predictor
@@ -120,7 +120,9 @@ class PoseEstimator:
         """
         several: Any = images
         if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
-            return list(self._find(map(self._read, several), conf, batch_size))
+            files = [os.path.expanduser(file) for file in several if _is_file(file)]  # noqa: PTH111 (an address is no path)
+            folder = common_folder(map(Path, files)) if files else None
+            return list(self._find((self._read(image, folder) for image in several), conf, batch_size))
         return next(self._find(map(self._read, [images]), conf, 1))
 
     def stream(
@@ -167,13 +169,16 @@ class PoseEstimator:
             return self._find(self._readable(filter(None, watch_folder(name))), conf, 1)
         if is_video(name):
             return self._follow(name, reader, conf, batch_size, track, track_memory)
-        files = [name] if is_one_image(name) else find_images(name, flag="the source")
-        return self._find(self._readable(files) if len(files) > 1 else map(self._read, files), conf, batch_size)
+        files = [] if is_one_image(name) else find_images(name, flag="the source")
+        images = self._readable(files, common_folder(files)) if len(files) > 1 else map(self._read, files or [name])
+        return self._find(images, conf, batch_size)
 
-    def _readable(self, files: Iterable[str | Path]) -> Iterator[tuple[NDArray[np.uint8], Source]]:
+    def _readable(
+        self, files: Iterable[Path], folder: Path | None = None
+    ) -> Iterator[tuple[NDArray[np.uint8], Source]]:
         for file in files:
             try:
-                yield self._read(file)
+                yield self._read(file, folder)
             except DataError as error:  # noqa: PERF203 (one broken file doesn't end the work on a folder)
                 warn(f"{error} It is left out.")
 
@@ -204,8 +209,13 @@ class PoseEstimator:
                     tracked = tracker.update(people, time, image)
                     yield replace(tracked.people, ids=tracked.ids, source=source)
 
-    def _read(self, image: Any) -> tuple[NDArray[np.uint8], Source]:
-        """The pixels, and where they are from: those of a file are not held longer than they are needed."""
+    def _read(self, image: Any, folder: Path | None = None) -> tuple[NDArray[np.uint8], Source]:
+        """The pixels, and where they are from: those of a file are not held longer than they are needed.
+
+        Args:
+            image: what holds it.
+            folder: in or below which files have their names; without it they have no more than their last part.
+        """
         if not isinstance(image, str | os.PathLike):
             pixels = _pixels_of(image)
             return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), None, pixels)
@@ -213,8 +223,15 @@ class PoseEstimator:
         if is_video(path):
             raise DataError(f"{mask(path)} is a video. Use stream() instead of a call.")
         pixels = read_named(path)
-        name, held = (mask(path), pixels) if is_one_image(path) else (path, None)  # a file can be read again
-        return pixels, Source(self.skeleton, (pixels.shape[0], pixels.shape[1]), name, held)
+        size = pixels.shape[0], pixels.shape[1]
+        if is_one_image(path):
+            return pixels, Source(self.skeleton, size, mask(path), pixels, name=name_in(path) or "image")
+        file = Path(path)  # which can be read again
+        return pixels, Source(self.skeleton, size, path, name=name_below(file, folder or file.absolute().parent))
+
+
+def _is_file(image: Any) -> bool:
+    return isinstance(image, str | os.PathLike) and not is_one_image(os.fspath(image))
 
 
 def _pixels_of(image: Any) -> NDArray[np.uint8]:

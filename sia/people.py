@@ -56,6 +56,8 @@ class Source:
         pixels: (H, W, 3) uint8 RGB; None where the image is read again from `path` when it is needed.
         frame: number in the video, from 0 on; None for images.
         time: seconds since the start of the video; None for images.
+        name: of the image below the folder that all of a call or a stream share, with forward slashes; None where the
+            image has no name.
     """
 
     skeleton: Skeleton
@@ -64,6 +66,7 @@ class Source:
     pixels: NDArray[np.uint8] | None = None
     frame: int | None = None
     time: float | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, repr=False)

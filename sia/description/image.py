@@ -24,11 +24,17 @@ from sia.skeletons.skeleton import Skeleton
 Row = dict[str, Any]
 
 
-def make_model(llm: str | None, url: str | None, seed: int = 0, device: str = "cpu") -> LanguageModel | None:
+def make_model(llm: str | None, url: str | None, seed: int = 0, device: str = "auto") -> LanguageModel | None:
     """The language model that the flags ask for, which `check_llm` has let pass; None for templates alone.
 
+    Args:
+        llm: -LLM.
+        url: -LLM_URL.
+        seed: for a server.
+        device: where a local model runs, as in ``--device``.
+
     Raises:
-        ConfigError: the key can't be sent.
+        ConfigError: the key can't be sent, or the device can't be used.
         LanguageModelError: a local model that can't be loaded.
     """
     if llm is None:
@@ -36,8 +42,9 @@ def make_model(llm: str | None, url: str | None, seed: int = 0, device: str = "c
     if url is not None:
         return ChatServer(url, llm, seed)
     from sia.description.local_model import LocalModel  # the only thing here that needs torch
+    from sia.runtimes.device import choose_device
 
-    return LocalModel(llm, device)
+    return LocalModel(llm, choose_device(device).torch)
 
 
 def describe_image(

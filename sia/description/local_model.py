@@ -10,6 +10,8 @@ import torch
 from sia.description.language_model import TOKENS, LanguageModelError, Message
 from sia.errors import first_line
 
+CPU = torch.device("cpu")
+
 
 class LocalModel:
     """A causal language model with safetensors weights; no code of its repository is run.
@@ -22,19 +24,20 @@ class LocalModel:
         LanguageModelError: it can't be loaded.
     """
 
-    def __init__(self, source: str, device: str = "cpu") -> None:
+    def __init__(self, source: str, device: torch.device = CPU) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer  # slow to import, and seldom needed
 
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, use_safetensors=True)
+            model = model.to(device).eval()
         except Exception as error:  # transformers raises many kinds, and none of its own
             raise LanguageModelError(
                 f"-LLM {source} can't be loaded as a language model: {first_line(error)}. Give a folder or a name on "
                 "the hub with config.json, a tokenizer and model.safetensors.",
                 final=True,
             ) from error
-        self._tokenizer, self._model = tokenizer, model.to(device).eval()
+        self._tokenizer, self._model = tokenizer, model
         self.name = f"transformers:{source}"
 
     @torch.inference_mode()

@@ -45,7 +45,8 @@ class Record:
         if people.frame is not None:
             video = "stream" if is_address(people.path or "") else Path(people.path or "video").stem
             return cls(people, people.frame, frame_name(video, people.frame))
-        return cls(people, number, Path(people.path or f"image_{number:06d}.jpg").name)
+        name = None if people.source is None else people.source.name
+        return cls(people, number, name or f"image_{number:06d}.jpg")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -62,6 +62,22 @@ def find_images(pattern: str, warn: Callable[[str], None] = warn, flag: str = "-
     return _images_of(found, f"No image matches '{pattern}'", "", warn)
 
 
+def common_folder(files: Iterable[Path]) -> Path:
+    """The folder that all files are in or below, absolute; the current one where they share none."""
+    folders = [file.absolute().parent for file in files]
+    return Path(os.path.commonpath(folders)) if len({folder.drive for folder in folders}) == 1 else Path.cwd()
+
+
+def name_below(file: Path, folder: Path) -> str:
+    """What results call an image: its place below a folder, with forward slashes, as UTF-8 (see `readable`)."""
+    return readable(Path(os.path.relpath(file.absolute(), folder)).as_posix())
+
+
+def readable(text: Path | str) -> str:
+    """For JSON: a name that is not UTF-8 with escapes, because strict readers refuse lone surrogates."""
+    return str(text).encode(errors="backslashreplace").decode()
+
+
 def watch_folder(folder: str) -> Iterator[Path | None]:
     """The images in a folder, then those that come into it, each once it is written; never ends.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sia.commands.jobs.image_output import name_below
 from sia.commands.jobs.run import announce, output_folder, remove_if_empty
 from sia.drawing.annotator import Image
 from sia.errors import ConfigError
 from sia.formats.door import Results, Target
 from sia.formats.writer import About, Record
+from sia.io.image_folder import common_folder, name_below
 from sia.io.optional import need_stages
 from sia.labelling.batches import read_batches
 from sia.people import People, Source
@@ -49,8 +48,7 @@ def run(args: argparse.Namespace, files: Sequence[Path], form: str) -> int:
     announce(predictor)
     folder = output_folder(args.output_dir, "annotate")
     results = Results([Target(form, None)], folder, "labels", About(predictor.skeleton, args.kpt_thresh))
-    folders = [path.absolute().parent for path in files]
-    above = Path(os.path.commonpath(folders)) if len({path.drive for path in folders}) == 1 else Path()
+    above = common_folder(files)
     images = people = 0
     with remove_if_empty(folder):
         try:
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace, files: Sequence[Path], form: str) -> int:
                         kept = _posed(kept, teacher, image)
                     people += len(kept)
                     source = Source(predictor.skeleton, (image.shape[0], image.shape[1]), str(path))
-                    results.add(Record(replace(kept, source=source), images, name_below(path, str(above))))
+                    results.add(Record(replace(kept, source=source), images, name_below(path, above)))
         finally:  # what was done before Ctrl-C is kept
             if images:
                 results.close()

@@ -233,7 +233,7 @@ class OpenMembers:
         if not member.path:
             return self._own
         if member.path not in self._opened:
-            model = Predictor.load(Path(member.path), self.device)
+            model = OwnExpert.load(Path(member.path), self.device).predictor
             if model.skeleton.names != self.skeleton.names:
                 raise ConfigError(
                     f"{member.path} predicts {list(model.skeleton.names)}, not the annotations' keypoints."

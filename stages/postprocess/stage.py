@@ -108,8 +108,9 @@ def show(work: StageInput, made: StageFit, people: Predictions, data: CocoPose) 
         OutputError: a file can't be written.
     """
     assert isinstance(made.fitted, FittedPostprocess)
-    model, display = make_model(work.config.llm, work.config.llm_url, work.config.seed), made.fitted.display
-    writer, rows = DescriptionWriter(model, work.folder / "answers", work.config.llm_people, work.say), []
+    config, display = work.config, made.fitted.display
+    model = make_model(config.llm, config.llm_url, config.seed, config.device)
+    writer, rows = DescriptionWriter(model, work.folder / "answers", config.llm_people, work.say), []
     for index, image_id in enumerate(data.image_ids):
         shown, variances = _shown(people.of_image(image_id), display)
         described = describe_image(writer, data.skeleton, shown, display.keypoint, variances)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
@@ -143,6 +144,23 @@ def test_a_password_is_nowhere_in_what_is_found(model: sia.PoseEstimator, tmp_pa
     with pytest.raises(sia.DataError, match="Can't") as caught:
         next(model.stream("rtsp://admin:secret99@127.0.0.1:9/cam"))
     assert "secret99" not in str(caught.value)
+
+
+def test_images_of_one_name_in_two_folders_stay_apart(
+    model: sia.PoseEstimator, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / "shots" / folder / "1.jpg" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(photo.read_bytes())
+    sia.save_results(model.stream(str(tmp_path / "shots" / "*" / "*.jpg")), tmp_path / "a.json", "coco-annotations")
+    sia.save_results(model(files), tmp_path / "yolo", "yolo")
+    rows = json.loads((tmp_path / "a.json").read_text())["images"]
+    assert [row["file_name"] for row in rows] == ["a/1.jpg", "b/1.jpg"]
+    assert (tmp_path / "yolo" / "labels" / "b" / "1.txt").is_file()
+    monkeypatch.chdir(files[0].parent)
+    sia.save_results(model("1.jpg"), tmp_path / "one.jsonl")
+    assert '"file_name": "1.jpg"' in (tmp_path / "one.jsonl").read_text()
 
 
 def test_a_small_image_does_not_let_huge_ones_into_its_batch(

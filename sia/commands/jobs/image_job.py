@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sia.coco.image_ids import ImageIds
-from sia.commands.jobs.image_output import ImageOutput, name_below, readable
+from sia.commands.jobs.image_output import ImageOutput
 from sia.commands.jobs.run import Timings, announce, describe_run, load_predictor, output_folder, remove_if_empty
 from sia.commands.pipeline import open_pipeline
 from sia.commands.predict import BATCH, fill_thresholds
@@ -26,7 +25,7 @@ from sia.drawing.window import Window
 from sia.errors import DISK_FULL, DataError, OutputError, SiaError, first_line, warn
 from sia.formats.door import Results, Target
 from sia.formats.writer import About, Record
-from sia.io.image_folder import find_images, watch_folder
+from sia.io.image_folder import common_folder, find_images, name_below, readable, watch_folder
 from sia.io.input_file import set_pixel_limit
 from sia.io.remote import is_one_image, name_in, read_named
 from sia.io.results import Row
@@ -63,8 +62,7 @@ class ImageJob:
         self.predictor = predictor
         self.ids = ids
         self.files = list(ids.of)
-        parents = [file.absolute().parent for file in self.files] or [Path(args.image_path).absolute()]
-        self.top = os.path.commonpath(parents)
+        self.top = common_folder(self.files) if self.files else Path(args.image_path).absolute()
         self.output = output
         self.writer = writer
         self.find = find
@@ -223,7 +221,7 @@ def run(args: argparse.Namespace, targets: Sequence[Target]) -> int:
         files = [Path("stdin" if args.image_path == "-" else name_in(args.image_path) or "image")]
     else:
         files = [] if args.watch else find_images(args.image_path, warnings.append)
-    model, pipeline = make_model(args.llm, args.llm_url), None
+    model, pipeline = make_model(args.llm, args.llm_url, device=args.device), None
     if args.pipeline is not None:
         pipeline = open_pipeline(args.pipeline, args.device, args.batch_size or BATCH)
         args.weight_path = pipeline.weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,13 +88,3 @@ class ImageOutput:
             name = f"{stem}-{copy}{suffix}"
         self._names.add(name.lower())
         return name
-
-
-def name_below(file: Path, top: str) -> str:
-    """What annotation tools call an image: its place below the folder that all share, with forward slashes."""
-    return readable(Path(os.path.relpath(file.absolute(), top)).as_posix())
-
-
-def readable(text: Path | str) -> str:
-    """For JSON: a name that is not UTF-8 with escapes, because strict readers refuse lone surrogates."""
-    return str(text).encode(errors="backslashreplace").decode()

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sia.evaluation.labels import box_overlaps
 from sia.evaluation.predictions import Array
 from sia.people import People
-from sia.runtimes.predictor import Predictor
+from sia.runtimes.predictor import RUNTIMES, Predictor
 from sia.runtimes.views import back, second_view
 from stages.ensemble.experts.expert import Poses
 
@@ -46,13 +46,13 @@ class OwnExpert:
 
     @classmethod
     def load(cls, path: Path, device: str) -> OwnExpert:
-        """Opens any file that `Predictor` takes.
+        """Opens any file that `Predictor` takes; exports of models run on the CPU, whatever the device of the others.
 
         Raises:
             WeightsError: the file is missing, broken, unsafe, or not of a SIA Pose model.
             ConfigError: the device can't be used, or a package is missing.
         """
-        return cls(Predictor.load(path, device))
+        return cls(Predictor.load(path, "cpu" if path.suffix.lower() in RUNTIMES else device))
 
     def find(self, image: NDArray[np.uint8]) -> People:
         """All people in the image (H, W, 3) uint8 RGB, best first, in its pixels."""

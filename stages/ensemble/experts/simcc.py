@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sia.errors import WeightsError
 from sia.evaluation.predictions import Array
 from sia.io.input_file import check_weights_file
 from sia.io.optional import need
-from sia.runtimes.device import choose_cpu, cpu_threads
+from sia.runtimes.device import choose_device, cpu_threads
 from sia.skeletons.skeleton import COCO_PERSON
 from stages.ensemble.experts.crops import CropStyle, cut, windows_of
 from stages.ensemble.experts.expert import Poses, coco_joints
@@ -76,24 +77,33 @@ def decode_simcc(along_x: NDArray[np.floating], along_y: NDArray[np.floating]) -
 def load_simcc(path: Path, device: str) -> SimccExpert:
     """Opens an .onnx file, or the zip file with ``end2end.onnx`` in it that RTMPose is published as.
 
+    It runs on a CUDA device where ONNX Runtime is the package for GPUs, else on the CPU.
+
     Raises:
         WeightsError: the file is missing or broken, or its inputs and outputs are no SimCC's; the message has shapes.
-        ConfigError: another device than the CPU is asked for, or the package onnxruntime is missing.
+        ConfigError: the device can't be used, or the package onnxruntime is missing.
     """
     library = need("onnxruntime", f"Running {path}")
-    choose_cpu(device, f"ONNX Runtime {library.__version__}")
+    chosen = choose_device(device).torch
     check_weights_file(path)
     options = library.SessionOptions()
     options.intra_op_num_threads = cpu_threads()
     options.log_severity_level = 4  # what goes wrong is raised as well
     source = _unzipped(path) if path.suffix == ".zip" else str(path)
     try:
-        session = library.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = library.InferenceSession(source, options, providers=_providers(library, chosen))
     except Exception as error:  # the library has a class of its own for each kind of damage
         raise WeightsError(f"{path} is broken or no ONNX file. Copy or download it again.") from error
     size, count = _check(session, path)
     batched = not isinstance(session.get_inputs()[0].shape[0], int)
     return SimccExpert(session, CropStyle(size, unbiased=False), coco_joints(count, path), batched, path)
+
+
+def _providers(library: Any, device: torch.device) -> list[Any]:
+    """What ONNX Runtime shall run a file with, the best first."""
+    on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in library.get_available_providers()
+    first = [("CUDAExecutionProvider", {"device_id": device.index or 0})] if on_gpu else []
+    return [*first, "CPUExecutionProvider"]
 
 
 def _unzipped(path: Path) -> bytes:

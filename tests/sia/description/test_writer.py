@@ -11,10 +11,12 @@ import torch
 from sia.description.chat_server import ChatServer
 from sia.description.fact import Fact
 from sia.description.facts import measure
+from sia.description.image import make_model
 from sia.description.language_model import BrokenAnswer, LanguageModelError, ask, read_answer
 from sia.description.llm_flags import KEY
 from sia.description.local_model import LocalModel
 from sia.description.writer import DescriptionWriter
+from sia.errors import ConfigError
 from tests.serving import serving
 from tests.sia.description.chat import Chat, sentences
 from tests.sia.description.people import RAISED, body
@@ -248,6 +250,14 @@ def test_a_local_model_that_can_not_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(LanguageModelError, match="can't be loaded as a language model"):
         LocalModel(str(tmp_path))
+
+
+def test_a_local_model_runs_on_the_device_asked_for(tmp_path: Path) -> None:
+    folder = str(save_tiny_model(tmp_path, ["a"]))
+    model = make_model(folder, None, device="cpu")
+    assert isinstance(model, LocalModel) and model._model.device.type == "cpu"
+    with pytest.raises(ConfigError, match="--device tpu is unknown"):
+        make_model(folder, None, device="tpu")
 
 
 def test_a_prompt_that_is_too_long(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from sia.errors import WeightsError
 from sia.runtimes.predictor import Predictor
 from sia.runtimes.views import back
 from sia.skeletons.skeleton import COCO_PERSON
@@ -39,3 +41,9 @@ def test_a_view_shows_the_mirrored_or_scaled_image(tmp_path: Path) -> None:
     straight = OwnExpert(predictor, View()).find(image)
     assert np.allclose(back(straight, 64, COCO_PERSON).keypoints, flipped.keypoints, atol=1e-3)
     assert OwnExpert(predictor, View(scale=1.25)).predictor.image_size == (80, 80)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+def test_an_export_runs_on_the_cpu_beside_members_on_a_gpu(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WeightsError, match=name):  # that it is missing is found out after the device
+        OwnExpert.load(tmp_path / name, "cuda")

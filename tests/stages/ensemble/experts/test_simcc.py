@@ -1,11 +1,14 @@
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from sia.errors import WeightsError
+from stages.ensemble.experts import simcc
 from stages.ensemble.experts.simcc import load_simcc
 
 onnx = pytest.importorskip("onnx")
@@ -57,6 +60,16 @@ def test_the_published_zip_is_read_as_it_is(tmp_path: Path) -> None:
     plain = load_simcc(tmp_path / "end2end.onnx", "cpu").predict(dot_image(), np.array([[40.0, 30, 90, 170]]))
     zipped = load_simcc(tmp_path / "rtmpose.zip", "cpu").predict(dot_image(), np.array([[40.0, 30, 90, 170]]))
     assert np.array_equal(plain.keypoints, zipped.keypoints)
+
+
+def test_a_gpu_is_used_where_the_library_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simcc, "choose_device", lambda name: SimpleNamespace(torch=torch.device(name)))
+    expert = load_simcc(write_model(tmp_path / "end2end.onnx"), "cuda:1")  # this ONNX Runtime can't
+    assert expert.session.get_providers() == ["CPUExecutionProvider"]
+    library = SimpleNamespace(get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    first, last = simcc._providers(library, torch.device("cuda:1"))
+    assert first == ("CUDAExecutionProvider", {"device_id": 1}) and last == "CPUExecutionProvider"
+    assert simcc._providers(library, torch.device("cpu")) == ["CPUExecutionProvider"]
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
