@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool1d, pad
 from datasets.synthetic.human.body import sample_shape
 from datasets.synthetic.human.motion import sample_motion
 from sia.errors import DataError
+from sia.io.npz_file import Wanted, read_npz
 from sia.io.output_file import write_bytes
 from sia.lifting.network import HIPS, LIMBS, RATE, LiftingNetwork, body_length, normalise
 from sia.lifting.skeleton import IN_COCO
@@ -26,6 +27,10 @@ from utils.optimizer import one_cycle
 
 _SECONDS, _CLIP, _BATCH = 4, 81, 24
 """Of a synthetic motion; frames of a clip, and clips of a step."""
+
+
+MOTION = {"joints": Wanted("fiu", ("T", "K", 3), finite=True), "rate": Wanted("fiu", (), finite=True)}
+"""What a file of motion capture has to hold."""
 
 
 def synthetic(seed: int) -> Any:
@@ -40,12 +45,11 @@ def read_motion(path: Path) -> Tensor:
     Raises:
         DataError: it can't be read, or holds something else.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            joints, rate = np.asarray(file["joints"], np.float64), float(file["rate"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} must be an .npz with joints (T, 17, 3) and rate: {error}") from error
-    if joints.ndim != 3 or joints.shape[1] not in (17, 21) or len(joints) < 2 or not rate > 0:
+    file = read_npz(
+        path, MOTION, "motion", "Give an .npz with joints (T, 17, 3) in metres and rate in frames a second."
+    )
+    joints, rate = np.asarray(file["joints"], np.float64), float(file["rate"])
+    if joints.shape[1] not in (17, 21) or len(joints) < 2 or not rate > 0:
         raise DataError(f"{path} must have joints (T, 17, 3) and a rate above 0, not {joints.shape} and {rate}.")
     known = np.arange(len(joints)) / rate
     joints = resample(np.arange(0, known[-1], 1 / RATE), known, joints)

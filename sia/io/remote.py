@@ -79,8 +79,8 @@ def download(address: str) -> bytes:
     """The content of an image's address; nothing is kept on the disk.
 
     Raises:
-        DataError: no answer in time, an error of the server, an empty or a truncated answer, one that is too large, or
-            a redirection that is not followed.
+        DataError: no answer in time, an error of the server, one that is too large, or a redirection that is not
+            followed.
     """
     from http.client import HTTPException
 

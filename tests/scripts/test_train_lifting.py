@@ -107,7 +107,18 @@ def test_a_training_learns_measures_and_writes_weights(tmp_path: Path, capsys: p
 def test_motion_that_can_not_be_used_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "bad.npz", joints=np.zeros((5, 13, 3)), rate=25.0)
     (tmp_path / "text.npz").write_text("no")
-    for name, message in (("bad.npz", "(5, 13, 3)"), ("text.npz", "must be an .npz"), ("none.npz", "No such file")):
+    joints = np.zeros((90, 17, 3))
+    np.savez(tmp_path / "infinite.npz", joints=joints, rate=np.inf)
+    joints[4, 2, 1] = np.nan
+    np.savez(tmp_path / "gap.npz", joints=joints, rate=25.0)
+    whole = (tmp_path / "gap.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    messages = {
+        "bad.npz": "(5, 13, 3)", "text.npz": "not a zip file", "none.npz": "no such file",
+        "infinite.npz": "'rate' has values that are not finite", "gap.npz": "'joints' has values that are not finite",
+        "cut.npz": "not a zip file",
+    }  # fmt: skip
+    for name, message in messages.items():
         assert main(["--output", str(tmp_path / "a.safetensors"), "--test", str(tmp_path / name)]) == 1
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
