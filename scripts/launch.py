@@ -1,19 +1,21 @@
 """torchrun on whatever this machine has: ``python scripts/launch.py train_pose.py -MODEL ...``.
 
-One process for each GPU; one process on a CPU, or on the one GPU that -DEVICE names. A training that fails or is
-interrupted has already said why, so torchrun's own traceback is left out.
+One process for each GPU; one process on a CPU, or on the one GPU that -DEVICE names. A run that goes on keeps its
+device. A training that fails or is interrupted has already said why, so torchrun's own traceback is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -51,9 +53,20 @@ def run(argv: Sequence[str]) -> int:
     def job() -> int:
         of_training = Path(args.script).resolve() == ROOT / "train_pose.py"
         given = train_pose.check_command(args.flags) if of_training else {}
-        return 0 if args.check else main([args.script, *args.flags], given.get("device", "auto"))
+        return 0 if args.check else main([args.script, *args.flags], given.get("device") or earlier_device(given))
 
     return exit_status(job)
+
+
+def earlier_device(given: Mapping[str, Any]) -> str:
+    """-DEVICE of the run or the pipeline that goes on; ``auto`` for a new one, and where its folder doesn't tell."""
+    found: Any = None
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # what is broken, the training says
+        if given.get("resume") is not None and Path(given["resume"]).name == "last.pt":
+            found = json.loads((Path(given["resume"]).absolute().parents[1] / "config.json").read_bytes())["device"]
+        elif given.get("pipeline") is not None:
+            found = json.loads((Path(given["pipeline"]) / "state.json").read_bytes())["config"]["device"]
+    return found if isinstance(found, str) else "auto"
 
 
 def main(command: Sequence[str], device: str = "auto") -> int:

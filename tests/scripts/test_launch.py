@@ -68,6 +68,29 @@ def test_a_device_may_ask_for_one_process(
     assert started[2] == str(processes)
 
 
+@pytest.mark.parametrize(
+    ("flags", "processes"),
+    [
+        ("--RESUME {}/run/weights/last.pt", 1), ("--RESUME {}/run/weights/last.pt -DEVICE cuda", 4),
+        ("--RESUME {}/run/weights/best.pt", 4), ("-PIPELINE {}/pipeline", 1), ("-PIPELINE {}/pipeline -DEVICE auto", 4),
+        ("-PIPELINE {}/broken", 4),
+    ],
+)  # fmt: skip
+def test_what_goes_on_keeps_its_device(
+    started: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, processes: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for folder in ("run/weights", "pipeline", "broken"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("last.pt", "best.pt"):
+        (tmp_path / "run" / "weights" / name).touch()
+    (tmp_path / "run" / "config.json").write_text('{"device": "cuda:1"}')
+    (tmp_path / "pipeline" / "state.json").write_text('{"config": {"device": "cpu"}}')
+    (tmp_path / "broken" / "state.json").write_text('{"config": 3')
+    assert launch.run([str(ROOT / "train_pose.py"), *flags.format(tmp_path).split()]) == 0
+    assert started[2] == str(processes)
+
+
 def test_the_users_thread_count_stays(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     launch.main(["train_pose.py"])
