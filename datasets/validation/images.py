@@ -171,10 +171,14 @@ _NO_VIDEO = frozenset(
 
 def video_names(files: Sequence[str]) -> list[str | None]:
     """The video of each image, by its name; a name that most of many images share is that of a folder or a camera."""
-    names = [video_name(file) for file in files]
-    most = max(len(files) // 2, FEW)
-    common = {name for name, count in Counter(names).items() if count > most}
-    return [None if name in common else name for name in names]
+    common = common_name(files)
+    return [None if name == common else name for name in map(video_name, files)]
+
+
+def common_name(files: Sequence[str]) -> str | None:
+    """What would be the video of most of many images; None where nothing would."""
+    ((name, count),) = Counter(map(video_name, files)).most_common(1) or [(None, 0)]
+    return name if count > max(len(files) // 2, FEW) else None
 
 
 def video_name(file_name: str) -> str | None:

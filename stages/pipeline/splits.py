@@ -21,7 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from datasets.coco.coco_pose import CocoPose
-from datasets.validation.images import SIMILAR, fingerprint, video_names
+from datasets.validation.images import SIMILAR, common_name, fingerprint, video_names
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import Row, is_labelled, load_ground_truth, read_json, write_annotations
 from sia.errors import ConfigError, DataError
@@ -168,6 +168,11 @@ def describe(images: Sequence[Image]) -> str:
     few = len({image.group for image in images if image.part == "test"})
     if few < FEWEST_GROUPS and few < counts["test"]:
         text += f"; test has {few} groups only, so its intervals take each image by itself and are too narrow"
+    name = common_name([image.file for image in images])
+    if name is not None:
+        text += (
+            f"; images called {name}... are taken for photographs: if of one video, give others as -VAL_ANN"
+        )
     if counts[""]:
         text += f"; {counts['']} left out, as they are nearly the same as images of -VAL_ANN"
     if counts["calibrate"] < SCARCE:

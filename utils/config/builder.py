@@ -60,6 +60,8 @@ def pipeline_config(given: Mapping[str, Any], saved: Mapping[str, Any] | None) -
     """
     if saved is not None:
         kept = {name: value for name, value in _restored(saved).items() if name not in ("stage", "config_file")}
+        if kept.get("val_ann") == kept.get("train_ann") and "train_ann" in given:  # one file, which was moved
+            kept["val_ann"] = given["train_ann"]
         return _complete({**kept, **given})
     stage = given.get("stage", "baseline")
     if stage != "all" and given.get("pipeline") is None:

@@ -12,7 +12,7 @@ import pytest
 
 from datasets.synthetic import write_dataset
 from sia.errors import DataError
-from stages.pipeline.splits import check_images, describe, make_splits, read_splits
+from stages.pipeline.splits import Image, check_images, describe, make_splits, read_splits
 from stages.stage import SPLITS
 
 
@@ -59,6 +59,13 @@ def test_what_is_alike_stays_together(people: Path, tmp_path: Path) -> None:
         parts = [images[number].part for number in range(7)]
         assert len(set(parts[:3])) == len(set(parts[3:])) == 1
     assert "7 images in 2 groups of near-duplicates or videos" in describe(images)
+
+
+def test_frames_that_may_be_of_one_video_are_told() -> None:
+    images = [Image(n, f"gym/{n:04d}.jpg", f"{n:064x}", 1, n, "fit") for n in range(30)]
+    others = [Image(30 + n, f"{n:012d}.jpg", f"{n:064x}", 1, 30 + n, "fit") for n in range(40)]
+    assert "images called gym... are taken for photographs" in describe(images)
+    assert "gym" not in describe(images + others) and "called" not in describe(others)
 
 
 def test_the_seed_decides_and_the_order_does_not(people: Path, tmp_path: Path) -> None:

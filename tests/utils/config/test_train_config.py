@@ -69,6 +69,15 @@ def test_what_was_saved_without_a_required_flag(config: TrainConfig) -> None:
         build({"train_ann": Path("b")}, saved)
 
 
+def test_the_one_file_of_a_pipeline_may_be_moved(config: TrainConfig) -> None:
+    moved = {"train_ann": Path("moved.json")}
+    one = replace(config, val_ann=config.train_ann).to_dict()
+    assert pipeline_config(moved, one).val_ann == Path("moved.json")
+    assert pipeline_config({**moved, "val_ann": Path("b")}, one).val_ann == Path("b")
+    two = replace(config, val_ann=Path("other.json")).to_dict()
+    assert pipeline_config(moved, two).val_ann == Path("other.json")
+
+
 def test_survives_a_checkpoint(config: TrainConfig) -> None:
     config = replace(config, imgsz=(192, 256), lr=0.1, resume=Path("x/last.pt"), exp="run", unlabelled=("a", "b"))
     again, changes = build_config({}, config.to_dict())
