@@ -13,12 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from sia.coco.annotated_images import AnnotatedImages
 from sia.coco.annotation_file import Row
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import read_json, write_annotations
-from sia.coco.image_name import problem_of_name
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, DataError, exit_status
 from sia.io.input_file import check_input_file, check_input_folder
@@ -60,7 +62,7 @@ class Merged:
         """Appends a file whose images lie in a folder below the root.
 
         Raises:
-            DataError: it has faults, or another skeleton than the first.
+            DataError: it has faults, images that are missing, or another skeleton than the first.
             ConfigError: the folder is not below the root.
         """
         parsed = parse(read_json(file, "annotation file"))
@@ -78,23 +80,21 @@ class Merged:
             )
         if not folder.resolve().is_relative_to(self._root):
             raise ConfigError(f"--img_dir {folder} is not below --img_root {self._root}. Name a folder above all.")
-        images = self._add_images(parsed.content["images"], folder.resolve().relative_to(self._root), file)
+        images = self._add_images(parsed.content["images"], folder.resolve(), file)
         people = self.content["annotations"]
         for row in parsed.content["annotations"]:
             if row["category_id"] in parsed.merged and row["image_id"] in images:
                 people.append({**row, "id": len(people) + 1, "image_id": images[row["image_id"]], "category_id": 1})
 
-    def _add_images(self, rows: Sequence[Row], prefix: Path, file: Path) -> dict[int, int]:
-        """The new ids by the old ones."""
+    def _add_images(self, rows: Sequence[Row], folder: Path, file: Path) -> dict[int, int]:
+        """The new ids by the old ones; images are looked for as a training does."""
         ids: dict[int, int] = {}
-        for row in rows:
-            if self._complete_only and row.get("complete") is False:
-                self.left_out += 1
-                continue
-            problem = problem_of_name(row["file_name"])
-            if problem is not None:
-                raise DataError(f"{file}: the image {row['file_name']!r}{problem}")
-            name = (prefix / row["file_name"]).as_posix()
+        kept = [row for row in rows if not (self._complete_only and row.get("complete") is False)]
+        self.left_out += len(rows) - len(kept)
+        sizes = np.array([(row["height"], row["width"]) for row in kept], np.int32).reshape(-1, 2)
+        images = AnnotatedImages(folder, file, [row["id"] for row in kept], [row["file_name"] for row in kept], sizes)
+        for index, row in enumerate(kept):
+            name = images.file(index).relative_to(self._root).as_posix()
             if name in self._known_files:
                 raise DataError(f"{file}: the image {name} was in a file before it. Its people belong into one file.")
             self._known_files.add(name)

@@ -169,8 +169,10 @@ class PoseEstimator:
             return self._find(self._readable(filter(None, watch_folder(name))), conf, 1)
         if is_video(name):
             return self._follow(name, reader, conf, batch_size, track, track_memory)
-        files = [] if is_one_image(name) else find_images(name, flag="the source")
-        images = self._readable(files, common_folder(files)) if len(files) > 1 else map(self._read, files or [name])
+        if is_one_image(name):
+            return self._find(map(self._read, [name]), conf, batch_size)
+        files = find_images(name, flag="the source")
+        images = self._readable(files, common_folder(files)) if len(files) > 1 else map(self._read, files)
         return self._find(images, conf, batch_size)
 
     def _readable(

@@ -170,9 +170,7 @@ def describe(images: Sequence[Image]) -> str:
         text += f"; test has {few} groups only, so its intervals take each image by itself and are too narrow"
     name = common_name([image.file for image in images])
     if name is not None:
-        text += (
-            f"; images called {name}... are taken for photographs: if of one video, give others as -VAL_ANN"
-        )
+        text += f"; images called {name}... are taken for photographs: if of one video, give others as -VAL_ANN"
     if counts[""]:
         text += f"; {counts['']} left out, as they are nearly the same as images of -VAL_ANN"
     if counts["calibrate"] < SCARCE:

@@ -23,6 +23,7 @@ def write(folder: Path, image_id: int, names: tuple[str, ...] = COCO_PERSON.name
         "categories": [{"id": 3, "name": "person", "keypoints": list(names), "skeleton": []}],
     }
     (folder / "labels.json").write_text(json.dumps(content))
+    (folder / "images" / "a.jpg").touch()
 
 
 def merge(root: Path, *names: str, more: tuple[str, ...] = ()) -> int:
@@ -43,9 +44,22 @@ def test_ids_are_new_and_paths_start_at_the_root(tmp_path: Path) -> None:
         (1, 1, 1),
         (2, 2, 1),
     ]
-    for row in content["images"]:
-        (tmp_path / row["file_name"]).touch()
     assert len(CocoPose(tmp_path, tmp_path / "all.json")) == 2
+
+
+def test_images_are_found_where_a_training_finds_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "one", image_id=5)
+    write(tmp_path / "two", image_id=5, file_name="C:\\photos\\a.jpg")
+    (tmp_path / "two" / "images" / "train2017").mkdir()
+    (tmp_path / "two" / "images" / "a.jpg").rename(tmp_path / "two" / "images" / "train2017" / "a.jpg")
+    assert merge(tmp_path, "one", "two") == 0
+    names = [row["file_name"] for row in json.loads((tmp_path / "all.json").read_text())["images"]]
+    assert names == ["one/images/a.jpg", "two/images/train2017/a.jpg"]
+    (tmp_path / "all.json").unlink()
+    (tmp_path / "one" / "images" / "a.jpg").unlink()
+    capsys.readouterr()
+    assert merge(tmp_path, "one", "two") == 1
+    assert "1 of 1 images of labels.json are missing" in capsys.readouterr().err
 
 
 def test_incomplete_images_are_left_out_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
