@@ -46,9 +46,8 @@ def test_the_worker_imports_nothing_that_its_environment_lacks() -> None:
     packages = re.findall(r"^[\w-]+", methods.REQUIREMENTS.read_text(), re.MULTILINE)
     packages += ["numpy", "setuptools", "typing_extensions"]  # which PyTorch and Ultralytics need themselves
     code = (
-        "import importlib.metadata as m, sys; import benchmarks.comparison.worker; "
-        "print(*{name for top in {key.partition('.')[0] for key in sys.modules} "
-        "for name in m.packages_distributions().get(top, [])})"
+        "import importlib.metadata as m, sys; import benchmarks.comparison.worker; of = m.packages_distributions(); "
+        "print(*{name for top in {key.partition('.')[0] for key in sys.modules} for name in of.get(top, [])})"
     )
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "msgspec" in loaded and set(loaded.split()) - {"sia-pose"} <= set(packages)
