@@ -118,7 +118,8 @@ def load_exactly(path: Path) -> Runtime:
 
 def test_the_same_people_in_any_batch_and_size(folder: Path, exported: Path) -> None:
     ours, theirs = TorchRuntime.load(folder / "best.pt", "cpu"), load_exactly(exported)
-    for shape in ((0, 3, 96, 64), (1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 70, 101), (2, 3, 32, 32), (1, 3, 48, 33)):
+    shapes = ((0, 3, 96, 64), (3, 3, 70, 101), (1, 3, 96, 64), (3, 3, 64, 128), (2, 3, 32, 32), (1, 3, 48, 33))
+    for shape in shapes[:2] if "int8" in exported.name else shapes:  # each takes int8 five seconds
         images = np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8)
         found = theirs.find(images)
         expected = ours.find(images if len(images) else np.zeros((1, *shape[1:]), np.uint8))

@@ -1,4 +1,4 @@
-"""Models become graphs of any batch and size. For sia_pose (and sia_pose_simple in it) see scripts/test_export.py."""
+"""Models become graphs of any batch and size. For others see test_without_torch.py and test_export.py."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ ELSEWHERE = ("sia_pose", "sia_pose_simple")
 
 @pytest.mark.parametrize(
     ("name", "size", "scale"),
-    [
-        *((name, "test", 1) for name in MODELS if name not in ELSEWHERE),
-        ("sia_pose_simple", "n32", 3),
-        ("sia_pose_simple", "n16", 2),
-    ],
+    [*((name, "test", 1) for name in MODELS if name not in ELSEWHERE), ("sia_pose_simple", "n32", 3)],
 )
 def test_every_model_can_be_traced_for_any_size(name, size, scale, make_config):
     model = create_model(make_config(name, size=size)).eval()

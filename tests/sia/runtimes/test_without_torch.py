@@ -74,13 +74,16 @@ def exported(bundled: TorchRuntime, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def assert_the_same_people(bundled: TorchRuntime, exported: Path, images: Path, folder: Path) -> None:
+def assert_the_same_people(
+    bundled: TorchRuntime, exported: Path, images: Path, folder: Path, size: tuple[int, int] = SIZE
+) -> None:
     """Each of PyTorch's people is within 0.1 pixels of one of the export's, and each image is drawn."""
     flags = ["--weight_path", exported, "--image_path", images, "--conf_thresh", SHOWN, "--output_dir", folder]
+    flags += ["--imgsz", f"{size[0]}x{size[1]}"]
     assert "ONNX Runtime" in run_without((*TORCH, *MORE), IMAGES, *flags)
     entries, rows = (json.loads((folder / name).read_text()) for name in ("run.json", "results.json"))
     files, count = find_images(str(images)), 0
-    everyone = Predictor(bundled, SIZE).predict([read_image(file) for file in files])
+    everyone = Predictor(bundled, size).predict([read_image(file) for file in files])
     for file, entry, people in zip(files, entries["images"], everyone, strict=True):
         assert entry["file_name"] == str(file) and (folder / entry["annotated"]).is_file()
         found = [row for row in rows if row["image_id"] == entry["id"]]
@@ -94,12 +97,13 @@ def assert_the_same_people(bundled: TorchRuntime, exported: Path, images: Path, 
     assert count
 
 
-def test_synthetic_people(bundled: TorchRuntime, exported: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [SIZE, (160, 208)])
+def test_synthetic_people(bundled: TorchRuntime, exported: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     scenes = SyntheticScenes(192, seed=0)
     (tmp_path / "images").mkdir()
     for index in range(4):
         write_image(tmp_path / "images" / f"{index}.png", scenes.scene(index).image)
-    assert_the_same_people(bundled, exported, tmp_path / "images", tmp_path / "out")
+    assert_the_same_people(bundled, exported, tmp_path / "images", tmp_path / "out", size)
 
 
 def test_photographs(bundled: TorchRuntime, exported: Path, photographs: Path, tmp_path: Path) -> None:
