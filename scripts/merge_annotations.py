@@ -13,14 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sia.coco.annotated_images import AnnotatedImages
 from sia.coco.annotation_file import Row
 from sia.coco.annotation_parser import parse
 from sia.coco.coco_files import read_json, write_annotations
+from sia.coco.image_name import locate_files
 from sia.commands.parser import Parser
 from sia.errors import ConfigError, DataError, exit_status
 from sia.io.input_file import check_input_file, check_input_folder
@@ -91,10 +89,10 @@ class Merged:
         ids: dict[int, int] = {}
         kept = [row for row in rows if not (self._complete_only and row.get("complete") is False)]
         self.left_out += len(rows) - len(kept)
-        sizes = np.array([(row["height"], row["width"]) for row in kept], np.int32).reshape(-1, 2)
-        images = AnnotatedImages(folder, file, [row["id"] for row in kept], [row["file_name"] for row in kept], sizes)
-        for index, row in enumerate(kept):
-            name = images.file(index).relative_to(self._root).as_posix()
+        located = locate_files(folder, [row["file_name"] for row in kept], [row["id"] for row in kept], file)
+        for row, path in zip(kept, located.paths, strict=True):
+            assert path is not None  # or it would have been missing
+            name = (folder / path).relative_to(self._root).as_posix()
             if name in self._known_files:
                 raise DataError(f"{file}: the image {name} was in a file before it. Its people belong into one file.")
             self._known_files.add(name)

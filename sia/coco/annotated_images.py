@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sia.coco.coco_files import GroundTruth
-from sia.coco.image_name import ImageFolders, Located, problem_of_name
+from sia.coco.image_name import locate_files
 from sia.errors import DataError
 from sia.io.images import read_image
 
@@ -34,7 +34,7 @@ class AnnotatedImages:
     ) -> None:  # fmt: skip
         self.root, self.annotation_file = root, annotation_file
         self.ids, self.sizes = np.array(ids, np.int64), sizes
-        located = _locate(root, names, self.ids, annotation_file)
+        located = locate_files(root, names, self.ids.tolist(), annotation_file)
         self._paths, self.foreign = np.array(located.paths), len(located.foreign)
 
     @classmethod
@@ -70,23 +70,3 @@ class AnnotatedImages:
                 f"{width}x{height}. Annotate the image as a viewer shows it (EXIF orientation applied)."
             )
         return image
-
-
-def _locate(root: Path, names: Sequence[str], ids: NDArray[np.int64], annotation_file: Path) -> Located:
-    """Where each named file is below the root."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder of images. Give the folder of the images or COCO's root folder.")
-    located = ImageFolders(root, annotation_file).locate(names)
-    missing = [i for i, path in enumerate(located.paths) if path is None]
-    for i in (*missing, *located.doubtful):
-        problem = problem_of_name(names[i])
-        if problem or i in located.doubtful:
-            reason = problem or ", which may be the file of another image. Give a path inside the image folder."
-            raise DataError(f"{annotation_file}: image {ids[i]} has file_name {names[i]!r}{reason}")
-    if missing:
-        raise DataError(
-            f"{root}: {len(missing)} of {len(names)} images of {annotation_file.name} are missing, such as "
-            f"{', '.join(names[i] for i in missing[:3])}. Give the folder that holds them, or its parent with "
-            "train2017/ and val2017/."
-        )
-    return located

@@ -100,3 +100,33 @@ class ImageFolders:
             except (OSError, ValueError):
                 self.listings[folder] = set()
         return name in self.listings[folder]
+
+
+def locate_files(root: Path, names: Sequence[str], ids: Sequence[int], annotation_file: Path) -> Located:
+    """Where each of the images that a file names is below the root; none is missing.
+
+    Args:
+        root: the folder of the images, or COCO's own layout with ``train2017/`` or ``val2017/`` below it.
+        names: ``file_name`` of each.
+        ids: of the images, for messages.
+        annotation_file: for messages.
+
+    Raises:
+        DataError: the root is no folder, files are missing, or a name is in several sub folders.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of images. Give the folder of the images or COCO's root folder.")
+    located = ImageFolders(root, annotation_file).locate(names)
+    missing = [i for i, path in enumerate(located.paths) if path is None]
+    for i in (*missing, *located.doubtful):
+        problem = problem_of_name(names[i])
+        if problem or i in located.doubtful:
+            reason = problem or ", which may be the file of another image. Give a path inside the image folder."
+            raise DataError(f"{annotation_file}: image {ids[i]} has file_name {names[i]!r}{reason}")
+    if missing:
+        raise DataError(
+            f"{root}: {len(missing)} of {len(names)} images of {annotation_file.name} are missing, such as "
+            f"{', '.join(names[i] for i in missing[:3])}. Give the folder that holds them, or its parent with "
+            "train2017/ and val2017/."
+        )
+    return located
