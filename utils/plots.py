@@ -128,7 +128,7 @@ def _draw(axes: Axes, title: str, lines: Lines) -> None:
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, colors="#666666", length=2)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.margins(x=0.1)
     axes.set_xlabel("epoch", fontsize=8, color="#666666")
     if not title.startswith("loss"):

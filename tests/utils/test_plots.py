@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from sia.batch import PoseBatch
 from sia.errors import DataError, OutputError
 from sia.people import People
 from sia.skeletons.skeleton import COCO_PERSON, Skeleton
-from utils.plots import plot_results, read_columns, training_batch_image, validation_image
+from utils.plots import _draw, plot_results, read_columns, training_batch_image, validation_image
 
 TRIANGLE = Skeleton(("a", "b", "c"), ((0, 1),), (), (0.05, 0.1, 0.07), category="triangle")
 HEADER = "epoch,step,seconds,loss,loss_box,lr_head,lr_backbone,AP,AP50,APM\n"
@@ -58,6 +59,14 @@ def test_results_with_gaps(tmp_path, rows):
     plot_results(tmp_path / "results.csv", tmp_path / "results.png")
     assert min(size_of(tmp_path / "results.png")) > 200
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["results.csv", "results.png"]
+
+
+@pytest.mark.parametrize("epochs", [[2.0], [1.0, 2.0], [1.0, 2.0, 3.0]])
+def test_ticks_are_whole_epochs(epochs):
+    axes = Figure().add_subplot()
+    _draw(axes, "AP", {"AP": (np.array(epochs), np.linspace(20, 30, len(epochs)))})
+    ticks = axes.get_xticks()
+    assert len(ticks) and (ticks == ticks.round()).all()
 
 
 def test_columns_of_other_files(tmp_path):
